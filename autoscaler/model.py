@@ -1,0 +1,198 @@
+"""The words the autoscaler thinks in.
+
+The law of this module, and of everything the decision is made of: values only. No I/O, no logger, no
+clock, no environment. A value that could not be read is ``None``, never 0. An illegal value cannot be
+built. Times are monotonic seconds on the observer's clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a worker's target is what it is: the same word in log, metric, status page and test."""
+
+    STEADY = "steady"  # the load lies between the watermarks, or the size is already right
+    LOAD_HIGH = "load_high"  # more work than processes, beyond the upper watermark
+    LOAD_LOW = "load_low"  # fewer tasks than processes, beyond the lower watermark
+    LATENCY = "latency"  # the size at which waiting tasks start within the target
+    DELAYED = "delayed"  # beyond a watermark, but not yet for long enough
+    STABILIZING = "stabilizing"  # a higher size was wished for within the stabilization window
+    COOLDOWN = "cooldown"  # a change was observed too short a while ago
+    STEP = "step"  # as far as one step may go
+    AT_MIN = "at_min"  # the lower bound holds
+    AT_MAX = "at_max"  # the upper bound holds
+    CPU_CEILING = "cpu_ceiling"  # the container's CPU limit bears no more processes
+    CPU_PRESSURE = "cpu_pressure"  # the container's CPU is used up: growth would not help
+    MEMORY_CEILING = "memory_ceiling"  # the container's memory limit bears no more processes
+    MEMORY_PRESSURE = "memory_pressure"  # memory is nearly used up: shrink before the OOM killer comes
+    UNKNOWN_LIMIT = "unknown_limit"  # max is auto and no limit of the container could be read
+    UNKNOWN_SIZE = "unknown_size"  # the worker did not tell its size this time
+    STALE = "stale"  # the backlog could not be read: nothing may shrink on it
+    OUTSTANDING = "outstanding"  # an earlier action has not settled yet
+    SHRINK_LIMITED = "shrink_limited"  # no companion in the worker: only an idle worker may shrink
+    UNSUPPORTED = "unsupported"  # the worker's pool cannot be resized
+    PAUSED = "paused"  # an administrator paused the autoscaler
+    HELD = "held"  # an administrator resized this worker and asked to leave it so
+    NOT_LEADER = "not_leader"  # another autoscaler acts for this fleet
+    DRY_RUN = "dry_run"  # told to decide and not to act
+    DISABLED = "disabled"  # CELERY_AUTOSCALE_ENABLED is false
+
+
+class Action(StrEnum):
+    """What a decision does to a worker's pool."""
+
+    GROW = "grow"
+    SHRINK = "shrink"
+    HOLD = "hold"
+
+
+class PoolKind(StrEnum):
+    """The pool implementation of a worker."""
+
+    PREFORK = "prefork"
+    GEVENT = "gevent"
+    EVENTLET = "eventlet"
+    THREADS = "threads"
+    SOLO = "solo"
+    OTHER = "other"
+
+
+#: Pools whose size can change while the worker runs.
+RESIZABLE_POOLS = frozenset({PoolKind.PREFORK, PoolKind.GEVENT, PoolKind.EVENTLET})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueReading:
+    """One queue, over all its priority steps.
+
+    ``waiting`` counts messages that no worker has fetched; ``oldest_age_seconds`` is the age of the oldest
+    of them. ``error`` says in a few words why ``waiting`` is unknown.
+    """
+
+    name: str
+    waiting: int | None
+    oldest_age_seconds: float | None = None
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.waiting is not None and self.waiting < 0:
+            raise ValueError(f"queue {self.name!r}: waiting is {self.waiting}; it is 0 or more, or None")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerReading:
+    """What a worker's container allows and uses.
+
+    ``cpu_limit_cores`` and ``memory_limit_bytes`` are effective: where no limit is set they are the
+    machine's. ``cpu_limited`` tells whether a quota or a cpuset narrows the machine. ``cpu_usage_ratio``
+    and ``memory_usage_ratio`` are shares of those limits, ``cpu_throttled_ratio`` the share of time in which
+    the kernel held the container back. ``child_rss_bytes`` has one entry for each pool process.
+    """
+
+    cpu_limit_cores: float | None = None
+    cpu_limited: bool = False
+    cpu_usage_ratio: float | None = None
+    cpu_throttled_ratio: float | None = None
+    memory_limit_bytes: int | None = None
+    memory_limited: bool = False
+    memory_used_bytes: int | None = None
+    parent_rss_bytes: int | None = None
+    child_rss_bytes: tuple[int, ...] = ()
+
+    @property
+    def memory_usage_ratio(self) -> float | None:
+        """Share of the memory limit in use, or None where either is unknown."""
+        if not self.memory_limit_bytes or self.memory_used_bytes is None:
+            return None
+        return self.memory_used_bytes / self.memory_limit_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReading:
+    """One worker as it answered in this tick.
+
+    ``processes`` is the size the pool is set to: those that take work. ``retiring`` counts children that a
+    resize has given up and that still finish a task. ``busy`` counts tasks that run (in retiring children
+    too), ``reserved`` those fetched and not yet running, ``scheduled`` those that wait for their ETA,
+    ``completed`` all that ended since the worker started. ``start_seconds`` is the time its last new
+    process took from the resize to being ready.
+    """
+
+    name: str
+    pool: PoolKind = PoolKind.PREFORK
+    processes: int | None
+    retiring: int = 0
+    busy: int | None = None
+    reserved: int | None = None
+    scheduled: int | None = None
+    completed: int | None = None
+    uptime_seconds: float | None = None
+    prefetch: int | None = None
+    queues: tuple[str, ...] = ()
+    autoscale: bool = False
+    companion: bool = False
+    companion_refusal: str | None = None
+    start_seconds: float | None = None
+    container: ContainerReading | None = None
+
+    @property
+    def unsupported(self) -> str | None:
+        """Why this worker cannot be resized, in one sentence, or None where it can."""
+        if self.autoscale:
+            return "it runs with --autoscale, which does its own resizing; start it without"
+        if self.pool not in RESIZABLE_POOLS:
+            return f"its {self.pool} pool cannot be resized; use --pool prefork, gevent or eventlet"
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """What an administrator asked for, as it stands now; expired parts are already left out."""
+
+    paused: bool = False
+    min_processes: int | None = None
+    max_processes: int | None = None
+    held_workers: frozenset[str] = frozenset()
+    by: str | None = None
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """All that was seen in one tick, at ``at`` monotonic seconds.
+
+    ``workers`` holds those that answered; a worker that was asked and kept silent is just not there.
+    """
+
+    at: float
+    queues: tuple[QueueReading, ...] = ()
+    workers: tuple[WorkerReading, ...] = ()
+    override: Override = Override()
+    leader: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What becomes of one worker in one tick.
+
+    ``wanted`` is the size the policy arrives at and ``cause`` why. ``target`` is the size to make true now
+    and ``reason`` why: they differ from the former two where something holds the hand (paused, dry run, an
+    action outstanding). All sizes are processes; ``current`` is None where the worker did not tell.
+    """
+
+    worker: str
+    current: int | None
+    wanted: int | None
+    cause: Reason
+    target: int | None
+    reason: Reason
+
+    @property
+    def action(self) -> Action:
+        """The direction of the change that is to be made now."""
+        if self.current is None or self.target is None or self.target == self.current:
+            return Action.HOLD
+        return Action.GROW if self.target > self.current else Action.SHRINK
