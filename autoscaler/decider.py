@@ -1,0 +1,310 @@
+"""The decision: from what was seen to a target and a reason for each worker.
+
+The law: no I/O, no logger, no clock. :meth:`Decider.decide` takes the remembered state and one observation
+and returns the next state and a plan; the same input gives the same plan. Each step is a small function, and
+they run in this order, the hard limits last: recommend (:mod:`autoscaler.demand`), stabilize, cool down,
+step, ``min`` and ``max``, the container's ceiling, which beats ``min``. What holds the hand (paused, an
+action outstanding, a dry run) comes after all that, so that a plan always tells what would have been done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from autoscaler import capacity
+from autoscaler.allocation import Room, allocate
+from autoscaler.capacity import Ceiling
+from autoscaler.demand import Wish, Work, thresholds
+from autoscaler.groups import Group, Scope, measure, split
+from autoscaler.model import Decision, Reason
+from autoscaler.state import GroupState, KnownWorker, State, remember
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from autoscaler.model import Observation, Override
+    from autoscaler.policy import Policy
+
+
+class Mode(StrEnum):
+    """Whether decisions are carried out."""
+
+    ACT = "act"
+    DRY_RUN = "dry_run"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPlan:
+    """What was found for workers that share queues, before it was split among them."""
+
+    group: Group
+    work: Work
+    wish: int
+    reason: Reason
+    up_cooldown_seconds: float
+    down_cooldown_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The outcome of one tick: a decision for each worker in scope, by name."""
+
+    at: float
+    decisions: tuple[Decision, ...]
+    groups: tuple[GroupPlan, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bounds:
+    """How far a worker may go this time, and what stops it at each end.
+
+    ``forced`` names the bound that ``room.base`` was moved by, where it was.
+    """
+
+    room: Room
+    size: int
+    floor_reason: Reason
+    roof_reason: Reason
+    forced: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decider:
+    """Decides by one policy, for one scope."""
+
+    policy: Policy
+    scope: Scope = field(default_factory=Scope)
+    mode: Mode = Mode.ACT
+
+    def decide(self, state: State, observation: Observation) -> tuple[State, Plan]:
+        """The next state and the plan for what was observed."""
+        workers, changed = remember(self.policy, state.workers, observation)
+        decisions, plans, groups = [], [], {}
+        for group in split(workers, self.scope):
+            memory = state.groups.get(group.key)
+            if memory is None or changed.intersection(group.workers):
+                memory = replace(memory or GroupState(changed_at=observation.at), changed_at=observation.at)
+            groups[group.key], group_plan, found = self._decide_group(group, memory, workers, observation)
+            plans.append(group_plan)
+            decisions += [decision for decision in found if self.scope.may_touch(decision.worker)]
+        decisions += [_unseen(name) for name in sorted(self.scope.workers - workers.keys())]
+        decisions.sort(key=lambda decision: decision.worker)
+        plan = Plan(at=observation.at, decisions=tuple(decisions), groups=tuple(plans))
+        return State(workers=workers, groups=groups), plan
+
+    def _decide_group(
+        self,
+        group: Group,
+        memory: GroupState,
+        workers: Mapping[str, KnownWorker],
+        observation: Observation,
+    ) -> tuple[GroupState, GroupPlan, list[Decision]]:
+        at = observation.at
+        work, readable = measure(group, workers, observation.queues, at)
+        members = [workers[name] for name in group.workers]
+        standing = sum(member.size or 0 for member in members)
+        memory, wish = self._recommend(memory, work, standing, at, readable=readable)
+        wish = stabilize(memory, wish, standing)
+        up, down = cooldowns(self.policy, memory, at)
+        wish = cool_down(wish, standing, up=up, down=down)
+        idle = work.complete and work.tasks == 0
+        bounds = [self._bounds(member, observation.override, at, idle=idle) for member in members]
+        targets = _distribute(wish, standing, bounds)
+        unmet = sum(targets.values()) - wish.processes
+        decisions = [
+            self._gate(
+                member, _explain(wish, bound, targets[bound.room.worker], standing, unmet), observation
+            )
+            for member, bound in zip(members, bounds, strict=True)
+        ]
+        plan = GroupPlan(
+            group=group,
+            work=work,
+            wish=wish.processes,
+            reason=wish.reason,
+            up_cooldown_seconds=up,
+            down_cooldown_seconds=down,
+        )
+        return memory, plan, decisions
+
+    def _recommend(
+        self, memory: GroupState, work: Work, standing: int, at: float, *, readable: bool
+    ) -> tuple[GroupState, Wish]:
+        """What the load asks for, kept in the window; nothing where the backlog is not known."""
+        watch, wish = thresholds(self.policy, memory.watch, work, at)
+        if not readable or (not work.complete and wish.reason is Reason.STEADY):
+            return replace(memory, watch=watch), Wish(
+                processes=standing, reason=Reason.STALE, recommended=standing
+            )
+        if wish.reason in {Reason.STEADY, Reason.DELAYED}:
+            wish = replace(wish, processes=standing)
+        # A fresh start has wished for what it found.
+        wishes = memory.wishes or ((at, standing),)
+        if work.complete:
+            wishes = _keep(wishes, (at, wish.recommended), self.policy.stabilization_seconds)
+        return replace(memory, watch=watch, wishes=wishes), wish
+
+    def _bounds(self, member: KnownWorker, override: Override, at: float, *, idle: bool) -> _Bounds:
+        size, reading = member.size, member.reading
+        if size is None or member.outstanding or reading.unsupported or member.read_at != at:
+            return _fixed(reading.name, size or 0)
+        high = _upper(self.policy, override, member, size)
+        wanted_min = self.policy.min_processes if override.min_processes is None else override.min_processes
+        low = min(wanted_min, high.processes)
+        base = max(low, min(size, high.processes))
+        roof = max(low, min(size + self.policy.max_step_up, high.processes))
+        floor = max(low, min(size - self.policy.max_step_down, high.processes))
+        floor_reason = Reason.STEP if size - self.policy.max_step_down > low else Reason.AT_MIN
+        forced = None if base == size else Reason.AT_MIN if base > size else high.reason
+        if not reading.companion and not idle and floor < size:
+            # Stock pool_shrink ends children that hold a task: only a worker without any may shrink.
+            forced = Reason.SHRINK_LIMITED if base < size else None
+            floor, base, roof = size, max(size, base), max(size, roof)
+            floor_reason = Reason.SHRINK_LIMITED
+        spare = max(0, size - (reading.busy or 0))
+        return _Bounds(
+            room=Room(worker=reading.name, base=base, floor=floor, roof=roof, idle=spare),
+            size=size,
+            floor_reason=floor_reason,
+            roof_reason=Reason.STEP if size + self.policy.max_step_up < high.processes else high.reason,
+            forced=forced,
+        )
+
+    def _gate(self, member: KnownWorker, decision: Decision, observation: Observation) -> Decision:
+        """Hold the hand where something forbids to act, keeping what would have been done."""
+        held = self._held_by(member, decision, observation)
+        if held is None:
+            return decision
+        if held is Reason.UNKNOWN_SIZE:
+            return _unseen(decision.worker)
+        if held in {Reason.UNSUPPORTED, Reason.OUTSTANDING}:
+            size = member.reading.processes
+            return replace(decision, current=size, target=size, cause=held, reason=held)
+        return replace(decision, target=decision.current, reason=held)
+
+    def _held_by(self, member: KnownWorker, decision: Decision, observation: Observation) -> Reason | None:
+        override = observation.override
+        certain = (
+            (member.read_at != observation.at or member.reading.processes is None, Reason.UNKNOWN_SIZE),
+            (member.reading.unsupported is not None, Reason.UNSUPPORTED),
+            (member.outstanding is not None, Reason.OUTSTANDING),
+        )
+        for holds, reason in certain:
+            if holds:
+                return reason
+        if decision.wanted == decision.current:
+            return None
+        asked = (
+            (self.mode is Mode.DISABLED, Reason.DISABLED),
+            (self.mode is Mode.DRY_RUN, Reason.DRY_RUN),
+            (override.paused, Reason.PAUSED),
+            (decision.worker in override.held_workers, Reason.HELD),
+            (not observation.leader, Reason.NOT_LEADER),
+        )
+        return next((reason for holds, reason in asked if holds), None)
+
+
+def stabilize(memory: GroupState, wish: Wish, standing: int) -> Wish:
+    """Shrink only to the highest size wished for within the window."""
+    if wish.processes >= standing:
+        return wish
+    highest = max((size for _, size in memory.wishes), default=wish.processes)
+    if highest >= standing:
+        return replace(wish, processes=standing, reason=Reason.STABILIZING)
+    return replace(wish, processes=max(wish.processes, highest))
+
+
+def cooldowns(policy: Policy, memory: GroupState, at: float) -> tuple[float, float]:
+    """Seconds until a growth and until a shrink may follow the last observed change."""
+    passed = at - memory.changed_at
+    return (
+        max(0.0, policy.scale_up_cooldown_seconds - passed),
+        max(0.0, policy.scale_down_cooldown_seconds - passed),
+    )
+
+
+def cool_down(wish: Wish, standing: int, *, up: float, down: float) -> Wish:
+    """Hold where the cooldown of the wished direction still runs."""
+    if (wish.processes > standing and up > 0) or (wish.processes < standing and down > 0):
+        return replace(wish, processes=standing, reason=Reason.COOLDOWN)
+    return wish
+
+
+def _keep(
+    wishes: tuple[tuple[float, int], ...], newest: tuple[float, int], window_seconds: float
+) -> tuple[tuple[float, int], ...]:
+    since = newest[0] - window_seconds
+    return (*(wish for wish in wishes if wish[0] > since and wish[1] > newest[1]), newest)
+
+
+def _upper(policy: Policy, override: Override, member: KnownWorker, size: int) -> Ceiling:
+    """The lowest upper bound of a worker and its name."""
+    container = member.reading.container
+    most = policy.max_processes if override.max_processes is None else override.max_processes
+    if most is not None:
+        asked: Ceiling | None = Ceiling(processes=most, reason=Reason.AT_MAX)
+    else:
+        asked = capacity.automatic_max(policy, container)
+    bounds = [
+        asked or Ceiling(processes=max(1, size), reason=Reason.UNKNOWN_LIMIT),
+        capacity.ceiling(policy, container),
+        capacity.pressure(policy, container, size, retiring=member.reading.retiring),
+    ]
+    return min((bound for bound in bounds if bound is not None), key=lambda bound: bound.processes)
+
+
+def _fixed(worker: str, size: int) -> _Bounds:
+    room = Room(worker=worker, base=size, floor=size, roof=size)
+    return _Bounds(room=room, size=size, floor_reason=Reason.STEADY, roof_reason=Reason.STEADY)
+
+
+def _distribute(wish: Wish, standing: int, bounds: list[_Bounds]) -> dict[str, int]:
+    """Targets by worker. What a bound forces on one worker is not made up for by others unless wished."""
+    rooms = [bound.room for bound in bounds]
+    forced = sum(room.base for room in rooms)
+    if wish.processes > standing:
+        total = max(wish.processes, forced)
+    elif wish.processes < standing:
+        total = min(wish.processes, forced)
+    else:
+        total = forced
+    return allocate(rooms, total)
+
+
+def _explain(wish: Wish, bound: _Bounds, target: int, standing: int, unmet: int) -> Decision:
+    """The decision for one worker, named by the limit that bites where one does."""
+    grows, shrinks = wish.processes > standing, wish.processes < standing
+    at_roof = grows and unmet < 0 and target == bound.room.roof
+    at_floor = shrinks and unmet > 0 and target == bound.room.floor
+    if bound.forced and target == bound.room.base:
+        reason = bound.forced
+    elif at_roof:
+        reason = bound.roof_reason
+    elif at_floor:
+        reason = bound.floor_reason
+    elif target == bound.size and (grows or shrinks):
+        reason = Reason.STEADY
+    else:
+        reason = wish.reason
+    return Decision(
+        worker=bound.room.worker,
+        current=bound.size,
+        wanted=target,
+        cause=reason,
+        target=target,
+        reason=reason,
+    )
+
+
+def _unseen(worker: str) -> Decision:
+    return Decision(
+        worker=worker,
+        current=None,
+        wanted=None,
+        cause=Reason.UNKNOWN_SIZE,
+        target=None,
+        reason=Reason.UNKNOWN_SIZE,
+    )
