@@ -8,7 +8,7 @@ pages that forked children share, so the memory ceiling errs on the low side, wh
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from autoscaler.model import Reason
@@ -76,6 +76,26 @@ def _lowest(policy: Policy, container: ContainerReading | None, *, limits_only: 
         if bears is not None:
             found.append(Ceiling(processes=bears, reason=Reason.MEMORY_CEILING))
     return min(found, key=lambda bound: bound.processes, default=None)
+
+
+def with_rates(before: ContainerReading | None, now: ContainerReading, seconds: float) -> ContainerReading:
+    """``now`` with its rates of use since ``before``, taken ``seconds`` earlier; None where unknown."""
+    if before is None or seconds <= 0 or not now.cpu_limit_cores:
+        return now
+    used = _growth(before.cpu_usage_seconds, now.cpu_usage_seconds)
+    throttled = _growth(before.throttled_seconds, now.throttled_seconds)
+    # The kernel adds throttled time up over the CPUs that were held back.
+    spread = seconds * max(1.0, now.cpu_limit_cores)
+    return replace(
+        now,
+        cpu_usage_ratio=None if used is None else used / (seconds * now.cpu_limit_cores),
+        cpu_throttled_ratio=None if throttled is None else min(1.0, throttled / spread),
+    )
+
+
+def _growth(before: float | None, now: float | None) -> float | None:
+    # A counter that fell belongs to another group than before: nothing is known of the time between.
+    return None if before is None or now is None or now < before else now - before
 
 
 def pressure(

@@ -87,13 +87,16 @@ class ContainerReading:
     """What a worker's container allows and uses.
 
     ``cpu_limit_cores`` and ``memory_limit_bytes`` are effective: where no limit is set they are the
-    machine's. ``cpu_limited`` tells whether a quota or a cpuset narrows the machine. ``cpu_usage_ratio``
-    and ``memory_usage_ratio`` are shares of those limits, ``cpu_throttled_ratio`` the share of time in which
-    the kernel held the container back. ``child_rss_bytes`` has one entry for each pool process.
+    machine's. ``cpu_limited`` tells whether a quota or a cpuset narrows the machine. ``cpu_usage_seconds``
+    and ``throttled_seconds`` only ever grow; from two readings come ``cpu_usage_ratio``, the share of the CPU
+    limit in use, and ``cpu_throttled_ratio``, the share of time in which the kernel held the container back.
+    ``child_rss_bytes`` has one entry for each pool process.
     """
 
     cpu_limit_cores: float | None = None
     cpu_limited: bool = False
+    cpu_usage_seconds: float | None = None
+    throttled_seconds: float | None = None
     cpu_usage_ratio: float | None = None
     cpu_throttled_ratio: float | None = None
     memory_limit_bytes: int | None = None

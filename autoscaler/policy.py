@@ -7,7 +7,7 @@ The command line, the environment variables and the README's table are made from
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 #: More processes than any one worker is ever told to have.
@@ -128,6 +128,17 @@ class Policy:
             faults = self._contradictions()
         if faults:
             raise PolicyError(faults)
+
+    def immediate(self) -> Policy:
+        """The same policy without any delay: what it would come to in the end."""
+        return replace(
+            self,
+            scale_up_delay_seconds=0.0,
+            scale_down_delay_seconds=0.0,
+            stabilization_seconds=0.0,
+            scale_up_cooldown_seconds=0.0,
+            scale_down_cooldown_seconds=0.0,
+        )
 
     def _contradictions(self) -> list[str]:
         faults = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from autoscaler.capacity import with_rates
 from autoscaler.demand import Watch
 
 if TYPE_CHECKING:
@@ -107,9 +108,10 @@ def _restarted(before: WorkerReading, now: WorkerReading) -> bool:
 def _follow(policy: Policy, before: KnownWorker | None, reading: WorkerReading, at: float) -> KnownWorker:
     if before is None:
         return KnownWorker(reading=reading, read_at=at)
-    if reading.container is None:
-        # The last good limits hold: an unreadable file must not raise a ceiling.
-        reading = replace(reading, container=before.reading.container)
+    container = before.reading.container  # the last good one holds where none can be read
+    if reading.container is not None:
+        container = with_rates(container, reading.container, at - before.read_at)
+    reading = replace(reading, container=container)
     outstanding = before.outstanding
     if outstanding and _settled(policy, outstanding, before.reading, reading, at):
         outstanding = None

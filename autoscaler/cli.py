@@ -1,0 +1,295 @@
+"""The command line, and the only place where the parts are put together.
+
+Exit codes: 0 done, 1 the world did not do its part (Redis or a worker does not answer), 2 the settings have
+faults; each fault is one line on standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from threading import Event
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from autoscaler import __version__, capacity, config
+from autoscaler.actuator import Actuator
+from autoscaler.check import examine
+from autoscaler.connections import Connections, Redactor
+from autoscaler.contract import Keys
+from autoscaler.controller import Controller, Edges, Timing
+from autoscaler.decider import Decider, Mode
+from autoscaler.lease import Lease
+from autoscaler.log import clean, get_logger
+from autoscaler.metrics import Metrics
+from autoscaler.model import ContainerReading
+from autoscaler.remote import Remote
+from autoscaler.sensors.backlog import BacklogSensor
+from autoscaler.sensors.cgroup import read_cgroup
+from autoscaler.sensors.container import ContainerSensor
+from autoscaler.sensors.pool import PoolSensor
+from autoscaler.web import Pages, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from autoscaler.record import TickRecord
+
+Command = Any
+
+
+def _options(settings: Sequence[config.Setting]) -> Callable[[Command], Command]:
+    """Click options for settings: their text is parsed in :mod:`autoscaler.config`, all faults at once."""
+
+    def decorate(command: Command) -> Command:
+        for setting in reversed(settings):
+            shown = f" [default: {setting.default}]" if setting.default and not setting.switch else ""
+            about = f"{setting.about}{shown} [env: {setting.variable}]"
+            extra: dict[str, Any] = {"multiple": True} if setting.many else {}
+            if setting.switch:
+                extra = {"is_flag": True, "flag_value": "true", "type": str}
+            command = click.option(setting.flag, setting.key, default=None, help=about, **extra)(command)
+        return command
+
+    return decorate
+
+
+def _fail(lines: Sequence[str], code: int) -> NoReturn:
+    for line in lines:
+        click.echo(f"autoscaler: {line}", err=True)
+    raise SystemExit(code)
+
+
+def _load(flags: dict[str, Any]) -> config.Settings:
+    try:
+        return config.load(flags, os.environ)
+    except config.ConfigError as fault:
+        _fail(fault.faults, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """The parts of one autoscaler, put together."""
+
+    settings: config.Settings
+    connections: Connections
+    redactor: Redactor
+    backlog: BacklogSensor
+    pools: PoolSensor
+    controller: Controller
+    metrics: Metrics
+    log: FilteringBoundLogger
+    timing: Timing
+
+
+def compose(settings: config.Settings) -> App:
+    """Put the parts together; nothing connects yet."""
+    redactor = Redactor()
+    log = get_logger(level=settings.log_level, style=settings.log_format, redact=redactor)
+    connections = Connections(
+        settings.read_redis_url, settings.tuning, redactor, global_keyprefix=settings.layout.prefix
+    )
+    connections.url()  # from here on its password is known to the redactor
+    keys, timing = Keys(name=settings.name), Timing(interval_seconds=settings.interval_seconds)
+    remote = Remote(connections.kombu, timeout_seconds=settings.inspect_timeout_seconds)
+    backlog = BacklogSensor(connections.redis, settings.layout, keys.override)
+    pools = PoolSensor(remote, settings.scope.workers)
+    acts_on_fleet = not settings.scope.workers and settings.mode is Mode.ACT
+    edges = Edges(
+        backlog=backlog,
+        pools=pools,
+        resizer=Actuator(remote),
+        redis=connections.redis,
+        reset=connections.reset,
+        container=ContainerSensor(settings.container) if settings.container else None,
+        lease=Lease(connections.redis, keys.lease, seconds=timing.lease_seconds) if acts_on_fleet else None,
+    )
+    metrics = Metrics(settings.policy, monotonic=time.monotonic)
+    controller = Controller(
+        name=settings.name,
+        decider=Decider(policy=settings.policy, scope=settings.scope, mode=settings.mode),
+        edges=edges,
+        timing=timing,
+        metrics=metrics,
+        log=log,
+        clean=partial(clean, redact=redactor),
+    )
+    return App(
+        settings=settings,
+        connections=connections,
+        redactor=redactor,
+        backlog=backlog,
+        pools=pools,
+        controller=controller,
+        metrics=metrics,
+        log=log,
+        timing=timing,
+    )
+
+
+@contextmanager
+def until_told(*signals: signal.Signals) -> Iterator[Event]:
+    """An event that is set by the first of these signals; the handlers found are put back at the end."""
+    stop = Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in signals}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="autoscaler")
+def main() -> None:
+    """Size the pools of Celery workers by the work that waits, and lose no task doing so."""
+
+
+@main.command()
+@_options(config.ALL)
+def run(**flags: Any) -> None:
+    """Run the daemon: one tick after another until SIGTERM or SIGINT."""
+    app = compose(_load(flags))
+    pages = Pages(
+        live=app.controller.live,
+        ready=app.controller.ready,
+        status=app.controller.status,
+        registry=app.metrics.registry,
+    )
+    host, port = app.settings.listen
+    with until_told(signal.SIGTERM, signal.SIGINT) as stop:
+        try:
+            server = serving(pages, host, port)
+            with server as bound:
+                app.log.info(
+                    "daemon.started",
+                    version=__version__,
+                    name=app.settings.name,
+                    mode=app.settings.mode,
+                    redis=str(app.connections.url()),
+                    workers=sorted(app.settings.scope.workers) or "all",
+                    queues=sorted(app.settings.scope.queues) or "all",
+                    listen=f"{host}:{bound}",
+                )
+                app.controller.run(stop)
+        except OSError as fault:
+            _fail([f"cannot listen on {host}:{port}: {fault.strerror}; give another --listen HOST:PORT"], 1)
+    app.log.info("daemon.stopped")
+
+
+@main.command()
+@_options((*config.REDIS, *config.SCOPE, *config.KNOBS))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def once(*, as_json: bool, **flags: Any) -> None:
+    """Look once and print what would be done and why. Nothing is resized, nothing is written."""
+    settings = _load(flags)
+    # A fresh start would wait out its cooldowns before it told anything.
+    app = compose(replace(settings, policy=settings.policy.immediate(), mode=Mode.DRY_RUN))
+    record = app.controller.look()
+    if "backlog" in record.faults:
+        _fail([f"Redis cannot be read: {record.faults['backlog']}"], 1)
+    click.echo(json.dumps(app.controller.status(), indent=2) if as_json else _table(record))
+    if not record.observation.workers:
+        _fail(["no worker answered; is one running on this Redis and database?"], 1)
+
+
+def _table(record: TickRecord) -> str:
+    rows = [("WORKER", "QUEUES", "WAITING", "RESERVED", "BUSY", "PROCESSES", "WOULD BE", "BECAUSE")]
+    queues_of = {name: group for group in record.plan.groups for name in group.group.workers}
+    for decision in record.plan.decisions:
+        reading, group = record.workers.get(decision.worker), queues_of.get(decision.worker)
+        rows.append(
+            (
+                decision.worker,
+                ",".join(group.group.queues) if group else "?",
+                _shown(group.work.waiting if group else None),
+                _shown(reading.reserved if reading else None),
+                _shown(reading.busy if reading else None),
+                _shown(decision.current),
+                _shown(decision.wanted),
+                str(decision.cause),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _shown(value: int | None) -> str:
+    return "?" if value is None else str(value)
+
+
+@main.command()
+@_options((*config.REDIS, *config.SCOPE, *config.KNOBS))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+def check(*, as_json: bool, **flags: Any) -> None:
+    """Preflight: Redis and its role, rights, workers, pools, companion, limits, each with what to do.
+
+    Exits with 1 where something would keep the autoscaler from working.
+    """
+    app = compose(_load(flags))
+    findings = examine(app.connections, app.backlog, app.pools, app.settings, now=time.monotonic())
+    shown = clean([finding.as_dict() for finding in findings], app.redactor)
+    if as_json:
+        click.echo(json.dumps({"findings": shown}, indent=2))
+    else:
+        for finding in shown:
+            click.echo(f"{finding['level']:5} {finding['subject']}: {finding['found']}")
+            if finding["advice"]:
+                click.echo(f"      -> {finding['advice']}")
+    raise SystemExit(1 if any(finding.level == "fail" for finding in findings) else 0)
+
+
+@main.command()
+@_options([knob for knob in config.KNOBS if knob.key in {"min", "max", "processes_per_core"}])
+def concurrency(**flags: Any) -> None:
+    """Print how many processes this container bears: celery worker -c "$(autoscaler concurrency)"."""
+    try:
+        policy = config.load_policy(flags, os.environ)
+    except config.ConfigError as fault:
+        _fail(fault.faults, 2)
+    found = read_cgroup()
+    container = ContainerReading(cpu_limit_cores=found.cpu_limit_cores, cpu_limited=found.cpu_limited)
+    bears = capacity.automatic_max(policy, container)
+    if bears is None:
+        _fail(["the CPU limit cannot be read here: " + "; ".join(found.faults), "give a fixed -c instead"], 1)
+    most = min(bears.processes, policy.max_processes or math.inf)
+    click.echo(
+        int(min(max(policy.min_processes, 1), bears.processes) if most < policy.min_processes else most)
+    )
+
+
+@main.command()
+@_options([setting for setting in config.RUN if setting.key == "listen"])
+@click.option("--ready", is_flag=True, help="Ask /readyz instead of /livez.")
+def healthcheck(*, ready: bool, **flags: Any) -> None:
+    """Ask the daemon of this container for its health; exits with 0 or 1. No curl is needed."""
+    text = flags["listen"] or os.environ.get("AUTOSCALER_LISTEN") or "0.0.0.0:9809"
+    port = text.rpartition(":")[2]
+    url = f"http://127.0.0.1:{port}/{'readyz' if ready else 'livez'}"
+    try:
+        with urllib.request.urlopen(url, timeout=3) as answer:
+            click.echo(answer.read().decode().strip())
+    except urllib.error.HTTPError as fault:
+        _fail([fault.read().decode(errors="replace").strip()], 1)
+    except (OSError, ValueError) as fault:
+        _fail([f"the daemon does not answer on {url}: {getattr(fault, 'reason', fault)}"], 1)
+
+
+if __name__ == "__main__":
+    main(prog_name="autoscaler")
+    sys.exit(0)
