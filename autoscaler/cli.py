@@ -10,7 +10,6 @@ import json
 import math
 import os
 import signal
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -290,6 +289,21 @@ def healthcheck(*, ready: bool, **flags: Any) -> None:
         _fail([f"the daemon does not answer on {url}: {getattr(fault, 'reason', fault)}"], 1)
 
 
-if __name__ == "__main__":
-    main(prog_name="autoscaler")
-    sys.exit(0)
+@main.command()
+@click.option(
+    "--seconds", type=click.FloatRange(5, 3600), default=60, show_default=True, help="Longest play."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
+@click.option("--keep", is_flag=True, help="Leave everything running after the play, until Ctrl-C.")
+def demo(*, seconds: float, as_json: bool, keep: bool) -> None:
+    """Watch a real worker grow under a backlog and shrink when it is gone. Needs the extra demo."""
+    try:
+        from autoscaler import demo as play  # noqa: PLC0415 - its servers are an extra of their own
+    except ImportError as fault:
+        _fail([f"{fault.name} is not installed; install celery-pool-autoscaler[demo]"], 1)
+    with until_told(*play.interrupted_by()) as stop:
+        try:
+            summary = play.run_demo(seconds=seconds, as_json=as_json, keep=keep, stop=stop)
+        except play.EmbeddedError as fault:
+            _fail([str(fault)], 1)
+    raise SystemExit(0 if play.succeeded(summary) else 1)
