@@ -101,7 +101,10 @@ def compose(settings: config.Settings) -> App:
         settings.read_redis_url, settings.tuning, redactor, global_keyprefix=settings.layout.prefix
     )
     connections.url()  # from here on its password is known to the redactor
-    keys, timing = Keys(name=settings.name), Timing(interval_seconds=settings.interval_seconds)
+    keys = Keys(name=settings.name)
+    timing = Timing(
+        interval_seconds=settings.interval_seconds, inspect_timeout_seconds=settings.inspect_timeout_seconds
+    )
     remote = Remote(connections.kombu, timeout_seconds=settings.inspect_timeout_seconds)
     backlog = BacklogSensor(connections.redis, settings.layout, keys.override)
     pools = PoolSensor(remote, settings.scope.workers)
