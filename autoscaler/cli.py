@@ -144,7 +144,9 @@ def compose(settings: config.Settings) -> App:
         quiesces=settings.quiesces,
         deadline_seconds=settings.quiesce_deadline_seconds,
     )
-    backlog = BacklogSensor(connections.redis, settings.layout, keys.override)
+    # The age of a message is read for the latency demand alone: it brings the whole message along.
+    wall = time.time if settings.latency or settings.shadow else None
+    backlog = BacklogSensor(connections.redis, settings.layout, keys.override, wall=wall)
     pools = PoolSensor(remote, settings.scope.workers)
     acts_on_fleet = not settings.scope.workers and settings.mode is Mode.ACT
     edges = Edges(

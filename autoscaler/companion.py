@@ -1,8 +1,8 @@
 """Two remote commands for a Celery worker: a report in counts, and a resize that loses no task.
 
 Loaded by the worker, by ``-I autoscaler.companion``, by ``imports`` or by ``include`` in its configuration.
-It brings Celery, what comes with Celery, the standard library and :mod:`autoscaler.sensors.cgroup`, and does
-nothing until it is asked.
+It brings Celery, what comes with Celery, the standard library, :mod:`autoscaler.sensors.cgroup` and
+:mod:`autoscaler.stamp`, and does nothing until it is asked.
 
 ``pool_report`` (inspect command, no arguments)
     What :func:`pool_report` documents. Counts only, never names or arguments of tasks.
@@ -11,6 +11,8 @@ nothing until it is asked.
     Makes the number of processes that take work ``size``: absolute, so that asking twice does no harm.
     Answers ``{"ok": {"size": .., "was": .., "retiring": ..}}``, or ``{"error": "one line"}`` and changes
     nothing. No child gets a signal: one that runs a task leaves when that has ended.
+
+A publisher may call :func:`stamp_published` once, so that the age of a waiting message can be told.
 
 A worker without this module answers Celery's own error for an unknown command, which is how its absence
 shows.
@@ -27,12 +29,14 @@ from typing import Any
 import billiard
 import celery
 import kombu
+from celery.signals import before_task_publish
 from celery.worker import request as worker_request
 from celery.worker import state as worker_state
 from celery.worker.control import control_command, inspect_command
 
 from autoscaler import _prefork
 from autoscaler.sensors.cgroup import read_cgroup
+from autoscaler.stamp import PUBLISHED_HEADER
 
 #: Version of the two commands' contract.
 CONTRACT = 1
@@ -103,6 +107,20 @@ def pool_resize(state: Any, size: Any = None, **unknown: Any) -> dict[str, Any]:
     if _kind(consumer.pool) == "prefork":
         return {"ok": _resize_prefork(consumer, size)}
     return {"ok": _resize_green(consumer, size)}
+
+
+def stamp_published() -> None:
+    """From now on every task that this process publishes carries the time of it, in epoch seconds.
+
+    For the application that sends tasks: the autoscaler then reads the age of the oldest waiting message
+    instead of reckoning it. A retry is published anew, and is as old as that.
+    """
+    before_task_publish.connect(_stamp, weak=False, dispatch_uid=PUBLISHED_HEADER)
+
+
+def _stamp(headers: dict[str, Any] | None = None, **_: Any) -> None:
+    if headers is not None:
+        headers[PUBLISHED_HEADER] = time.time()
 
 
 # -- the resize
