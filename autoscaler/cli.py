@@ -6,22 +6,20 @@ faults; each fault is one line on standard error.
 
 from __future__ import annotations
 
-import http.client
 import json
 import math
 import os
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from http import HTTPStatus
 from threading import Event
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from autoscaler import __version__, capacity, config
+from autoscaler import __version__, capacity, config, health
 from autoscaler.actuator import Actuator
 from autoscaler.check import examine
 from autoscaler.connections import Connections, Redactor
@@ -53,7 +51,6 @@ if TYPE_CHECKING:
 
 Command = Any
 #: Where a daemon that listens on every address is found.
-_ANY_ADDRESS = {config.ALL_ADDRESSES: "127.0.0.1", "::": "::1"}
 
 
 def _options(settings: Sequence[config.Setting]) -> Callable[[Command], Command]:
@@ -212,23 +209,22 @@ def run(**flags: Any) -> None:
         registry=app.metrics.registry,
     )
     host, port = app.settings.listen
-    with until_told(signal.SIGTERM, signal.SIGINT) as stop:
+    with until_told(signal.SIGTERM, signal.SIGINT) as stop, ExitStack() as stack:
         try:
-            server = serving(pages, host, port)
-            with server as bound:
-                app.log.info(
-                    "daemon.started",
-                    version=__version__,
-                    name=app.settings.name,
-                    mode=app.settings.mode,
-                    redis=str(app.connections.url()),
-                    workers=sorted(app.settings.scope.workers) or "all",
-                    queues=sorted(app.settings.scope.queues) or "all",
-                    listen=f"{host}:{bound}",
-                )
-                app.controller.run(stop)
+            bound = stack.enter_context(serving(pages, host, port))
         except OSError as fault:
             _fail([f"cannot listen on {host}:{port}: {fault.strerror}; give another --listen HOST:PORT"], 1)
+        app.log.info(
+            "daemon.started",
+            version=__version__,
+            name=app.settings.name,
+            mode=app.settings.mode,
+            redis=str(app.connections.url()),
+            workers=sorted(app.settings.scope.workers) or "all",
+            queues=sorted(app.settings.scope.queues) or "all",
+            listen=f"{host}:{bound}",
+        )
+        app.controller.run(stop)
     app.log.info("daemon.stopped")
 
 
@@ -361,23 +357,10 @@ def concurrency(**flags: Any) -> None:
 @click.option("--ready", is_flag=True, help="Ask /readyz instead of /livez.")
 def healthcheck(*, ready: bool, **flags: Any) -> None:
     """Ask the daemon of this container for its health; exits with 0 or 1. No curl is needed."""
-    try:
-        host, port = config.load_listen(flags, os.environ)
-    except config.ConfigError as fault:
-        _fail(fault.faults, 2)
-    # Straight to it: a proxy that the environment names must not stand in between.
-    peer = http.client.HTTPConnection(_ANY_ADDRESS.get(host, host), port, timeout=3)
-    try:
-        peer.request("GET", "/readyz" if ready else "/livez")
-        answer = peer.getresponse()
-        text = answer.read().decode(errors="replace").strip()
-    except (OSError, http.client.HTTPException) as fault:
-        _fail([f"the daemon does not answer on {peer.host}:{port}: {str(fault) or type(fault).__name__}"], 1)
-    finally:
-        peer.close()
-    if answer.status != HTTPStatus.OK:
-        _fail([text], 1)
-    click.echo(text)
+    code, line = health.healthcheck(flags["listen"], os.environ, ready=ready)
+    if code:
+        _fail([line], code)
+    click.echo(line)
 
 
 @main.command()

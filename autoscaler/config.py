@@ -15,6 +15,7 @@ from autoscaler import log
 from autoscaler.connections import RedisTuning, RedisUrlError, parse_redis_url
 from autoscaler.decider import Mode
 from autoscaler.groups import Scope
+from autoscaler.health import DEFAULT_LISTEN, parse_listen
 from autoscaler.latency import LatencyKnobs
 from autoscaler.policy import MOST_PROCESSES, Policy, PolicyError
 from autoscaler.sensors.backlog import KeyLayout
@@ -23,8 +24,6 @@ from autoscaler.sensors.container import ContainerSource
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-#: A sidecar is scraped from outside its pod.
-ALL_ADDRESSES = "0.0.0.0"  # noqa: S104
 _LONGEST_NAME = 200
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
@@ -131,14 +130,6 @@ def _parse_max(text: str) -> int | None:
         return _whole(1, MOST_PROCESSES, "processes")(text)
     except ValueError as fault:
         raise ValueError(f"{fault}, or auto") from None
-
-
-def _parse_listen(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    try:
-        return host.strip("[]") or ALL_ADDRESSES, _whole(0, 65535, "port")(port)
-    except ValueError:
-        raise ValueError("it must be HOST:PORT, for instance 0.0.0.0:9809") from None
 
 
 def _parse_name(text: str) -> str:
@@ -355,7 +346,7 @@ SCOPE = (
 #: How the daemon runs.
 RUN = (
     _setting("--interval", "2", _number(0.2, 300), "Time from tick to tick."),
-    _setting("--listen", "0.0.0.0:9809", _parse_listen, "Address of /livez, /readyz, /metrics and /status."),
+    _setting("--listen", DEFAULT_LISTEN, parse_listen, "Address of /livez, /readyz, /metrics and /status."),
     _setting("--log-format", "auto", _one_of(*log.FORMATS), "json, console, or auto: console on a terminal."),
     _setting("--log-level", "info", _one_of(*log.LEVELS), "Least level that is logged."),
     _setting("--dry-run", "false", parse_switch, "Decide and tell, and resize nothing.", switch=True),
@@ -445,20 +436,6 @@ def load_policy(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Pol
     if faults or policy is None:
         raise ConfigError(faults)
     return policy
-
-
-def load_listen(flags: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[str, int]:
-    """Where the daemon listens, for the command that asks for its health.
-
-    Raises:
-        ConfigError: where it cannot be read.
-    """
-    faults: list[str] = []
-    setting = next(setting for setting in RUN if setting.key == "listen")
-    value: tuple[str, int] = _read(setting, flags["listen"], environment, faults)
-    if faults:
-        raise ConfigError(faults)
-    return value
 
 
 def _read(setting: Setting, flag: Any, environment: Mapping[str, str], faults: list[str]) -> Any:

@@ -179,9 +179,14 @@ class Controller:
                 self.tick(stop)
                 stop.wait(max(0.0, started + self._timing.interval_seconds - self._monotonic()))
         finally:
-            self._edges.resizer.close()
-            if self._edges.lease is not None:
-                self._edges.lease.release()
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """Leave nothing half done, and let another take over at once; not over a Redis that was silent."""
+        self._edges.resizer.close()
+        answers = self.last is not None and not self.last.faults
+        if self._edges.lease is not None and answers:
+            self._edges.lease.release()
 
     def tick(self, stop: Event | None = None) -> TickRecord:
         """Gather, decide, apply, record."""
@@ -262,7 +267,7 @@ class Controller:
             return gathered
         self._take_backlog(gathered, backlog)
         gathered.pools = self._sense("pool", gathered, lambda: self._edges.pools.read(self._mailboxes, at))
-        if self._edges.lease is not None:
+        if self._edges.lease is not None and not (stop is not None and stop.is_set()):
             gathered.leader = bool(self._sense("lease", gathered, self._edges.lease.hold))
         if gathered.pools is not None and not self._decider.scope.queues:
             consumed = self._consumed(gathered.pools.workers)
@@ -322,7 +327,8 @@ class Controller:
     def _apply(self, plan: Plan, observation: Observation, stop: Event | None) -> tuple[Outcome, ...]:
         readings = {reading.name: reading for reading in observation.workers}
         outcomes: list[Outcome] = []
-        if self._decider.mode is Mode.ACT and observation.leader:
+        told_to_stop = stop is not None and stop.is_set()
+        if self._decider.mode is Mode.ACT and observation.leader and not told_to_stop:
             advanced = self._edges.resizer.advance(readings, self._monotonic())
             outcomes += [self._take(outcome, reason=None) for outcome in advanced]
         for decision in plan.decisions:

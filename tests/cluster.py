@@ -152,6 +152,17 @@ class Cluster:
             app.send_task("nap", args=[seconds], queue=queue, ignore_result=True)
         app.close()
 
+    def hold(self, count: int, *, queue: str = "celery") -> None:
+        """Send ``count`` tasks that run until :meth:`release`."""
+        app = Celery("sender", broker=self.server.url, set_as_current=False)
+        for _ in range(count):
+            app.send_task("hold", queue=queue, ignore_result=True)
+        app.close()
+
+    def release(self) -> None:
+        """Let the tasks that are held end."""
+        self.redis.set("release", 1)
+
     def ended(self) -> dict[bytes, bytes]:
         """How often each task ended, by its id."""
         return self.redis.hgetall("ended")

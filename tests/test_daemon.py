@@ -35,16 +35,20 @@ def test_a_worker_grows_under_a_backlog_and_shrinks_when_it_is_gone_and_nothing_
 
 def test_without_the_companion_it_grows_and_shrinks_only_while_idle(cluster):
     cluster.worker(companion=False, processes=4)
+    cluster.hold(1)
+    started(lambda: cluster.redis.hlen("started") == 1, what="the start of the task")
     daemon = cluster.daemon()
-    cluster.send(1, 4.0)
     started(lambda: daemon.reason(W1) == "shrink_limited", what="a shrink that is held back")
     assert size(daemon) == 4
     assert daemon.metric("worker_companion", worker=W1) == 0
     assert "autoscaler.companion" in daemon.status()["workers"][0]["shrinks"]
+    cluster.release()
     started(lambda: size(daemon) == 1, what="the shrink of the idle worker")
     assert cluster.lost_and_twice(1) == (0, 0)
-    cluster.send(12, 0.5)
+    cluster.redis.delete("release")
+    cluster.hold(12)
     started(lambda: (size(daemon) or 0) > 1, what="growth")
+    cluster.release()
     assert {line["command"] for line in daemon.events("pool.resized")} == {"pool_grow", "pool_shrink"}
 
 

@@ -97,7 +97,7 @@ def test_a_worker_that_is_not_there_is_named_before_anything_is_cancelled(cluste
 
 def test_at_the_deadline_the_worker_gets_its_consumers_back_and_stays(cluster):
     worker = cluster.worker(W1, processes=2)
-    cluster.send(1, 60.0)
+    cluster.hold(1)
     started(lambda: cluster.redis.hlen("started") == 1, what="the long task's start")
     code, out, err = drain(cluster, "--force", "--json", "--deadline", "1", W1)
     assert code == 1

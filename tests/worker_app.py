@@ -23,3 +23,12 @@ def nap(self, seconds: float) -> None:  # type: ignore[no-untyped-def]
     ledger.hincrby("started", self.request.id, 1)
     time.sleep(seconds)
     ledger.hincrby("ended", self.request.id, 1)
+
+
+@app.task(bind=True, name="hold")
+def hold(self) -> None:  # type: ignore[no-untyped-def]
+    """Run until the test says so, however slow the machine is."""
+    ledger.hincrby("started", self.request.id, 1)
+    while not ledger.exists("release"):
+        time.sleep(0.05)
+    ledger.hincrby("ended", self.request.id, 1)
