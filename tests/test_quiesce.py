@@ -11,14 +11,20 @@ from tests.test_daemon import W1, size
 QUIESCE = ("--shrink-without-companion", "quiesce")
 
 
+def running(cluster, count):
+    """Hold so many tasks, and return when they run: an idle worker would be shrunk before they come."""
+    cluster.hold(count)
+    started(lambda: cluster.redis.hlen("started") == count, what="the start of the tasks")
+
+
 def quiescing(cluster):
     return cluster.redis.hkeys(CANCELLED_KEY) == [W1.encode()]
 
 
 def test_a_busy_worker_is_emptied_shrunk_and_given_its_queues_back(cluster):
     cluster.worker(companion=False, processes=4, PREFETCH="4")
+    running(cluster, 2)
     daemon = cluster.daemon(*QUIESCE, scale_down_threshold="0.9", min="2")
-    cluster.hold(2)
     started(lambda: quiescing(cluster), what="the cancelling")
     cluster.send(20, 0.1)
     cluster.release()
@@ -32,8 +38,8 @@ def test_a_busy_worker_is_emptied_shrunk_and_given_its_queues_back(cluster):
 
 def test_a_daemon_that_is_ended_meanwhile_gives_the_queues_back_at_once(cluster):
     cluster.worker(companion=False, processes=4)
+    running(cluster, 1)
     daemon = cluster.daemon(*QUIESCE, scale_down_threshold="0.9", min="2")
-    cluster.hold(1)
     started(lambda: quiescing(cluster), what="the cancelling")
     daemon.process.send(signal.SIGTERM)
     assert daemon.process.wait(within_seconds=5) == 0
@@ -44,8 +50,8 @@ def test_a_daemon_that_is_ended_meanwhile_gives_the_queues_back_at_once(cluster)
 
 def test_a_daemon_that_is_killed_meanwhile_is_followed_by_one_that_gives_them_back(cluster):
     cluster.worker(companion=False, processes=4)
+    running(cluster, 1)
     first = cluster.daemon(*QUIESCE, scale_down_threshold="0.9", min="2")
-    cluster.hold(1)
     started(lambda: quiescing(cluster), what="the cancelling")
     first.process.kill()
     cluster.send(1, 0.1)
@@ -56,8 +62,8 @@ def test_a_daemon_that_is_killed_meanwhile_is_followed_by_one_that_gives_them_ba
 
 def test_a_worker_that_does_not_become_empty_in_time_is_left_as_it_was(cluster):
     cluster.worker(companion=False, processes=4)
+    running(cluster, 1)
     daemon = cluster.daemon(*QUIESCE, scale_down_threshold="0.9", min="2", quiesce_deadline="2")
-    cluster.hold(1)
     started(lambda: daemon.events("pool.resize_refused"), what="the deadline")
     assert daemon.events("pool.resize_refused")[0]["detail"] == "it did not become empty in time"
     assert size(daemon) == 4
