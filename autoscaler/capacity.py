@@ -118,9 +118,7 @@ def pressure(
         fewer = math.ceil(excess / percentile_95(sizes)) if sizes else 1
         bears = processes + retiring - max(1, fewer)
         return Ceiling(processes=max(1, bears), reason=Reason.MEMORY_PRESSURE)
-    cpu, throttled = container.cpu_usage_ratio, container.cpu_throttled_ratio
-    if (cpu is not None and cpu > policy.cpu_high) or (
-        throttled is not None and throttled > policy.throttled_high
-    ):
+    cpu, throttled = container.cpu_usage_ratio or 0.0, container.cpu_throttled_ratio or 0.0
+    if container.cpu_limited and (cpu > policy.cpu_high or throttled > policy.throttled_high):
         return Ceiling(processes=max(1, processes), reason=Reason.CPU_PRESSURE)
     return None

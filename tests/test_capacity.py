@@ -152,7 +152,7 @@ def test_throttled_time_of_many_cpus_is_never_more_than_all_the_time():
     ],
 )
 def test_use_of_the_container_holds_growth_or_shrinks(use, expected):
-    found = pressure(Policy(), container(**{**MEMORY, **use}), 8)
+    found = pressure(Policy(), container(**{**MEMORY, "cpu_limited": True, **use}), 8)
     assert found == (None if expected is None else Ceiling(processes=expected[0], reason=expected[1]))
 
 

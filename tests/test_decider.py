@@ -85,12 +85,19 @@ def test_one_step_goes_no_further_than_the_step_limit():
             id="(1000 MiB x 0.85 - 100) / 150 is 5",
         ),
         pytest.param(
-            {"cpu_limit_cores": 8.0, "cpu_usage_ratio": 0.99},
+            {"cpu_limit_cores": 8.0, "cpu_limited": True, "cpu_usage_ratio": 0.99},
             decision(4, 4, Reason.CPU_PRESSURE),
             id="the CPU is used up",
         ),
         pytest.param(
-            {"cpu_throttled_ratio": 0.5}, decision(4, 4, Reason.CPU_PRESSURE), id="the kernel throttles"
+            {"cpu_limit_cores": 8.0, "cpu_limited": False, "cpu_usage_ratio": 0.99},
+            decision(4, 10, Reason.AT_MAX),
+            id="a machine without a quota may be busy with something else",
+        ),
+        pytest.param(
+            {"cpu_limited": True, "cpu_throttled_ratio": 0.5},
+            decision(4, 4, Reason.CPU_PRESSURE),
+            id="the kernel throttles",
         ),
     ],
 )
