@@ -110,8 +110,10 @@ def pressure(
     if container is None:
         return None
     used = container.memory_usage_ratio
-    if used is not None and used > policy.memory_high and container.memory_limit_bytes is not None:
-        excess = (used - policy.memory_high) * container.memory_limit_bytes
+    # Without a limit of its own the container is not what fills the machine, nor what frees it.
+    limited = container.memory_limited and container.memory_limit_bytes is not None
+    if limited and used is not None and used > policy.memory_high:
+        excess = (used - policy.memory_high) * (container.memory_limit_bytes or 0)
         sizes = [size for size in container.child_rss_bytes if size > 0]
         fewer = math.ceil(excess / percentile_95(sizes)) if sizes else 1
         bears = processes + retiring - max(1, fewer)

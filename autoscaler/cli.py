@@ -10,7 +10,6 @@ import json
 import math
 import os
 import signal
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -102,7 +101,10 @@ def compose(settings: config.Settings) -> App:
         settings.read_redis_url, settings.tuning, redactor, global_keyprefix=settings.layout.prefix
     )
     connections.url()  # from here on its password is known to the redactor
-    keys, timing = Keys(name=settings.name), Timing(interval_seconds=settings.interval_seconds)
+    keys = Keys(name=settings.name)
+    timing = Timing(
+        interval_seconds=settings.interval_seconds, inspect_timeout_seconds=settings.inspect_timeout_seconds
+    )
     remote = Remote(connections.kombu, timeout_seconds=settings.inspect_timeout_seconds)
     backlog = BacklogSensor(connections.redis, settings.layout, keys.override)
     pools = PoolSensor(remote, settings.scope.workers)
@@ -290,6 +292,21 @@ def healthcheck(*, ready: bool, **flags: Any) -> None:
         _fail([f"the daemon does not answer on {url}: {getattr(fault, 'reason', fault)}"], 1)
 
 
-if __name__ == "__main__":
-    main(prog_name="autoscaler")
-    sys.exit(0)
+@main.command()
+@click.option(
+    "--seconds", type=click.FloatRange(5, 3600), default=60, show_default=True, help="Longest play."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
+@click.option("--keep", is_flag=True, help="Leave everything running after the play, until Ctrl-C.")
+def demo(*, seconds: float, as_json: bool, keep: bool) -> None:
+    """Watch a real worker grow under a backlog and shrink when it is gone. Needs the extra demo."""
+    try:
+        from autoscaler import demo as play  # noqa: PLC0415 - its servers are an extra of their own
+    except ImportError as fault:
+        _fail([f"{fault.name} is not installed; install celery-pool-autoscaler[demo]"], 1)
+    with until_told(*play.interrupted_by()) as stop:
+        try:
+            summary = play.run_demo(seconds=seconds, as_json=as_json, keep=keep, stop=stop)
+        except play.EmbeddedError as fault:
+            _fail([str(fault)], 1)
+    raise SystemExit(0 if play.succeeded(summary) else 1)

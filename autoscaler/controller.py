@@ -95,16 +95,17 @@ class Timing:
     """The pace of the loop, in seconds."""
 
     interval_seconds: float = 2.0
+    inspect_timeout_seconds: float = 1.5
 
     @property
     def fresh_seconds(self) -> float:
-        """How old a reading may be when something is sent on it."""
-        return max(5.0, 2 * self.interval_seconds)
+        """How old a reading may be when something is sent on it: a slow gathering, and no more."""
+        return max(5.0, 2 * (self.interval_seconds + self.inspect_timeout_seconds))
 
     @property
     def lease_seconds(self) -> float:
         """How long the lease outlives its holder: longer than a reading is fresh."""
-        return max(10.0, 3 * self.interval_seconds)
+        return max(10.0, self.fresh_seconds + self.interval_seconds)
 
     @property
     def live_seconds(self) -> float:

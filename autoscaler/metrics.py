@@ -40,7 +40,8 @@ class Metrics:
     """The instruments of one daemon. ``monotonic`` is the clock of :attr:`Observation.at`."""
 
     def __init__(self, policy: Policy, *, monotonic: Callable[[], float]) -> None:
-        disable_created_metrics()  # a second series for each counter, which no rule here asks for
+        # No second series for each counter, which no rule asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._decisions = self._counter(
             "decisions", "Decisions, one for each worker and tick.", "action", "reason"

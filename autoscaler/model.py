@@ -14,31 +14,61 @@ from enum import StrEnum
 class Reason(StrEnum):
     """Why a worker's target is what it is: the same word in log, metric, status page and test."""
 
-    STEADY = "steady"  # the load lies between the watermarks, or the size is already right
-    LOAD_HIGH = "load_high"  # more work than processes, beyond the upper watermark
-    LOAD_LOW = "load_low"  # fewer tasks than processes, beyond the lower watermark
-    LATENCY = "latency"  # the size at which waiting tasks start within the target
-    DELAYED = "delayed"  # beyond a watermark, but not yet for long enough
-    STABILIZING = "stabilizing"  # a higher size was wished for within the stabilization window
-    COOLDOWN = "cooldown"  # a change was observed too short a while ago
-    STEP = "step"  # as far as one step may go
-    AT_MIN = "at_min"  # the lower bound holds
-    AT_MAX = "at_max"  # the upper bound holds
-    CPU_CEILING = "cpu_ceiling"  # the container's CPU limit bears no more processes
-    CPU_PRESSURE = "cpu_pressure"  # the container's CPU is used up: growth would not help
-    MEMORY_CEILING = "memory_ceiling"  # the container's memory limit bears no more processes
-    MEMORY_PRESSURE = "memory_pressure"  # memory is nearly used up: shrink before the OOM killer comes
-    UNKNOWN_LIMIT = "unknown_limit"  # max is auto and no limit of the container could be read
-    UNKNOWN_SIZE = "unknown_size"  # the worker did not tell its size this time
-    STALE = "stale"  # the backlog could not be read: nothing may shrink on it
-    OUTSTANDING = "outstanding"  # an earlier action has not settled yet
-    SHRINK_LIMITED = "shrink_limited"  # no companion in the worker: only an idle worker may shrink
-    UNSUPPORTED = "unsupported"  # the worker's pool cannot be resized
-    PAUSED = "paused"  # an administrator paused the autoscaler
-    HELD = "held"  # an administrator resized this worker and asked to leave it so
-    NOT_LEADER = "not_leader"  # another autoscaler acts for this fleet
-    DRY_RUN = "dry_run"  # told to decide and not to act
-    DISABLED = "disabled"  # CELERY_AUTOSCALE_ENABLED is false
+    STEADY = "steady"
+    LOAD_HIGH = "load_high"
+    LOAD_LOW = "load_low"
+    LATENCY = "latency"
+    DELAYED = "delayed"
+    STABILIZING = "stabilizing"
+    COOLDOWN = "cooldown"
+    STEP = "step"
+    AT_MIN = "at_min"
+    AT_MAX = "at_max"
+    CPU_CEILING = "cpu_ceiling"
+    CPU_PRESSURE = "cpu_pressure"
+    MEMORY_CEILING = "memory_ceiling"
+    MEMORY_PRESSURE = "memory_pressure"
+    UNKNOWN_LIMIT = "unknown_limit"
+    UNKNOWN_SIZE = "unknown_size"
+    STALE = "stale"
+    OUTSTANDING = "outstanding"
+    SHRINK_LIMITED = "shrink_limited"
+    UNSUPPORTED = "unsupported"
+    PAUSED = "paused"
+    HELD = "held"
+    NOT_LEADER = "not_leader"
+    DRY_RUN = "dry_run"
+    DISABLED = "disabled"
+
+
+#: What each reason means, for people: in the README, in the demo, from `once`.
+MEANINGS = {
+    Reason.STEADY: "the load lies between the watermarks, or the size is already right",
+    Reason.LOAD_HIGH: "more work than processes, beyond the upper watermark",
+    Reason.LOAD_LOW: "fewer tasks than processes, beyond the lower watermark",
+    Reason.LATENCY: "the size at which waiting tasks start within the target",
+    Reason.DELAYED: "beyond a watermark, but not yet for long enough",
+    Reason.STABILIZING: "a higher size was wished for within the stabilization window",
+    Reason.COOLDOWN: "a change was observed too short a while ago",
+    Reason.STEP: "as far as one step may go",
+    Reason.AT_MIN: "the lower bound holds",
+    Reason.AT_MAX: "the upper bound holds",
+    Reason.CPU_CEILING: "the container's CPU limit bears no more processes",
+    Reason.CPU_PRESSURE: "the container's CPU is used up: growth would not help",
+    Reason.MEMORY_CEILING: "the container's memory limit bears no more processes",
+    Reason.MEMORY_PRESSURE: "memory is nearly used up: shrink before the OOM killer comes",
+    Reason.UNKNOWN_LIMIT: "max is auto and no limit of the container could be read",
+    Reason.UNKNOWN_SIZE: "the worker did not tell its size this time",
+    Reason.STALE: "the backlog could not be read: nothing may shrink on it",
+    Reason.OUTSTANDING: "an earlier action has not settled yet",
+    Reason.SHRINK_LIMITED: "no companion in the worker: only an idle worker may shrink",
+    Reason.UNSUPPORTED: "the worker's pool cannot be resized",
+    Reason.PAUSED: "an administrator paused the autoscaler",
+    Reason.HELD: "an administrator resized this worker and asked to leave it so",
+    Reason.NOT_LEADER: "another autoscaler acts for this fleet",
+    Reason.DRY_RUN: "told to decide and not to act",
+    Reason.DISABLED: "CELERY_AUTOSCALE_ENABLED is false",
+}
 
 
 class Action(StrEnum):

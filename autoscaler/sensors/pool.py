@@ -27,6 +27,11 @@ _POOLS = {
 _QUEUES_EVERY_SECONDS = 30.0
 _FIRST_PATIENCE_SECONDS = 5.0
 _LONGEST_PATIENCE_SECONDS = 60.0
+_ROLL_CALL_EVERY_SECONDS = 600.0
+#: Stock workers tell whole seconds, and a reply may take a moment.
+_UPTIME_TOLERANCE_SECONDS = 3.0
+#: No worker has this name: Celery's are never without an @.
+_NOBODY = "nobody"
 
 Reply = dict[str, Any]
 _Shape = TypeVar("_Shape", dict[str, Any], list[Any])
@@ -146,6 +151,8 @@ class _Acquaintance:
 
     companion: bool | None = None
     uptime_seconds: float | None = None
+    uptime_at: float | None = None
+    roll_call_at: float = 0.0
     queues: tuple[str, ...] = ()
     queues_at: float | None = None
     silent_since_seconds: float = 0.0
@@ -173,11 +180,14 @@ class PoolSensor:
         asked = sorted(
             name for name, one in self._known.items() if name in self._named or at >= one.ask_again_at
         )
-        doubled: set[str] = set()
-        found = self._reports([name for name in asked if self._known[name].companion is not False], doubled)
+        doubled, absent = self._roll_call([n for n in asked if at >= self._known[n].roll_call_at], at)
+        single = [name for name in asked if name not in doubled | absent]
+        found = self._reports([name for name in single if self._known[name].companion is not False], doubled)
         # After the reports: a worker that does not know the command is asked by stock commands at once.
-        found += self._stock([name for name in asked if self._known[name].companion is False], at, doubled)
-        answered = {reading.name for reading in found}
+        found += self._stock([name for name in single if self._known[name].companion is False], at, doubled)
+        for reading in found:
+            self._watch_uptime(reading, at)
+        answered = {reading.name for reading in found} | doubled
         for name in asked:
             self._grow_patience(name, at, silent=name not in answered)
         return PoolsReading(
@@ -185,6 +195,32 @@ class PoolSensor:
             silent=tuple(name for name in asked if name not in answered),
             doubled=tuple(sorted(doubled)),
         )
+
+    def _roll_call(self, names: Sequence[str], at: float) -> tuple[set[str], set[str]]:
+        """Which of these names more than one worker answers to, and which none.
+
+        A call ends with the last reply that it expects, before a namesake's can come: so it asks for one
+        worker more than there are, and takes all of its time.
+        """
+        if not names:
+            return set(), set()
+        replies = self._remote.call("ping", {}, [*names, _NOBODY])
+        doubled = {name for name in names if len(replies.get(name, ())) > 1}
+        for name in replies.keys() - doubled:
+            if name in self._known:
+                self._known[name].roll_call_at = at + _ROLL_CALL_EVERY_SECONDS
+        return doubled, set(names) - replies.keys()
+
+    def _watch_uptime(self, reading: WorkerReading, at: float) -> None:
+        """A clock that does not go on from the last reading is a restarted worker's, or a namesake's."""
+        one = self._known[reading.name]
+        before, before_at = one.uptime_seconds, one.uptime_at
+        one.uptime_seconds, one.uptime_at = reading.uptime_seconds, at
+        if before is None or before_at is None or reading.uptime_seconds is None:
+            return
+        if abs(reading.uptime_seconds - before - (at - before_at)) > _UPTIME_TOLERANCE_SECONDS:
+            one.roll_call_at = at
+            one.companion = one.companion or None  # it may have come back with the companion: ask again
 
     def _grow_patience(self, name: str, at: float, *, silent: bool) -> None:
         one = self._known[name]
@@ -232,18 +268,11 @@ class PoolSensor:
         self._refresh_queues(sorted(stats), at, doubled)
         readings = []
         for name in sorted(stats.keys() - doubled):
-            self._watch_uptime(name, stats[name].uptime_seconds)
             busy = len(active[name]) if name in active else None
             fetched = len(reserved[name]) if name in reserved else None if name in full or busy is None else 0
             reading = with_tasks(stats[name], busy, fetched)
             readings.append(replace(reading, queues=self._known[name].queues))
         return readings
-
-    def _watch_uptime(self, name: str, uptime_seconds: float | None) -> None:
-        one = self._known[name]
-        before, one.uptime_seconds = one.uptime_seconds, uptime_seconds
-        if before is not None and uptime_seconds is not None and uptime_seconds < before:
-            one.companion = None  # it may have come back with the companion: ask next time
 
     def _refresh_queues(self, names: Sequence[str], at: float, doubled: set[str]) -> None:
         due = [

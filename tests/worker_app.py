@@ -1,0 +1,25 @@
+"""A Celery application of anyone's own: its tasks write down when they run."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import redis
+from celery import Celery
+
+app = Celery("anyones", broker=os.environ.get("BROKER", ""))
+app.conf.update(
+    task_ignore_result=True,
+    broker_connection_retry_on_startup=True,
+    worker_hijack_root_logger=False,
+    worker_prefetch_multiplier=int(os.environ.get("PREFETCH", "1")),
+)
+ledger = redis.Redis.from_url(os.environ.get("LEDGER") or os.environ.get("BROKER") or "redis://127.0.0.1:1")
+
+
+@app.task(bind=True, name="nap")
+def nap(self, seconds: float) -> None:  # type: ignore[no-untyped-def]
+    ledger.hincrby("started", self.request.id, 1)
+    time.sleep(seconds)
+    ledger.hincrby("ended", self.request.id, 1)
