@@ -206,12 +206,18 @@ class Cache:
 
         When Redis does not answer it goes on trying in the background, and returns.
         """
-        if not await self._set_version(name) and name not in self._pending:
+        if not await self.try_raise_version(name) and name not in self._pending:
             self._pending.add(name)
             self._metrics.pending_versions.set(len(self._pending))
             self._go(self._raise_later(name))
 
-    async def _set_version(self, name: str) -> bool:
+    async def settle(self, *, within_seconds: float) -> None:
+        """Wait for what runs in the background, but no longer than that."""
+        if self._background:
+            await asyncio.wait(self._background, timeout=within_seconds)
+
+    async def try_raise_version(self, name: str) -> bool:
+        """As :meth:`raise_version`, once; False when Redis did not take it."""
         try:
             await self._redis.set(version_key(name), secrets.token_hex(8), ex=_VERSION_SECONDS)
         except OutOfMemoryError:
@@ -232,7 +238,7 @@ class Cache:
         return True
 
     async def _raise_later(self, name: str) -> None:
-        while not await self._set_version(name):  # noqa: ASYNC110 - it is Redis that we wait for
+        while not await self.try_raise_version(name):  # noqa: ASYNC110 - it is Redis that we wait for
             await asyncio.sleep(0.2)
         self._pending.discard(name)
         self._metrics.pending_versions.set(len(self._pending))

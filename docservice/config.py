@@ -42,9 +42,11 @@ def _variable(name: str, default: object, about: str, *, low: float = 0, high: f
 class Settings:
     """Everything that a run is told. Sizes are bytes, times are seconds."""
 
-    redis: RedisAddress = field(metadata={"name": "REDIS_URL", "about": "redis:// or rediss:// address."})
+    redis: RedisAddress = field(
+        metadata={"name": "REDIS_URL", "about": "set it to a redis:// or rediss:// address"}
+    )
     database_url: str = field(
-        repr=False, metadata={"name": "DATABASE_URL", "about": "postgresql:// address."}
+        repr=False, metadata={"name": "DATABASE_URL", "about": "set it to a postgresql:// address"}
     )
     redis_max_connections: int = _variable(
         "REDIS_MAX_CONNECTIONS", 32, "Most connections to Redis of a process.", low=1, high=10_000

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
+import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -190,3 +191,23 @@ def _credentials(address: RedisAddress) -> str:
     if address.password is None and address.username is None:
         return ""
     return f"{quote(address.username or '', safe='')}:{quote(address.password or '', safe='')}@"
+
+
+def sync_redis_client(address: RedisAddress, tuning: RedisTuning) -> redis.Redis:
+    """A client for threads, for what the autoscaler's contract is read and written with."""
+    more: dict[str, Any] = {}
+    if address.tls is not None:
+        more = {"ssl": True, "ssl_cert_reqs": "required", **address.tls}
+        more["ssl_check_hostname"] = more["ssl_cert_reqs"] == "required"
+    return redis.Redis(
+        host=address.host,
+        port=address.port,
+        db=address.database,
+        username=address.username,
+        password=address.password,
+        socket_timeout=tuning.socket_timeout_seconds,
+        socket_connect_timeout=tuning.connect_timeout_seconds,
+        health_check_interval=tuning.health_check_seconds,
+        client_name=tuning.client_name,
+        **more,
+    )

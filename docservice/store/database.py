@@ -134,6 +134,8 @@ _UNAVAILABLE = (
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,  # a standby, in the middle of a failover
     asyncpg.InternalClientError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # a password that is being changed
+    asyncpg.InvalidCatalogNameError,
 )
 
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import asyncpg
+import httpx
 import pytest
 import redis
 
-from autoscaler.embedded import PostgresServer, RedisServer
+from autoscaler.embedded import PostgresServer, Process, RedisServer, free_port
 from docservice.config import Settings, read_settings
+from docservice.identity import Role, new_token, token_hash
 from docservice.store.database import Database, PoolSettings
 from docservice.store.migrations import migrate
+from docservice.store.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,20 +75,29 @@ def servers() -> Iterator[Servers]:
             yield Servers(folder=folder, postgres=postgres, redis=server, counter=itertools.count(1))
 
 
+@contextmanager
+def fresh_database(servers: Servers) -> Iterator[str]:
+    """A migrated database, dropped at the end."""
+    name = f"test_{next(servers.counter)}"
+    asyncio.run(_execute(servers.postgres.url, f"create database {name} template template_documents"))
+    try:
+        yield urlsplit(servers.postgres.url)._replace(path=f"/{name}").geturl()
+    finally:
+        asyncio.run(_execute(servers.postgres.url, f"drop database {name} with (force)"))
+
+
 @pytest.fixture
 def database_url(servers: Servers) -> Iterator[str]:
     """A migrated database of the test's own."""
-    name = f"test_{next(servers.counter)}"
-    asyncio.run(_execute(servers.postgres.url, f"create database {name} template template_documents"))
-    yield urlsplit(servers.postgres.url)._replace(path=f"/{name}").geturl()
-    asyncio.run(_execute(servers.postgres.url, f"drop database {name} with (force)"))
+    with fresh_database(servers) as url:
+        yield url
 
 
 @pytest.fixture
 def redis_url(servers: Servers) -> str:
     """The session's Redis, emptied."""
     with redis.Redis.from_url(servers.redis.url) as client:
-        client.flushall()
+        client.flushdb()
     return servers.redis.url
 
 
@@ -98,3 +112,81 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
             "DOCSERVICE_SWEEP_SECONDS": "0.3",
         }
     )
+
+
+def add_token(database_url: str, **values: Any) -> tuple[int, str]:
+    """A token's id and text, straight into the database."""
+    text = new_token()
+
+    async def add() -> int:
+        database = Database(pool_settings(database_url, size=1))
+        await database.open()
+        try:
+            given = {"name": "test", "role": Role.VIEWER, "modules": None, "expires_at": None, **values}
+            return await Tokens(database).add(sha256=token_hash(text) or b"", **given)
+        finally:
+            await database.close()
+
+    return asyncio.run(add()), text
+
+
+@dataclass(frozen=True)
+class Live:
+    """A running API: its process, where it is, and tokens by role."""
+
+    process: Process
+    url: str
+    environment: dict[str, str]
+    tokens: dict[str, str]
+
+    @property
+    def database_url(self) -> str:
+        return self.environment["DATABASE_URL"]
+
+    def client(self, role: str | None = "operator", **options: Any) -> httpx.Client:
+        headers = {} if role is None else {"Authorization": f"Bearer {self.tokens[role]}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, **options)
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/livez", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def run_api(folder: Path, environment: dict[str, str]) -> Iterator[Live]:
+    """An API process for the settings of ``environment``, with a token for each role."""
+    port = free_port()
+    command = (sys.executable, "-m", "docservice", "api", "--port", str(port))
+    tokens = {
+        role.value: add_token(environment["DATABASE_URL"], name=role.value, role=role)[1] for role in Role
+    }
+    url = f"http://127.0.0.1:{port}"
+    with Process(command, log_path=folder / "api.log", environment=environment) as process:
+        process.wait_until(lambda: is_ready(url), within_seconds=30, what="the API's first answer")
+        yield Live(process, url, environment, tokens)
+
+
+@pytest.fixture(scope="module")
+def live(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """An API for the tests of a module, with a database of its own, and a Redis database too."""
+    folder = tmp_path_factory.mktemp("live")
+    with fresh_database(servers) as database_url:
+        number = 1 + next(servers.counter) % 15
+        redis_url = servers.redis.url.removesuffix("/0") + f"/{number}"
+        with redis.Redis.from_url(redis_url) as client:
+            client.flushdb()
+        environment = {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "DOCSERVICE_BLOB_URL": f"file://{folder}/blobs",
+            "DOCSERVICE_SWEEP_SECONDS": "0.5",
+            "DOCSERVICE_UPLOAD_FILE_BYTES": "2000000",
+            "DOCSERVICE_UPLOAD_FILES": "50",
+            "DOCSERVICE_BODY_IDLE_SECONDS": "1.5",
+            "DOCSERVICE_DOCS": "open",
+        }
+        with run_api(folder, environment) as running:
+            yield running
