@@ -105,7 +105,7 @@ class Cache:
         self._pending: set[str] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._rest_until = 0.0
-        self.answered = False
+        self._answered: bool | None = None  # as long as nobody asked
 
     async def close(self) -> None:
         """End what runs in the background and close the connections."""
@@ -251,14 +251,16 @@ class Cache:
     # Health
 
     def _spoke(self) -> None:
-        if not self.answered:
-            self.answered = True
-            self._metrics.redis_up.set(1)
+        if self._answered:
+            return
+        if self._answered is False:
             self._log.info("redis.answers")
+        self._answered = True
+        self._metrics.redis_up.set(1)
 
     def _fell_silent(self, fault: BaseException) -> None:
         self._rest_until = time.monotonic() + _REST_SECONDS
-        if self.answered:
-            self.answered = False
+        if self._answered is not False:
             self._log.warning("redis.silent", fault=type(fault).__name__)
+        self._answered = False
         self._metrics.redis_up.set(0)

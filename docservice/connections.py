@@ -107,6 +107,8 @@ def check_database_url(url: str) -> str:
 
 
 def _split(url: str, *, legal: str) -> SplitResult:
+    if "#" in url:
+        raise AddressError("it has a '#'; write %23 where the password holds one")
     try:
         parts = urlsplit(url.strip())
         host, _ = parts.hostname, parts.port
@@ -117,8 +119,6 @@ def _split(url: str, *, legal: str) -> SplitResult:
     # Other schemes are told that they are wrong, not that they lack a host.
     if not host and parts.scheme.lower() in (*_REDIS_SCHEMES, *_DATABASE_SCHEMES):
         raise AddressError(f"it names no host; write {legal}")
-    if parts.fragment:
-        raise AddressError("it has a '#'; write %23 where the password holds one")
     return parts
 
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _HEAD_BYTES = 4096
 _WRITTEN_TOGETHER = 1 << 20
 _MOST_FIELD_BYTES = 1000
-_MOST_HEADER_BYTES = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +43,6 @@ class _Part:
     """One part of the body, as far as it has come."""
 
     headers: dict[bytes, bytes] = field(default_factory=dict)
-    header_bytes: int = 0
     name: str = ""
     file_name: str | None = None
     size: int = 0
@@ -148,11 +146,9 @@ class UploadReader:
                     self._header = b""
                 case "header_field":
                     self._header += data
-                    self._count_header(data)
                 case "header_value":
                     value = self._part.headers.get(self._header.lower(), b"") + data
                     self._part.headers[self._header.lower()] = value
-                    self._count_header(data)
                 case "header_end":
                     self._header = b""
                 case "headers":
@@ -163,11 +159,6 @@ class UploadReader:
                     await self._end_part()
                 case _:
                     self._ended = True
-
-    def _count_header(self, data: bytes) -> None:
-        self._part.header_bytes += len(data)
-        if self._part.header_bytes > _MOST_HEADER_BYTES:
-            raise ApiError(413, f"the headers of a part have more than {_MOST_HEADER_BYTES} bytes")
 
     def _begin_part(self) -> None:
         disposition, options = parse_options_header(self._part.headers.get(b"content-disposition", b""))

@@ -16,8 +16,10 @@ import asyncpg
 import httpx
 import pytest
 import redis
+from click.testing import CliRunner
 
 from autoscaler.embedded import PostgresServer, Process, RedisServer, free_port
+from docservice.cli import main
 from docservice.config import Settings, read_settings
 from docservice.identity import Role, new_token, token_hash
 from docservice.store.database import Database, PoolSettings
@@ -122,8 +124,9 @@ def add_token(database_url: str, **values: Any) -> tuple[int, str]:
         database = Database(pool_settings(database_url, size=1))
         await database.open()
         try:
-            given = {"name": "test", "role": Role.VIEWER, "modules": None, "expires_at": None, **values}
-            return await Tokens(database).add(sha256=token_hash(text) or b"", **given)
+            given = {"name": "test", "role": "viewer", "modules": None, "expires_at": None, **values}
+            role = Role(given.pop("role"))
+            return await Tokens(database).add(sha256=token_hash(text) or b"", role=role, **given)
         finally:
             await database.close()
 
@@ -142,6 +145,15 @@ class Live:
     @property
     def database_url(self) -> str:
         return self.environment["DATABASE_URL"]
+
+    def add_token(self, **values: Any) -> tuple[int, str]:
+        """Another token's id and text."""
+        return add_token(self.database_url, **values)
+
+    def revoke(self, token_id: int) -> None:
+        """End a token as an operator does."""
+        done = CliRunner(env=self.environment).invoke(main, ["token", "revoke", str(token_id)])
+        assert done.exit_code == 0, done.output
 
     def client(self, role: str | None = "operator", **options: Any) -> httpx.Client:
         headers = {} if role is None else {"Authorization": f"Bearer {self.tokens[role]}"}
