@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from docservice.config import Settings
     from docservice.log import AccessLog
 
-_ERROR_SCHEMA = {"$ref": "#/components/schemas/APIResponse_NoneType_"}
+_ERROR_SCHEMA = {"$ref": "#/components/schemas/APIResponse_Any_"}
 _ABOUT = (
     "Documents, their grids and mail numbers, and the workers behind them."
     " Every JSON answer is an `APIResponse`: `success`, `message`, `data`, `error`, `meta`."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import celery
@@ -63,6 +64,8 @@ class Broker:
     def __init__(self, application: celery.Celery, *, queue: str) -> None:
         self._application = application
         self._queue = queue
+        # Of our own, not of kombu's pools: those are shared by all that speak to one broker.
+        self._producer: Any = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker")
 
     async def send(self, ids: Sequence[int]) -> bool:
@@ -83,13 +86,19 @@ class Broker:
         return bool(await loop.run_in_executor(self._thread, work, *arguments))
 
     def _send(self, ids: list[int]) -> bool:
+        # Once more on a fresh connection: told twice, a document is processed once.
+        return self._try_send(ids) or self._try_send(ids)
+
+    def _try_send(self, ids: list[int]) -> bool:
         try:
-            with self._application.producer_or_acquire() as producer:
-                for document_id in ids:
-                    self._application.send_task(
-                        TASK, args=(document_id,), queue=self._queue, producer=producer
-                    )
+            if self._producer is None:
+                self._producer = self._application.amqp.Producer(self._application.connection_for_write())
+            for document_id in ids:
+                self._application.send_task(
+                    TASK, args=(document_id,), queue=self._queue, producer=self._producer
+                )
         except _FAULTS:
+            self._close()
             return False
         return True
 
@@ -102,7 +111,10 @@ class Broker:
             return False
 
     def _close(self) -> None:
-        self._application.pool.force_close_all()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with suppress(*_FAULTS):
+                producer.connection.release()
 
 
 class Enqueuer:

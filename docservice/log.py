@@ -6,6 +6,7 @@ holds no query string and no header, since tokens and mail numbers stand there.
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from datetime import UTC, datetime
@@ -43,6 +44,26 @@ def configure_log() -> None:
         logger_factory=structlog.BytesLoggerFactory(),
         cache_logger_on_first_use=True,
     )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_JsonFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("celery").setLevel(logging.INFO)
+    logging.captureWarnings(capture=True)
+
+
+class _JsonFormatter(logging.Formatter):
+    """Lines of libraries in the form of our own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        event: dict[str, Any] = {
+            "part": record.name,
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "timestamp": datetime.fromtimestamp(record.created, UTC),
+        }
+        if record.exc_info:
+            event["exception"] = self.formatException(record.exc_info)
+        return _json(event).decode()
 
 
 def _json(event: Any, **_: object) -> bytes:

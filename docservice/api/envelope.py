@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 import orjson
-from fastapi import Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from docservice.api.context import request_id
@@ -42,10 +42,8 @@ class APIResponse(BaseModel, Generic[Data]):
     meta: Meta
 
 
-class JSON(Response):
+class JSON(JSONResponse):
     """A JSON answer, written by orjson."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         """The bytes of a value."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -127,6 +128,6 @@ def install(app: FastAPI, watch: Watch) -> None:
 def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
     """What OpenAPI is told of a route's failures."""
     return {
-        status: {"model": APIResponse[None], "description": HTTPStatus(status).phrase}
+        status: {"model": APIResponse[Any], "description": HTTPStatus(status).phrase}
         for status in sorted({*statuses, 401, 403, 422, 503})
     }

@@ -202,3 +202,9 @@ def live(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         }
         with run_api(folder, environment) as running:
             yield running
+
+
+@pytest.fixture
+def api_runner() -> Any:
+    """How to run an API on servers of the test's own."""
+    return run_api
