@@ -27,12 +27,16 @@ class Result(StrEnum):
 
     DONE = "done"  # the worker answered that it did it
     REFUSED = "refused"  # the worker answered that it did not
+    BEGUN = "begun"  # the worker is being emptied first; the shrink follows
     UNKNOWN = "unknown"  # no answer, or the broker failed on the way: it may still happen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One action and what came of it; ``detail`` is the worker's or the broker's word where it failed."""
+    """One action and what came of it; ``detail`` is the worker's or the broker's word where it failed.
+
+    ``settles_at`` (monotonic seconds) is when an action that takes its time must have ended.
+    """
 
     worker: str
     before: int
@@ -40,6 +44,7 @@ class Outcome:
     command: str
     result: Result
     detail: str | None = None
+    settles_at: float | None = None
 
 
 class RemoteCall(Protocol):
@@ -79,10 +84,13 @@ class Actuator:
     def resize(self, reading: WorkerReading, target: int) -> Outcome:
         """Send one command to one worker. It never raises for what the broker or the worker does."""
         command, arguments = command_for(reading, target)
+        result: Result
+        detail: str | None
         try:
             replies = self._remote.call(command, arguments, [reading.name]).get(reading.name, [])
-        except (OSError, RedisError, KombuError) as fault:
-            result, detail = _lost(fault)
+        except (OSError, RedisError, KombuError, ValueError) as fault:
+            # A ValueError: the URL was read again from its file and cannot be used any more.
+            result, detail = Result.UNKNOWN, f"{type(fault).__name__}: {fault}"
         else:
             result, detail = judge(replies)
         assert reading.processes is not None  # noqa: S101 - command_for has refused it
@@ -96,10 +104,6 @@ class Actuator:
         )
 
 
-def _lost(fault: Exception) -> tuple[Result, str | None]:
-    return Result.UNKNOWN, f"{type(fault).__name__}: {fault}"
-
-
 def judge(replies: Sequence[Any]) -> tuple[Result, str | None]:
     """What the replies of one worker say."""
     if not replies:
@@ -109,4 +113,6 @@ def judge(replies: Sequence[Any]) -> tuple[Result, str | None]:
     reply = replies[0]
     if isinstance(reply, dict) and "error" in reply:
         return Result.REFUSED, str(reply["error"])
-    return Result.DONE, None
+    if isinstance(reply, dict) and "ok" in reply:
+        return Result.DONE, None
+    return Result.UNKNOWN, "the reply is neither ok nor error; its size is read again"

@@ -6,16 +6,16 @@ faults; each fault is one line on standard error.
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
 import os
 import signal
 import time
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from http import HTTPStatus
 from threading import Event
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,13 +25,16 @@ from autoscaler import __version__, capacity, config
 from autoscaler.actuator import Actuator
 from autoscaler.check import examine
 from autoscaler.connections import Connections, Redactor
-from autoscaler.contract import Keys
-from autoscaler.controller import Controller, Edges, Timing
+from autoscaler.consumers import Consumers
+from autoscaler.contract import CANCELLED_KEY, Keys
+from autoscaler.controller import FAULTS, Controller, Edges, Timing
 from autoscaler.decider import Decider, Mode
+from autoscaler.drain import Drain, DrainError, Phase
 from autoscaler.lease import Lease
 from autoscaler.log import clean, get_logger
 from autoscaler.metrics import Metrics
 from autoscaler.model import ContainerReading
+from autoscaler.quiesce import QuiescingActuator
 from autoscaler.remote import Remote
 from autoscaler.sensors.backlog import BacklogSensor
 from autoscaler.sensors.cgroup import read_cgroup
@@ -44,9 +47,13 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from autoscaler.drain import Progress
+    from autoscaler.model import WorkerReading
     from autoscaler.record import TickRecord
 
 Command = Any
+#: Where a daemon that listens on every address is found.
+_ANY_ADDRESS = {config.ALL_ADDRESSES: "127.0.0.1", "::": "::1"}
 
 
 def _options(settings: Sequence[config.Setting]) -> Callable[[Command], Command]:
@@ -85,12 +92,22 @@ class App:
     settings: config.Settings
     connections: Connections
     redactor: Redactor
+    remote: Remote
     backlog: BacklogSensor
     pools: PoolSensor
     controller: Controller
     metrics: Metrics
     log: FilteringBoundLogger
     timing: Timing
+
+    def consumers(self, owner: str) -> Consumers:
+        """What stops and resumes consuming, with notes of ``owner``."""
+        return Consumers(self.remote, self.connections.redis, CANCELLED_KEY, owner=owner, wall=time.time)
+
+    def read_workers(self, *, everyone: bool) -> Sequence[WorkerReading]:
+        """The workers of the scope or all there are, as they answer now."""
+        mailboxes = self.backlog.read(()).mailboxes if everyone else frozenset()
+        return self.pools.read(mailboxes, time.monotonic()).workers
 
 
 def compose(settings: config.Settings) -> App:
@@ -106,13 +123,22 @@ def compose(settings: config.Settings) -> App:
         interval_seconds=settings.interval_seconds, inspect_timeout_seconds=settings.inspect_timeout_seconds
     )
     remote = Remote(connections.kombu, timeout_seconds=settings.inspect_timeout_seconds)
+    consumers = Consumers(
+        remote, connections.redis, CANCELLED_KEY, owner=f"autoscaler {settings.name}", wall=time.time
+    )
+    resizer = QuiescingActuator(
+        Actuator(remote),
+        consumers,
+        quiesces=settings.quiesces,
+        deadline_seconds=settings.quiesce_deadline_seconds,
+    )
     backlog = BacklogSensor(connections.redis, settings.layout, keys.override)
     pools = PoolSensor(remote, settings.scope.workers)
     acts_on_fleet = not settings.scope.workers and settings.mode is Mode.ACT
     edges = Edges(
         backlog=backlog,
         pools=pools,
-        resizer=Actuator(remote),
+        resizer=resizer,
         redis=connections.redis,
         reset=connections.reset,
         container=ContainerSensor(settings.container) if settings.container else None,
@@ -121,7 +147,9 @@ def compose(settings: config.Settings) -> App:
     metrics = Metrics(settings.policy, monotonic=time.monotonic)
     controller = Controller(
         name=settings.name,
-        decider=Decider(policy=settings.policy, scope=settings.scope, mode=settings.mode),
+        decider=Decider(
+            policy=settings.policy, scope=settings.scope, mode=settings.mode, quiesces=settings.quiesces
+        ),
         edges=edges,
         timing=timing,
         metrics=metrics,
@@ -132,6 +160,7 @@ def compose(settings: config.Settings) -> App:
         settings=settings,
         connections=connections,
         redactor=redactor,
+        remote=remote,
         backlog=backlog,
         pools=pools,
         controller=controller,
@@ -257,6 +286,46 @@ def check(*, as_json: bool, **flags: Any) -> None:
 
 
 @main.command()
+@_options((*config.REDIS, *(setting for setting in config.SCOPE if setting.key == "inspect_timeout")))
+@click.argument("workers", nargs=-1, required=True, metavar="WORKER...")
+@click.option(
+    "--deadline", type=click.FloatRange(1, 86400), default=300, show_default=True, help="In seconds."
+)
+@click.option("--force", is_flag=True, help="Also where a queue is left without a worker.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
+def drain(workers: tuple[str, ...], *, deadline: float, force: bool, as_json: bool, **flags: Any) -> None:
+    """Take workers out of service: nothing is lost, nothing runs twice.
+
+    Their consumers are cancelled, what they run and hold is waited for, then they are shut down. A worker
+    that is not empty by the deadline gets its consumers back and stays; the exit code is 1 then.
+    """
+    settings = _load({**flags, "worker": workers})
+    app = compose(settings)
+    drained = Drain(app.remote, app.consumers("drain"), app.read_workers, tell=_tell_drain)
+    try:
+        ended = drained.run(workers, deadline_seconds=deadline, force=force)
+    except DrainError as fault:
+        _fail([str(fault)], 1)
+    except FAULTS as fault:
+        _fail(
+            [
+                app.redactor(
+                    f"Redis failed: {fault}; what was cancelled by then is noted, and a daemon gives it back"
+                )
+            ],
+            1,
+        )
+    if as_json:
+        click.echo(json.dumps([asdict(progress) for progress in ended]))
+    raise SystemExit(0 if all(progress.phase is Phase.DRAINED for progress in ended) else 1)
+
+
+def _tell_drain(progress: Progress) -> None:
+    held = "" if progress.busy is None else f", {progress.busy} running, {_shown(progress.reserved)} fetched"
+    click.echo(f"{progress.worker}: {progress.phase}{held}", err=True)
+
+
+@main.command()
 @_options([knob for knob in config.KNOBS if knob.key in {"min", "max", "processes_per_core"}])
 def concurrency(**flags: Any) -> None:
     """Print how many processes this container bears: celery worker -c "$(autoscaler concurrency)"."""
@@ -280,16 +349,23 @@ def concurrency(**flags: Any) -> None:
 @click.option("--ready", is_flag=True, help="Ask /readyz instead of /livez.")
 def healthcheck(*, ready: bool, **flags: Any) -> None:
     """Ask the daemon of this container for its health; exits with 0 or 1. No curl is needed."""
-    text = flags["listen"] or os.environ.get("AUTOSCALER_LISTEN") or "0.0.0.0:9809"
-    port = text.rpartition(":")[2]
-    url = f"http://127.0.0.1:{port}/{'readyz' if ready else 'livez'}"
     try:
-        with urllib.request.urlopen(url, timeout=3) as answer:
-            click.echo(answer.read().decode().strip())
-    except urllib.error.HTTPError as fault:
-        _fail([fault.read().decode(errors="replace").strip()], 1)
-    except (OSError, ValueError) as fault:
-        _fail([f"the daemon does not answer on {url}: {getattr(fault, 'reason', fault)}"], 1)
+        host, port = config.load_listen(flags, os.environ)
+    except config.ConfigError as fault:
+        _fail(fault.faults, 2)
+    # Straight to it: a proxy that the environment names must not stand in between.
+    peer = http.client.HTTPConnection(_ANY_ADDRESS.get(host, host), port, timeout=3)
+    try:
+        peer.request("GET", "/readyz" if ready else "/livez")
+        answer = peer.getresponse()
+        text = answer.read().decode(errors="replace").strip()
+    except (OSError, http.client.HTTPException) as fault:
+        _fail([f"the daemon does not answer on {peer.host}:{port}: {fault or type(fault).__name__}"], 1)
+    finally:
+        peer.close()
+    if answer.status != HTTPStatus.OK:
+        _fail([text], 1)
+    click.echo(text)
 
 
 @main.command()

@@ -71,6 +71,8 @@ class Settings:
     layout: KeyLayout
     tuning: RedisTuning
     container: ContainerSource | None
+    quiesces: bool
+    quiesce_deadline_seconds: float
 
 
 def _number(low: float, high: float, unit: str = "seconds") -> Callable[[str], float]:
@@ -216,6 +218,22 @@ def _knobs() -> tuple[Setting, ...]:
 
 KNOBS = _knobs()
 
+#: What may be done to a worker without the companion.
+SHRINK = (
+    _setting(
+        "--shrink-without-companion",
+        "idle",
+        _one_of("idle", "quiesce"),
+        "idle: only while idle. quiesce: cancel its consumers, wait until it is empty, shrink, give back.",
+    ),
+    _setting(
+        "--quiesce-deadline",
+        "60",
+        _number(2, 3600),
+        "How long a worker may take to become empty before its consumers are given back.",
+    ),
+)
+
 #: Where Redis is, and how its keys are laid out.
 REDIS = (
     _setting(
@@ -300,7 +318,7 @@ RUN = (
     ),
 )
 
-ALL = (*REDIS, *SCOPE, *KNOBS, *RUN)
+ALL = (*REDIS, *SCOPE, *KNOBS, *SHRINK, *RUN)
 
 
 def load(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
@@ -341,6 +359,8 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
             client_name=values["redis_client_name"],
         ),
         container=container,
+        quiesces=values["shrink_without_companion"] == "quiesce",
+        quiesce_deadline_seconds=values["quiesce_deadline"],
     )
 
 
@@ -356,6 +376,20 @@ def load_policy(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Pol
     if faults or policy is None:
         raise ConfigError(faults)
     return policy
+
+
+def load_listen(flags: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[str, int]:
+    """Where the daemon listens, for the command that asks for its health.
+
+    Raises:
+        ConfigError: where it cannot be read.
+    """
+    faults: list[str] = []
+    setting = next(setting for setting in RUN if setting.key == "listen")
+    value: tuple[str, int] = _read(setting, flags["listen"], environment, faults)
+    if faults:
+        raise ConfigError(faults)
+    return value
 
 
 def _read(setting: Setting, flag: Any, environment: Mapping[str, str], faults: list[str]) -> Any:
@@ -396,6 +430,10 @@ def _redis_source(values: Mapping[str, Any], faults: list[str]) -> Callable[[], 
     url, path = values["redis_url"], values["redis_url_file"]
     if url and path:
         faults.append("REDIS_URL and REDIS_URL_FILE are both set; keep one")
+        return str
+    if path and re.match(r"[a-z+]+:/", str(path)):
+        # The message must not show it: the URL bears a password.
+        faults.append("REDIS_URL_FILE is a URL; it must be the path of a file that holds one")
         return str
     if not url and not path:
         faults.append(

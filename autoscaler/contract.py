@@ -5,6 +5,7 @@
 ``autoscaler:{name}:events``              stream of actions and their outcomes, about 1000      daemon
 ``autoscaler:{name}:override``            JSON of an :class:`~autoscaler.model.Override`        admins
 ``autoscaler:{name}:lease``               token of the acting daemon, with an expiry            daemon
+``autoscaler:cancelled``                  hash of what a drain or a quiescing has cancelled     both
 ========================================  ====================================================  ========
 
 Times in these values are seconds since the epoch, since they pass between machines.
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from redis import Redis
 
 EVENTS_KEPT = 1000
+#: The end of the year 9999: a time beyond it is a slip (milliseconds), or none (NaN, infinity).
+_LAST_SECOND = 253_402_300_799
+#: One key for all: whoever starts next gives back what is noted, whatever its name.
+CANCELLED_KEY = "autoscaler:cancelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +81,10 @@ class OverrideRequest:
                 raise OverrideError(f"override: {name} is {size!r}; it must be from 1 to {MOST_PROCESSES}")
         if not isinstance(self.paused, bool):
             raise OverrideError(f"override: paused is {self.paused!r}; it must be true or false")
+        if (self.min_processes or 0) > (self.max_processes or MOST_PROCESSES):
+            raise OverrideError(f"override: min is {self.min_processes}, above max, {self.max_processes}")
         times = [*self.hold_until.values(), *([] if self.expires_at is None else [self.expires_at])]
-        if any(isinstance(time, bool) or not isinstance(time, int | float) for time in times):
+        if not all(type(time) in (int, float) and 0 <= time <= _LAST_SECOND for time in times):
             raise OverrideError("override: hold and expires_at must be seconds since the epoch")
 
     def to_json(self) -> str:
@@ -103,7 +110,7 @@ class OverrideRequest:
         """
         try:
             stored = json.loads(text)
-        except ValueError as fault:
+        except (ValueError, RecursionError) as fault:
             raise OverrideError("override: it is no JSON") from fault
         if not isinstance(stored, dict) or not isinstance(stored.get("hold") or {}, dict):
             raise OverrideError("override: it must be a JSON object, and hold in it one of worker to time")

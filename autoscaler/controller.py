@@ -14,15 +14,17 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from autoscaler import contract
+from autoscaler.actuator import Result
 from autoscaler.connections import RedisUrlError
 from autoscaler.contract import OverrideError, OverrideRequest
-from autoscaler.model import Action, Observation, Override, QueueReading
+from autoscaler.decider import Mode
+from autoscaler.model import Action, Observation, Override, QueueReading, Reason
 from autoscaler.record import TickRecord, conditions, outcome_fields, status
 from autoscaler.sensors.container import overlay
 from autoscaler.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from threading import Event
 
     from redis import Redis
@@ -61,10 +63,16 @@ class ContainerSource(Protocol):
 
 
 class Resizer(Protocol):
-    """Resizes one worker."""
+    """Resizes workers; times are monotonic seconds. It never raises for what a worker or the broker does."""
 
-    def resize(self, reading: WorkerReading, target: int) -> Outcome:
-        """Send one command; never raises for what the worker does."""
+    def resize(self, reading: WorkerReading, target: int, now: float) -> Outcome:
+        """Resize one worker, or begin with it."""
+
+    def advance(self, readings: Mapping[str, WorkerReading], now: float) -> list[Outcome]:
+        """Go on with what takes more than one tick."""
+
+    def close(self) -> None:
+        """Put back what is half done."""
 
 
 class Leadership(Protocol):
@@ -171,6 +179,7 @@ class Controller:
                 self.tick(stop)
                 stop.wait(max(0.0, started + self._timing.interval_seconds - self._monotonic()))
         finally:
+            self._edges.resizer.close()
             if self._edges.lease is not None:
                 self._edges.lease.release()
 
@@ -265,13 +274,16 @@ class Controller:
 
     def _take_backlog(self, gathered: _Gathered, backlog: Backlog) -> None:
         self._read_at = self._monotonic()
-        self._mailboxes = backlog.mailboxes
         gathered.queues = backlog.queues
+        gathered.faults |= backlog.faults
+        if "mailboxes" not in backlog.faults:
+            self._mailboxes = backlog.mailboxes
         try:
-            text = backlog.override
-            self._override = OverrideRequest() if text is None else OverrideRequest.from_json(text)
-        except OverrideError as fault:
             # What an administrator asked for last still stands: a slip must not undo a pause.
+            if "override" not in backlog.faults:
+                text = backlog.override
+                self._override = OverrideRequest() if text is None else OverrideRequest.from_json(text)
+        except OverrideError as fault:
             gathered.faults["override"] = str(fault)
         gathered.override = self._override.at(self._wall())
 
@@ -290,7 +302,7 @@ class Controller:
     def _observe(self, at: float, gathered: _Gathered) -> Observation:
         workers = gathered.pools.workers if gathered.pools else ()
         if self._edges.container is not None:
-            stated = self._edges.container.read()
+            stated = self._sense("container", gathered, self._edges.container.read)
             workers = tuple(
                 replace(reading, container=overlay(stated, reading.container))
                 if self._decider.scope.may_touch(reading.name)
@@ -309,7 +321,10 @@ class Controller:
 
     def _apply(self, plan: Plan, observation: Observation, stop: Event | None) -> tuple[Outcome, ...]:
         readings = {reading.name: reading for reading in observation.workers}
-        outcomes = []
+        outcomes: list[Outcome] = []
+        if self._decider.mode is Mode.ACT and observation.leader:
+            advanced = self._edges.resizer.advance(readings, self._monotonic())
+            outcomes += [self._take(outcome, reason=None) for outcome in advanced]
         for decision in plan.decisions:
             if decision.action is Action.HOLD or decision.target is None:
                 continue
@@ -317,19 +332,19 @@ class Controller:
             stale = started - observation.at > self._timing.fresh_seconds
             if stale or (stop is not None and stop.is_set()):
                 break
-            outcome = self._edges.resizer.resize(readings[decision.worker], decision.target)
-            ended = self._monotonic()
-            self._state = self._state.acted(
-                decision.worker, target=decision.target, at=ended, confirmed=outcome.result == "done"
-            )
-            self._metrics.observe_action(ended - started)
-            self._log.info(
-                "pool.resized" if outcome.result == "done" else "pool.resize_failed",
-                reason=decision.reason,
-                **outcome_fields(outcome),
-            )
-            outcomes.append(outcome)
+            outcome = self._edges.resizer.resize(readings[decision.worker], decision.target, started)
+            self._metrics.observe_action(self._monotonic() - started)
+            outcomes.append(self._take(outcome, reason=decision.reason))
         return tuple(outcomes)
+
+    def _take(self, outcome: Outcome, *, reason: Reason | None) -> Outcome:
+        """Remember an action as outstanding, and tell of it."""
+        sent_at = outcome.settles_at or self._monotonic()
+        done = outcome.result is Result.DONE
+        self._state = self._state.acted(outcome.worker, target=outcome.target, at=sent_at, confirmed=done)
+        event = "pool.resized" if done else f"pool.resize_{outcome.result}"
+        self._log.info(event, reason=reason, **outcome_fields(outcome))
+        return outcome
 
     # Record
 
@@ -340,9 +355,9 @@ class Controller:
         self._tell(record)
         if record.faults.keys() & {"backlog"} or not record.observation.leader:
             return
-        reasons = {decision.worker: decision.reason for decision in record.plan.decisions}
+        reasons = {decision.worker: str(decision.reason) for decision in record.plan.decisions}
         events = [
-            {"at": record.wall_time, "reason": str(reasons[outcome.worker]), **outcome_fields(outcome)}
+            {"at": record.wall_time, "reason": reasons.get(outcome.worker), **outcome_fields(outcome)}
             for outcome in record.outcomes
         ]
         try:

@@ -73,11 +73,15 @@ class _Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decider:
-    """Decides by one policy, for one scope."""
+    """Decides by one policy, for one scope.
+
+    ``quiesces`` tells that a worker without companion is emptied before it is shrunk, and so may shrink.
+    """
 
     policy: Policy
     scope: Scope = field(default_factory=Scope)
     mode: Mode = Mode.ACT
+    quiesces: bool = False
 
     def decide(self, state: State, observation: Observation) -> tuple[State, Plan]:
         """The next state and the plan for what was observed."""
@@ -159,7 +163,7 @@ class Decider:
         floor = max(low, min(size - self.policy.max_step_down, high.processes))
         floor_reason = Reason.STEP if size - self.policy.max_step_down > low else Reason.AT_MIN
         forced = None if base == size else Reason.AT_MIN if base > size else high.reason
-        if not reading.companion and not idle and floor < size:
+        if not (reading.companion or idle or self.quiesces) and floor < size:
             # Stock pool_shrink ends children that hold a task: only a worker without any may shrink.
             forced = Reason.SHRINK_LIMITED if base < size else None
             floor, base, roof = size, max(size, base), max(size, roof)

@@ -196,7 +196,7 @@ class Demo:
 
 
 def quantile(ordered: list[float], share: float) -> float | None:
-    """The value that ``share`` of the ordered values do not exceed (nearest rank), or None."""
+    """The value that ``share`` of the ordered ones do not exceed (nearest rank), or None."""
     if not ordered:
         return None
     return round(ordered[max(0, math.ceil(share * len(ordered)) - 1)], 3)
@@ -248,7 +248,8 @@ def _tell(screen: Screen, summary: Summary, *, as_json: bool) -> None:
     screen.say(
         f"Sent {summary.sent}, done {summary.done}, lost {summary.lost}, run twice {summary.run_twice}. "
         f"Processes {summary.start_processes} -> {summary.peak_processes} -> {summary.final_processes}. "
-        f"Wait p50 {summary.wait_p50_seconds} s, p95 {summary.wait_p95_seconds} s. {summary.seconds} s in all."
+        f"Wait p50 {summary.wait_p50_seconds} s, p95 {summary.wait_p95_seconds} s; "
+        f"{summary.seconds} s in all."
     )
 
 

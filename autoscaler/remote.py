@@ -78,6 +78,23 @@ class Remote:
             if time.monotonic() > deadline:
                 raise _DeadlinePassed
 
+        with self._mailbox() as mailbox, suppress(_DeadlinePassed):
+            mailbox.call(
+                list(workers), command, dict(arguments), timeout=self._timeout_seconds, callback=collect
+            )
+        return replies
+
+    def cast(self, command: str, arguments: Mapping[str, Any], workers: Sequence[str]) -> None:
+        """Send ``command`` to ``workers`` and wait for no reply.
+
+        Raises:
+            OSError, kombu and redis errors: when the broker cannot be reached or refuses.
+        """
+        with self._mailbox() as mailbox:
+            mailbox.cast(list(workers), command, dict(arguments))
+
+    @contextmanager
+    def _mailbox(self) -> Iterator[_PrivateMailbox]:
         with Connection(**self._connect()) as connection:
             mailbox = _PrivateMailbox(
                 "celery",
@@ -88,8 +105,4 @@ class Remote:
                 producer_pool=_Publishers(connection),
             )
             mailbox.oid = uuid4().hex
-            with suppress(_DeadlinePassed):
-                mailbox.call(
-                    list(workers), command, dict(arguments), timeout=self._timeout_seconds, callback=collect
-                )
-        return replies
+            yield mailbox
