@@ -7,6 +7,7 @@ Grids are answered below the framework; everything else goes through it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
 from contextlib import asynccontextmanager
@@ -252,4 +253,9 @@ def _add_docs(framework: FastAPI, *, dependencies: list[Any]) -> None:
 
 def from_environment() -> DocumentService:
     """The application of a process that a server started: its settings stand in the environment."""
-    return create_app(read_settings(os.environ))
+    app = create_app(read_settings(os.environ))
+    # What was made until here stays; looking through it again and again for garbage costs each request.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    return app

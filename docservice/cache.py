@@ -9,6 +9,9 @@ of them stand under an epoch that every new connection draws again when it finds
 one that the epoch was drawn on (its ``run_id``). A restart breaks every connection, so pages and versions
 that come back from a disk are never believed, however old they are.
 
+A process keeps the pages that it saw lately in its own memory as well, and believes them no more than those
+in Redis: each read asks for the versions.
+
 When Redis does not answer, readers bypass it; after a failure they leave it alone for a moment. A writer
 tries again, then answers all the same, and goes on trying in the background; until it succeeds its own
 process bypasses the module. What remains is a writer that alone is cut off from Redis while readers are not:
@@ -18,8 +21,10 @@ there pages are at most ``page_seconds`` old.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +47,7 @@ _RUN = "docservice:run"
 _VERSION_SECONDS = 30 * 86_400
 _REST_SECONDS = 1.0
 _MOST_TOGETHER = 32
+_MOST_KEPT_BYTES = 32 * 2**20
 _FAULTS = (RedisError, OSError, TimeoutError)
 
 # KEYS: the run's key, the epoch's. ARGV: the text for a new epoch.
@@ -102,6 +108,9 @@ class Cache:
             self._mget, most=_MOST_TOGETHER, at_once=2
         )
         self._loads: dict[tuple[str, bytes], asyncio.Task[bytes]] = {}
+        # By key: the stamp and the value. Believed only under the version that Redis tells at each read.
+        self._kept: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()
+        self._kept_bytes = 0
         self._pending: set[str] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._rest_until = 0.0
@@ -128,34 +137,48 @@ class Cache:
 
     async def read(self, key: str, version: str) -> Reading:
         """The value of ``key``, when it was stored with what ``version`` still is."""
-        names = (key, version_key(version), _EPOCH, version_key(IDENTITIES))
         if version in self._pending or time.monotonic() < self._rest_until:
             return _BYPASS
+        kept = self._kept.get(key)
+        versions = (version_key(version), _EPOCH, version_key(IDENTITIES))
         try:
-            value, number, epoch, identities = await self._batcher(names)
+            number, epoch, identities, *found = await self._batcher(versions if kept else (*versions, key))
             if epoch is None:  # evicted
                 epoch = await self._begin(_EPOCH)
             if number is None:
-                number = await self._begin(names[1])
+                number = await self._begin(versions[0])
             if identities is None:
-                identities = await self._begin(names[3])
+                identities = await self._begin(versions[2])
+            stamp = epoch + b"." + number + b"\n"
+            if kept is not None and kept[0] != stamp:  # another process may have stored the new one
+                kept = None
+                found = await self._batcher((key,))
         except _FAULTS as fault:
             self._fell_silent(fault)
             return _BYPASS
-        stamp = epoch + b"." + number + b"\n"
-        good = value is not None and value.startswith(stamp)
+        if kept is None and found[0] is not None and found[0].startswith(stamp):
+            kept = stamp, found[0][len(stamp) :]
+            self._keep(key, kept)
         return Reading(
-            value=value[len(stamp) :] if value is not None and good else None,
-            stamp=stamp,
-            identities=epoch + b"." + identities,
+            value=None if kept is None else kept[1], stamp=stamp, identities=epoch + b"." + identities
         )
 
+    def _keep(self, key: str, value: tuple[bytes, bytes]) -> None:
+        """Keep a value here too, so that only versions travel; the oldest give way."""
+        before = self._kept.pop(key, None)
+        self._kept_bytes += len(value[1]) - (0 if before is None else len(before[1]))
+        self._kept[key] = value
+        while self._kept_bytes > _MOST_KEPT_BYTES:
+            _, (_, oldest) = self._kept.popitem(last=False)
+            self._kept_bytes -= len(oldest)
+
     async def _mget(self, items: list[tuple[str, ...]]) -> list[list[bytes | None]]:
-        keys = [key for names in items for key in names]
+        # Those who ask together mostly ask for the same versions.
+        keys = list(dict.fromkeys(itertools.chain.from_iterable(items)))
         values: list[Any] = await self._redis.mget(keys)
         self._spoke()
-        width = len(items[0])
-        return [values[start : start + width] for start in range(0, len(values), width)]
+        found = dict(zip(keys, values, strict=True))
+        return [[found[name] for name in names] for names in items]
 
     async def _begin(self, key: str) -> bytes:
         """Give a version that is missing a random beginning; whoever comes first draws it."""

@@ -138,6 +138,8 @@ def api(host: str, port: int, workers: int) -> None:
         "loop": "uvloop",
         "http": "httptools",
         "server_header": False,
+        # Who calls is believed from a proxy's header only where the proxy is named.
+        "proxy_headers": bool(os.environ.get("FORWARDED_ALLOW_IPS")),
         "timeout_graceful_shutdown": _SHUTDOWN_SECONDS,
     }
     if workers == 1:

@@ -78,6 +78,8 @@ _OPS: Mapping[Kind, tuple[Op, ...]] = {
     Kind.DATETIME: _RANGE_OPS,
 }
 
+_OPERATIONS = {kind: (*ops, Op.BLANK, Op.FILLED) for kind, ops in _OPS.items()}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
@@ -91,7 +93,7 @@ class Column:
     @property
     def operations(self) -> tuple[Op, ...]:
         """What its filters may ask."""
-        return (*_OPS[self.kind], Op.BLANK, Op.FILLED)
+        return _OPERATIONS[self.kind]
 
 
 def _table(*columns: Column) -> Mapping[str, Column]:
@@ -165,6 +167,7 @@ class GridQuery:
     limit: int = DEFAULT_LIMIT
     offset: int = 0
     after: tuple[Value | None, ...] | None = None
+    _digest: str | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= MOST_ROWS:
@@ -179,6 +182,16 @@ class GridQuery:
             raise GridError(
                 "filters", f"at most {MOST_FILTERS} columns are filtered, not {len(self.filters)}"
             )
+
+    @property
+    def values(self) -> tuple[Value, ...] | None:
+        """What it asks for, when all of it is asked for exactly and from the first page; else None."""
+        if self.after is not None:
+            return None
+        found = [item for part in self.filters for item in part.conditions]
+        if any(item.op is not Op.EXACT for item in found):
+            return None
+        return tuple(item.value for item in found if item.value is not None)
 
     @property
     def selective(self) -> bool:
@@ -196,7 +209,11 @@ class GridQuery:
     @property
     def digest(self) -> str:
         """The same for equal questions and for no others."""
-        return hashlib.sha256(repr(_texts(self)).encode()).hexdigest()[:32]
+        if self._digest is None:  # worked out once: a query that was parsed is kept and asked again
+            digest = hashlib.sha256(repr(_texts(self)).encode()).hexdigest()[:32]
+            object.__setattr__(self, "_digest", digest)
+            return digest
+        return self._digest
 
 
 def _texts(query: GridQuery) -> tuple[object, ...]:
@@ -217,9 +234,17 @@ def _text(name: str, raw: object) -> str:
         raise GridError(name, f"a text is needed, not {_shown(raw)}")
     if not raw or len(raw) > MOST_CHARACTERS:
         raise GridError(name, f"1 to {MOST_CHARACTERS} characters are needed, not {len(raw)}")
-    if "\x00" in raw or any("\ud800" <= sign <= "\udfff" for sign in raw):
+    if "\x00" in raw or not _encodable(raw):
         raise GridError(name, "NUL and halves of surrogate pairs are no text")
     return raw
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _integer(name: str, raw: object) -> int:
@@ -282,14 +307,17 @@ def condition(column: Column, op: Op, raw: object, *, name: str) -> Condition:
 
 
 def _filter(column: str, conditions: Iterable[Condition]) -> Filter:
-    distinct = tuple(sorted(set(conditions)))
+    distinct = tuple(conditions)
+    if len(distinct) > 1:
+        distinct = tuple(sorted(set(distinct)))
     if len(distinct) > MOST_CONDITIONS:
         raise GridError(column, f"at most {MOST_CONDITIONS} conditions for a column, not {len(distinct)}")
     return Filter(column=column, conditions=distinct)
 
 
 def _normal_filters(filters: Iterable[Filter]) -> tuple[Filter, ...]:
-    return tuple(sorted({part for part in filters if part.conditions}))
+    found = tuple(part for part in filters if part.conditions)
+    return tuple(sorted(set(found))) if len(found) > 1 else found
 
 
 def _column(name: object, *, where: str) -> Column:

@@ -28,6 +28,10 @@ def normalise(text: str) -> str:
     """
     if len(text) > MOST_CHARACTERS:
         raise MailNumberError(f"a mail number has at most {MOST_CHARACTERS} characters, not {len(text)}")
+    if text.isascii() and text.isprintable():  # nearly all of them: there is nothing to compose
+        form = " ".join(text.upper().split())
+        if form:
+            return form
     form = " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).upper()).split())
     if not form:
         raise MailNumberError("a mail number has at least one character that is not blank")

@@ -226,7 +226,7 @@ class Grids:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._batchers: dict[str, Batcher[tuple[Value, ...], Any]] = {}
+        self._batchers: dict[object, Batcher[tuple[Value, ...], Any]] = {}
 
     async def page(self, query: GridQuery) -> Page:
         """The page of a query.
@@ -236,21 +236,26 @@ class Grids:
             StoreTimeoutError: when it takes too long.
         """
         if query.point:
-            arguments = Arguments(lookup)
-            statement = page_statement(query, arguments)
-            return _page(query, await self._batcher(statement, arguments.types)(tuple(arguments.values)))
+            return _page(query, await self._look_up(query))
         arguments = Arguments(direct)
         statement = page_statement(query, arguments)
         return _page(query, await self._database.fetch_row(statement, *arguments.values))
 
-    def _batcher(self, statement: str, types: list[str]) -> Batcher[tuple[Value, ...], Any]:
-        batcher = self._batchers.get(statement)
-        if batcher is None:
+    async def _look_up(self, query: GridQuery) -> Any:
+        values = query.values
+        # Queries of one shape have one statement, and their values stand in one order.
+        shape = (query.sort, tuple((part.column, len(part.conditions)) for part in query.filters))
+        batcher = None if values is None else self._batchers.get(shape)
+        if batcher is not None and values is not None:
+            return await batcher((query.module, *values, query.limit, query.offset))
+        arguments = Arguments(lookup)
+        statement = page_statement(query, arguments)
+        batcher = Batcher(self._lookups(statement, arguments.types), most=_MOST_LOOKUPS, at_once=2)
+        if values is not None:
             if len(self._batchers) >= _MOST_KEPT_BATCHERS:
                 self._batchers.pop(next(iter(self._batchers)))
-            batcher = Batcher(self._lookups(statement, types), most=_MOST_LOOKUPS, at_once=2)
-            self._batchers[statement] = batcher
-        return batcher
+            self._batchers[shape] = batcher
+        return await batcher(tuple(arguments.values))
 
     def _lookups(
         self, statement: str, types: list[str]
