@@ -73,7 +73,7 @@ def range_end(prefix: str) -> str | None:
     return None
 
 
-def like_pattern(part: str) -> str:
-    r"""The pattern of SQL's LIKE, with ``\`` as its escape, that matches every text with ``part`` in it."""
+def like_pattern(part: str, *, anywhere: bool = True) -> str:
+    r"""The pattern of SQL's LIKE, with ``\`` as its escape, for texts with ``part`` in them, or in front."""
     escaped = part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
+    return f"%{escaped}%" if anywhere else f"{escaped}%"

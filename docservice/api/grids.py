@@ -152,11 +152,12 @@ def _written(query: GridQuery, page: Page) -> bytes:
     more = page.last is not None and page.count == query.limit
     cursor = f'"{cursor_text(query.sort, page.last)}"' if more and page.last is not None else "null"
     capped = "true" if page.total_capped else "false"
-    return (
-        f'{{"rows":{page.rows},"total":{page.total},"total_capped":{capped},'
-        f'"next_cursor":{cursor}}},"meta":{{"module":"{query.module}","limit":{query.limit},'
-        f'"offset":{query.offset},"count":{page.count},"request_id":"'
-    ).encode()
+    rest = (
+        f',"total":{page.total},"total_capped":{capped},"next_cursor":{cursor}}},'
+        f'"meta":{{"module":"{query.module}","limit":{query.limit},"offset":{query.offset},'
+        f'"count":{page.count},"request_id":"'
+    )
+    return b"".join((b'{"rows":', page.rows, rest.encode()))
 
 
 async def _send_page(send: Send, body: bytes, cache: bytes) -> None:

@@ -52,6 +52,9 @@ class Database:
         server_settings = {
             "application_name": "docservice",
             "jit": "off",  # compiling a page costs more than running it
+            # Planning a page costs more than running it, and the plans of ours do not hang on the values:
+            # each kind of question has its index.
+            "plan_cache_mode": "force_generic_plan",
             "statement_timeout": str(round(settings.statement_timeout_seconds * 1000)),
             "timezone": "UTC",
         }

@@ -35,9 +35,9 @@ _FORMULA = r"^[=+\-@\t\r]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One page: its rows as a JSON list, their number, the total, and the last row's place as JSON."""
+    """One page: its rows as a JSON list in UTF-8, their number, the total, the last row's place as JSON."""
 
-    rows: str
+    rows: bytes
     count: int
     total: int
     total_capped: bool
@@ -69,11 +69,33 @@ def lookup(place: int) -> str:
     return f"q.a{place}"
 
 
-def where(query: GridQuery, arguments: Arguments) -> str:
-    """The condition that rows, total and export share."""
+def where(query: GridQuery, arguments: Arguments, *, but: Filter | None = None) -> str:
+    """The condition that rows, total and export share; ``but`` is a filter that is left to another place."""
     parts = [f"d.module = {arguments.bind(query.module, 'text')}"]
-    parts += [_any_of(part, arguments) for part in query.filters]
+    parts += [_any_of(part, arguments) for part in query.filters if part is not but]
     return " and ".join(parts)
+
+
+def _table(query: GridQuery, arguments: Arguments) -> tuple[str, Filter | None]:
+    """What is read from, and the filter that is done there.
+
+    A plan that does not know the values takes a part of a mail number for common and reads the whole module.
+    So the parts are looked up first, by the trigram index, behind a fence that no plan moves conditions over.
+    """
+    selective = [part for part in query.filters if part.selective]
+    parts = [part for part in selective if any(item.op is Op.CONTAINS for item in part.conditions)]
+    if not parts or len(parts) < len(selective):  # a prefix or an exact number narrows down better
+        return "documents", None
+    found = " or ".join(_by_trigrams(item, arguments) for item in parts[0].conditions)
+    return f"(select * from documents d where {found} offset 0)", parts[0]
+
+
+def _by_trigrams(item: Condition, arguments: Arguments) -> str:
+    text = str(item.value)
+    if item.op is Op.EXACT:
+        return f"d.mail_number = {arguments.bind(text, 'text')}"
+    pattern = mail_number.like_pattern(text, anywhere=item.op is Op.CONTAINS)
+    return f"d.mail_number like {arguments.bind(pattern, 'text')}"
 
 
 def _any_of(part: Filter, arguments: Arguments) -> str:
@@ -155,15 +177,17 @@ def _later(part: Sort, place: str | None) -> str:
 
 def page_statement(query: GridQuery, arguments: Arguments) -> str:
     """The statement of a page: one row with ``total``, ``count``, ``rows`` and ``last``."""
-    condition = where(query, arguments)
+    table, done = _table(query, arguments)
+    condition = where(query, arguments, but=done)
     kept = ", ".join(dict.fromkeys(part.column for part in query.sort))
     behind = _behind(query, arguments)
-    limit = f"limit {arguments.bind(query.limit, 'bigint')} offset {arguments.bind(query.offset, 'bigint')}"
+    # Numbers, not arguments: a plan that does not know them takes a page for a tenth of the table.
+    limit = f"limit {query.limit:d} offset {query.offset:d}"
     order = _order(query.sort)
     page = f"where {behind} order by {order} {limit}"
     if query.selective:
         source = (
-            f"hits as materialized (select {kept} from documents d where {condition}),"
+            f"hits as materialized (select {kept} from {table} d where {condition}),"
             f" page as materialized (select * from hits {page})"
         )
         total = "select count(*) from hits"
@@ -179,7 +203,8 @@ def page_statement(query: GridQuery, arguments: Arguments) -> str:
         f" page p join lateral (select {_SHOWN} from documents d where d.id = p.id) r on true"
         f" order by {_qualified(query.sort)})"
         f" select ({total}) as total, (select count(*) from page) as count,"
-        " coalesce((select string_agg(line, ',') from shown), '') as rows,"
+        # Bytes: as a text they would be decoded here, to be encoded again.
+        " convert_to(coalesce((select string_agg(line, ',') from shown), ''), 'UTF8') as rows,"
         f" (select json_build_array({', '.join(part.column for part in query.sort)})::text"
         f" from page order by {_order(query.sort, backward=True)} limit 1) as last"
     )
@@ -209,7 +234,7 @@ def _cell(name: str) -> str:
 def _page(query: GridQuery, row: Any) -> Page:
     capped = not query.selective and row["total"] > COUNTED_ROWS
     return Page(
-        rows=f"[{row['rows']}]",
+        rows=b"[%b]" % row["rows"],
         count=row["count"],
         total=COUNTED_ROWS if capped else row["total"],
         total_capped=capped,
@@ -244,10 +269,11 @@ class Grids:
     async def _look_up(self, query: GridQuery) -> Any:
         values = query.values
         # Queries of one shape have one statement, and their values stand in one order.
-        shape = (query.sort, tuple((part.column, len(part.conditions)) for part in query.filters))
+        columns = tuple((part.column, len(part.conditions)) for part in query.filters)
+        shape = (columns, query.sort, query.limit, query.offset)
         batcher = None if values is None else self._batchers.get(shape)
         if batcher is not None and values is not None:
-            return await batcher((query.module, *values, query.limit, query.offset))
+            return await batcher((query.module, *values))
         arguments = Arguments(lookup)
         statement = page_statement(query, arguments)
         batcher = Batcher(self._lookups(statement, arguments.types), most=_MOST_LOOKUPS, at_once=2)

@@ -297,9 +297,7 @@ def run(bench: Bench, count: int) -> None:
         first = bench.seconds_of(plain, "")
         deep = bench.seconds_of(plain, f"?cursor={bench.cursor_at(plain, 100_000)}")
         word = "reached" if deep <= 3 * first else "MISSED"
-        print(
-            f"cursor at 100,000: {deep * 1000:.2f} ms, wanted within 3 times the first page's {first * 1000:.2f}"
-        )
+        print(f"cursor at 100,000: {deep * 1000:.2f} ms, the first page {first * 1000:.2f}; wanted 3 times")
         print(f"cursor at 100,000: {word}")
         for name, query in (("prefix", ".prefix=MN-2015-42"), ("exact", "=MN-2015-420000")):
             alone = bench.seconds_of(plain, f"?mail_number{query}") * 1000
