@@ -104,6 +104,13 @@ def _rights(redis: Redis, name: str) -> Iterator[Finding]:
             found=str(fault),
             advice=f"delete the keys under autoscaler:{name}:",
         )
+    except RedisError as fault:
+        yield Finding(
+            level="fail",
+            subject="rights",
+            found=f"{type(fault).__name__}: {fault}",
+            advice="Redis answered and then did not; run it again",
+        )
     else:
         yield Finding(level="ok", subject="rights", found=f"the keys autoscaler:{name}:* can be read")
 

@@ -110,6 +110,18 @@ class App:
         return self.pools.read(mailboxes, time.monotonic()).workers
 
 
+def _decider(settings: config.Settings) -> Decider:
+    return Decider(
+        policy=settings.policy,
+        scope=settings.scope,
+        mode=settings.mode,
+        quiesces=settings.quiesces,
+        latency=settings.latency,
+        shadow=settings.shadow,
+        target_waits=settings.target_waits,
+    )
+
+
 def compose(settings: config.Settings) -> App:
     """Put the parts together; nothing connects yet."""
     redactor = Redactor()
@@ -132,7 +144,9 @@ def compose(settings: config.Settings) -> App:
         quiesces=settings.quiesces,
         deadline_seconds=settings.quiesce_deadline_seconds,
     )
-    backlog = BacklogSensor(connections.redis, settings.layout, keys.override)
+    # The age of a message is read for the latency demand alone: it brings the whole message along.
+    wall = time.time if settings.latency or settings.shadow else None
+    backlog = BacklogSensor(connections.redis, settings.layout, keys.override, wall=wall)
     pools = PoolSensor(remote, settings.scope.workers)
     acts_on_fleet = not settings.scope.workers and settings.mode is Mode.ACT
     edges = Edges(
@@ -147,9 +161,7 @@ def compose(settings: config.Settings) -> App:
     metrics = Metrics(settings.policy, monotonic=time.monotonic)
     controller = Controller(
         name=settings.name,
-        decider=Decider(
-            policy=settings.policy, scope=settings.scope, mode=settings.mode, quiesces=settings.quiesces
-        ),
+        decider=_decider(settings),
         edges=edges,
         timing=timing,
         metrics=metrics,
@@ -221,7 +233,7 @@ def run(**flags: Any) -> None:
 
 
 @main.command()
-@_options((*config.REDIS, *config.SCOPE, *config.KNOBS))
+@_options((*config.REDIS, *config.SCOPE, *config.KNOBS, *config.LATENCY))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def once(*, as_json: bool, **flags: Any) -> None:
     """Look once and print what would be done and why. Nothing is resized, nothing is written."""
@@ -360,7 +372,7 @@ def healthcheck(*, ready: bool, **flags: Any) -> None:
         answer = peer.getresponse()
         text = answer.read().decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as fault:
-        _fail([f"the daemon does not answer on {peer.host}:{port}: {fault or type(fault).__name__}"], 1)
+        _fail([f"the daemon does not answer on {peer.host}:{port}: {str(fault) or type(fault).__name__}"], 1)
     finally:
         peer.close()
     if answer.status != HTTPStatus.OK:

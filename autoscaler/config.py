@@ -15,6 +15,7 @@ from autoscaler import log
 from autoscaler.connections import RedisTuning, RedisUrlError, parse_redis_url
 from autoscaler.decider import Mode
 from autoscaler.groups import Scope
+from autoscaler.latency import LatencyKnobs
 from autoscaler.policy import MOST_PROCESSES, Policy, PolicyError
 from autoscaler.sensors.backlog import KeyLayout
 from autoscaler.sensors.container import ContainerSource
@@ -73,6 +74,9 @@ class Settings:
     container: ContainerSource | None
     quiesces: bool
     quiesce_deadline_seconds: float
+    latency: LatencyKnobs | None = None
+    shadow: LatencyKnobs | None = None
+    target_waits: Mapping[str, float] = field(default_factory=dict)
 
 
 def _number(low: float, high: float, unit: str = "seconds") -> Callable[[str], float]:
@@ -218,6 +222,52 @@ def _knobs() -> tuple[Setting, ...]:
 
 KNOBS = _knobs()
 
+_TARGET = "it must be a time, as in 5s, 500ms or 2m, for one queue as in mails=30s"
+
+
+def parse_target(text: str) -> tuple[str, float]:
+    """A queue's name, empty for all others, and its target wait in seconds, from ``mails=30s`` or ``5s``.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    queue, _, time = text.rpartition("=")
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(ms|s|m|h|)", time.strip().lower())
+    if match is None:
+        raise ValueError(_TARGET)
+    seconds = float(match[1]) * {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}[match[2]]
+    knob = LatencyKnobs.__dataclass_fields__["target_wait_seconds"].metadata
+    if not knob["low"] <= seconds <= knob["high"]:
+        raise ValueError(f"it must be from {knob['low']:g} s to {knob['high']:g} s")
+    return queue, seconds
+
+
+def _latency_knob(flag: str, name: str) -> Setting:
+    knob = LatencyKnobs.__dataclass_fields__[name]
+    meta = knob.metadata
+    parse = _number(meta["low"], meta["high"], meta["unit"])
+    return _setting(flag, f"{knob.default:g}", parse, meta["about"])
+
+
+#: The latency demand.
+LATENCY = (
+    _setting(
+        "--target-wait",
+        "",
+        parse_target,
+        "Start every task within this time, as in 5s; for one queue mails=30s (again for more).",
+        many=True,
+    ),
+    _setting(
+        "--shadow",
+        "none",
+        _one_of("none", "latency"),
+        "latency: the thresholds decide, and what --target-wait would have done is exported.",
+    ),
+    _latency_knob("--start-worth", "start_worth_seconds"),
+    _latency_knob("--release-caution", "release_caution"),
+)
+
 #: What may be done to a worker without the companion.
 SHRINK = (
     _setting(
@@ -318,7 +368,7 @@ RUN = (
     ),
 )
 
-ALL = (*REDIS, *SCOPE, *KNOBS, *SHRINK, *RUN)
+ALL = (*REDIS, *SCOPE, *KNOBS, *LATENCY, *SHRINK, *RUN)
 
 
 def load(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
@@ -333,8 +383,14 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
     scope = Scope(workers=frozenset(values["worker"] or ()), queues=frozenset(values["queue"] or ()))
     policy = _policy(values, faults)
     container = _container(values, scope, faults)
+    if values["shadow"] == "latency" and not values["target_wait"]:
+        faults.append(
+            "--shadow is latency and --target-wait is not set; give the target it would keep, as in 5s"
+        )
     if faults or policy is None:
         raise ConfigError(faults)
+    latency = _latency(values)
+    shadow = latency if values["shadow"] == "latency" else None
     return Settings(
         read_redis_url=read_redis_url,
         policy=policy,
@@ -361,6 +417,19 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
         container=container,
         quiesces=values["shrink_without_companion"] == "quiesce",
         quiesce_deadline_seconds=values["quiesce_deadline"],
+        latency=None if shadow else latency,
+        shadow=shadow,
+        target_waits={queue: seconds for queue, seconds in values["target_wait"] if queue},
+    )
+
+
+def _latency(values: Mapping[str, Any]) -> LatencyKnobs | None:
+    targets = dict(values["target_wait"])
+    if not targets:
+        return None
+    general = {"target_wait_seconds": targets[""]} if "" in targets else {}
+    return LatencyKnobs(
+        **general, start_worth_seconds=values["start_worth"], release_caution=values["release_caution"]
     )
 
 

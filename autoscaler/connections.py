@@ -86,8 +86,8 @@ class RedisTuning:
 def parse_redis_url(text: str) -> RedisUrl:
     """Parse ``SCHEME://[USER][:PASSWORD]@HOST[:PORT][/DB][?ssl_...]``.
 
-    For Sentinel, hosts are parted by a comma (or as kombu has it, by ``;sentinel://``) and the master's name
-    is the option ``master``.
+    For Sentinel, hosts are parted by a comma (or as kombu has it, by ``;sentinel://``, each with the login
+    again) and the master's name is the option ``master``. Its connections bear no TLS.
 
     Raises:
         RedisUrlError: in one line, without the password.
@@ -95,43 +95,63 @@ def parse_redis_url(text: str) -> RedisUrl:
     scheme, found, rest = text.strip().partition("://")
     scheme = scheme.lower()
     if not found or scheme not in _SCHEMES:
-        word = _REFUSED.get(scheme)
-        why = f"scheme {scheme!r} is refused: {word}" if word else f"scheme {scheme[:20]!r} is not known"
-        raise RedisUrlError(f"Redis URL: {why if found else 'no scheme found'}; {_LEGAL}")
-    authority, tail = _split_authority(rest)
-    login, at, host_part = authority.rpartition("@")
-    options = _parse_options(tail)
-    username, colon, password = login.partition(":") if at else ("", "", "")
+        raise RedisUrlError(f"Redis URL: {_why_refused(scheme) if found else 'no scheme found'}; {_LEGAL}")
     real = _SCHEMES[scheme]
+    login, host_part, tail = _split_sentinels(rest) if real == "sentinel" else _split(rest)
+    options = _parse_options(tail)
+    username, colon, password = login.partition(":")
+    if username and not colon:
+        # Redis takes a user only with a password, and a lone word is most often the password.
+        raise RedisUrlError("Redis URL: its login has no ':'; write :PASSWORD@ or USER:PASSWORD@")
     master = options.pop("master", None)
     if (master is not None) != (real == "sentinel"):
         raise RedisUrlError("Redis URL: the option 'master' names the master of sentinel://, and only there")
-    if options and real == "redis":
+    if options and real != "rediss":
         raise RedisUrlError(f"Redis URL: option {min(options)!r} needs TLS; use rediss://")
+    hosts = tuple(_parse_hosts(host_part, 26379 if real == "sentinel" else 6379))
+    if len(hosts) > 1 and real != "sentinel":
+        raise RedisUrlError(f"Redis URL: {len(hosts)} hosts found; give one, or sentinel:// for failover")
     return RedisUrl(
         scheme=real,
-        hosts=tuple(_parse_hosts(host_part, 26379 if real == "sentinel" else 6379)),
+        hosts=hosts,
         db=_parse_db(tail),
         username=unquote(username) or None,
         password=unquote(password) if colon else None,
-        tls=_tls(options) if real == "rediss" else options,
+        tls=_tls(options) if real == "rediss" else {},
         sentinel_master=master,
     )
 
 
-def _split_authority(rest: str) -> tuple[str, str]:
+def _why_refused(scheme: str) -> str:
+    if scheme in _REFUSED:
+        return f"scheme {scheme!r} is refused: {_REFUSED[scheme]}"
+    # Without a scheme, what stands before '://' may be a part of the password.
+    return f"scheme {scheme!r} is not known" if re.fullmatch(r"[a-z+]{1,20}", scheme) else "no scheme found"
+
+
+def _split(rest: str) -> tuple[str, str, str]:
+    """Login, hosts and what follows them."""
     # A raw '/' or '?' in a password is a common slip; the last '@' ends the login.
-    login, at, after = rest.rpartition("@")
+    login, _, after = rest.rpartition("@")
     end = re.search(r"[/?#]", after)
     cut = end.start() if end else len(after)
-    return f"{login}{at}{after[:cut]}", after[cut:]
+    return login, after[:cut], after[cut:]
+
+
+def _split_sentinels(rest: str) -> tuple[str, str, str]:
+    """The same where kombu's way, with login and database again for each host, is legal too."""
+    logins, hosts, tails = zip(*map(_split, rest.split(";sentinel://")), strict=True)
+    if len({login for login in logins if login}) > 1:
+        raise RedisUrlError("Redis URL: the hosts of sentinel:// bear different logins; the master has one")
+    return max(logins, key=len), ",".join(hosts), max(tails, key=len)
 
 
 def _parse_hosts(text: str, default_port: int) -> Iterable[tuple[str, int]]:
-    for part in re.split(r"[,;]", text.replace("sentinel://", "")):
+    for part in re.split(r"[,;]", text):
         try:
             pieces = urlsplit(f"//{part}")
             host, port = pieces.hostname, pieces.port
+            (host or "").encode("idna")  # what a connection does; it would raise no OSError then
         except ValueError as fault:
             raise RedisUrlError("Redis URL: its host or port cannot be read; write HOST:PORT") from fault
         if not host:
@@ -186,12 +206,12 @@ def redis_client(url: RedisUrl, tuning: RedisTuning) -> redis.Redis:
         "retry": Retry(NoBackoff(), 0),
     }
     if url.sentinel_master is not None:
-        watch = {"socket_timeout": tuning.socket_timeout_seconds}
+        watch = _sentinel_arguments(tuning)
         sentinel: Any = Sentinel(list(url.hosts), sentinel_kwargs=watch)  # type: ignore[no-untyped-call]
         client: redis.Redis = sentinel.master_for(url.sentinel_master, **options)
         return client
     if url.scheme == "rediss":
-        options |= {"ssl": True, "ssl_check_hostname": url.tls["ssl_cert_reqs"] == "required", **url.tls}
+        options |= {"ssl": True, **_tls_arguments(url)}
     host, port = url.hosts[0]
     return redis.Redis(host=host, port=port, **options)
 
@@ -214,14 +234,28 @@ def kombu_options(url: RedisUrl, tuning: RedisTuning, global_keyprefix: str) -> 
     }
     if url.sentinel_master is not None:
         transport_options["master_name"] = url.sentinel_master
+        transport_options["sentinel_kwargs"] = _sentinel_arguments(tuning)
     options: dict[str, Any] = {
         "hostname": broker,
         "connect_timeout": tuning.connect_timeout_seconds,
         "transport_options": transport_options,
     }
     if url.scheme == "rediss":
-        options["ssl"] = url.tls
+        options["ssl"] = _tls_arguments(url)
     return options
+
+
+def _sentinel_arguments(tuning: RedisTuning) -> dict[str, Any]:
+    # Without a word on it a Sentinel that is silent would be asked four times.
+    return {
+        "socket_timeout": tuning.socket_timeout_seconds,
+        "socket_connect_timeout": tuning.connect_timeout_seconds,
+        "retry": Retry(NoBackoff(), 0),
+    }
+
+
+def _tls_arguments(url: RedisUrl) -> dict[str, Any]:
+    return {**url.tls, "ssl_check_hostname": url.tls["ssl_cert_reqs"] == "required"}
 
 
 class Redactor:

@@ -17,8 +17,10 @@ from autoscaler import capacity
 from autoscaler.allocation import Room, allocate
 from autoscaler.capacity import Ceiling
 from autoscaler.demand import Wish, Work, thresholds
-from autoscaler.groups import Group, Scope, measure, split
+from autoscaler.groups import Group, Scope, measure, signal, split
+from autoscaler.latency import LatencyKnobs, advance
 from autoscaler.model import Decision, Reason
+from autoscaler.policy import MOST_PROCESSES
 from autoscaler.state import GroupState, KnownWorker, State, remember
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ class GroupPlan:
     reason: Reason
     up_cooldown_seconds: float
     down_cooldown_seconds: float
+    service_seconds: float | None = None
+    arrivals_per_second: float | None = None
+    shadow_wish: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +81,17 @@ class Decider:
     """Decides by one policy, for one scope.
 
     ``quiesces`` tells that a worker without companion is emptied before it is shrunk, and so may shrink.
+    With ``latency`` the latency demand decides; with ``shadow`` it only tells what it would have wished for.
+    ``target_waits`` gives single queues a target of their own, in seconds.
     """
 
     policy: Policy
     scope: Scope = field(default_factory=Scope)
     mode: Mode = Mode.ACT
     quiesces: bool = False
+    latency: LatencyKnobs | None = None
+    shadow: LatencyKnobs | None = None
+    target_waits: Mapping[str, float] = field(default_factory=dict)
 
     def decide(self, state: State, observation: Observation) -> tuple[State, Plan]:
         """The next state and the plan for what was observed."""
@@ -90,7 +100,9 @@ class Decider:
         for group in split(workers, self.scope):
             memory = state.groups.get(group.key)
             if memory is None or changed.intersection(group.workers):
-                memory = replace(memory or GroupState(changed_at=observation.at), changed_at=observation.at)
+                seen_at = memory.seen_at if memory else observation.at
+                memory = memory or GroupState(changed_at=observation.at, seen_at=seen_at)
+                memory = replace(memory, changed_at=observation.at)
             groups[group.key], group_plan, found = self._decide_group(group, memory, workers, observation)
             plans.append(group_plan)
             decisions += [decision for decision in found if self.scope.may_touch(decision.worker)]
@@ -110,9 +122,17 @@ class Decider:
         work, readable = measure(group, workers, observation.queues, at)
         members = [workers[name] for name in group.workers]
         standing = sum(member.size or 0 for member in members)
+        memory, learnt = self._learn(memory, group, workers, observation, work)
         memory, wish = self._recommend(memory, work, standing, at, readable=readable)
         wish = stabilize(memory, wish, standing)
+        shadow = learnt if self.shadow is not None else None
         up, down = cooldowns(self.policy, memory, at)
+        if self.latency is not None and learnt is not None:
+            # It keeps processes by what it learns, and a growth that waits would come too late: cooldowns
+            # are for a start alone, when it has learnt nothing yet.
+            shadow, up = wish.processes, 0.0
+            down = max(0.0, self.policy.scale_down_cooldown_seconds - (at - memory.seen_at))
+            wish = Wish(processes=learnt, reason=Reason.LATENCY, recommended=learnt)
         wish = cool_down(wish, standing, up=up, down=down)
         idle = work.complete and work.tasks == 0
         bounds = [self._bounds(member, observation.override, at, idle=idle) for member in members]
@@ -131,8 +151,31 @@ class Decider:
             reason=wish.reason,
             up_cooldown_seconds=up,
             down_cooldown_seconds=down,
+            service_seconds=memory.latency.service_seconds if memory.latency.ended else None,
+            arrivals_per_second=memory.latency.arrivals_per_second if memory.latency.last else None,
+            shadow_wish=shadow,
         )
         return memory, plan, decisions
+
+    def _learn(
+        self,
+        memory: GroupState,
+        group: Group,
+        workers: Mapping[str, KnownWorker],
+        observation: Observation,
+        work: Work,
+    ) -> tuple[GroupState, int | None]:
+        """What the latency demand has learnt, and its wish; None where the work is not known."""
+        if not work.complete:
+            return memory, None
+        knobs = self.latency or self.shadow or LatencyKnobs()
+        own = knobs.target_wait_seconds
+        # Which queue a fetched task came from is not known: the most urgent holds for all of them.
+        target = min((self.target_waits.get(queue, own) for queue in group.queues), default=own)
+        knobs = replace(knobs, target_wait_seconds=target)
+        seen = signal(group, workers, observation.queues, work, observation.at)
+        latency, wish = advance(knobs, memory.latency, seen)
+        return replace(memory, latency=latency), wish
 
     def _recommend(
         self, memory: GroupState, work: Work, standing: int, at: float, *, readable: bool
@@ -151,6 +194,13 @@ class Decider:
             wishes = _keep(wishes, (at, wish.recommended), self.policy.stabilization_seconds)
         return replace(memory, watch=watch, wishes=wishes), wish
 
+    @property
+    def _steps(self) -> tuple[int, int]:
+        # Steps feel their way to a size; the latency demand has reckoned it.
+        if self.latency is not None:
+            return MOST_PROCESSES, MOST_PROCESSES
+        return self.policy.max_step_up, self.policy.max_step_down
+
     def _bounds(self, member: KnownWorker, override: Override, at: float, *, idle: bool) -> _Bounds:
         size, reading = member.size, member.reading
         if size is None or member.outstanding or reading.unsupported or member.read_at != at:
@@ -158,10 +208,11 @@ class Decider:
         high = _upper(self.policy, override, member, size)
         wanted_min = self.policy.min_processes if override.min_processes is None else override.min_processes
         low = min(wanted_min, high.processes)
+        step_up, step_down = self._steps
         base = max(low, min(size, high.processes))
-        roof = max(low, min(size + self.policy.max_step_up, high.processes))
-        floor = max(low, min(size - self.policy.max_step_down, high.processes))
-        floor_reason = Reason.STEP if size - self.policy.max_step_down > low else Reason.AT_MIN
+        roof = max(low, min(size + step_up, high.processes))
+        floor = max(low, min(size - step_down, high.processes))
+        floor_reason = Reason.STEP if size - step_down > low else Reason.AT_MIN
         forced = None if base == size else Reason.AT_MIN if base > size else high.reason
         if not (reading.companion or idle or self.quiesces) and floor < size:
             # Stock pool_shrink ends children that hold a task: only a worker without any may shrink.
@@ -173,7 +224,7 @@ class Decider:
             room=Room(worker=reading.name, base=base, floor=floor, roof=roof, idle=spare),
             size=size,
             floor_reason=floor_reason,
-            roof_reason=Reason.STEP if size + self.policy.max_step_up < high.processes else high.reason,
+            roof_reason=Reason.STEP if size + step_up < high.processes else high.reason,
             forced=forced,
         )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autoscaler.demand import Work
+from autoscaler.latency import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -93,3 +94,27 @@ def measure(
         complete=fresh and None not in waiting and None not in counts,
     )
     return work, not waiting or any(depth is not None for depth in waiting)
+
+
+def signal(
+    group: Group, workers: Mapping[str, KnownWorker], queues: Iterable[QueueReading], work: Work, at: float
+) -> Signal:
+    """What the latency demand learns from; the work has to be complete."""
+    readings = [workers[name].reading for name in group.workers]
+    completed = [reading.completed for reading in readings]
+    starts = [reading.start_seconds for reading in readings if reading.start_seconds is not None]
+    ages = [
+        queue.oldest_age_seconds
+        for queue in queues
+        if queue.name in group.queues and queue.oldest_age_seconds is not None
+    ]
+    return Signal(
+        at=at,
+        waiting=work.waiting,
+        busy=sum(reading.busy or 0 for reading in readings),
+        reserved=work.reserved,
+        processes=work.processes,
+        completed=None if None in completed else sum(count or 0 for count in completed),
+        oldest_age_seconds=max(ages, default=None),
+        start_seconds=max(starts, default=None),
+    )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from autoscaler.decider import GroupPlan
     from autoscaler.model import ContainerReading, WorkerReading
     from autoscaler.policy import Policy
     from autoscaler.record import TickRecord
@@ -28,6 +29,12 @@ PREFIX = "celery_autoscaler_"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 Row = tuple[tuple[str, ...], float | None]
+_LEARNT: tuple[tuple[str, str, Callable[[GroupPlan], float | None]], ...] = (
+    ("service_time_seconds", "Mean time a task runs, as learnt.", lambda p: p.service_seconds),
+    ("arrivals_per_second", "Tasks that come in, as learnt.", lambda p: p.arrivals_per_second),
+    ("shadow_processes_target", "What the demand that does not act wishes for.", lambda p: p.shadow_wish),
+    ("processes_wish", "What the acting demand wishes for, before bounds.", lambda p: p.wish),
+)
 _CONTAINER: tuple[tuple[str, str, Callable[[ContainerReading], float | None]], ...] = (
     ("cgroup_cpu_limit_cores", "CPU limit.", lambda c: c.cpu_limit_cores),
     ("cgroup_cpu_usage_ratio", "Share of the CPU limit in use.", lambda c: c.cpu_usage_ratio),
@@ -121,9 +128,16 @@ class _LastTick(Collector):
         )
         ages: list[Row] = [((sensor,), now - at) for sensor, at in sorted(self._good_at.items())]
         yield _family("sensor_age_seconds", "Age of the last good reading.", ("sensor",), ages)
+        yield from self._learnt(record)
         yield _family("leader", "1 where this autoscaler acts.", (), [((), float(record.observation.leader))])
         paused = float(record.observation.override.paused)
         yield _family("paused", "1 where an administrator paused it.", (), [((), paused)])
+
+    def _learnt(self, record: TickRecord) -> Iterator[Metric]:
+        groups = [(("+".join(plan.group.queues),), plan) for plan in record.plan.groups]
+        for name, about, value in _LEARNT:
+            rows: list[Row] = [(label, value(plan)) for label, plan in groups]
+            yield _family(name, about, ("queues",), rows)
 
 
 Family = tuple[str, str, tuple[str, ...], "list[Row]"]

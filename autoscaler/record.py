@@ -106,6 +106,9 @@ def status(record: TickRecord, policy: Policy) -> dict[str, Any]:
                 "complete": group.work.complete,
                 "wish": group.wish,
                 "reason": group.reason,
+                "service_seconds": group.service_seconds,
+                "arrivals_per_second": group.arrivals_per_second,
+                "shadow_wish": group.shadow_wish,
                 "cooldown_up_seconds": round(group.up_cooldown_seconds, 3),
                 "cooldown_down_seconds": round(group.down_cooldown_seconds, 3),
             }
@@ -139,10 +142,10 @@ def conditions(record: TickRecord, mode: Mode) -> dict[tuple[str, str], str]:
         found |= {("queue", queue.name): queue.error for queue in record.observation.queues if queue.error}
     for name in record.doubled:
         found["name", name] = "two workers answer to it; give each worker a name of its own"
-    for name, reading in record.workers.items():
-        if not reading.companion:
-            found["worker", name] = f"it shrinks {shrinking(reading)}"
     for decision in record.plan.decisions:
+        reading = record.workers.get(decision.worker)
+        if reading is not None and not reading.companion:
+            found["worker", reading.name] = f"it shrinks {shrinking(reading)}"
         if mode is Mode.ACT and decision.reason in _TOLD:
             found["decision", decision.worker] = str(decision.reason)
     return found

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from autoscaler.capacity import with_rates
 from autoscaler.demand import Watch
+from autoscaler.latency import LatencyState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,11 +52,15 @@ class GroupState:
 
     ``wishes`` is the stabilization window as (at, processes) with falling sizes: an older, smaller wish can
     never be the highest of a window again. ``changed_at`` is when a change of size was last observed.
+    ``seen_at`` is when the group was first seen. ``latency`` is what the latency demand has learnt; it
+    learns whether or not it decides.
     """
 
     changed_at: float
+    seen_at: float
     watch: Watch = field(default_factory=Watch)
     wishes: tuple[tuple[float, int], ...] = ()
+    latency: LatencyState = field(default_factory=LatencyState)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ worker: a sidecar must not hold its pod back, and a restart mends no broker.
 from __future__ import annotations
 
 import json
+import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -74,6 +75,11 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        if ":" in host:
+            self.address_family = socket.AF_INET6
+        super().__init__((host, port), handler)
+
     def handle_error(self, *_: object) -> None:
         """A peer that hangs up is no fault of ours."""
 
@@ -86,7 +92,7 @@ def serving(pages: Pages, host: str, port: int) -> Iterator[int]:
         OSError: where the address cannot be bound.
     """
     handler = type("Handler", (_Handler,), {"pages": pages})
-    server = _Server((host, port), handler)
+    server = _Server(host, port, handler)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="web", daemon=True)
     thread.start()
     try:

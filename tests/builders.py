@@ -100,13 +100,15 @@ def decision(
 class Walk:
     """A decider over time: each ``see`` is one tick, ``seconds`` after the last one."""
 
-    def __init__(self, policy: Policy, *, scope: Scope | None = None) -> None:
-        self.decider = Decider(policy=policy, scope=scope or Scope())
+    def __init__(self, policy: Policy, *, scope: Scope | None = None, **decider: object) -> None:
+        self.decider = Decider(policy=policy, scope=scope or Scope(), **decider)  # type: ignore[arg-type]
         self.state = State()
         self.at = 1000.0
+        self.tick = 0
 
     def see(self, waiting: int | None, *workers: WorkerReading, after: float = 1.0) -> Plan:
         self.at += after
+        self.tick += 1
         self.state, plan = self.decider.decide(self.state, look(waiting, *workers, at=self.at))
         return plan
 

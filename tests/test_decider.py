@@ -6,6 +6,7 @@ import pytest
 
 from autoscaler.decider import Mode
 from autoscaler.groups import Scope
+from autoscaler.latency import LatencyKnobs
 from autoscaler.model import Override, PoolKind, Reason
 from tests.builders import (
     MIB,
@@ -320,3 +321,51 @@ def test_a_restarted_worker_is_adopted_at_the_size_it_came_back_with():
     assert walk.see(50, back).decisions == (decision(2, 2, Reason.COOLDOWN),)
     back = worker(processes=2, busy=2, uptime_seconds=4.0)
     assert walk.see(50, back, after=3).decisions == (decision(2, 10, Reason.AT_MAX),)
+
+
+# The latency demand within the decision
+
+
+def test_with_a_target_wait_the_latency_demand_decides_and_grows_before_the_target_has_passed():
+    walk = Walk(prompt_policy(max_processes=64), latency=LatencyKnobs(target_wait_seconds=5))
+    for _ in range(30):  # one task a second on one process: the service time is learnt
+        walk.see(0, worker(processes=1, busy=1, completed=walk.tick))
+    plans = [walk.see(40, worker(processes=1, busy=1, completed=walk.tick)) for _ in range(4)]
+    wanted = [plan.decisions[0].wanted for plan in plans]
+    assert wanted[0] in range(1, 41)
+    assert max(wanted) >= 8  # 40 tasks of a second within 5 s, by what 4 s leave
+    assert {plan.decisions[0].cause for plan in plans if plan.decisions[0].action == "grow"} == {
+        Reason.LATENCY
+    }
+
+
+def test_the_latency_demand_is_bound_by_max_and_the_container_like_any_other():
+    walk = Walk(prompt_policy(max_processes=3), latency=LatencyKnobs(target_wait_seconds=1))
+    walk.see(500, worker(processes=1, busy=1))
+    assert walk.see(500, worker(processes=1, busy=1)).decisions == (decision(1, 3, Reason.AT_MAX),)
+
+
+def test_on_a_backlog_that_is_not_known_the_latency_demand_does_not_decide():
+    walk = Walk(prompt_policy(), latency=LatencyKnobs())
+    walk.see(0, worker(busy=4))
+    assert walk.see(None, worker(busy=0)).decisions == (decision(4, 4, Reason.STALE),)
+
+
+def test_a_shadow_tells_what_the_other_demand_would_have_wished_for_and_changes_nothing():
+    plain = Walk(prompt_policy(max_processes=64))
+    shadowed = Walk(prompt_policy(max_processes=64), shadow=LatencyKnobs(target_wait_seconds=600))
+    for walk in (plain, shadowed):
+        walk.see(0, worker(busy=4))
+    told, without = shadowed.see(20, worker(busy=4)), plain.see(20, worker(busy=4))
+    assert told.decisions == without.decisions == (decision(4, 24, Reason.LOAD_HIGH),)
+    assert (without.groups[0].shadow_wish, told.groups[0].shadow_wish) == (None, 4)
+
+
+def test_each_group_keeps_the_most_urgent_target_of_its_queues():
+    def wish(targets):
+        walk = Walk(prompt_policy(max_processes=64), latency=LatencyKnobs(), target_waits=targets)
+        walk.see(0, worker(busy=4))
+        return walk.see(60, worker(busy=4)).groups[0].wish
+
+    assert wish({"celery": 600.0}) < wish({"celery": 1.0})
+    assert wish({"other": 600.0}) == wish({})

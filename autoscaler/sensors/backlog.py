@@ -6,15 +6,16 @@ separator and the step behind it (kombu, ``transport/redis.py``). An empty list 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError, ResponseError
 
 from autoscaler.model import QueueReading
+from autoscaler.stamp import oldest_age
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from redis import Redis
 
@@ -44,12 +45,14 @@ class Backlog:
     """What Redis told in one round trip.
 
     ``mailboxes`` names every worker whose mailbox is known, dead ones too. ``override`` is the text of the
-    override key, or None.
+    override key, or None. ``faults`` says why ``mailboxes`` or ``override`` is unknown, which is not the same
+    as empty; a queue's fault is in its reading.
     """
 
     queues: tuple[QueueReading, ...]
     mailboxes: frozenset[str] = frozenset()
     override: str | None = None
+    faults: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_role(reply: object) -> str | None:
@@ -87,12 +90,24 @@ def _is_wrong_type(fault: Exception) -> bool:
 
 
 class BacklogSensor:
-    """Reads queue depths, the server's role, the known mailboxes and the override key."""
+    """Reads queue depths, the server's role, the known mailboxes and the override key.
 
-    def __init__(self, redis: Callable[[], Redis], layout: KeyLayout, override_key: str) -> None:
+    With ``wall``, a clock of epoch seconds, it also reads the oldest message of each queue and its age,
+    where its publisher has stamped it.
+    """
+
+    def __init__(
+        self,
+        redis: Callable[[], Redis],
+        layout: KeyLayout,
+        override_key: str,
+        *,
+        wall: Callable[[], float] | None = None,
+    ) -> None:
         self._redis = redis
         self._layout = layout
         self._override_key = override_key
+        self._wall = wall
 
     def read(self, queues: Sequence[str]) -> Backlog:
         """One pipelined round trip.
@@ -108,20 +123,40 @@ class BacklogSensor:
         for queue in queues:
             for key in self._layout.keys(queue):
                 pipeline.llen(key)
+        if self._wall is not None:
+            for queue in queues:
+                for key in self._layout.keys(queue):
+                    pipeline.lindex(key, -1)
         replies: list[Any] = pipeline.execute(raise_on_error=False)
         _raise_if_none_answered(replies)
-        role, override, members, *depths = replies
+        role, override, members, *rest = replies
+        depths, oldest = rest[: len(queues) * steps], rest[len(queues) * steps :]
         distrust = parse_role(role)
         readings = tuple(
-            parse_depth(queue, depths[index * steps : (index + 1) * steps], distrust)
+            self._with_age(
+                parse_depth(queue, depths[index * steps : (index + 1) * steps], distrust),
+                oldest[index * steps : (index + 1) * steps],
+            )
             for index, queue in enumerate(queues)
         )
         found = () if isinstance(members, Exception) else (parse_mailbox(member) for member in members)
+        parts = {"override": override, "mailboxes": members}
         return Backlog(
             queues=readings,
             mailboxes=frozenset(name for name in found if name),
             override=override.decode(errors="replace") if isinstance(override, bytes) else None,
+            faults={
+                part: f"{type(reply).__name__}: {reply}"
+                for part, reply in parts.items()
+                if isinstance(reply, Exception)
+            },
         )
+
+    def _with_age(self, reading: QueueReading, oldest: Sequence[object]) -> QueueReading:
+        if self._wall is None or reading.waiting is None:
+            return reading
+        messages = [message for message in oldest if isinstance(message, bytes)]
+        return replace(reading, oldest_age_seconds=oldest_age(messages, self._wall()))
 
 
 def _raise_if_none_answered(replies: Sequence[object]) -> None:

@@ -7,7 +7,9 @@ the worker's companion reports fills the rest.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
@@ -16,6 +18,7 @@ from autoscaler.model import ContainerReading
 from autoscaler.sensors.cgroup import CgroupReading, keep_known, read_cgroup
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 
@@ -35,8 +38,7 @@ class ContainerSource:
 
 def parse_limit(text: str) -> int | None:
     """A whole number above 0 from a downward-API file, else None."""
-    text = text.strip()
-    return int(text) if text.isascii() and text.isdigit() and int(text) > 0 else None
+    return int(text) if re.fullmatch(r"\s*0*[1-9][0-9]{0,18}\s*", text, re.ASCII) else None
 
 
 def overlay(stated: ContainerReading | None, reported: ContainerReading | None) -> ContainerReading | None:
@@ -57,21 +59,26 @@ def overlay(stated: ContainerReading | None, reported: ContainerReading | None) 
 
 
 class ContainerSensor:
-    """Reads one worker's container; unreadable limits keep their last good value."""
+    """Reads one worker's container; unreadable limits keep their last good value.
 
-    def __init__(self, source: ContainerSource) -> None:
+    ``find_worker`` answers where the pid is ``auto``; it raises LookupError where no one worker is there.
+    """
+
+    def __init__(self, source: ContainerSource, find_worker: Callable[[], int] | None = None) -> None:
         self._source = source
+        self._find_worker = find_worker or find_worker_pid
         self._last: CgroupReading | None = None
+        self._last_limits: dict[str, int] = {}
         self._found: int | None = None
 
     def read(self) -> ContainerReading | None:
         """The reading as it stands, or None where nothing is stated and nothing is known."""
         source = self._source
         reading = self._from_process()
-        millicores = _read_limit(source.limits_folder, "cpu_limit")
+        millicores = self._from_volume("cpu_limit")
         volume_cores = None if millicores is None else millicores / 1000
         cores = source.cpu_limit_cores if source.cpu_limit_cores is not None else volume_cores
-        memory = source.memory_limit_bytes or _read_limit(source.limits_folder, "memory_limit")
+        memory = source.memory_limit_bytes or self._from_volume("memory_limit")
         if cores is None and memory is None:
             return reading
         stated = ContainerReading(
@@ -82,13 +89,19 @@ class ContainerSensor:
         )
         return overlay(stated, reading)
 
+    def _from_volume(self, name: str) -> int | None:
+        found = _read_limit(self._source.limits_folder, name)
+        if found is not None:
+            self._last_limits[name] = found
+        return self._last_limits.get(name)
+
     def _pid(self) -> int | None:
         wanted = self._source.worker_pid
         if wanted != "auto":
             return wanted
         if self._found is None or not psutil.pid_exists(self._found):
             try:
-                self._found = find_worker_pid()
+                self._found = self._find_worker()
             except LookupError:
                 self._found = None  # the worker is yet to come, or gone
         return self._found
@@ -138,22 +151,37 @@ def _resident(pid: int) -> tuple[int | None, tuple[int, ...]]:
     return own, tuple(sizes)
 
 
+def is_worker(command: Sequence[str]) -> bool:
+    """Whether a command line is a Celery worker's own, not that of what started it (tini, uv, a shell)."""
+    if not command or not re.match(r"(python|pypy)[0-9.]*$", command[0].rpartition("/")[2]):
+        return False
+    script = next((word for word in command[1:] if not word.startswith("-")), "")
+    runs_celery = script.rpartition("/")[2] == "celery" or ("-m", "celery") in pairwise(command)
+    return runs_celery and "worker" in command
+
+
+def choose_worker(processes: Iterable[tuple[int, int, Sequence[str]]]) -> int:
+    """The pid of the one Celery worker among processes of (pid, parent's pid, command line).
+
+    Raises:
+        LookupError: where there is none, or more than one.
+    """
+    parents = {pid: parent for pid, parent, command in processes if is_worker(command)}
+    # The processes of a prefork pool bear their worker's command line.
+    mains = [pid for pid, parent in parents.items() if parent not in parents]
+    if len(mains) != 1:
+        raise LookupError(
+            f"{len(mains)} Celery workers are visible from here, and one is needed; share the process"
+            " namespace with the worker's container alone, or give --worker-pid a number"
+        )
+    return mains[0]
+
+
 def find_worker_pid() -> int:
     """The pid of the one Celery worker that this process can see (a shared process namespace).
 
     Raises:
         LookupError: where there is none, or more than one.
     """
-    found = []
-    for process in psutil.process_iter(["pid", "ppid", "cmdline"]):
-        words = process.info["cmdline"] or []
-        if any(word.rpartition("/")[2] == "celery" for word in words) and "worker" in words:
-            found.append(process.info)
-    pids = {info["pid"] for info in found}
-    mains = [info["pid"] for info in found if info["ppid"] not in pids]
-    if len(mains) != 1:
-        raise LookupError(
-            f"{len(mains)} Celery workers are visible from here, and one is needed; share the process"
-            " namespace with the worker's container alone, or give --worker-pid a number"
-        )
-    return int(mains[0])
+    visible = (one.info for one in psutil.process_iter(["pid", "ppid", "cmdline"]))
+    return choose_worker((info["pid"], info["ppid"], info["cmdline"] or []) for info in visible)

@@ -25,6 +25,8 @@ _POOLS = {
     "solo": PoolKind.SOLO,
 }
 _QUEUES_EVERY_SECONDS = 30.0
+#: A float holds every whole number up to here; no size and no time comes near it.
+_MOST = 2**53
 _FIRST_PATIENCE_SECONDS = 5.0
 _LONGEST_PATIENCE_SECONDS = 60.0
 _ROLL_CALL_EVERY_SECONDS = 600.0
@@ -64,7 +66,7 @@ def pool_kind(implementation: object) -> PoolKind:
 def parse_report(worker: str, report: Reply) -> WorkerReading:
     """A reading from a companion's ``pool_report``."""
     refusal = report.get("refusal")
-    container = report.get("container") or {}
+    container = _mapping(report.get("container"))
     return WorkerReading(
         name=worker,
         pool=pool_kind(report.get("pool")),
@@ -76,7 +78,7 @@ def parse_report(worker: str, report: Reply) -> WorkerReading:
         completed=_count(report.get("completed")),
         uptime_seconds=_number(report.get("uptime_seconds")),
         prefetch=_count(report.get("prefetch")),
-        queues=tuple(sorted(str(queue) for queue in report.get("queues") or ())),
+        queues=tuple(sorted(str(queue) for queue in _list(report.get("queues")))),
         autoscale=bool(report.get("autoscale")),
         companion=refusal is None,
         companion_refusal=None if refusal is None else str(refusal),
@@ -91,7 +93,7 @@ def parse_report(worker: str, report: Reply) -> WorkerReading:
             memory_used_bytes=_count(container.get("memory_used_bytes")),
             parent_rss_bytes=_count(report.get("parent_rss_bytes")),
             child_rss_bytes=tuple(
-                size for size in map(_count, report.get("child_rss_bytes") or ()) if size is not None
+                size for size in map(_count, _list(report.get("child_rss_bytes"))) if size is not None
             ),
         ),
     )
@@ -99,7 +101,7 @@ def parse_report(worker: str, report: Reply) -> WorkerReading:
 
 def parse_stats(worker: str, stats: Reply) -> WorkerReading:
     """A reading from stock ``stats``, without the counts of tasks."""
-    pool = stats.get("pool") or {}
+    pool = _mapping(stats.get("pool"))
     kind = pool_kind(pool.get("implementation"))
     processes = pool.get("processes")
     size: int | None
@@ -136,13 +138,23 @@ def is_unknown_command(reply: Reply) -> bool:
 
 
 def _count(value: object) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if value >= 0 else None
+    number = _number(value)
+    return None if number is None or number < 0 else int(number)
 
 
 def _number(value: object) -> float | None:
-    return None if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    # JSON as Python reads it has NaN, infinities and whole numbers beyond any float.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MOST:
+        return None
+    return float(value)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 @dataclass(slots=True)
@@ -242,7 +254,7 @@ class PoolSensor:
         return {
             name: several[0]
             for name, several in replies.items()
-            if name not in doubled and name in workers and isinstance(several[0], shape)
+            if name not in doubled and name in workers and several and isinstance(several[0], shape)
         }
 
     def _reports(self, names: Sequence[str], doubled: set[str]) -> list[WorkerReading]:

@@ -71,12 +71,15 @@ def size(client: httpx.Client, name: str) -> int:
     return processes
 
 
-def test_no_worker_is_504_and_an_unknown_one_404(client: httpx.Client) -> None:
-    assert client.get("/admin/celery/inspect").status_code == 504
-    grown = post(client, "grow", {"workers": ["none@test"]})
-    assert (grown.status_code, grown.json()["error"]["code"]) == (404, "unknown_worker")
-    drained = post(client, "drain_shutdown", {"workers": ["none@test"]})
-    assert drained.status_code == 404
+def test_no_worker_is_504_and_an_unknown_one_404(
+    live: Live, redis_url: str, tmp_path: Path, api_runner: Any
+) -> None:
+    alone = {**live.environment, "REDIS_URL": redis_url}  # where no worker ever was
+    with api_runner(tmp_path, alone) as running, running.client("system_admin") as client:
+        assert client.get("/admin/celery/inspect").status_code == 504
+        grown = post(client, "grow", {"workers": ["none@test"]})
+        assert (grown.status_code, grown.json()["error"]["code"]) == (404, "unknown_worker")
+        assert post(client, "drain_shutdown", {"workers": ["none@test"]}).status_code == 404
 
 
 def test_growing_and_shrinking_are_absolute_and_held(live: Live, client: httpx.Client, worker: str) -> None:

@@ -517,3 +517,18 @@ def test_docs_open_in_a_browser(live: Live) -> None:
     with live.client(None) as client:
         assert "swagger" in client.get("/docs").text
         assert "/modules/{module}/grid" in client.get("/openapi.json").json()["paths"]
+
+
+def test_several_processes_of_one_api_are_counted_together(
+    live: Live, tmp_path: Path, api_runner: Any
+) -> None:
+    environment = {**live.environment, "DOCSERVICE_WORKERS": "2"}
+    with api_runner(tmp_path, environment) as running:
+        for _ in range(20):  # each on a connection of its own, so that both processes get some
+            with running.client("viewer") as client:
+                assert client.get("/modules/mail/grid").status_code == 200
+        with running.client(None) as client:
+            text = client.get("/metrics").text
+    counted = re.search(r'route="/modules/\{module\}/grid",status="200"\} ([\d.]+)', text)
+    assert counted is not None
+    assert float(counted[1]) == 20

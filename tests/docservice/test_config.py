@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.embedded import free_port
-from docservice.cli import main
+from docservice.cli import _Count, main
 from docservice.config import ConfigError, Settings, read_settings
 from docservice.connections import AddressError, RedisAddress, broker_options, redis_address
 
@@ -206,3 +206,11 @@ def test_a_token_is_made_listed_and_revoked(database_url: str, redis_url: str) -
 def test_a_worker_count_is_a_number_or_auto() -> None:
     wrong = CliRunner().invoke(main, ["api", "--workers", "0"])
     assert (wrong.exit_code, "neither auto nor a whole number" in wrong.stderr) == (2, True)
+
+
+def test_auto_is_what_the_container_bears() -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "autoscaler", "concurrency"], capture_output=True, text=True, check=True
+    )
+    assert _Count().convert("auto", None, None) == int(printed.stdout)
+    assert _Count().convert("3", None, None) == 3

@@ -88,7 +88,7 @@ def measure(url: str, token: str) -> None:
 
         def processed() -> bool:
             data = client.get("/modules/mail/grid?state=processed&limit=1").json()["data"]
-            return data["total"] == 2 * MAILS  # each with its PDF
+            return bool(data["total"] == 2 * MAILS)  # each with its PDF
 
         wait_until(processed, within_seconds=300, what="the processing of all")
         print(f"all of them and their PDFs processed {time.perf_counter() - begun:.1f} s after the first")

@@ -1,0 +1,70 @@
+"""Searches the knobs of the latency policy for the cheapest that keeps the target on a trace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from autoscaler.simulation.candidate import LatencyScaler
+from autoscaler.simulation.engine import simulate
+from autoscaler.simulation.report import Summary, summarize
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from autoscaler.latency import LatencyKnobs
+    from autoscaler.simulation.engine import PoolModel
+    from autoscaler.simulation.traces import Trace
+
+#: Each is a choice between cost and starts, then between cost and late starts: few, so that none is fitted.
+START_WORTHS_SECONDS = (5.0, 10.0, 20.0, 40.0, 80.0)
+RELEASE_CAUTIONS = (0.5, 1.0, 1.5, 2.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One setting and what came of it; ``price`` is process-seconds and the starts at their worth."""
+
+    knobs: LatencyKnobs
+    summary: Summary
+    price: float
+    keeps: bool
+
+
+def tune(
+    trace: Trace,
+    model: PoolModel,
+    knobs: LatencyKnobs,
+    *,
+    share: float = 0.999,
+    starts_are_worth_seconds: float | None = None,
+    interval_seconds: float = 1.0,
+) -> Sequence[Trial]:
+    """Return every trial, best first: those that keep the target at ``share`` by price, then by their share.
+
+    ``starts_are_worth_seconds`` is the price of a start by which trials are compared, by default that of
+    ``knobs``; the policy's own ``start_worth_seconds`` is searched, for it works on gaps that it must guess.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share is {share}; it must be above 0 and at most 1")
+    worth = knobs.start_worth_seconds if starts_are_worth_seconds is None else starts_are_worth_seconds
+    trials = []
+    for start_worth in sorted({*START_WORTHS_SECONDS, knobs.start_worth_seconds}):
+        for caution in sorted({*RELEASE_CAUTIONS, knobs.release_caution}):
+            tried = replace(knobs, start_worth_seconds=start_worth, release_caution=caution)
+            scaler = LatencyScaler(
+                tried, start_seconds=model.start_seconds, interval_seconds=interval_seconds
+            )
+            summary = summarize(simulate(trace, scaler, model), knobs.target_wait_seconds)
+            trials.append(
+                Trial(
+                    knobs=tried,
+                    summary=summary,
+                    price=summary.process_seconds + worth * summary.starts,
+                    keeps=summary.within_target >= share,
+                )
+            )
+    return sorted(
+        trials,
+        key=lambda trial: (not trial.keeps, trial.price if trial.keeps else -trial.summary.within_target),
+    )

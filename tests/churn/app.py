@@ -1,0 +1,103 @@
+"""The worker's side of the churn: a task that writes down each of its runs, and a look at the pool's insides.
+
+What is run is written to a Redis of its own, the ledger, that no scenario ever touches. Settings come from
+the environment, since the worker is another process and may be another Python.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded
+from celery.signals import worker_ready
+from celery.worker.control import inspect_command
+from redis import Redis
+
+app = Celery("churn", broker=os.environ["CHURN_BROKER"])
+app.conf.update(
+    task_acks_late=os.environ.get("CHURN_ACKS") in {"late", "reject"},
+    task_reject_on_worker_lost=os.environ.get("CHURN_ACKS") == "reject",
+    task_ignore_result=True,
+    worker_prefetch_multiplier=int(os.environ.get("CHURN_PREFETCH", "4")),
+    worker_hijack_root_logger=False,
+    worker_pool_restarts=True,
+    worker_disable_prefetch=bool(os.environ.get("CHURN_DISABLE_PREFETCH")),
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={
+        "visibility_timeout": float(os.environ.get("CHURN_VISIBILITY_SECONDS", "3600"))
+    },
+)
+
+
+loaded_by = os.environ.get("CHURN_LOADED_BY")
+if loaded_by:
+    app.conf[loaded_by] = ["autoscaler.companion"]
+
+open_files = os.environ.get("CHURN_OPEN_FILES")
+if open_files:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(open_files), int(open_files)))
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def change_shape(sender: Any, **_: Any) -> None:
+    """Stand for a version in which a private attribute has become something else."""
+    if os.environ.get("CHURN_CHANGED_SHAPE"):
+        sender.pool._pool._active_writes = list(sender.pool._pool._active_writes)
+
+
+@cache
+def ledger() -> Redis:
+    """One connection for each child; the parent never calls this."""
+    return Redis.from_url(os.environ["CHURN_LEDGER"], decode_responses=True)
+
+
+@app.task(bind=True, name="churn.work")  # type: ignore[untyped-decorator]
+def work(self: Any, number: int, seconds: float) -> None:
+    """Write down the start, take ``seconds``, write down the end; a soft time limit ends it early."""
+    again = bool((self.request.delivery_info or {}).get("redelivered"))
+    pid = os.getpid()
+    with ledger().pipeline() as both:
+        both.hincrby("starts", str(number), 1)
+        both.hset("running", str(pid), number)
+        both.hsetnx("first_start", str(number), time.time())
+        if again:
+            both.sadd("redelivered", number)
+        both.execute()
+    with suppress(SoftTimeLimitExceeded):
+        time.sleep(seconds)
+    with ledger().pipeline() as both:
+        both.hincrby("ends", str(number), 1)
+        both.hdel("running", str(pid))
+        both.execute()
+
+
+@app.task(name="churn.hold")  # type: ignore[untyped-decorator]
+def hold(key: str) -> None:
+    """Occupy a process until something is pushed on ``key`` of the ledger."""
+    ledger().rpush(f"{key}:held", os.getpid())
+    ledger().blpop([key], timeout=600)
+    ledger().rpush(f"{key}:ended", os.getpid())
+
+
+@inspect_command()  # type: ignore[untyped-decorator]
+def churn_insides(state: Any) -> dict[str, Any]:
+    """The numbers that have to agree when nothing moves any more."""
+    pool = state.consumer.pool._pool
+    semaphore = pool._putlock
+    resizer = getattr(pool, "_autoscaler_resizer", None)
+    return {
+        "processes": pool._processes,
+        "children": sorted(child.pid for child in pool._pool),
+        "inqueues": len(pool._all_inqueues),
+        "busy": len(pool._busy_workers),
+        "unwritten": len(pool.outbound_buffer),
+        "given_up": [child.pid for child in resizer._given_up] if resizer else [],
+        "free_slots": [semaphore.value, semaphore.initial_value, len(semaphore._waiting)],
+        "initial_prefetch": state.consumer.initial_prefetch_count,
+    }
