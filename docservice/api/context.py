@@ -1,0 +1,27 @@
+"""What belongs to one request and is needed everywhere: its id."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from contextvars import ContextVar
+
+_LEGAL = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+# Unlike in every process; within one, counted: a random draw for each request costs a system call.
+_PROCESS = os.urandom(5).hex()
+_numbers = itertools.count(1)
+_current: ContextVar[str] = ContextVar("request_id", default="")
+
+
+def begin_request(given: bytes | None) -> str:
+    """Take the caller's id for this request when it has a legal one, else draw one."""
+    text = given.decode("latin-1") if given is not None else ""
+    identifier = text if text and _LEGAL.fullmatch(text) else f"{_PROCESS}-{next(_numbers):08x}"
+    _current.set(identifier)
+    return identifier
+
+
+def request_id() -> str:
+    """The id of the request that is being answered."""
+    return _current.get()

@@ -1,0 +1,191 @@
+"""Grids, below the framework: this is the hot path, and a page from the cache takes one round trip.
+
+``GET`` and ``POST /modules/{module}/grid`` and ``GET /modules/{module}/grid.csv``. The answer is put together
+from bytes: Postgres' rows, or the cache's, go out as they came.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from docservice.api.auth import bearer, require_module
+from docservice.api.context import request_id
+from docservice.api.errors import ApiError
+from docservice.cache import page_key
+from docservice.documents import module_name
+from docservice.grid import MOST_FILTERS, GridQuery, cursor_text, from_body, from_parameters
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from docservice.api.services import Services
+    from docservice.store.grids import Page
+
+_MOST_REMEMBERED = 4096
+_MOST_QUERY_BYTES = 16_384
+_HEAD = b'{"success":true,"message":null,"error":null,"data":'
+_JSON = (b"content-type", b"application/json")
+
+
+def is_grid(path: str) -> bool:
+    """Whether a path is one of these routes."""
+    return path.startswith("/modules/") and path.endswith(("/grid", "/grid.csv")) and path.count("/") == 3  # noqa: PLR2004 - slashes
+
+
+class GridRoutes:
+    """Answers the grid routes."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._remembered: OrderedDict[tuple[str, bytes], GridQuery] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; faults are raised, and told by the caller."""
+        method, path = scope["method"], scope["path"]
+        export = path.endswith(".csv")
+        if method not in (("GET",) if export else ("GET", "POST")):
+            allowed = "GET" if export else "GET, POST"
+            raise ApiError(405, f"{method} is not known here; {allowed} is", headers={"Allow": allowed})
+        sha256 = bearer(scope["headers"])
+        module = module_name(path.split("/")[2])
+        if method == "POST":
+            query = from_body(module, await _read_json(receive, scope))
+        else:
+            query = self._parameters(module, scope["query_string"])
+        if export:
+            await self._export(sha256, query, send)
+        else:
+            await self._page(sha256, query, send)
+
+    def _parameters(self, module: str, raw: bytes) -> GridQuery:
+        """The query of a GET. Parsing is pure, so what was parsed once need not be again."""
+        known = self._remembered.get((module, raw))
+        if known is not None:
+            return known
+        if len(raw) > _MOST_QUERY_BYTES:
+            raise ApiError(422, f"the query has more than {_MOST_QUERY_BYTES} bytes; use POST")
+        try:
+            pairs = parse_qsl(
+                raw.decode("ascii"),
+                keep_blank_values=True,
+                errors="strict",
+                max_num_fields=MOST_FILTERS * 50,
+            )
+        except ValueError as fault:
+            raise ApiError(422, "the query is malformed: it is not UTF-8, or has too many fields") from fault
+        query = from_parameters(module, pairs)
+        self._remembered[module, raw] = query
+        if len(self._remembered) > _MOST_REMEMBERED:
+            self._remembered.popitem(last=False)
+        return query
+
+    async def _page(self, sha256: bytes, query: GridQuery, send: Send) -> None:
+        services, settings = self._services, self._services.settings
+        known = services.auth.remembered(sha256)
+        if known is None:
+            identity = await services.auth.identify(sha256)
+        else:
+            identity = known[0]
+        require_module(identity, query.module)
+        if query.point or not settings.cache_seconds:
+            await _send_page(send, await self._load(query), b"none")
+            return
+        key = page_key(query.module, identity.scope, query.digest)
+        reading = await services.cache.read(key, query.module)
+        if known is not None and reading.identities not in (None, known[1]):
+            # A token was changed since this one was looked up: look again, and see the page as it is then.
+            identity = await services.auth.identify(sha256)
+            require_module(identity, query.module)
+            if page_key(query.module, identity.scope, query.digest) != key:
+                await _send_page(send, await self._load(query), b"none")
+                return
+        if reading.value is not None:
+            services.metrics.cache_hits.inc()
+            await _send_page(send, reading.value, b"hit")
+        elif reading.stamp is None:
+            services.metrics.cache_bypasses.inc()
+            await _send_page(send, await self._load(query), b"bypass")
+        else:
+            services.metrics.cache_misses.inc()
+            body = await services.cache.load(
+                key, reading.stamp, lambda: self._load(query), seconds=settings.cache_seconds
+            )
+            await _send_page(send, body, b"miss")
+
+    async def _load(self, query: GridQuery) -> bytes:
+        """The page from Postgres: the data of the answer, and the beginning of its ``meta``."""
+        return _written(query, await self._services.grids.page(query))
+
+    async def _export(self, sha256: bytes, query: GridQuery, send: Send) -> None:
+        identity = await self._services.auth.identify(sha256)
+        require_module(identity, query.module)
+        name = f'attachment; filename="{query.module}.csv"'
+        started = False
+
+        async def write(data: bytes) -> None:
+            nonlocal started
+            if not started:
+                started = True
+                await send(
+                    {
+                        "type": "http.response.start",
+                        "status": 200,
+                        "headers": [
+                            (b"content-type", b"text/csv; charset=utf-8"),
+                            (b"content-disposition", name.encode()),
+                            (b"cache-control", b"no-store"),
+                        ],
+                    }
+                )
+            await send({"type": "http.response.body", "body": bytes(data), "more_body": True})
+
+        await self._services.grids.export(query, write)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _written(query: GridQuery, page: Page) -> bytes:
+    # A page that is not full is the last one.
+    more = page.last is not None and page.count == query.limit
+    cursor = f'"{cursor_text(query.sort, page.last)}"' if more and page.last is not None else "null"
+    capped = "true" if page.total_capped else "false"
+    rest = (
+        f',"total":{page.total},"total_capped":{capped},"next_cursor":{cursor}}},'
+        f'"meta":{{"module":"{query.module}","limit":{query.limit},"offset":{query.offset},'
+        f'"count":{page.count},"request_id":"'
+    )
+    return b"".join((b'{"rows":', page.rows, rest.encode()))
+
+
+async def _send_page(send: Send, body: bytes, cache: bytes) -> None:
+    answer = b"".join((_HEAD, body, request_id().encode(), b'"}}'))
+    headers = [
+        _JSON,
+        (b"content-length", b"%d" % len(answer)),
+        (b"cache-control", b"private, no-store"),
+        (b"x-cache", cache),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})
+
+
+async def _read_json(receive: Receive, scope: Scope) -> Any:
+    kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    if kind.split(b";")[0].strip().lower() != b"application/json":
+        raise ApiError(415, "a body of Content-Type: application/json is needed")
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ApiError(400, "the client left within the body")
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as fault:
+        # orjson bounds how deep it goes, too.
+        raise ApiError(422, f"the body is no JSON: {fault.msg}") from fault

@@ -1,0 +1,54 @@
+"""Many small questions in few round trips: what arrives while one is under way goes together in the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Batcher(Generic[Item, Answer]):
+    """Ask ``run`` for at most ``most`` items together, with ``at_once`` such questions under way.
+
+    An item is only ever answered from a question that began after it arrived, so an answer is never older
+    than its question. A fault of ``run`` is every one of its items'.
+    """
+
+    def __init__(
+        self, run: Callable[[list[Item]], Awaitable[list[Answer]]], *, most: int, at_once: int
+    ) -> None:
+        self._run = run
+        self._most = most
+        self._at_once = at_once
+        self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, item: Item) -> Answer:
+        """The answer to one item; raises what ``run`` raises."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, answer))
+        if len(self._workers) < self._at_once:
+            worker = asyncio.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        return await answer
+
+    async def _work(self) -> None:
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+            try:
+                answers = await self._run([item for item, _ in batch])
+            except Exception as fault:  # noqa: BLE001 - handed to those who asked
+                for _, waiting in batch:
+                    if not waiting.done():
+                        waiting.set_exception(fault)
+                continue
+            for (_, waiting), answer in zip(batch, answers, strict=True):
+                if not waiting.done():  # its caller may have gone
+                    waiting.set_result(answer)

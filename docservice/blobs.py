@@ -1,0 +1,170 @@
+"""Where the bytes of documents live: any file system of fsspec, under one root.
+
+Keys are made here, of a date and random digits; nothing that a caller wrote is ever part of one. A blob is
+complete and on the disk before its key is handed out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+
+if TYPE_CHECKING:
+    from datetime import date
+
+_KEY = re.compile(r"\d{4}-\d{2}-\d{2}/[0-9a-f]{32}", re.ASCII)
+
+
+class BlobError(RuntimeError):
+    """The store of blobs does not answer, or has not what it should; the same may succeed later."""
+
+
+class BlobStore:
+    """Blobs under the root that ``url`` names. Every call may block: the async ones use a thread."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as fault:
+            raise BlobError(f"DOCSERVICE_BLOB_URL cannot be used: {fault}") from fault
+
+    def new_key(self, day: date) -> str:
+        """A key that no other blob has."""
+        return f"{day.isoformat()}/{uuid.uuid4().hex}"
+
+    def writer(self, key: str) -> BlobWriter:
+        """A writer of a new blob."""
+        return BlobWriter(self._files, self._path(key))
+
+    async def write(self, key: str, data: bytes) -> None:
+        """Store a blob as a whole.
+
+        Raises:
+            BlobError: when it cannot be stored.
+        """
+        writer = self.writer(key)
+        await writer.write(data)
+        await writer.close()
+
+    async def read(self, key: str, *, most_bytes: int) -> bytes:
+        """The bytes of a blob.
+
+        Raises:
+            BlobError: when it cannot be read, or has more than ``most_bytes``.
+        """
+        return await asyncio.to_thread(self._read, key, most_bytes)
+
+    def _read(self, key: str, most_bytes: int) -> bytes:
+        try:
+            with self._files.open(self._path(key), "rb") as blob:
+                data: bytes = blob.read(most_bytes + 1)
+        except Exception as fault:
+            raise BlobError(f"blob {key} cannot be read ({type(fault).__name__})") from fault
+        if len(data) > most_bytes:
+            raise BlobError(f"blob {key} has more than {most_bytes} bytes")
+        return data
+
+    async def remove(self, key: str) -> None:
+        """Remove a blob; nothing happens when there is none."""
+        with suppress(Exception):  # what stays behind is found by its day
+            await asyncio.to_thread(self._files.rm_file, self._path(key))
+
+    async def keys_of(self, day: date) -> list[str]:
+        """The keys of a day.
+
+        Raises:
+            BlobError: when they cannot be listed.
+        """
+        return await asyncio.to_thread(self._keys_of, day)
+
+    def _keys_of(self, day: date) -> list[str]:
+        folder = f"{self._root}/{day.isoformat()}"
+        try:
+            names = self._files.ls(folder, detail=False)
+        except FileNotFoundError:
+            return []
+        except Exception as fault:
+            raise BlobError(f"the blobs of {day} cannot be listed ({type(fault).__name__})") from fault
+        return sorted(f"{day.isoformat()}/{name.rstrip('/').rsplit('/', 1)[-1]}" for name in names)
+
+    def check(self) -> None:
+        """Write and remove one blob.
+
+        Raises:
+            BlobError: when that does not succeed.
+        """
+        path = f"{self._root}/check-{uuid.uuid4().hex}"
+        try:
+            self._files.makedirs(self._root, exist_ok=True)
+            self._files.pipe_file(path, b"ok")
+            self._files.rm_file(path)
+        except Exception as fault:
+            raise BlobError(
+                f"DOCSERVICE_BLOB_URL: nothing can be stored there ({type(fault).__name__}); "
+                "give a place that this user may write"
+            ) from fault
+
+    def _path(self, key: str) -> str:
+        if _KEY.fullmatch(key) is None:
+            raise BlobError(f"{key[:80]!r} is no key of a blob")
+        return f"{self._root}/{key}"
+
+
+class BlobWriter:
+    """Writes one blob in pieces. Until :meth:`close` returned there is none."""
+
+    def __init__(self, files: Any, path: str) -> None:
+        self._files = files
+        self._path = path
+        self._blob: Any = None
+
+    async def write(self, data: bytes) -> None:
+        """Add some bytes.
+
+        Raises:
+            BlobError: when they cannot be stored.
+        """
+        await asyncio.to_thread(self._write, data)
+
+    async def close(self) -> None:
+        """Bring the blob to the disk.
+
+        Raises:
+            BlobError: when that fails.
+        """
+        await asyncio.to_thread(self._close)
+
+    async def abandon(self) -> None:
+        """Leave nothing behind."""
+        await asyncio.to_thread(self._abandon)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            if self._blob is None:
+                self._files.makedirs(self._path.rsplit("/", 1)[0], exist_ok=True)
+                self._blob = self._files.open(self._path, "wb")
+            self._blob.write(data)
+        except Exception as fault:
+            raise BlobError(f"a blob cannot be stored ({type(fault).__name__})") from fault
+
+    def _close(self) -> None:
+        self._write(b"")
+        try:
+            self._blob.flush()
+            with suppress(AttributeError, OSError):  # only files of the disk have a number
+                os.fsync(self._blob.fileno())
+            self._blob.close()
+        except Exception as fault:
+            raise BlobError(f"a blob cannot be stored ({type(fault).__name__})") from fault
+
+    def _abandon(self) -> None:
+        with suppress(Exception):
+            if self._blob is not None:
+                self._blob.close()
+            self._files.rm_file(self._path)

@@ -1,0 +1,281 @@
+"""The commands: ``docservice api | worker | migrate | token | sweep``. The only composer.
+
+Settings come from the environment. Faults of theirs end the start with one line and exit 2, before anything
+connects; a server that does not answer ends it with one line and exit 1, within its timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+import uvicorn
+
+from docservice.api.services import Services
+from docservice.blobs import BlobError, BlobStore
+from docservice.cache import IDENTITIES, Cache
+from docservice.config import ConfigError, Settings, read_settings
+from docservice.documents import ModuleNameError, module_name
+from docservice.identity import Role, new_token, token_hash
+from docservice.log import configure_log
+from docservice.metrics import Metrics
+from docservice.store.database import Database, StoreTimeoutError, StoreUnavailableError
+from docservice.store.migrations import MigrationError, migrate, pending
+from docservice.store.tokens import TokenRow, Tokens
+from docservice.sweeper import remove_orphans
+from docservice.tasks import make_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+Done = TypeVar("Done")
+_SHUTDOWN_SECONDS = 15
+_ROLES = [role.value for role in Role]
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    click.echo(f"docservice: {' '.join(text.split())}", err=True)
+    raise SystemExit(code)
+
+
+def _settings() -> Settings:
+    try:
+        return read_settings(os.environ)
+    except ConfigError as fault:
+        _fail(str(fault), 2)
+
+
+async def _with_database(settings: Settings, work: Callable[[Database], Awaitable[Done]]) -> Done:
+    database = Database(settings.pool(size=2))
+    try:
+        await database.open(least=1)
+        return await work(database)
+    finally:
+        await database.close()
+
+
+def _run(work: Awaitable[Done]) -> Done:
+    async def main() -> Done:
+        return await work
+
+    try:
+        return asyncio.run(main())
+    except (StoreUnavailableError, StoreTimeoutError) as fault:
+        _fail(f"DATABASE_URL: {fault}; check that the server runs, the user and the password", 1)
+    except (MigrationError, BlobError) as fault:
+        _fail(str(fault), 1)
+
+
+async def _check(settings: Settings) -> None:
+    """Fail with one line unless Postgres, its schema, Redis and the store of blobs are there."""
+    missing = await _with_database(settings, pending)
+    if missing:
+        _fail(f"the database lacks {', '.join(missing)}; run docservice migrate", 1)
+    cache = Cache(settings.redis, settings.redis_tuning, Metrics())
+    try:
+        if not await cache.ping():
+            _fail(
+                f"REDIS_URL: no answer from {settings.redis.shown} within its timeout; check that it runs,"
+                " the user and the password",
+                1,
+            )
+    finally:
+        await cache.close()
+    await asyncio.to_thread(BlobStore(settings.blob_url).check)
+
+
+class _Count(click.ParamType):  # type: ignore[type-arg]
+    """A number of processes, or ``auto`` for what the container bears."""
+
+    name = "integer|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number, however it was given."""
+        text = str(value)
+        if text == "auto":
+            return _bearable()
+        if not (text.isascii() and text.isdigit() and int(text)):
+            self.fail(f"{value!r} is neither auto nor a whole number of 1 or more", param, ctx)
+        return int(text)
+
+
+def _bearable() -> int:
+    """The processes that the container bears, by the autoscaler's own command."""
+    found = subprocess.run(
+        [sys.executable, "-m", "autoscaler", "concurrency"], capture_output=True, text=True, check=False
+    )
+    if found.returncode or not found.stdout.strip().isdigit():
+        _fail(f"auto: {found.stderr.strip() or 'no number was found'}; give a number instead", 1)
+    return int(found.stdout)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="celery-pool-autoscaler", prog_name="docservice")
+def main() -> None:
+    """Document grids and mail numbers on Postgres and Redis, with their Celery worker."""
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, envvar="DOCSERVICE_HOST")
+# Not DOCSERVICE_PORT: Kubernetes sets that to an address where a Service is called docservice.
+@click.option("--port", default=8000, type=click.IntRange(0, 65535), envvar="DOCSERVICE_HTTP_PORT")
+@click.option("--workers", default=1, show_default=True, type=_Count(), envvar="DOCSERVICE_WORKERS")
+def api(host: str, port: int, workers: int) -> None:
+    """Serve the HTTP API."""
+    configure_log()
+    _run(_check(_settings()))
+    options: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "access_log": False,  # the service writes its own, with request ids and without tokens
+        "log_level": "warning",
+        "loop": "uvloop",
+        "http": "httptools",
+        "server_header": False,
+        # Who calls is believed from a proxy's header only where the proxy is named.
+        "proxy_headers": bool(os.environ.get("FORWARDED_ALLOW_IPS")),
+        "timeout_graceful_shutdown": _SHUTDOWN_SECONDS,
+    }
+    if workers == 1:
+        uvicorn.run("docservice.app:from_environment", factory=True, **options)
+        return
+    with tempfile.TemporaryDirectory(prefix="docservice-metrics-") as folder:
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
+        uvicorn.run("docservice.app:from_environment", factory=True, workers=workers, **options)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--concurrency", "-c", default="auto", show_default=True, type=_Count(), envvar="DOCSERVICE_CONCURRENCY"
+)
+@click.argument("celery_options", nargs=-1, type=click.UNPROCESSED)
+def worker(concurrency: int, celery_options: tuple[str, ...]) -> None:
+    """Process uploads. What else is given goes to `celery worker`, such as -n NAME@%h."""
+    configure_log()
+    settings = _settings()
+    _run(_check(settings))
+    application, _ = make_worker(settings)
+    application.worker_main(
+        [
+            "worker",
+            "--concurrency",
+            str(concurrency),
+            "--loglevel",
+            "INFO",
+            "--without-gossip",
+            *celery_options,
+        ]
+    )
+
+
+@main.command("migrate")
+def migrate_command() -> None:
+    """Bring the schema of the database forward."""
+    applied = _run(_with_database(_settings(), migrate))
+    click.echo(f"applied: {', '.join(applied)}" if applied else "nothing to apply")
+
+
+@main.command()
+@click.option("--orphans", is_flag=True, help="Also remove bytes of uploads that were never committed.")
+def sweep(*, orphans: bool) -> None:
+    """Send documents that nobody was told of, and take back what lost workers had claimed. Once."""
+    settings = _settings()
+
+    async def once() -> str:
+        services = Services(settings)
+        await services.database.open(least=1)
+        try:
+            swept = await services.sweeper.sweep()
+            removed = await remove_orphans(services.blobs, services.documents) if orphans else 0
+        finally:
+            await services.broker.close()
+            await services.cache.close()
+            services.control.close()
+            await services.database.close()
+        return f"sent {swept.sent}, taken back {swept.returned}, failed {swept.failed}, removed {removed}"
+
+    click.echo(_run(once()))
+
+
+@main.group()
+def token() -> None:
+    """Make, list and revoke the tokens that callers of the API bear."""
+
+
+@token.command("create")
+@click.option("--name", required=True, help="Whose it is: stands in the audit.")
+@click.option("--role", type=click.Choice(_ROLES), default=Role.VIEWER.value, show_default=True)
+@click.option(
+    "--module", "modules", multiple=True, help="A module that it sees; may be repeated. None given: all."
+)
+@click.option(
+    "--expires-in-days", type=click.FloatRange(min=0, min_open=True, max=3650), help="Without: never."
+)
+def token_create(name: str, role: str, modules: tuple[str, ...], expires_in_days: float | None) -> None:
+    """Make a token and print it. It is shown this once."""
+    if not name.strip() or len(name) > 100 or not name.isprintable():  # noqa: PLR2004 - told in the message
+        _fail("--name must have 1 to 100 printable characters", 2)
+    try:
+        seen = sorted({module_name(module) for module in modules}) or None
+    except ModuleNameError as fault:
+        _fail(f"--module: {fault}", 2)
+    text = new_token()
+    sha256 = token_hash(text)
+    if sha256 is None:
+        raise RuntimeError("a new token has the form of tokens")
+    expires_at = None if expires_in_days is None else datetime.now(UTC) + timedelta(days=expires_in_days)
+
+    async def add(database: Database) -> int:
+        return await Tokens(database).add(
+            name=name.strip(), sha256=sha256, role=Role(role), modules=seen, expires_at=expires_at
+        )
+
+    token_id = _run(_with_database(_settings(), add))
+    click.echo(f"token {token_id} for {name.strip()}, {role}; it is not shown again:", err=True)
+    click.echo(text)
+
+
+@token.command("list")
+def token_list() -> None:
+    """Show all tokens, without what they are."""
+    for row in _run(_with_database(_settings(), lambda database: Tokens(database).all())):
+        click.echo("\t".join(_cells(row)))
+
+
+def _cells(row: TokenRow) -> list[str]:
+    state = "active"
+    if row.revoked_at is not None:
+        state = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}"
+    elif row.expires_at is not None:
+        word = "expired" if row.expires_at <= datetime.now(UTC) else "until"
+        state = f"{word} {row.expires_at:%Y-%m-%d %H:%M}"
+    modules = "all modules" if row.modules is None else ",".join(row.modules)
+    return [str(row.id), row.name, row.role.value, modules, state]
+
+
+@token.command("revoke")
+@click.argument("token_id", type=click.IntRange(1, 2**63 - 1))
+def token_revoke(token_id: int) -> None:
+    """End a token by its id: at once, or within the expiry of identities where Redis does not answer."""
+    settings = _settings()
+
+    async def revoke(database: Database) -> tuple[bool, bool]:
+        if not await Tokens(database).revoke(token_id):
+            return False, False
+        cache = Cache(settings.redis, settings.redis_tuning, Metrics())
+        try:
+            return True, await cache.try_raise_version(IDENTITIES)
+        finally:
+            await cache.close()
+
+    revoked, told = _run(_with_database(settings, revoke))
+    if not revoked:
+        _fail(f"there is no active token {token_id}; see docservice token list", 1)
+    within = "" if told else f"; Redis does not answer, so grids believe it for {settings.identity_seconds} s"
+    click.echo(f"token {token_id} is revoked{within}")

@@ -1,0 +1,236 @@
+"""The settings of a run: one table of defaults, one validation, all faults told at once.
+
+Each variable ``NAME`` may stand as ``NAME_FILE`` instead, with the path of a file that holds the value.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docservice.connections import (
+    AddressError,
+    RedisAddress,
+    RedisTuning,
+    check_database_url,
+    redis_address,
+)
+from docservice.store.database import PoolSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MIB = 2**20
+
+
+class ConfigError(ValueError):
+    """Settings with faults; ``faults`` has one sentence for each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+def _variable(name: str, default: object, about: str, *, low: float = 0, high: float = 0) -> Any:
+    metadata = {"name": name, "about": about, "low": low, "high": high}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that a run is told. Sizes are bytes, times are seconds."""
+
+    redis: RedisAddress = field(
+        metadata={"name": "REDIS_URL", "about": "set it to a redis:// or rediss:// address"}
+    )
+    database_url: str = field(
+        repr=False, metadata={"name": "DATABASE_URL", "about": "set it to a postgresql:// address"}
+    )
+    redis_max_connections: int = _variable(
+        "REDIS_MAX_CONNECTIONS", 32, "Most connections to Redis of a process.", low=1, high=10_000
+    )
+    redis_socket_timeout_seconds: float = _variable(
+        "REDIS_SOCKET_TIMEOUT", 1.0, "How long an answer may take.", low=0.05, high=60
+    )
+    redis_connect_timeout_seconds: float = _variable(
+        "REDIS_SOCKET_CONNECT_TIMEOUT", 1.0, "How long connecting may take.", low=0.05, high=60
+    )
+    redis_health_check_seconds: int = _variable(
+        "REDIS_HEALTH_CHECK_INTERVAL", 30, "Check a connection idle for longer; 0 is never.", low=0, high=3600
+    )
+    redis_client_name: str = _variable("REDIS_CLIENT_NAME", "docservice", "Name shown in CLIENT LIST.")
+    database_pool_size: int = _variable(
+        "DATABASE_POOL_SIZE", 16, "Most connections to Postgres of a process.", low=1, high=1000
+    )
+    database_statement_timeout_seconds: float = _variable(
+        "DATABASE_STATEMENT_TIMEOUT", 10.0, "How long a statement may take.", low=0.1, high=3600
+    )
+    database_connect_timeout_seconds: float = _variable(
+        "DATABASE_CONNECT_TIMEOUT",
+        5.0,
+        "How long connecting, or waiting for a connection, may take.",
+        low=0.1,
+        high=60,
+    )
+    blob_url: str = _variable(
+        "DOCSERVICE_BLOB_URL",
+        "file:///var/lib/docservice/blobs",
+        "Where the bytes of documents live: file:///FOLDER, s3://BUCKET/PREFIX, or another of fsspec's.",
+    )
+    cache_seconds: int = _variable(
+        "DOCSERVICE_CACHE_SECONDS", 60, "How long a page is kept; 0 keeps none.", low=0, high=86_400
+    )
+    identity_seconds: int = _variable(
+        "DOCSERVICE_IDENTITY_SECONDS", 30, "How long a token is believed without asking.", low=1, high=3600
+    )
+    upload_file_bytes: int = _variable(
+        "DOCSERVICE_UPLOAD_FILE_BYTES", 25 * _MIB, "Most bytes of a file.", low=1, high=2**40
+    )
+    upload_files: int = _variable(
+        "DOCSERVICE_UPLOAD_FILES", 100, "Most files of a request.", low=1, high=10_000
+    )
+    body_bytes: int = _variable(
+        "DOCSERVICE_BODY_BYTES", _MIB, "Most bytes of a JSON body.", low=1024, high=100 * _MIB
+    )
+    body_idle_seconds: float = _variable(
+        "DOCSERVICE_BODY_IDLE_SECONDS", 30.0, "How long a client may pause within a body.", low=0.1, high=3600
+    )
+    mail_number_header: str = _variable(
+        "DOCSERVICE_MAIL_NUMBER_HEADER", "X-Mail-Number", "Header that holds a mail's number."
+    )
+    mail_number_pattern: str = _variable(
+        "DOCSERVICE_MAIL_NUMBER_PATTERN",
+        r"\b[A-Z]{2,6}-\d{4}-\d{4,10}\b",
+        "What a mail number looks like in a subject, as a regular expression.",
+    )
+    processing_seconds: int = _variable(
+        "DOCSERVICE_PROCESSING_SECONDS", 60, "How long processing a document may take.", low=1, high=3600
+    )
+    processing_memory_bytes: int = _variable(
+        "DOCSERVICE_PROCESSING_MEMORY_BYTES",
+        1024 * _MIB,
+        "Most memory of a worker's process; 0 is no limit.",
+        low=0,
+        high=2**40,
+    )
+    processing_attempts: int = _variable(
+        "DOCSERVICE_PROCESSING_ATTEMPTS", 3, "How often processing is tried.", low=1, high=100
+    )
+    attachments: int = _variable(
+        "DOCSERVICE_ATTACHMENTS", 500, "Most attachments of a mail.", low=0, high=9_999
+    )
+    sweep_seconds: float = _variable(
+        "DOCSERVICE_SWEEP_SECONDS", 15.0, "How often forgotten documents are looked for.", low=0.1, high=3600
+    )
+    queue: str = _variable("DOCSERVICE_QUEUE", "celery", "The queue of documents to process.")
+    autoscaler_name: str = _variable(
+        "AUTOSCALER_NAME", "default", "Name of the autoscaler that sizes the workers."
+    )
+    docs: str = _variable("DOCSERVICE_DOCS", "admin", "Who may read /docs: open, admin or off.")
+
+    def __post_init__(self) -> None:
+        faults = [fault for item in fields(self) if (fault := _out_of_bounds(item, getattr(self, item.name)))]
+        if self.docs not in ("open", "admin", "off"):
+            faults.append(f"DOCSERVICE_DOCS must be open, admin or off, not {self.docs!r}")
+        try:
+            re.compile(self.mail_number_pattern)
+        except re.error as fault:
+            faults.append(f"DOCSERVICE_MAIL_NUMBER_PATTERN is no regular expression: {fault}")
+        if faults:
+            raise ConfigError(faults)
+
+    @property
+    def redis_tuning(self) -> RedisTuning:
+        """How connections to Redis behave."""
+        return RedisTuning(
+            max_connections=self.redis_max_connections,
+            socket_timeout_seconds=self.redis_socket_timeout_seconds,
+            connect_timeout_seconds=self.redis_connect_timeout_seconds,
+            health_check_seconds=self.redis_health_check_seconds,
+            client_name=self.redis_client_name,
+        )
+
+    def pool(self, *, size: int | None = None) -> PoolSettings:
+        """How the pool of connections to Postgres is made."""
+        return PoolSettings(
+            url=self.database_url,
+            size=size or self.database_pool_size,
+            statement_timeout_seconds=self.database_statement_timeout_seconds,
+            connect_timeout_seconds=self.database_connect_timeout_seconds,
+        )
+
+
+def _out_of_bounds(item: Any, value: object) -> str | None:
+    low, high = item.metadata.get("low", 0), item.metadata.get("high", 0)
+    if not high or not isinstance(value, int | float) or low <= value <= high:
+        return None
+    return f"{item.metadata['name']} must be {low:g} to {high:g}, not {value:g}"
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """The settings that the environment holds.
+
+    Raises:
+        ConfigError: with every fault; no message holds the value of an address.
+    """
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for item in fields(Settings):
+        name = item.metadata["name"]
+        try:
+            text = _read(name, environment)
+            if text is not None:
+                values[item.name] = _typed(item, text)
+            elif item.name in ("redis", "database_url"):
+                faults.append(f"{name} is not set; {item.metadata['about']}")
+        except AddressError as fault:
+            faults.append(f"{name} cannot be used: {fault}")
+        except ValueError as fault:
+            faults.append(f"{name} {fault}")
+    if not faults:
+        return Settings(**values)
+    try:  # the bounds of the rest are told along with what could not be read
+        Settings(**{"redis": _NOWHERE, "database_url": "", **values})
+    except ConfigError as fault:
+        faults += fault.faults
+    raise ConfigError(faults)
+
+
+_NOWHERE = RedisAddress(host="", port=0, database=0, username=None, password=None, tls=None)
+
+
+def _read(name: str, environment: Mapping[str, str]) -> str | None:
+    text, path = environment.get(name), environment.get(f"{name}_FILE")
+    if text and path:
+        raise ValueError(f"and {name}_FILE exclude each other; set one of them")
+    if path:
+        try:
+            return Path(path).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as fault:
+            raise ValueError(f"could not be read from the file that {name}_FILE names: {fault}") from fault
+    return text or None
+
+
+def _typed(item: Any, text: str) -> object:
+    if item.name == "database_url":
+        return check_database_url(text)
+    match item.type:
+        case "RedisAddress":
+            return redis_address(text)
+        case "int":
+            try:
+                return int(text)
+            except ValueError as fault:
+                raise ValueError(f"must be a whole number, not {text!r}") from fault
+        case "float":
+            try:
+                number = float(text)
+            except ValueError as fault:
+                raise ValueError(f"must be a number, not {text!r}") from fault
+            if number != number:  # noqa: PLR0124 - NaN alone is unequal to itself
+                raise ValueError("must be a number, not nan")
+            return number
+        case _:
+            return text

@@ -1,0 +1,107 @@
+"""What a document is and the states it goes through.
+
+The law of this module: values only. ``received -> processing -> processed | failed``; a claim that is not
+kept brings a document back to ``received``. Times are aware datetimes in UTC, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+_MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", re.ASCII)
+#: How deep mails may lie within mails.
+DEEPEST = 5
+
+
+class ModuleNameError(ValueError):
+    """The text is no module's name; the message says what is legal."""
+
+
+def module_name(text: str) -> str:
+    """The one form of a module's name, whatever its letter case.
+
+    Raises:
+        ModuleNameError: when it is not 1 to 63 ASCII letters, digits, ``-`` or ``_``.
+    """
+    # Checked before it is lowered: the Kelvin sign lowers to an ASCII k.
+    if _MODULE.fullmatch(text) is None:
+        raise ModuleNameError(
+            f"a module's name has 1 to 63 ASCII letters, digits, '-' or '_', not {text[:80]!r}"
+        )
+    return text.lower()
+
+
+class State(StrEnum):
+    """How far a document has come."""
+
+    RECEIVED = "received"
+    PROCESSING = "processing"
+    PROCESSED = "processed"
+    FAILED = "failed"
+
+
+class DocumentType(StrEnum):
+    """What a document's content was found to be."""
+
+    EMAIL = "email"
+    PDF = "pdf"
+    TEXT = "text"
+    IMAGE = "image"
+    ARCHIVE = "archive"
+    OFFICE = "office"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDocument:
+    """A document whose bytes are already stored and whose row is not."""
+
+    module: str
+    document_type: DocumentType
+    file_name: str
+    content_type: str
+    size_bytes: int
+    sha256: str
+    blob_key: str
+    mail_number: str | None = None
+
+    def __post_init__(self) -> None:
+        if module_name(self.module) != self.module:
+            raise ModuleNameError(f"a module's name is stored in lower case, not as {self.module!r}")
+        if self.size_bytes < 0:
+            raise ValueError(f"size_bytes is 0 or more, not {self.size_bytes}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One document that one worker may process; ``attempt`` tells this claim from an earlier one."""
+
+    id: int
+    module: str
+    document_type: DocumentType
+    file_name: str
+    size_bytes: int
+    blob_key: str
+    mail_number: str | None
+    depth: int
+    attempt: int
+
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def file_name(text: str | None, *, otherwise: str = "unnamed") -> str:
+    """What is left of a file's name from outside: its last part, printable, at most 200 characters.
+
+    It is shown and searched, and never names a place where bytes are stored.
+    """
+    last = (text or "").replace("\\", "/").rsplit("/", 1)[-1]
+    clean = _UNSAFE.sub("", storable(last)).strip(" .")
+    return clean[-200:] or otherwise
+
+
+def storable(text: str) -> str:
+    """The text as Postgres can keep it: without NUL, halves of surrogate pairs replaced."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,74 @@
+"""What Prometheus is told, on a registry of our own. No label ever holds what a caller wrote."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """The instruments of one process; several processes of one API are summed by prometheus-client."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "docservice_http_requests_total",
+            "Requests by route and status.",
+            ("route", "method", "status"),
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "docservice_http_request_seconds",
+            "Time to the end of the answer.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        cache = Counter(
+            "docservice_cache_reads_total", "Pages asked of the cache.", ("result",), registry=registry
+        )
+        self.cache_hits = cache.labels("hit")
+        self.cache_misses = cache.labels("miss")
+        self.cache_bypasses = cache.labels("bypass")
+        self.cache_load_seconds = Histogram(
+            "docservice_cache_load_seconds",
+            "Time to load a page that the cache did not have.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.pending_versions = Gauge(
+            "docservice_cache_pending_versions",
+            "Modules whose new version Redis has not taken yet.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.redis_up = Gauge(
+            "docservice_redis_up",
+            "1 when Redis answered last.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.uploads = Counter(
+            "docservice_uploads_total", "Files by what became of them.", ("result",), registry=registry
+        )
+        self.enqueued = Counter(
+            "docservice_enqueued_total", "Documents handed to the workers.", ("by",), registry=registry
+        )
+        self.swept = Counter(
+            "docservice_swept_total",
+            "Documents that nobody had finished.",
+            ("result",),
+            registry=registry,
+        )
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)

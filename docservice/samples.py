@@ -1,0 +1,67 @@
+"""Mails and PDFs made up for the demo, the tests and the benchmarks: the same number gives the same bytes."""
+
+from __future__ import annotations
+
+import random
+from email.message import EmailMessage
+
+_SUBJECTS = ("Offer", "Claim", "Invoice", "Question", "Reminder", "Contract", "Delivery", "Complaint")
+_TEXT = """please find attached the papers that we spoke of and tell us when they have come
+our number is above and we answer within the week"""
+_WORDS = tuple(_TEXT.split())
+
+
+def sample_pdf(text: str) -> bytes:
+    """A PDF of one page with this text, of ASCII letters alone."""
+    shown = text.encode("ascii", "replace").replace(b"\\", b"").replace(b"(", b"").replace(b")", b"")
+    content = b"BT /F1 12 Tf 72 720 Td (" + shown + b") Tj ET"
+    objects = (
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        (
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R"
+            b" /Resources << /Font << /F1 5 0 R >> >> >>"
+        ),
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(content), content),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    )
+    written = bytearray(b"%PDF-1.4\n")
+    places = []
+    for number, body in enumerate(objects, 1):
+        places.append(len(written))
+        written += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    table = len(written)
+    written += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
+    written += b"".join(b"%010d 00000 n \n" % place for place in places)
+    written += b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, table)
+    return bytes(written)
+
+
+def sample_number(number: int) -> str:
+    """A mail number as the default pattern of the settings knows it."""
+    return f"MN-{2020 + number % 7}-{number * 7919 % 1_000_000:06d}"
+
+
+def sample_mail(number: int, *, size_bytes: int = 4_000, attachment: bool = True) -> bytes:
+    """A mail of about ``size_bytes`` with its number in the subject, and a PDF attached."""
+    drawn = random.Random(number)  # noqa: S311 - a made-up text, not a secret
+    mail = EmailMessage()
+    mail["From"] = f"Sender {number % 97} <sender{number % 97}@example.org>"
+    mail["To"] = "office@example.com"
+    mail["Subject"] = f"{drawn.choice(_SUBJECTS)} {sample_number(number)}"
+    mail["Message-ID"] = f"<{number}.{drawn.getrandbits(48):x}@example.org>"
+    lines: list[str] = []
+    left = size_bytes - 1500
+    while left > 0:
+        line = " ".join(drawn.choice(_WORDS) for _ in range(10))
+        lines.append(line)
+        left -= len(line) + 1
+    mail.set_content("\n".join(lines) or "Nothing more.")
+    if attachment:
+        mail.add_attachment(
+            sample_pdf(f"Paper {number} of {sample_number(number)}"),
+            maintype="application",
+            subtype="pdf",
+            filename=f"paper-{number}.pdf",
+        )
+    return mail.as_bytes()

@@ -1,0 +1,1 @@
+"""Postgres: the pool (:mod:`.database`), numbered migrations, and the SQL of each noun in its own file."""

@@ -1,0 +1,146 @@
+"""The pool of connections to Postgres, and its faults in words of our own.
+
+Every statement is bounded in time by the server, every connection attempt and every wait for a connection by
+us. After a restart of the server the pool makes new connections by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class StoreUnavailableError(RuntimeError):
+    """Postgres does not answer, or not in time; the same may succeed later."""
+
+
+class StoreTimeoutError(RuntimeError):
+    """One statement took longer than the server was told to allow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings:
+    """How the pool is made. ``url`` holds a password and is never shown."""
+
+    url: str
+    size: int
+    statement_timeout_seconds: float
+    connect_timeout_seconds: float
+
+
+class Database:
+    """A pool of at most ``settings.size`` connections."""
+
+    def __init__(self, settings: PoolSettings) -> None:
+        self._settings = settings
+        self._pool: asyncpg.Pool | None = None
+
+    async def open(self, *, least: int = 0) -> None:
+        """Make the pool with ``least`` connections at once; more are made when they are needed.
+
+        Raises:
+            StoreUnavailableError: when ``least`` is not 0 and Postgres does not answer.
+        """
+        settings = self._settings
+        server_settings = {
+            "application_name": "docservice",
+            "jit": "off",  # compiling a page costs more than running it
+            # Planning a page costs more than running it, and the plans of ours do not hang on the values:
+            # each kind of question has its index.
+            "plan_cache_mode": "force_generic_plan",
+            "statement_timeout": str(round(settings.statement_timeout_seconds * 1000)),
+            "timezone": "UTC",
+        }
+        with _faults():
+            self._pool = await asyncpg.create_pool(
+                settings.url,
+                min_size=least,
+                max_size=settings.size,
+                timeout=settings.connect_timeout_seconds,
+                # The server ends a slow statement; this is for a server that says nothing any more.
+                command_timeout=settings.statement_timeout_seconds + 5,
+                server_settings=server_settings,
+                # The default sends four statements at each return. Nothing here leaves state in a session.
+                reset=_leave_as_it_is,
+            )
+
+    async def close(self) -> None:
+        """Close the pool, by force when statements do not end."""
+        if self._pool is not None:
+            try:
+                await asyncio.wait_for(self._pool.close(), timeout=5)
+            except TimeoutError:
+                self._pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """A connection for the time of the block.
+
+        Raises:
+            StoreUnavailableError: when there is none, or it is lost within the block.
+            StoreTimeoutError: when the server ended a statement that took too long.
+        """
+        if self._pool is None:
+            raise StoreUnavailableError("the pool of connections is not open")
+        with _faults():
+            async with asyncio.timeout(self._settings.connect_timeout_seconds):
+                connection = await self._pool.acquire()
+            try:
+                yield connection
+            finally:
+                await self._pool.release(connection)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        """A connection with a transaction that ends with the block; raises as :meth:`connection`."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def fetch(self, sql: str, *arguments: object) -> list[Any]:
+        """The rows of one statement; raises as :meth:`connection`."""
+        async with self.connection() as connection:
+            rows: list[Any] = await connection.fetch(sql, *arguments)
+            return rows
+
+    async def fetch_row(self, sql: str, *arguments: object) -> Any:
+        """The first row of one statement, or None; raises as :meth:`connection`."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(sql, *arguments)
+
+
+class _faults:  # noqa: N801 - reads as a word of the language where it is used
+    """Turn the driver's and the network's faults into ours."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, fault: BaseException | None, _trace: object) -> None:
+        if isinstance(fault, asyncpg.QueryCanceledError):
+            raise StoreTimeoutError("the question took Postgres too long; narrow it down") from fault
+        if isinstance(fault, _UNAVAILABLE):
+            raise StoreUnavailableError(f"Postgres does not answer ({type(fault).__name__})") from fault
+
+
+_UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,  # the connection was closed under us
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # shut down, starting up
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, in the middle of a failover
+    asyncpg.InternalClientError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # a password that is being changed
+    asyncpg.InvalidCatalogNameError,
+)
+
+
+async def _leave_as_it_is(_connection: object) -> None:
+    return None

@@ -1,0 +1,210 @@
+"""Real servers: one Postgres and one Valkey for the session, a database for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import httpx
+import pytest
+import redis
+from click.testing import CliRunner
+
+from autoscaler.embedded import PostgresServer, Process, RedisServer, free_port
+from docservice.cli import main
+from docservice.config import Settings, read_settings
+from docservice.identity import Role, new_token, token_hash
+from docservice.store.database import Database, PoolSettings
+from docservice.store.migrations import migrate
+from docservice.store.tokens import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class Servers:
+    """The session's servers, and a folder that the Postgres user may pass."""
+
+    folder: Path
+    postgres: PostgresServer
+    redis: RedisServer
+    counter: Iterator[int]
+
+
+def pool_settings(url: str, *, size: int = 8) -> PoolSettings:
+    return PoolSettings(url=url, size=size, statement_timeout_seconds=20, connect_timeout_seconds=5)
+
+
+async def _execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def _make_template(url: str, template_url: str) -> None:
+    await _execute(url, "create database template_documents")
+    database = Database(pool_settings(template_url))
+    await database.open()
+    try:
+        await migrate(database)
+    finally:
+        await database.close()
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # Postgres runs as another user when we are root
+        with (
+            PostgresServer(folder / "postgres", options=("synchronous_commit=off",)) as postgres,
+            RedisServer(folder / "redis") as server,
+        ):
+            template = urlsplit(postgres.url)._replace(path="/template_documents").geturl()
+            asyncio.run(_make_template(postgres.url, template))
+            yield Servers(folder=folder, postgres=postgres, redis=server, counter=itertools.count(1))
+
+
+@contextmanager
+def fresh_database(servers: Servers) -> Iterator[str]:
+    """A migrated database, dropped at the end."""
+    name = f"test_{next(servers.counter)}"
+    asyncio.run(_execute(servers.postgres.url, f"create database {name} template template_documents"))
+    try:
+        yield urlsplit(servers.postgres.url)._replace(path=f"/{name}").geturl()
+    finally:
+        asyncio.run(_execute(servers.postgres.url, f"drop database {name} with (force)"))
+
+
+@pytest.fixture
+def database_url(servers: Servers) -> Iterator[str]:
+    """A migrated database of the test's own."""
+    with fresh_database(servers) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(servers: Servers) -> str:
+    """The session's Redis, emptied."""
+    with redis.Redis.from_url(servers.redis.url) as client:
+        client.flushdb()
+    return servers.redis.url
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    """Settings for the test's own database, Redis and blobs."""
+    return read_settings(
+        {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "DOCSERVICE_BLOB_URL": f"file://{tmp_path}/blobs",
+            "DOCSERVICE_SWEEP_SECONDS": "0.3",
+        }
+    )
+
+
+def add_token(database_url: str, **values: Any) -> tuple[int, str]:
+    """A token's id and text, straight into the database."""
+    text = new_token()
+
+    async def add() -> int:
+        database = Database(pool_settings(database_url, size=1))
+        await database.open()
+        try:
+            given = {"name": "test", "role": "viewer", "modules": None, "expires_at": None, **values}
+            role = Role(given.pop("role"))
+            return await Tokens(database).add(sha256=token_hash(text) or b"", role=role, **given)
+        finally:
+            await database.close()
+
+    return asyncio.run(add()), text
+
+
+@dataclass(frozen=True)
+class Live:
+    """A running API: its process, where it is, and tokens by role."""
+
+    process: Process
+    url: str
+    environment: dict[str, str]
+    tokens: dict[str, str]
+
+    @property
+    def database_url(self) -> str:
+        return self.environment["DATABASE_URL"]
+
+    def add_token(self, **values: Any) -> tuple[int, str]:
+        """Another token's id and text."""
+        return add_token(self.database_url, **values)
+
+    def revoke(self, token_id: int) -> None:
+        """End a token as an operator does."""
+        done = CliRunner(env=self.environment).invoke(main, ["token", "revoke", str(token_id)])
+        assert done.exit_code == 0, done.output
+
+    def client(self, role: str | None = "operator", **options: Any) -> httpx.Client:
+        headers = {} if role is None else {"Authorization": f"Bearer {self.tokens[role]}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, **options)
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/livez", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def run_api(folder: Path, environment: dict[str, str]) -> Iterator[Live]:
+    """An API process for the settings of ``environment``, with a token for each role."""
+    port = free_port()
+    command = (sys.executable, "-m", "docservice", "api", "--port", str(port))
+    tokens = {
+        role.value: add_token(environment["DATABASE_URL"], name=role.value, role=role)[1] for role in Role
+    }
+    url = f"http://127.0.0.1:{port}"
+    with Process(command, log_path=folder / "api.log", environment=environment) as process:
+        process.wait_until(lambda: is_ready(url), within_seconds=30, what="the API's first answer")
+        yield Live(process, url, environment, tokens)
+
+
+@pytest.fixture(scope="module")
+def live(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """An API for the tests of a module, with a database of its own, and a Redis database too."""
+    folder = tmp_path_factory.mktemp("live")
+    with fresh_database(servers) as database_url:
+        number = 1 + next(servers.counter) % 15
+        redis_url = servers.redis.url.removesuffix("/0") + f"/{number}"
+        with redis.Redis.from_url(redis_url) as client:
+            client.flushdb()
+        environment = {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "DOCSERVICE_BLOB_URL": f"file://{folder}/blobs",
+            "DOCSERVICE_SWEEP_SECONDS": "0.5",
+            "DOCSERVICE_UPLOAD_FILE_BYTES": "2000000",
+            "DOCSERVICE_UPLOAD_FILES": "50",
+            "DOCSERVICE_BODY_IDLE_SECONDS": "1.5",
+            "DOCSERVICE_DOCS": "open",
+        }
+        with run_api(folder, environment) as running:
+            yield running
+
+
+@pytest.fixture
+def api_runner() -> Any:
+    """How to run an API on servers of the test's own."""
+    return run_api

@@ -1,0 +1,216 @@
+"""Settings are refused before anything starts, in one line with nothing secret in it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscaler.embedded import free_port
+from docservice.cli import _Count, main
+from docservice.config import ConfigError, Settings, read_settings
+from docservice.connections import AddressError, RedisAddress, broker_options, redis_address
+
+if TYPE_CHECKING:
+    from pathlib import Path
+from typing import Any
+
+GOOD = {"REDIS_URL": "redis://localhost", "DATABASE_URL": "postgresql://me@localhost/documents"}
+
+
+def faults(**changes: str) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        read_settings({**GOOD, **changes})
+    return refused.value.faults
+
+
+def test_both_addresses_are_needed_and_both_are_told() -> None:
+    with pytest.raises(ConfigError) as refused:
+        read_settings({})
+    assert refused.value.faults == [
+        "REDIS_URL is not set; set it to a redis:// or rediss:// address",
+        "DATABASE_URL is not set; set it to a postgresql:// address",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("https://x.example", "that is a REST address"),
+        ("http://x.example", "that is a REST address"),
+        ("unix:///run/redis.sock", "use TCP on loopback"),
+        ("localhost:6379", "it has no scheme"),
+        ("redis://", "it names no host"),
+        ("redis://h:70000", "it is malformed"),
+        ("redis://h/first", "the number of a database"),
+        ("redis://h/0?retry=yes", "an unknown option behind the '?'; there are none without TLS"),
+        ("rediss://h/0?verify=no", "an unknown option behind the '?'; there are ssl_ca_certs"),
+        ("rediss://h/0?ssl_cert_reqs=maybe", "ssl_cert_reqs must be one of required, optional, none"),
+        ("redis://:p#ss@h/0", "it has a '#'"),
+        ("sentinel://h/0", "the scheme must be redis, valkey, rediss, valkeys"),
+    ],
+)
+def test_a_wrong_redis_url_is_refused_with_what_is_legal(url: str, reason: str) -> None:
+    (fault,) = faults(REDIS_URL=url)
+    assert fault.startswith("REDIS_URL cannot be used: ")
+    assert reason in fault
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("mysql://h/d", "the scheme must be postgresql or postgres"),
+        ("postgresql://h", "it must end in the name of a database"),
+        ("postgresql://h/d?pool=3", "an unknown option"),
+    ],
+)
+def test_a_wrong_database_url_is_refused_with_what_is_legal(url: str, reason: str) -> None:
+    (fault,) = faults(DATABASE_URL=url)
+    assert reason in fault
+
+
+def test_all_faults_are_told_at_once() -> None:
+    assert faults(
+        REDIS_MAX_CONNECTIONS="many",
+        REDIS_SOCKET_TIMEOUT="0",
+        DOCSERVICE_DOCS="secret",
+        DOCSERVICE_UPLOAD_FILES="1e3",
+    ) == [
+        "REDIS_MAX_CONNECTIONS must be a whole number, not 'many'",
+        "DOCSERVICE_UPLOAD_FILES must be a whole number, not '1e3'",
+        "REDIS_SOCKET_TIMEOUT must be 0.05 to 60, not 0",
+        "DOCSERVICE_DOCS must be open, admin or off, not 'secret'",
+    ]
+
+
+def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "url"
+    path.write_text("rediss://:secret@h:7/3\n")
+    found = read_settings({"DATABASE_URL": GOOD["DATABASE_URL"], "REDIS_URL_FILE": str(path)})
+    assert found.redis == RedisAddress(host="h", port=7, database=3, username=None, password="secret", tls={})
+    assert faults(REDIS_URL_FILE=str(path)) == [
+        "REDIS_URL and REDIS_URL_FILE exclude each other; set one of them"
+    ]
+
+
+def test_certificates_are_checked_by_celery_too() -> None:
+    settings = read_settings({**GOOD, "REDIS_URL": "rediss://u:p%2Fw@h/1"})
+    options = broker_options(settings.redis, settings.redis_tuning)
+    assert options["broker_url"] == "rediss://u:p%2Fw@h:6379/1"
+    assert options["broker_use_ssl"]["ssl_cert_reqs"].name == "CERT_REQUIRED"
+
+
+def test_valkey_is_redis_to_celery() -> None:
+    settings = read_settings({**GOOD, "REDIS_URL": "valkey://h/2"})
+    assert broker_options(settings.redis, settings.redis_tuning)["broker_url"] == "redis://h:6379/2"
+
+
+@given(
+    password=st.text(st.characters(categories=("L", "N", "P", "S")), min_size=9, max_size=30),
+    scheme=st.sampled_from(["redis", "rediss", "https", "redis:", "x"]),
+    rest=st.sampled_from(["h/0", "h:x/0", "h/zero", "h/0?a=1", "[h/0", ""]),
+)
+def test_no_password_is_ever_shown(password: str, scheme: str, rest: str) -> None:
+    url = f"{scheme}://user:{password}@{rest}"
+    try:
+        address = redis_address(url)
+    except AddressError as fault:
+        told = str(fault)
+    else:
+        settings = Settings(redis=address, database_url=f"postgresql://u:{password}@h/d")
+        told = repr(address) + address.shown + repr(settings)
+    assert password not in told
+
+
+def run(command: list[str], environment: dict[str, str]) -> tuple[int, str, float]:
+    clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "docservice", *command],
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stderr, time.monotonic() - begun
+
+
+@pytest.mark.parametrize("command", [["api"], ["worker", "-c", "1"], ["sweep"], ["token", "list"]])
+def test_a_start_without_settings_ends_with_one_line_and_2(command: list[str]) -> None:
+    code, errors, _ = run(command, {"REDIS_URL": "https://:secretword@h"})
+    assert (code, errors.count("\n"), "secretword" in errors) == (2, 1, False)
+
+
+def test_a_start_without_redis_ends_with_one_line_and_1(database_url: str) -> None:
+    url = f"redis://:secretword@127.0.0.1:{free_port()}/0"
+    code, errors, _ = run(["api"], {"REDIS_URL": url, "DATABASE_URL": database_url})
+    last = errors.strip().splitlines()[-1]
+    assert (code, "secretword" in errors) == (1, False)
+    assert last.startswith("docservice: REDIS_URL: no answer from redis://127.0.0.1:")
+
+
+def test_a_start_with_a_silent_redis_ends_within_its_timeout(database_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        code, _, seconds = run(
+            ["api"], {"REDIS_URL": url, "DATABASE_URL": database_url, "REDIS_SOCKET_TIMEOUT": "0.5"}
+        )
+    assert code == 1
+    assert seconds < 15
+
+
+def test_a_start_without_postgres_ends_with_one_line_and_1(redis_url: str) -> None:
+    url = f"postgresql://me:secretword@127.0.0.1:{free_port()}/d"
+    code, errors, _ = run(["api"], {"REDIS_URL": redis_url, "DATABASE_URL": url})
+    assert (code, errors.count("\n"), "secretword" in errors) == (1, 1, False)
+
+
+def test_a_start_before_the_migrations_says_what_to_run(servers: Any, redis_url: str) -> None:
+    code, errors, _ = run(["api"], {"REDIS_URL": redis_url, "DATABASE_URL": servers.postgres.url})
+    assert (code, errors) == (
+        1,
+        "docservice: the database lacks 0001_documents, 0002_access; run docservice migrate\n",
+    )
+
+
+def test_a_token_is_made_listed_and_revoked(database_url: str, redis_url: str) -> None:
+    environment = {"REDIS_URL": redis_url, "DATABASE_URL": database_url}
+    runner = CliRunner(env=environment)
+    made = runner.invoke(
+        main, ["token", "create", "--name", "ann", "--role", "operator", "--module", "Mail", "--module", "HR"]
+    )
+    token = made.stdout.strip()
+    listed = runner.invoke(main, ["token", "list"])
+    assert (made.exit_code, listed.stdout) == (0, "1\tann\toperator\thr,mail\tactive\n")
+    assert token not in listed.output
+    assert runner.invoke(main, ["token", "revoke", "1"]).stdout == "token 1 is revoked\n"
+    assert "revoked 20" in runner.invoke(main, ["token", "list"]).stdout
+    again = runner.invoke(main, ["token", "revoke", "1"])
+    assert (again.exit_code, again.stderr) == (
+        1,
+        "docservice: there is no active token 1; see docservice token list\n",
+    )
+    wrong = runner.invoke(main, ["token", "create", "--name", "ann", "--module", "no spaces"])
+    assert wrong.exit_code == 2
+
+
+def test_a_worker_count_is_a_number_or_auto() -> None:
+    wrong = CliRunner().invoke(main, ["api", "--workers", "0"])
+    assert (wrong.exit_code, "neither auto nor a whole number" in wrong.stderr) == (2, True)
+
+
+def test_auto_is_what_the_container_bears() -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "autoscaler", "concurrency"], capture_output=True, text=True, check=True
+    )
+    assert _Count().convert("auto", None, None) == int(printed.stdout)
+    assert _Count().convert("3", None, None) == 3
