@@ -58,7 +58,7 @@ def examine(
                 level="fail",
                 subject="remote control",
                 found=f"{type(fault).__name__}: {fault}",
-                advice="the user needs publish on the pidbox channel and its reply keys (README, Rights)",
+                advice="the user needs publish on the pidbox channel and its reply keys",
             )
         )
         return findings

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,16 +32,18 @@ from autoscaler.lease import Lease
 from autoscaler.log import clean, get_logger
 from autoscaler.metrics import Metrics
 from autoscaler.model import ContainerReading
+from autoscaler.options import fail, options
 from autoscaler.quiesce import QuiescingActuator
 from autoscaler.remote import Remote
 from autoscaler.sensors.backlog import BacklogSensor
 from autoscaler.sensors.cgroup import read_cgroup
 from autoscaler.sensors.container import ContainerSensor
 from autoscaler.sensors.pool import PoolSensor
+from autoscaler.simulate_cli import simulate_command, tune_command
 from autoscaler.web import Pages, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -50,36 +52,13 @@ if TYPE_CHECKING:
     from autoscaler.record import TickRecord
 
 Command = Any
-#: Where a daemon that listens on every address is found.
-
-
-def _options(settings: Sequence[config.Setting]) -> Callable[[Command], Command]:
-    """Click options for settings: their text is parsed in :mod:`autoscaler.config`, all faults at once."""
-
-    def decorate(command: Command) -> Command:
-        for setting in reversed(settings):
-            shown = f" [default: {setting.default}]" if setting.default and not setting.switch else ""
-            about = f"{setting.about}{shown} [env: {setting.variable}]"
-            extra: dict[str, Any] = {"multiple": True} if setting.many else {}
-            if setting.switch:
-                extra = {"is_flag": True, "flag_value": "true", "type": str}
-            command = click.option(setting.flag, setting.key, default=None, help=about, **extra)(command)
-        return command
-
-    return decorate
-
-
-def _fail(lines: Sequence[str], code: int) -> NoReturn:
-    for line in lines:
-        click.echo(f"autoscaler: {line}", err=True)
-    raise SystemExit(code)
 
 
 def _load(flags: dict[str, Any]) -> config.Settings:
     try:
         return config.load(flags, os.environ)
     except config.ConfigError as fault:
-        _fail(fault.faults, 2)
+        fail(fault.faults, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +177,7 @@ def main() -> None:
 
 
 @main.command()
-@_options(config.ALL)
+@options(config.ALL)
 def run(**flags: Any) -> None:
     """Run the daemon: one tick after another until SIGTERM or SIGINT."""
     app = compose(_load(flags))
@@ -213,7 +192,7 @@ def run(**flags: Any) -> None:
         try:
             bound = stack.enter_context(serving(pages, host, port))
         except OSError as fault:
-            _fail([f"cannot listen on {host}:{port}: {fault.strerror}; give another --listen HOST:PORT"], 1)
+            fail([f"cannot listen on {host}:{port}: {fault.strerror}; give another --listen HOST:PORT"], 1)
         app.log.info(
             "daemon.started",
             version=__version__,
@@ -229,7 +208,7 @@ def run(**flags: Any) -> None:
 
 
 @main.command()
-@_options((*config.REDIS, *config.SCOPE, *config.KNOBS, *config.LATENCY))
+@options((*config.REDIS, *config.SCOPE, *config.KNOBS, *config.LATENCY))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def once(*, as_json: bool, **flags: Any) -> None:
     """Look once and print what would be done and why. Nothing is resized, nothing is written."""
@@ -238,10 +217,10 @@ def once(*, as_json: bool, **flags: Any) -> None:
     app = compose(replace(settings, policy=settings.policy.immediate(), mode=Mode.DRY_RUN))
     record = app.controller.look()
     if "backlog" in record.faults:
-        _fail([f"Redis cannot be read: {record.faults['backlog']}"], 1)
+        fail([f"Redis cannot be read: {record.faults['backlog']}"], 1)
     click.echo(json.dumps(app.controller.status(), indent=2) if as_json else _table(record))
     if not record.observation.workers:
-        _fail(["no worker answered; is one running on this Redis and database?"], 1)
+        fail(["no worker answered; is one running on this Redis and database?"], 1)
 
 
 def _table(record: TickRecord) -> str:
@@ -273,7 +252,7 @@ def _shown(value: int | None) -> str:
 
 
 @main.command()
-@_options((*config.REDIS, *config.SCOPE, *config.KNOBS))
+@options((*config.REDIS, *config.SCOPE, *config.KNOBS))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 def check(*, as_json: bool, **flags: Any) -> None:
     """Preflight: Redis and its role, rights, workers, pools, companion, limits, each with what to do.
@@ -294,7 +273,7 @@ def check(*, as_json: bool, **flags: Any) -> None:
 
 
 @main.command()
-@_options((*config.REDIS, *(setting for setting in config.SCOPE if setting.key == "inspect_timeout")))
+@options((*config.REDIS, *(setting for setting in config.SCOPE if setting.key == "inspect_timeout")))
 @click.argument("workers", nargs=-1, required=True, metavar="WORKER...")
 @click.option(
     "--deadline", type=click.FloatRange(1, 86400), default=300, show_default=True, help="In seconds."
@@ -309,13 +288,21 @@ def drain(workers: tuple[str, ...], *, deadline: float, force: bool, as_json: bo
     """
     settings = _load({**flags, "worker": workers})
     app = compose(settings)
-    drained = Drain(app.remote, app.consumers("drain"), app.read_workers, tell=_tell_drain)
     try:
-        ended = drained.run(workers, deadline_seconds=deadline, force=force)
+        with until_told(signal.SIGTERM, signal.SIGINT) as stop:
+            drained = Drain(
+                app.remote,
+                app.consumers("drain"),
+                app.read_workers,
+                tell=_tell_drain,
+                sleep=stop.wait,
+                stopped=stop.is_set,
+            )
+            ended = drained.run(workers, deadline_seconds=deadline, force=force)
     except DrainError as fault:
-        _fail([str(fault)], 1)
+        fail([str(fault)], 1)
     except FAULTS as fault:
-        _fail(
+        fail(
             [
                 app.redactor(
                     f"Redis failed: {fault}; what was cancelled by then is noted, and a daemon gives it back"
@@ -334,18 +321,18 @@ def _tell_drain(progress: Progress) -> None:
 
 
 @main.command()
-@_options([knob for knob in config.KNOBS if knob.key in {"min", "max", "processes_per_core"}])
+@options([knob for knob in config.KNOBS if knob.key in {"min", "max", "processes_per_core"}])
 def concurrency(**flags: Any) -> None:
     """Print how many processes this container bears: celery worker -c "$(autoscaler concurrency)"."""
     try:
         policy = config.load_policy(flags, os.environ)
     except config.ConfigError as fault:
-        _fail(fault.faults, 2)
+        fail(fault.faults, 2)
     found = read_cgroup()
     container = ContainerReading(cpu_limit_cores=found.cpu_limit_cores, cpu_limited=found.cpu_limited)
     bears = capacity.automatic_max(policy, container)
     if bears is None:
-        _fail(["the CPU limit cannot be read here: " + "; ".join(found.faults), "give a fixed -c instead"], 1)
+        fail(["the CPU limit cannot be read here: " + "; ".join(found.faults), "give a fixed -c instead"], 1)
     most = min(bears.processes, policy.max_processes or math.inf)
     click.echo(
         int(min(max(policy.min_processes, 1), bears.processes) if most < policy.min_processes else most)
@@ -353,13 +340,13 @@ def concurrency(**flags: Any) -> None:
 
 
 @main.command()
-@_options([setting for setting in config.RUN if setting.key == "listen"])
+@options([setting for setting in config.RUN if setting.key == "listen"])
 @click.option("--ready", is_flag=True, help="Ask /readyz instead of /livez.")
 def healthcheck(*, ready: bool, **flags: Any) -> None:
     """Ask the daemon of this container for its health; exits with 0 or 1. No curl is needed."""
     code, line = health.healthcheck(flags["listen"], os.environ, ready=ready)
     if code:
-        _fail([line], code)
+        fail([line], code)
     click.echo(line)
 
 
@@ -374,10 +361,14 @@ def demo(*, seconds: float, as_json: bool, keep: bool) -> None:
     try:
         from autoscaler import demo as play  # noqa: PLC0415 - its servers are an extra of their own
     except ImportError as fault:
-        _fail([f"{fault.name} is not installed; install celery-pool-autoscaler[demo]"], 1)
+        fail([f"{fault.name} is not installed; install celery-pool-autoscaler[demo]"], 1)
     with until_told(*play.interrupted_by()) as stop:
         try:
             summary = play.run_demo(seconds=seconds, as_json=as_json, keep=keep, stop=stop)
         except play.EmbeddedError as fault:
-            _fail([str(fault)], 1)
+            fail([str(fault)], 1)
     raise SystemExit(0 if play.succeeded(summary) else 1)
+
+
+main.add_command(simulate_command)
+main.add_command(tune_command)

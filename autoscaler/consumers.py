@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 #: A note that nobody could act on for so long speaks of a worker that is gone.
-_FORGET_SECONDS = 86_400.0
+_FORGET_SECONDS = 3600.0
 
 
 class RemoteCall(Protocol):
@@ -120,8 +120,8 @@ class Consumers:
         ]
 
     def _each(self, command: str, worker: str, queues: Sequence[str]) -> bool:
-        answered = True
         for queue in queues:
             replies = self._remote.call(command, {"queue": queue}, [worker]).get(worker, [])
-            answered &= bool(replies) and all("error" not in reply for reply in replies)
-        return answered
+            if not replies or any("error" in reply for reply in replies):
+                return False  # silence costs the whole timeout: it is not asked again for each queue
+        return True

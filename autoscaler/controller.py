@@ -71,6 +71,9 @@ class Resizer(Protocol):
     def advance(self, readings: Mapping[str, WorkerReading], now: float) -> list[Outcome]:
         """Go on with what takes more than one tick."""
 
+    def mend(self, now: float) -> None:
+        """Put back what an earlier run has left half done."""
+
     def close(self) -> None:
         """Put back what is half done."""
 
@@ -263,6 +266,7 @@ class Controller:
         backlog = self._sense("backlog", gathered, lambda: self._edges.backlog.read(known))
         if backlog is None or (stop is not None and stop.is_set()):
             gathered.queues = tuple(QueueReading(name=name, waiting=None, error="not read") for name in known)
+            gathered.leader = self._edges.lease is None
             self._edges.reset()
             return gathered
         self._take_backlog(gathered, backlog)
@@ -328,6 +332,9 @@ class Controller:
         readings = {reading.name: reading for reading in observation.workers}
         outcomes: list[Outcome] = []
         told_to_stop = stop is not None and stop.is_set()
+        if observation.leader and not told_to_stop:
+            # In every mode: a worker that was left deaf is nobody's wish.
+            self._edges.resizer.mend(self._monotonic())
         if self._decider.mode is Mode.ACT and observation.leader and not told_to_stop:
             advanced = self._edges.resizer.advance(readings, self._monotonic())
             outcomes += [self._take(outcome, reason=None) for outcome in advanced]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _BARS = " ▁▂▃▄▅▆▇█"
-_HISTORY = 72
+_HISTORY = 48
 _LAST_DECISIONS = 6
 
 

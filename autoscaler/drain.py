@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
+
 from autoscaler.consumers import Note
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ _GONE_WITHIN_SECONDS = 20.0
 _NOTE_MARGIN_SECONDS = 30.0
 
 
+_FAULTS = (OSError, RedisError, KombuError)
+
+
 class Phase(StrEnum):
     """How far a worker's drain has come."""
 
@@ -39,6 +45,9 @@ class Phase(StrEnum):
     DRAINED = "drained"
     GIVEN_BACK = "given_back"
     GONE = "gone"
+
+
+_ENDED = frozenset({Phase.DRAINED, Phase.GIVEN_BACK, Phase.GONE})
 
 
 @dataclass(slots=True)
@@ -102,13 +111,16 @@ class Drain:
         tell: Callable[[Progress], None],
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._stopped = stopped
         self._remote = remote
         self._consumers = consumers
         self._read = read
         self._tell = tell
         self._monotonic = monotonic
         self._sleep = sleep
+        self._minded_seconds = 0.0
 
     def run(self, named: Sequence[str], *, deadline_seconds: float, force: bool = False) -> list[Progress]:
         """Drain the named workers and return how each ended: drained, gone or given back.
@@ -122,29 +134,46 @@ class Drain:
         found = {reading.name: reading for reading in workers}
         deadline = self._monotonic() + deadline_seconds
         drains = [Progress(worker=name, queues=found[name].queues) for name in sorted(set(named))]
-        for drain in drains:
-            self._consumers.cancel(
-                drain.worker, drain.queues, for_seconds=deadline_seconds + _NOTE_MARGIN_SECONDS
-            )
-            self._tell(drain)
-        ended = {Phase.DRAINED, Phase.GIVEN_BACK, Phase.GONE}
-        while open_drains := [drain for drain in drains if drain.phase not in ended]:
-            readings = {reading.name: reading for reading in self._read(everyone=False)}
-            for drain in open_drains:
-                self._advance(drain, readings.get(drain.worker), deadline)
-            self._sleep(_LOOK_EVERY_SECONDS)
+        self._minded_seconds = deadline_seconds + _NOTE_MARGIN_SECONDS
+        try:
+            for drain in drains:
+                self._consumers.cancel(drain.worker, drain.queues, for_seconds=self._minded_seconds)
+                self._tell(drain)
+            while open_drains := [drain for drain in drains if drain.phase not in _ENDED]:
+                self._look(open_drains, deadline)
+                self._sleep(_LOOK_EVERY_SECONDS)
+        finally:
+            # Interrupted, or the broker failed for good: nobody is left deaf who need not be.
+            for drain in drains:
+                if drain.phase in {Phase.EMPTYING, Phase.SETTLING}:
+                    self._give_back(drain)
+                    self._tell(drain)
         return drains
 
-    def _advance(self, drain: Progress, reading: WorkerReading | None, deadline: float) -> None:
+    def _look(self, drains: Sequence[Progress], deadline: float) -> None:
+        over = self._monotonic() > deadline or self._stopped()
+        try:
+            readings = {reading.name: reading for reading in self._read(everyone=False)}
+            for drain in drains:
+                self._advance(drain, readings.get(drain.worker), over=over)
+        except _FAULTS:
+            if over:
+                raise
+
+    def _advance(self, drain: Progress, reading: WorkerReading | None, *, over: bool) -> None:
         now, before = self._monotonic(), (drain.phase, drain.busy, drain.reserved)
         drain.busy = reading.busy if reading else None
         drain.reserved = reading.reserved if reading else None
         if drain.phase is Phase.STOPPING:
             self._await_end(drain, reading, now)
-        elif now > deadline:
+        elif over:
             self._give_back(drain)
-        elif reading is None or drain.busy != 0 or drain.reserved != 0:
+        elif reading is None or drain.busy != 0 or drain.reserved != 0 or not reading.queues_known:
             drain.phase, drain.since = Phase.EMPTYING, now
+        elif reading.queues:
+            # It did not hear, or came back in the meantime and consumes again.
+            drain.phase, drain.since = Phase.EMPTYING, now
+            self._consumers.cancel(drain.worker, reading.queues, for_seconds=self._minded_seconds)
         elif drain.phase is Phase.EMPTYING:
             drain.phase, drain.since = Phase.SETTLING, now
         elif now - drain.since >= _FETCH_SECONDS:
@@ -154,8 +183,9 @@ class Drain:
             self._tell(drain)
 
     def _await_end(self, drain: Progress, reading: WorkerReading | None, now: float) -> None:
-        if reading is None:
-            drain.phase = Phase.DRAINED
+        uptime = reading.uptime_seconds if reading else None
+        if reading is None or (uptime is not None and uptime < now - drain.since):
+            drain.phase = Phase.DRAINED  # silent for good, or its supervisor has started another one already
             self._consumers.forget(drain.worker)
         elif now - drain.since > _GONE_WITHIN_SECONDS:
             drain.phase = Phase.GIVEN_BACK  # it did not hear: it must not stay deaf
@@ -163,4 +193,8 @@ class Drain:
 
     def _give_back(self, drain: Progress) -> None:
         note = Note(worker=drain.worker, queues=drain.queues)
-        drain.phase = Phase.GIVEN_BACK if self._consumers.give_back(note) else Phase.GONE
+        try:
+            given_back = self._consumers.give_back(note)
+        except _FAULTS:
+            given_back = False
+        drain.phase = Phase.GIVEN_BACK if given_back else Phase.GONE

@@ -91,7 +91,10 @@ def measure(
         # A retiring process does its own task; that task asks for no other process.
         running=sum(max(0, (reading.busy or 0) - reading.retiring) for reading in readings),
         processes=sum(reading.processes or 0 for reading in readings),
-        complete=fresh and None not in waiting and None not in counts,
+        complete=fresh
+        and None not in waiting
+        and None not in counts
+        and all(reading.queues_known for reading in readings),
     )
     return work, not waiting or any(depth is not None for depth in waiting)
 

@@ -151,7 +151,7 @@ class WorkerReading:
     resize has given up and that still finish a task. ``busy`` counts tasks that run (in retiring children
     too), ``reserved`` those fetched and not yet running, ``scheduled`` those that wait for their ETA,
     ``completed`` all that ended since the worker started. ``start_seconds`` is the time its last new
-    process took from the resize to being ready.
+    process took from the resize to being ready. ``queues`` are those it consumes now, if ``queues_known``.
     """
 
     name: str
@@ -165,6 +165,7 @@ class WorkerReading:
     uptime_seconds: float | None = None
     prefetch: int | None = None
     queues: tuple[str, ...] = ()
+    queues_known: bool = True
     autoscale: bool = False
     companion: bool = False
     companion_refusal: str | None = None

@@ -53,12 +53,12 @@ class QuiescingActuator:
         self._deadline_seconds = deadline_seconds
         self._pending: dict[str, _Pending] = {}
         self._look_at: float | None = None
+        self._tried: dict[str, float] = {}
 
     def resize(self, reading: WorkerReading, target: int, now: float) -> Outcome:
         """Resize at once or, where the worker must be emptied first, begin with that."""
         before = reading.processes
-        at_once = reading.companion or not self._quiesces or not reading.queues
-        if at_once or before is None or target > before:
+        if reading.companion or not self._quiesces or before is None or target > before:
             return self._actuator.resize(reading, target)
         until = now + self._deadline_seconds
         note = Note(worker=reading.name, queues=reading.queues)
@@ -79,12 +79,11 @@ class QuiescingActuator:
         )
 
     def advance(self, readings: Mapping[str, WorkerReading], now: float) -> list[Outcome]:
-        """Go on with what has begun, by what was just read; give back what an earlier run left cancelled."""
-        self._give_back_notes(now)
+        """Go on with what has begun, by what was just read."""
         outcomes = []
         for name, pending in list(self._pending.items()):
             reading = readings.get(name)
-            empty = reading is not None and reading.busy == 0 and reading.reserved == 0
+            empty = reading is not None and _is_empty(reading)
             pending.empty_since = (pending.empty_since or now) if empty else None
             if empty and reading is not None and now - (pending.empty_since or now) >= _FETCH_SECONDS:
                 outcomes += self._shrink(reading, pending)
@@ -95,11 +94,12 @@ class QuiescingActuator:
     def close(self) -> None:
         """Give back all that is cancelled now; what cannot be given back stays noted for the next start."""
         for pending in list(self._pending.values()):
-            self._give_back(pending)
+            if not self._give_back(pending):
+                return  # a silent worker or broker costs its timeout: once, not for each
 
     def _shrink(self, reading: WorkerReading, pending: _Pending) -> list[Outcome]:
         outcomes = []
-        if reading.processes is not None and reading.processes > pending.target:
+        if reading.unsupported is None and (reading.processes or 0) > pending.target:
             outcomes.append(self._actuator.resize(reading, pending.target))
         return outcomes + self._finish(pending, reading, None)
 
@@ -130,13 +130,23 @@ class QuiescingActuator:
         except _FAULTS:
             return False
 
-    def _give_back_notes(self, now: float) -> None:
+    def mend(self, now: float) -> None:
+        """Give back what a run that died has left cancelled: one worker a time, the longest untried first."""
         if self._look_at is not None and now < self._look_at:
             return
         try:
-            for note in self._consumers.left_behind(just_started=self._look_at is None):
-                if note.worker not in self._pending:
-                    self._consumers.give_back(note)
+            left = self._consumers.left_behind(just_started=self._look_at is None)
+            left = [note for note in left if note.worker not in self._pending]
+            if left:
+                note = min(left, key=lambda note: self._tried.get(note.worker, -1.0))
+                self._tried[note.worker] = now
+                if self._consumers.give_back(note) and len(left) > 1:
+                    return  # the next one in the next tick
         except _FAULTS:
             return
         self._look_at = now + _LOOK_FOR_NOTES_EVERY_SECONDS
+
+
+def _is_empty(reading: WorkerReading) -> bool:
+    """Whether the worker runs and holds nothing and, as it says itself, fetches nothing either."""
+    return reading.busy == 0 and reading.reserved == 0 and reading.queues_known and not reading.queues

@@ -123,6 +123,9 @@ class _Resizer(_Part):
         del readings, now
         return []
 
+    def mend(self, now: float) -> None:
+        del now
+
     def close(self) -> None:
         self.world.closed.append("resizer")
 

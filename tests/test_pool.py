@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.model import ContainerReading, PoolKind, WorkerReading
+from autoscaler.model import ContainerReading, PoolKind, Reason, WorkerReading
 from autoscaler.sensors.pool import (
     PoolSensor,
     PoolsReading,
@@ -20,6 +20,7 @@ from autoscaler.sensors.pool import (
     pool_kind,
     with_tasks,
 )
+from tests.builders import decide, decision, look, prompt_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -322,7 +323,7 @@ def test_a_worker_without_is_read_by_stock_commands_and_asked_for_the_companion_
     assert sensor.read({"a@h"}, 0.0) == PoolsReading(workers=(expected,))
     assert remote.commands() == ["pool_report", "stats", "active", "active_queues"]
     assert sensor.read({"a@h"}, 1.0) == PoolsReading(workers=(expected,))
-    assert remote.commands() == ["stats", "active"]
+    assert remote.commands() == ["stats", "active", "active_queues"]
 
 
 def test_fetched_tasks_are_asked_for_only_where_every_process_is_busy():
@@ -337,6 +338,15 @@ def test_counts_that_were_not_told_are_unknown():
     del reticent["active"]
     (found,) = PoolSensor(FakeWorkers({"a@h": reticent})).read({"a@h"}, 0.0).workers
     assert (found.busy, found.reserved, found.completed, found.processes) == (None, None, None, 3)
+
+
+def test_queues_that_were_not_told_are_unknown_and_hold_every_shrink():
+    reticent = stock()
+    del reticent["active_queues"]
+    (found,) = PoolSensor(FakeWorkers({"a@h": reticent})).read({"a@h"}, 0.0).workers
+    assert (found.queues, found.queues_known) == ((), False)
+    idle = replace(found, busy=0, reserved=0)
+    assert decide(look(99, idle), policy=prompt_policy()) == (decision(3, 3, Reason.STALE, name="a@h"),)
 
 
 def test_a_companion_that_comes_with_a_restart_is_found():

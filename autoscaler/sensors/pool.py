@@ -24,7 +24,6 @@ _POOLS = {
     "threads": PoolKind.THREADS,
     "solo": PoolKind.SOLO,
 }
-_QUEUES_EVERY_SECONDS = 30.0
 #: A float holds every whole number up to here; no size and no time comes near it.
 _MOST = 2**53
 _FIRST_PATIENCE_SECONDS = 5.0
@@ -165,8 +164,6 @@ class _Acquaintance:
     uptime_seconds: float | None = None
     uptime_at: float | None = None
     roll_call_at: float = 0.0
-    queues: tuple[str, ...] = ()
-    queues_at: float | None = None
     silent_since_seconds: float = 0.0
     ask_again_at: float = 0.0
 
@@ -196,7 +193,7 @@ class PoolSensor:
         single = [name for name in asked if name not in doubled | absent]
         found = self._reports([name for name in single if self._known[name].companion is not False], doubled)
         # After the reports: a worker that does not know the command is asked by stock commands at once.
-        found += self._stock([name for name in single if self._known[name].companion is False], at, doubled)
+        found += self._stock([name for name in single if self._known[name].companion is False], doubled)
         for reading in found:
             self._watch_uptime(reading, at)
         answered = {reading.name for reading in found} | doubled
@@ -267,7 +264,7 @@ class PoolSensor:
                 readings.append(parse_report(name, reply))
         return readings
 
-    def _stock(self, names: Sequence[str], at: float, doubled: set[str]) -> list[WorkerReading]:
+    def _stock(self, names: Sequence[str], doubled: set[str]) -> list[WorkerReading]:
         stats = {
             name: parse_stats(name, reply)
             for name, reply in self._call("stats", names, doubled, dict).items()
@@ -277,22 +274,19 @@ class PoolSensor:
         # An idle process takes a fetched task at once: only a full pool can hold reserved ones back.
         full = [name for name, tasks in active.items() if len(tasks) >= (stats[name].processes or 0)]
         reserved = self._call("reserved", sorted(full), doubled, list)
-        self._refresh_queues(sorted(stats), at, doubled)
+        # Never remembered: whether a worker consumes decides whether it may be shrunk or shut down.
+        consumed = self._call("active_queues", sorted(stats), doubled, list)
         readings = []
         for name in sorted(stats.keys() - doubled):
             busy = len(active[name]) if name in active else None
             fetched = len(reserved[name]) if name in reserved else None if name in full or busy is None else 0
             reading = with_tasks(stats[name], busy, fetched)
-            readings.append(replace(reading, queues=self._known[name].queues))
+            readings.append(
+                replace(reading, queues=_names(consumed.get(name)), queues_known=name in consumed)
+            )
         return readings
 
-    def _refresh_queues(self, names: Sequence[str], at: float, doubled: set[str]) -> None:
-        due = [
-            name
-            for name in names
-            if (asked := self._known[name].queues_at) is None or at - asked >= _QUEUES_EVERY_SECONDS
-        ]
-        for name, queues in self._call("active_queues", due, doubled, list).items():
-            found = (queue.get("name") for queue in queues if isinstance(queue, dict))
-            self._known[name].queues = tuple(sorted(str(queue) for queue in found if queue))
-            self._known[name].queues_at = at
+
+def _names(queues: list[Any] | None) -> tuple[str, ...]:
+    found = (queue.get("name") for queue in queues or () if isinstance(queue, dict))
+    return tuple(sorted(str(queue) for queue in found if queue))
