@@ -137,7 +137,7 @@ def compose(settings: config.Settings) -> App:
         container=ContainerSensor(settings.container) if settings.container else None,
         lease=Lease(connections.redis, keys.lease, seconds=timing.lease_seconds) if acts_on_fleet else None,
     )
-    metrics = Metrics(settings.policy, monotonic=time.monotonic)
+    metrics = Metrics(settings.policy, monotonic=time.monotonic, name=settings.name, mode=settings.mode)
     controller = Controller(
         name=settings.name,
         decider=_decider(settings),
