@@ -7,7 +7,7 @@ import math
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import grpc
 import pytest
@@ -19,7 +19,8 @@ from autoscaler.cli import main
 from autoscaler.embedded import Process, free_port
 from autoscaler.health import ask
 from autoscaler.keda.messages import file_descriptor
-from tests.cluster import PROMPT, ROOT, started
+from tests.cluster import PROMPT, ROOT, Cluster, started
+from tests.guarded import guarded
 
 PROTO = ROOT / "deploy" / "keda" / "externalscaler.proto"
 W1, W2 = "w1@h", "w2@h"
@@ -128,8 +129,21 @@ class Keda:
         return None
 
 
+@pytest.fixture
+def store(tmp_path):
+    """A Valkey on which everybody has the rights of deploy/redis/users.acl and no others."""
+    with guarded(tmp_path / "guarded", persistent=True) as one:
+        yield one
+
+
+@pytest.fixture
+def cluster(tmp_path, store):
+    with ExitStack() as stack:
+        yield Cluster(folder=tmp_path, stack=stack, server=store.server)
+
+
 @contextmanager
-def serving_keda(cluster):
+def serving_keda(cluster, store):
     """The scaler as a process of its own, as a Deployment has it, and KEDA before it."""
     port, page = free_port(), free_port()
     delays = [word for key in PROMPT if key != "--max" for word in (key, PROMPT[key])]
@@ -137,7 +151,7 @@ def serving_keda(cluster):
     with Process(
         (sys.executable, "-m", "autoscaler", "keda", *listen, *delays),
         log_path=cluster.folder / "keda.log",
-        environment={"REDIS_URL": cluster.server.url},
+        environment={"REDIS_URL": store.url("keda")},
         working_folder=ROOT,
     ) as process:
         process.wait_until(lambda: "keda.started" in process.log(), within_seconds=30, what="its start")
@@ -153,8 +167,8 @@ def serving_keda(cluster):
 
 
 @pytest.fixture
-def keda(cluster):
-    with serving_keda(cluster) as running:
+def keda(cluster, store):
+    with serving_keda(cluster, store) as running:
         yield running
 
 
@@ -174,7 +188,9 @@ def test_without_workers_it_wakes_the_first_one_and_tells_faults_as_a_status_nev
     cluster.hold(5)
     assert next(stream).result is True
     stream.cancel()
-    assert (keda.is_active(), keda.is_active(queue="another")) == (True, False)
+    forbidden = ("UNAVAILABLE", "queue 'another' cannot be read: NoPermissionError")
+    assert keda.refusal(keda.is_active, queue="another") == forbidden
+    assert keda.is_active()
     assert (keda.processes(**TWO), keda.replicas(**TWO)) == (5, 3)
     for call, given, code, why in REFUSALS:
         assert keda.refusal(getattr(keda, call), **given) == (code, why)
@@ -189,10 +205,10 @@ def test_without_workers_it_wakes_the_first_one_and_tells_faults_as_a_status_nev
     started(lambda: not keda.fails(**TWO), what="an answer, once Redis is back")
 
 
-def test_it_asks_for_what_the_daemon_asks_for_and_keeps_every_worker_while_a_task_runs(cluster, keda):
+def test_it_asks_for_what_the_daemon_asks_for_and_keeps_every_worker_while_a_task_runs(cluster, store, keda):
     for name in (W1, W2):
-        cluster.worker(name, wait=False)
-    daemon = cluster.daemon(max="2")
+        cluster.worker(name, wait=False, url=store.url("worker"))
+    daemon = cluster.daemon(url=store.url("autoscaler"), max="2")
     started(lambda: daemon.reason(W1) and daemon.reason(W2), what="both workers")
     cluster.hold(8)
     started(lambda: cluster.redis.hlen("started") == 4, what="both pools at their maximum")
@@ -222,6 +238,7 @@ def test_it_asks_for_what_the_daemon_asks_for_and_keeps_every_worker_while_a_tas
     started(lambda: not keda.fails(**TWO), what="an answer of one of them")
     assert keda.replicas(**TWO) == 2  # whichever holds the task
     cluster.workers[W2].send(signal.SIGCONT)
+    assert store.refusals() == []
 
 
 def test_wrong_settings_are_told_at_once_before_anything_connects():
