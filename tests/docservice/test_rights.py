@@ -154,6 +154,11 @@ def test_what_the_rights_deny(store: Guarded) -> None:
     assert users == set(NOT_MAY)
     denied = [(user, *words) for user in users for words in (*NOBODY_MAY, *NOT_MAY[user])]
     assert [words for words in denied if not store.refuses(*words)] == []
+    # What deploy/redis/README.md grants for --target-wait.
+    store.admin.execute_command("ACL", "SETUSER", "autoscaler", "(%R~celery %R~celery??[369] +lindex)")
+    assert not store.refuses("autoscaler", "LINDEX", "celery\x06\x163", "-1")
+    assert store.refuses("autoscaler", "LINDEX", "another", "-1")
+    assert store.refuses("autoscaler", "BRPOP", "celery", "1")
     with redis.Redis.from_url(store.url("admin").replace("admin:secret@", "")) as nobody:
         assert nobody.ping()  # a health check needs no login
         with pytest.raises(redis.exceptions.NoPermissionError):
