@@ -42,8 +42,8 @@ def test_the_daemon_empties_and_resizes_a_worker_without_companion(cluster: Clus
     cluster.worker(W1, "--pool", "gevent", companion=False, url=store.url("worker"))
     quiesce = ("--shrink-without-companion", "quiesce")
     daemon = cluster.daemon(*quiesce, url=store.url("autoscaler"), settle_time="1.5")
-    cluster.hold(4)
-    started(lambda: daemon.metric("worker_processes", worker=W1) == 4, what="its growth")
+    cluster.hold(12)
+    started(lambda: daemon.metric("worker_processes", worker=W1) == 6, what="its growth")
     cluster.release()
     started(lambda: daemon.metric("worker_processes", worker=W1) == 1, what="its shrink")
     begun = [event for event in daemon.events("pool.resize_begun") if event["worker"] == W1]
