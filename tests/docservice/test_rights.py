@@ -41,9 +41,9 @@ def cluster(tmp_path: Path, store: Guarded) -> Iterator[Cluster]:
 def test_the_daemon_empties_and_resizes_a_worker_without_companion(cluster: Cluster, store: Guarded) -> None:
     cluster.worker(W1, "--pool", "gevent", companion=False, url=store.url("worker"))
     quiesce = ("--shrink-without-companion", "quiesce")
-    daemon = cluster.daemon(*quiesce, url=store.url("autoscaler"), settle_time="1.5")
+    daemon = cluster.daemon(*quiesce, url=store.url("autoscaler"), settle_time="1.5", max="3")
     cluster.hold(12)
-    started(lambda: daemon.metric("worker_processes", worker=W1) == 6, what="its growth")
+    started(lambda: daemon.metric("worker_processes", worker=W1) == 3, what="its growth")
     cluster.release()
     started(lambda: daemon.metric("worker_processes", worker=W1) == 1, what="its shrink")
     begun = [event for event in daemon.events("pool.resize_begun") if event["worker"] == W1]
@@ -75,9 +75,9 @@ def test_the_service_its_worker_and_the_daemon_do_their_work(
         api = stack.enter_context(run_api(tmp_path, {**common, "REDIS_URL": store.url("api")}))
         client = stack.enter_context(api.client("system_admin"))
         started(lambda: daemon.reason(W1), what="the worker")
-        files = [("file", (f"{number}.txt", b"text", "text/plain")) for number in range(30)]
+        files = [("file", (f"{number}.txt", b"text", "text/plain")) for number in range(10)]
         assert client.post("/modules/lot/documents", files=files).status_code == 202
-        started(lambda: states(client) == {"processed": 30}, what="the processing")
+        started(lambda: states(client) == {"processed": 10}, what="the processing")
         paused = client.post("/admin/celery/autoscale", json={"paused": True, "why": "a look"})
         assert paused.status_code == 200
         started(lambda: daemon.metric("paused") == 1, what="the pause")
