@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections import Counter
@@ -39,8 +40,9 @@ def cluster(tmp_path: Path, store: Guarded) -> Iterator[Cluster]:
 
 
 def test_the_daemon_empties_and_resizes_a_worker_without_companion(cluster: Cluster, store: Guarded) -> None:
-    cluster.worker(W1, "--pool", "gevent", companion=False, url=store.url("worker"))
+    worker = cluster.worker(W1, "--pool", "gevent", companion=False, url=store.url("worker"))
     quiesce = ("--shrink-without-companion", "quiesce")
+    forget_bindings(store)
     daemon = cluster.daemon(*quiesce, url=store.url("autoscaler"), settle_time="1.5", max="3")
     cluster.hold(12)
     started(lambda: daemon.metric("worker_processes", worker=W1) == 3, what="its growth")
@@ -51,9 +53,20 @@ def test_the_daemon_empties_and_resizes_a_worker_without_companion(cluster: Clus
     write_override(store.admin, "default", OverrideRequest(paused=True), now=time.time())
     started(lambda: daemon.metric("paused") == 1, what="the pause")
     assert daemon.metric("leader") == 1
+    assert not store.admin.exists("_kombu.binding.celeryev")
     assert daemon.process.stop() == 0
     assert store.admin.exists("autoscaler:default:lease", "autoscaler:cancelled") == 0
     assert store.admin.xlen("autoscaler:default:events") >= 2
+    cluster.redis.delete("release")
+    before = len(cluster.ended())
+    cluster.hold(4)
+    started(lambda: store.admin.hlen("unacked") == 1, what="a fetch beside the task that runs")
+    worker.send(signal.SIGTERM)
+    cluster.release()
+    worker.wait(within_seconds=30)
+    # What it had fetched it ran, or gave back, for which kombu watches a key.
+    assert len(cluster.ended()) - before + store.admin.llen("celery") == 4
+    assert not store.refuses("worker", "WATCH", "unacked")
     assert store.refusals() == []
 
 
@@ -90,6 +103,12 @@ def test_the_service_its_worker_and_the_daemon_do_their_work(
         assert store.refusals() == []
 
 
+def forget_bindings(store: Guarded) -> None:
+    """Make kombu's tables as old as after an hour without workers: whoever asks next sweeps them up."""
+    store.admin.sadd("_kombu.binding.celeryev", "x")
+    store.admin.zadd("_kombu.binding_deadlines", {"celeryev": 1})
+
+
 def states(client: Any) -> dict[str, int]:
     rows = client.get("/modules/lot/grid", params={"limit": 500}).json()["data"]["rows"]
     return dict(Counter(row["state"] for row in rows))
@@ -121,7 +140,7 @@ NOT_MAY = {
         ("GET", "docservice:epoch"),
         ("SET", "autoscaler:default:override", "{}"),
         ("SET", "docservice:version:lot", "x"),
-        ("SREM", "_kombu.binding.celery.pidbox", "x"),
+        ("SREM", "_kombu.binding.celery", "x"),
         ("EVAL", "return redis.call('DEL', KEYS[1])", "1", "celery"),
     ],
     "keda": [
