@@ -62,7 +62,7 @@ def test_a_burst_sends_as_many_mails_as_told(live: Live):
     code, said = burst(*words, DOCSERVICE_TOKEN=live.tokens["operator"])
     assert (code, said.partition(" in ")[0]) == (0, "sent 7 mails to seven")
     with live.client() as client:
-        assert client.get("/modules/seven/grid").json()["meta"]["total"] == 7
+        assert client.get("/modules/seven/grid").json()["data"]["total"] == 7
 
 
 def test_a_burst_reads_its_token_from_a_file(live: Live, tmp_path: Path):
