@@ -1,4 +1,4 @@
-"""The Kubernetes manifests, as kubectl builds them: legal, restricted, in step with each other and the code."""
+"""The manifests, as kubectl builds them: legal, restricted, and in step with each other and the code."""
 
 from __future__ import annotations
 
