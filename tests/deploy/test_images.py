@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -16,7 +17,8 @@ from tests.deploy.image import TOP, Stage, StepError, build, build_text, context
 from tests.deploy.tools import run_tool
 
 DOCKERFILES = ("Dockerfile.api", "Dockerfile.autoscaler")
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a root of its own: run as root")
+may_mount = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
+needs_root = pytest.mark.skipif(not may_mount, reason="mounts a root of its own: run as root")
 
 
 def packages(stage: Stage) -> set[str]:
@@ -39,6 +41,7 @@ def ended(stage: Stage, *arguments: str, **environment: str) -> tuple[int, str]:
     return done.returncode, lines[-1] if lines else ""
 
 
+@pytest.mark.slow
 @needs_root
 def test_the_autoscaler_runs_from_its_image_without_rights_on_a_read_only_tree(tmp_path: Path):
     stage = build(TOP / "Dockerfile.autoscaler", tmp_path / "image")
@@ -83,6 +86,7 @@ def passable(folder: str) -> Path:
     return Path(folder)
 
 
+@pytest.mark.slow
 @needs_root
 def test_a_burst_goes_through_the_service_as_its_image_runs_it(tmp_path: Path):
     stage = build(TOP / "Dockerfile.api", tmp_path / "image")
@@ -140,7 +144,8 @@ def test_a_burst_goes_through_the_service_as_its_image_runs_it(tmp_path: Path):
             working.wait_until(
                 lambda: states() == ["processed"] * 5, within_seconds=60, what="five mails processed"
             )
-            assert serving.stop() == 0
+            # It ends in order and then by the signal's own way, as uvicorn does.
+            assert serving.stop() in {0, -signal.SIGTERM}
             working.kill()  # a warm shutdown may take half a minute
 
 

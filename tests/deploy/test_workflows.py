@@ -42,9 +42,8 @@ def test_zizmor_finds_nothing_to_say():
     assert (code, said) == (0, "No findings to report. Good job!\n")
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_every_workflow_fits_its_schema(name: str):
-    said = run_tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", FILES[name])
+def test_every_workflow_fits_its_schema():
+    said = run_tool("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *FILES.values())
     assert said == (0, "ok -- validation done\n")
 
 
