@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -16,9 +17,19 @@ from autoscaler.embedded import PostgresServer, Process, RedisServer, free_port
 from tests.deploy.image import TOP, Stage, StepError, build, build_text, context_files, start, steps
 from tests.deploy.tools import run_tool
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 DOCKERFILES = ("Dockerfile.api", "Dockerfile.autoscaler")
 may_mount = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
 needs_root = pytest.mark.skipif(not may_mount, reason="mounts a root of its own: run as root")
+
+
+@pytest.fixture
+def out() -> Iterator[Path]:
+    """A folder for the files of an image, which are too many to be kept."""
+    with tempfile.TemporaryDirectory(prefix="image-") as folder:
+        yield Path(folder)
 
 
 def packages(stage: Stage) -> set[str]:
@@ -41,10 +52,18 @@ def ended(stage: Stage, *arguments: str, **environment: str) -> tuple[int, str]:
     return done.returncode, lines[-1] if lines else ""
 
 
+def answers(listen: str) -> bool:
+    """Whether what listens there is ready."""
+    try:
+        return httpx.get(f"http://{listen}/readyz", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
 @pytest.mark.slow
 @needs_root
-def test_the_autoscaler_runs_from_its_image_without_rights_on_a_read_only_tree(tmp_path: Path):
-    stage = build(TOP / "Dockerfile.autoscaler", tmp_path / "image")
+def test_the_autoscaler_runs_from_its_image_without_rights_on_a_read_only_tree(tmp_path: Path, out: Path):
+    stage = build(TOP / "Dockerfile.autoscaler", out)
     assert (stage.user, stage.entrypoint, stage.command, stage.healthcheck, stage.ports) == (
         "10001:10001",
         ["autoscaler"],
@@ -61,11 +80,7 @@ def test_the_autoscaler_runs_from_its_image_without_rights_on_a_read_only_tree(t
         told = {"REDIS_URL": server.url, "AUTOSCALER_LISTEN": listen}
         command = start(stage, environment=told)
         with Process(command, log_path=tmp_path / "log") as daemon:
-
-            def is_ready() -> bool:
-                return ended(stage, "healthcheck", "--ready", AUTOSCALER_LISTEN=listen)[0] == 0
-
-            daemon.wait_until(is_ready, within_seconds=60, what="a daemon that is ready")
+            daemon.wait_until(lambda: answers(listen), within_seconds=60, what="a daemon that is ready")
             assert ended(stage, "healthcheck", AUTOSCALER_LISTEN=listen)[0] == 0
             assert daemon.stop() == 0
     assert ended(stage, "healthcheck", AUTOSCALER_LISTEN=listen)[0] == 1
@@ -88,8 +103,8 @@ def passable(folder: str) -> Path:
 
 @pytest.mark.slow
 @needs_root
-def test_a_burst_goes_through_the_service_as_its_image_runs_it(tmp_path: Path):
-    stage = build(TOP / "Dockerfile.api", tmp_path / "image")
+def test_a_burst_goes_through_the_service_as_its_image_runs_it(tmp_path: Path, out: Path):
+    stage = build(TOP / "Dockerfile.api", out)
     assert (stage.user, stage.entrypoint, stage.command, stage.healthcheck, stage.ports) == (
         "10001:10001",
         ["docservice"],
@@ -123,12 +138,10 @@ def test_a_burst_goes_through_the_service_as_its_image_runs_it(tmp_path: Path):
             Process(api, log_path=tmp_path / "api.log") as serving,
             Process(worker, log_path=tmp_path / "worker.log") as working,
         ):
-
-            def is_ready() -> bool:
-                return ended(stage, "healthcheck", "--ready", **told)[0] == 0
-
-            serving.wait_until(is_ready, within_seconds=60, what="an API that is ready")
-            url = f"http://127.0.0.1:{told['DOCSERVICE_HTTP_PORT']}"
+            listen = f"127.0.0.1:{told['DOCSERVICE_HTTP_PORT']}"
+            serving.wait_until(lambda: answers(listen), within_seconds=60, what="an API that is ready")
+            assert ended(stage, "healthcheck", "--ready", **told)[0] == 0
+            url = f"http://{listen}"
             sent = ended(
                 stage, "burst", "--documents", "5", "--per-request", "3", "--url", url, DOCSERVICE_TOKEN=token
             )
@@ -186,13 +199,13 @@ def test_hadolint_finds_nothing_to_say(name: str):
         ("FROM x\nENTRIPOINT ['a']\n", "not understood"),
     ],
 )
-def test_a_step_that_cannot_be_run_is_named(fault: str, told: str, tmp_path: Path):
+def test_a_step_that_cannot_be_run_is_named(fault: str, told: str, out: Path):
     with pytest.raises(StepError, match=told):
-        build_text(fault, tmp_path)
+        build_text(fault, out)
 
 
 @needs_root
-def test_a_step_that_fails_ends_the_build_with_its_own_words(tmp_path: Path):
+def test_a_step_that_fails_ends_the_build_with_its_own_words(out: Path):
     text = "FROM x\nRUN python -c 'import fastapi'\n"
     with pytest.raises(StepError, match=r"(?s)exit 1.*No module named 'fastapi'"):
-        build_text(text, tmp_path)
+        build_text(text, out)
