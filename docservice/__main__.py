@@ -1,5 +1,24 @@
-"""``python -m docservice`` is the command line."""
+"""The entry point: ``docservice`` and ``python -m docservice``."""
 
-from docservice.cli import main
+from __future__ import annotations
 
-main(prog_name="docservice")
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command line; a health check without loading what the service needs."""
+    if sys.argv[1:2] == ["healthcheck"]:
+        from docservice.health import healthcheck, parse_words  # noqa: PLC0415 - the point of it
+
+        given = parse_words(sys.argv[2:])
+        code, line = healthcheck(given.port, os.environ, ready=given.ready)
+        print(line if code == 0 else f"docservice: {line}", file=sys.stdout if code == 0 else sys.stderr)
+        raise SystemExit(code)
+    from docservice.cli import main as commands  # noqa: PLC0415 - not for a health check
+
+    commands(prog_name="docservice")
+
+
+if __name__ == "__main__":
+    main()
