@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+import kombu
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -313,9 +314,9 @@ class Connections:
             self._client = redis_client(self.url(), self._tuning)
         return self._client
 
-    def kombu(self) -> dict[str, Any]:
-        """Arguments for a fresh kombu connection."""
-        return kombu_options(self.url(), self._tuning, self._global_keyprefix)
+    def kombu(self) -> kombu.Connection:
+        """A fresh kombu connection, which connects when it is used."""
+        return kombu.Connection(**kombu_options(self.url(), self._tuning, self._global_keyprefix))
 
     def reset(self) -> None:
         """Drop the client after a fault, so that the next one starts from the URL as it stands then."""

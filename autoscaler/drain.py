@@ -95,7 +95,7 @@ def refuse(named: Collection[str], workers: Sequence[WorkerReading], *, force: b
     left = sorted({queue for reading in workers if reading.name in named for queue in reading.queues} - kept)
     if left and not force:
         raise DrainError(
-            f"queue {left[0]!r} would be left without a worker; start another one, or use --force"
+            f"queue {left[0]!r} would be left without a worker; start another one, or drain it by force"
         )
 
 

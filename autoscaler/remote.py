@@ -12,11 +12,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from kombu import Connection, Producer
+from kombu import Producer
 from kombu.pidbox import Mailbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from kombu import Connection
 
 #: A reply is waited for by a blocking read of 1 s; a shorter deadline would cut it short.
 LEAST_TIMEOUT_SECONDS = 1.0
@@ -49,9 +51,9 @@ class _PrivateMailbox(Mailbox):  # type: ignore[misc]
 
 
 class Remote:
-    """Sends remote-control commands. ``connect`` returns arguments for a fresh :class:`kombu.Connection`."""
+    """Sends remote-control commands. ``connect`` returns a fresh connection, bounded in time."""
 
-    def __init__(self, connect: Callable[[], Mapping[str, Any]], *, timeout_seconds: float) -> None:
+    def __init__(self, connect: Callable[[], Connection], *, timeout_seconds: float) -> None:
         self._connect = connect
         self._timeout_seconds = max(LEAST_TIMEOUT_SECONDS, timeout_seconds)
 
@@ -95,7 +97,7 @@ class Remote:
 
     @contextmanager
     def _mailbox(self) -> Iterator[_PrivateMailbox]:
-        with Connection(**self._connect()) as connection:
+        with self._connect() as connection:
             mailbox = _PrivateMailbox(
                 "celery",
                 type="fanout",

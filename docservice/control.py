@@ -11,40 +11,46 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
-from uuid import uuid4
+from typing import TYPE_CHECKING, TypeVar
 
-from kombu import Producer
 from kombu.exceptions import KombuError
-from kombu.pidbox import Mailbox
 from redis.exceptions import LockError, RedisError
 
+from autoscaler.consumers import Consumers
 from autoscaler.contract import (
+    CANCELLED_KEY,
     OverrideError,
     OverrideRequest,
     read_override,
     read_status,
     write_override,
 )
+from autoscaler.drain import Drain
+from autoscaler.policy import MOST_PROCESSES
+from autoscaler.remote import Remote
+from autoscaler.sensors.backlog import MAILBOXES_KEY, parse_mailbox
+from autoscaler.sensors.pool import ask
 from docservice.connections import sync_redis_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Sequence
+    from threading import Event
+    from typing import Any
 
     import celery
     import redis
 
+    from autoscaler.drain import Progress
+    from autoscaler.model import WorkerReading
     from docservice.config import Settings
 
 Answer = TypeVar("Answer")
 _TIMEOUT_SECONDS = 2.0
-_MAILBOXES = "_kombu.binding.celery.pidbox"
-_MAILBOX = ".celery.pidbox"
 _LOCK_SECONDS = 30
-_MOST_PROCESSES = 10_000
+_FAULTS = (KombuError, RedisError, OSError)
 
 
 class ControlError(RuntimeError):
@@ -72,46 +78,11 @@ class Resized:
     detail: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
-    """What one worker says of itself, in counts."""
-
-    size: int | None
-    busy: int
-    reserved: int
-    kind: str
-    companion: bool
-    autoscale: bool
-    refusal: str | None
-    queues: tuple[str, ...]
-    uptime_seconds: float | None
-
-
-class _PublishOnce(Producer):  # type: ignore[misc]
-    """kombu's mailbox would try for ever, and deliver an old command to a broker that came back."""
-
-    def publish(self, *args: Any, **options: Any) -> Any:
-        return super().publish(*args, **{**options, "retry": False})
-
-
-class _Producers:
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-
-    @contextmanager
-    def acquire(self, **_: Any) -> Iterator[_PublishOnce]:
-        yield _PublishOnce(self._connection.default_channel, auto_declare=False)
-
-
-class _OwnReplies(Mailbox):  # type: ignore[misc]
-    oid = ""  # of each call's own: replies that come late are nobody else's
-
-
 class WorkerControl:
     """Commands to the workers of one Celery application. The public methods are for the event loop."""
 
     def __init__(self, application: celery.Celery, settings: Settings) -> None:
-        self._application = application
+        self._remote = Remote(application.connection_for_write, timeout_seconds=_TIMEOUT_SECONDS)
         self._name = settings.autoscaler_name
         self._redis: redis.Redis = sync_redis_client(settings.redis, settings.redis_tuning)
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="control")
@@ -124,22 +95,22 @@ class WorkerControl:
     async def _run(self, work: Callable[..., Answer], *arguments: Any) -> Answer:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
-        except (KombuError, RedisError, OSError) as fault:
+        except _FAULTS as fault:
             raise ControlError(f"the broker does not answer ({type(fault).__name__})") from fault
 
     # What is
 
-    async def pools(self) -> dict[str, Pool | None]:
+    async def workers(self) -> dict[str, WorkerReading | None]:
         """Every worker that has a mailbox; None for those that do not answer.
 
         Raises:
             ControlError: when the broker does not answer.
         """
-        return await self._run(self._pools)
+        return await self._run(self._workers)
 
-    def _pools(self) -> dict[str, Pool | None]:
+    def _workers(self) -> dict[str, WorkerReading | None]:
         names = self._names()
-        found = self._read(names)
+        found = {reading.name: reading for reading in ask(self._remote, names)}
         return {name: found.get(name) for name in names}
 
     async def status(self) -> dict[str, Any] | None:
@@ -157,42 +128,8 @@ class WorkerControl:
             return OverrideRequest()
 
     def _names(self) -> list[str]:
-        members: Any = self._redis.smembers(_MAILBOXES)
-        queues = (member.split(b"\x06\x16")[-1].decode(errors="replace") for member in members)
-        return sorted({queue.removesuffix(_MAILBOX) for queue in queues if queue.endswith(_MAILBOX)})
-
-    def _read(self, names: Sequence[str]) -> dict[str, Pool]:
-        replies = self._call("pool_report", {}, names)
-        found = {name: _from_report(reply) for name, reply in replies.items() if "companion" in reply}
-        stock = [name for name in replies if name not in found]
-        if stock:
-            stats = self._call("stats", {}, stock)
-            active = self._call("active", {"safe": True}, list(stats))
-            reserved = self._call("reserved", {}, list(stats))
-            for name, reply in stats.items():
-                if name in active and name in reserved:
-                    found[name] = _from_stats(reply, active[name], reserved[name])
-        return found
-
-    def _call(self, command: str, arguments: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-        """The last reply of each worker that answered in time."""
-        if not names:
-            return {}
-        replies: dict[str, Any] = {}
-        with self._application.connection_for_write() as connection:
-            mailbox = _OwnReplies(
-                "celery",
-                type="fanout",
-                connection=connection,
-                accept=["json"],
-                serializer="json",
-                producer_pool=_Producers(connection),
-            )
-            mailbox.oid = uuid4().hex
-            mailbox.call(
-                list(names), command, dict(arguments), timeout=_TIMEOUT_SECONDS, callback=replies.update
-            )
-        return replies
+        members: Any = self._redis.smembers(MAILBOXES_KEY)
+        return sorted({name for member in members if (name := parse_mailbox(member)) is not None})
 
     # What shall be
 
@@ -237,33 +174,32 @@ class WorkerControl:
                 lock.release()
 
     def _resize_alone(self, name: str, change: int, hold_seconds: float) -> Resized:
-        pool = self._read([name]).get(name)
-        if pool is None:
+        reading = next(iter(ask(self._remote, [name])), None)
+        if reading is None:
             return Resized(outcome=Outcome.NO_ANSWER, detail="it did not answer; nothing was sent")
-        refusal = _refusal(pool, change)
-        if refusal is not None or pool.size is None:
-            return Resized(outcome=Outcome.REFUSED, before=pool.size, after=pool.size, detail=refusal)
+        before, refusal = reading.processes, _refusal(reading, change)
+        if refusal is not None or before is None:
+            return Resized(outcome=Outcome.REFUSED, before=before, after=before, detail=refusal)
         self._hold(name, hold_seconds)
-        target = pool.size + change
-        if pool.companion:
-            replies = self._call("pool_resize", {"size": target}, [name])
+        target = before + change
+        if reading.companion:
+            replies = self._remote.call("pool_resize", {"size": target}, [name])
         elif change > 0:
-            replies = self._call("pool_grow", {"n": change}, [name])
+            replies = self._remote.call("pool_grow", {"n": change}, [name])
         else:
-            replies = self._call("pool_shrink", {"n": -change}, [name])
+            replies = self._remote.call("pool_shrink", {"n": -change}, [name])
+        lossless = reading.companion or change > 0
         if name not in replies:
             return Resized(
                 outcome=Outcome.NO_ANSWER,
-                before=pool.size,
-                lossless=pool.companion,
+                before=before,
+                lossless=lossless,
                 detail="it did not answer; the resize may still happen: inspect before sending another",
             )
-        fault = replies[name].get("error") if isinstance(replies[name], dict) else None
-        if fault is not None:
-            return Resized(outcome=Outcome.REFUSED, before=pool.size, detail=str(fault)[:300])
-        return Resized(
-            outcome=Outcome.RESIZED, before=pool.size, after=target, lossless=pool.companion or change > 0
-        )
+        faults = [reply["error"] for reply in replies[name] if isinstance(reply, dict) and "error" in reply]
+        if faults:
+            return Resized(outcome=Outcome.REFUSED, before=before, detail=str(faults[0])[:300])
+        return Resized(outcome=Outcome.RESIZED, before=before, after=target, lossless=lossless)
 
     def _hold(self, name: str, seconds: float) -> None:
         def held(request: OverrideRequest) -> OverrideRequest:
@@ -273,52 +209,50 @@ class WorkerControl:
 
     # Draining
 
-    async def stop_consuming(self, name: str, queues: Sequence[str]) -> None:
-        """Let a worker take no more from these queues."""
-        for queue in queues:
-            await self._run(self._call, "cancel_consumer", {"queue": queue}, [name])
+    async def drain(
+        self,
+        names: Sequence[str],
+        *,
+        deadline_seconds: float,
+        force: bool,
+        tell: Callable[[Progress], None],
+        stop: Event,
+    ) -> list[Progress]:
+        """Drain workers as ``autoscaler drain`` does, until all have ended, the deadline or ``stop``.
 
-    async def consume_again(self, name: str, queues: Sequence[str]) -> None:
-        """Let a worker take from these queues again."""
-        for queue in queues:
-            await self._run(self._call, "add_consumer", {"queue": queue}, [name])
+        Raises:
+            ControlError: when the broker fails; what is cancelled is noted, and a daemon gives it back.
+            DrainError: when it must not begin.
+        """
+        consumers = Consumers(
+            self._remote, lambda: self._redis, CANCELLED_KEY, owner="docservice", wall=time.time
+        )
 
-    async def read(self, names: Sequence[str]) -> dict[str, Pool]:
-        """What those workers say that answer."""
-        return await self._run(self._read, names)
+        def read(*, everyone: bool) -> list[WorkerReading]:
+            return ask(self._remote, self._names() if everyone else names)
 
-    async def shut_down(self, name: str) -> None:
-        """Tell a worker to end; it never replies to this."""
-        await self._run(self._shut_down, name)
-
-    def _shut_down(self, name: str) -> None:
-        with self._application.connection_for_write() as connection:
-            mailbox = Mailbox(
-                "celery",
-                type="fanout",
-                connection=connection,
-                accept=["json"],
-                serializer="json",
-                producer_pool=_Producers(connection),
-            )
-            mailbox.cast([name], "shutdown", {})
+        drain = Drain(self._remote, consumers, read, tell=tell, sleep=stop.wait, stopped=stop.is_set)
+        try:
+            # Not by the threads of the short calls: it takes as long as the tasks that run.
+            return await asyncio.to_thread(drain.run, names, deadline_seconds=deadline_seconds, force=force)
+        except _FAULTS as fault:
+            raise ControlError(f"the broker does not answer ({type(fault).__name__})") from fault
 
 
-def _refusal(pool: Pool, change: int) -> str | None:
+def _refusal(reading: WorkerReading, change: int) -> str | None:
     """Why a pool cannot be resized so, or None."""
-    if pool.size is None:
+    size = reading.processes
+    if size is None:
         return "its size cannot be read, so nothing is sent"
-    if pool.kind in ("solo", "threads", "thread"):
-        return f"a pool of kind {pool.kind} cannot be resized"
+    held = (reading.busy, reading.reserved)
     rules = (
-        (pool.autoscale, "it runs with --autoscale and sizes itself; start it without"),
-        (pool.refusal is not None, pool.refusal),
+        (reading.unsupported is not None, reading.unsupported),
         (
-            not 1 <= pool.size + change <= _MOST_PROCESSES,
-            f"{pool.size} processes and {change:+d} is not from 1 to {_MOST_PROCESSES}",
+            not 1 <= size + change <= MOST_PROCESSES,
+            f"{size} processes and {change:+d} is not from 1 to {MOST_PROCESSES}",
         ),
         (
-            change < 0 and not pool.companion and pool.busy + pool.reserved > 0,
+            change < 0 and not reading.companion and (None in held or any(held)),
             (
                 "without the companion a shrink loses tasks, and this worker has some;"
                 " load autoscaler.companion in it, or wait until it is idle"
@@ -326,36 +260,3 @@ def _refusal(pool: Pool, change: int) -> str | None:
         ),
     )
     return next((reason for applies, reason in rules if applies), None)
-
-
-def _from_report(report: Mapping[str, Any]) -> Pool:
-    return Pool(
-        size=report.get("size"),
-        busy=int(report.get("busy") or 0),
-        reserved=int(report.get("reserved") or 0),
-        kind=str(report.get("pool")),
-        companion=True,
-        autoscale=bool(report.get("autoscale")),
-        refusal=report.get("refusal"),
-        queues=tuple(sorted(str(queue) for queue in report.get("queues") or ())),
-        uptime_seconds=report.get("uptime_seconds"),
-    )
-
-
-def _from_stats(stats: Mapping[str, Any], active: Sequence[Any], reserved: Sequence[Any]) -> Pool:
-    pool = stats.get("pool") or {}
-    kind = str(pool.get("implementation", "")).partition(":")[0].rpartition(".")[2]
-    processes = pool.get("processes")
-    # max-concurrency never moves from the -c value of a prefork worker; the list of processes does.
-    size = len(processes) if isinstance(processes, list) else pool.get("max-concurrency")
-    return Pool(
-        size=1 if kind == "solo" else size,
-        busy=len(active),
-        reserved=len(reserved),
-        kind=kind,
-        companion=False,
-        autoscale="autoscaler" in stats,
-        refusal=None,
-        queues=(),
-        uptime_seconds=stats.get("uptime"),
-    )

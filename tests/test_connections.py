@@ -18,6 +18,7 @@ import pytest
 import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kombu import Connection
 from kombu.exceptions import OperationalError
 from prometheus_client import generate_latest
 from redis.exceptions import RedisError
@@ -332,7 +333,7 @@ def both(text):
             found.append(client.ping())
         except RedisError as fault:
             found.append("CERTIFICATE_VERIFY_FAILED" in str(fault) or str(fault))
-    remote = Remote(lambda: kombu_options(parsed, BOUNDED, ""), timeout_seconds=5)
+    remote = Remote(lambda: Connection(**kombu_options(parsed, BOUNDED, "")), timeout_seconds=5)
     try:
         found.append(remote.call("ping", {}, ["t@h"]))
     except (OperationalError, RedisError) as fault:

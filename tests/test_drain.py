@@ -80,7 +80,9 @@ def test_drains_under_traffic_lose_nothing_and_repeat_nothing(cluster):
 def test_the_last_worker_of_a_queue_is_drained_only_by_force(cluster):
     worker = cluster.worker(W1)
     code, _, err = drain(cluster, W1)
-    message = "autoscaler: queue 'celery' would be left without a worker; start another one, or use --force"
+    message = (
+        "autoscaler: queue 'celery' would be left without a worker; start another one, or drain it by force"
+    )
     assert (code, err) == (1, [message])
     cluster.send(1, 0.1)
     started(lambda: len(cluster.ended()) == 1, what="a task: nothing was cancelled")

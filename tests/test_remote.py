@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 import redis
+from kombu import Connection
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
@@ -26,7 +27,7 @@ FAULTS = (OSError, KombuError, RedisError)
 
 def remote_to(url, *, timeout_seconds=1.5, prefix=""):
     options = kombu_options(parse_redis_url(url), TUNING, prefix)
-    return Remote(lambda: options, timeout_seconds=timeout_seconds)
+    return Remote(lambda: Connection(**options), timeout_seconds=timeout_seconds)
 
 
 def lasted(call):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 #: The set in which kombu keeps the control mailboxes of workers; killed ones stay in it.
-_MAILBOXES = "_kombu.binding.celery.pidbox"
+MAILBOXES_KEY = "_kombu.binding.celery.pidbox"
 _MAILBOX_SUFFIX = ".celery.pidbox"
 
 
@@ -118,7 +118,7 @@ class BacklogSensor:
         pipeline = self._redis().pipeline(transaction=False)
         pipeline.role()
         pipeline.get(self._override_key)
-        pipeline.smembers(f"{self._layout.prefix}{_MAILBOXES}")
+        pipeline.smembers(f"{self._layout.prefix}{MAILBOXES_KEY}")
         steps = len(self._layout.priority_steps)
         for queue in queues:
             for key in self._layout.keys(queue):

@@ -191,9 +191,16 @@ class PoolSensor:
         )
         doubled, absent = self._roll_call([n for n in asked if at >= self._known[n].roll_call_at], at)
         single = [name for name in asked if name not in doubled | absent]
-        found = self._reports([name for name in single if self._known[name].companion is not False], doubled)
+        found, without = _reports(
+            self._remote, [name for name in single if self._known[name].companion is not False], doubled
+        )
+        for names, companion in (([reading.name for reading in found], True), (without, False)):
+            for name in names:
+                self._known[name].companion = companion
         # After the reports: a worker that does not know the command is asked by stock commands at once.
-        found += self._stock([name for name in single if self._known[name].companion is False], doubled)
+        found += _stock(
+            self._remote, [name for name in single if self._known[name].companion is False], doubled
+        )
         for reading in found:
             self._watch_uptime(reading, at)
         answered = {reading.name for reading in found} | doubled
@@ -242,49 +249,65 @@ class PoolSensor:
         one.silent_since_seconds = min(_LONGEST_PATIENCE_SECONDS, max(_FIRST_PATIENCE_SECONDS, waits * 2))
         one.companion = one.companion or None
 
-    def _call(
-        self, command: str, workers: Sequence[str], doubled: set[str], shape: type[_Shape]
-    ) -> dict[str, _Shape]:
-        """The replies of the expected shape; a name that answered twice is nobody's reading."""
-        replies = self._remote.call(command, {}, workers) if workers else {}
-        doubled.update(name for name, several in replies.items() if len(several) > 1)
-        return {
-            name: several[0]
-            for name, several in replies.items()
-            if name not in doubled and name in workers and several and isinstance(several[0], shape)
-        }
 
-    def _reports(self, names: Sequence[str], doubled: set[str]) -> list[WorkerReading]:
-        readings = []
-        for name, reply in self._call("pool_report", names, doubled, dict).items():
-            if is_unknown_command(reply):
-                self._known[name].companion = False
-            elif "error" not in reply:
-                self._known[name].companion = True
-                readings.append(parse_report(name, reply))
-        return readings
+def ask(remote: RemoteCall, names: Sequence[str]) -> list[WorkerReading]:
+    """What those of the named workers say that answer now; a name that more than one answers to is left out.
 
-    def _stock(self, names: Sequence[str], doubled: set[str]) -> list[WorkerReading]:
-        stats = {
-            name: parse_stats(name, reply)
-            for name, reply in self._call("stats", names, doubled, dict).items()
-            if "error" not in reply
-        }
-        active = self._call("active", sorted(stats), doubled, list)
-        # An idle process takes a fetched task at once: only a full pool can hold reserved ones back.
-        full = [name for name, tasks in active.items() if len(tasks) >= (stats[name].processes or 0)]
-        reserved = self._call("reserved", sorted(full), doubled, list)
-        # Never remembered: whether a worker consumes decides whether it may be shrunk or shut down.
-        consumed = self._call("active_queues", sorted(stats), doubled, list)
-        readings = []
-        for name in sorted(stats.keys() - doubled):
-            busy = len(active[name]) if name in active else None
-            fetched = len(reserved[name]) if name in reserved else None if name in full or busy is None else 0
-            reading = with_tasks(stats[name], busy, fetched)
-            readings.append(
-                replace(reading, queues=_names(consumed.get(name)), queues_known=name in consumed)
-            )
-        return readings
+    Raises:
+        OSError, kombu and redis errors: when the broker cannot be reached.
+    """
+    doubled: set[str] = set()
+    found, without = _reports(remote, names, doubled)
+    found += _stock(remote, without, doubled)
+    return sorted((one for one in found if one.name not in doubled), key=lambda reading: reading.name)
+
+
+def _call(
+    remote: RemoteCall, command: str, workers: Sequence[str], doubled: set[str], shape: type[_Shape]
+) -> dict[str, _Shape]:
+    """The replies of the expected shape; a name that answered twice is nobody's reading."""
+    replies = remote.call(command, {}, workers) if workers else {}
+    doubled.update(name for name, several in replies.items() if len(several) > 1)
+    return {
+        name: several[0]
+        for name, several in replies.items()
+        if name not in doubled and name in workers and several and isinstance(several[0], shape)
+    }
+
+
+def _reports(
+    remote: RemoteCall, names: Sequence[str], doubled: set[str]
+) -> tuple[list[WorkerReading], list[str]]:
+    """The readings of those with the companion, and the names of those that do not know it."""
+    readings, without = [], []
+    for name, reply in _call(remote, "pool_report", names, doubled, dict).items():
+        if is_unknown_command(reply):
+            without.append(name)
+        elif "error" not in reply:
+            readings.append(parse_report(name, reply))
+    return readings, without
+
+
+def _stock(remote: RemoteCall, names: Sequence[str], doubled: set[str]) -> list[WorkerReading]:
+    """The readings of those without the companion."""
+    stats = {
+        name: parse_stats(name, reply)
+        for name, reply in _call(remote, "stats", names, doubled, dict).items()
+        if "error" not in reply
+    }
+    active = _call(remote, "active", sorted(stats), doubled, list)
+    # An idle process takes a fetched task at once: only a full pool can hold reserved ones back.
+    full = [name for name, tasks in active.items() if len(tasks) >= (stats[name].processes or 0)]
+    reserved = _call(remote, "reserved", sorted(full), doubled, list)
+    # Never remembered: whether a worker consumes decides whether it may be shrunk or shut down.
+    consumed = _call(remote, "active_queues", sorted(stats), doubled, list)
+    readings = []
+    for name in sorted(stats.keys() - doubled):
+        busy = len(active[name]) if name in active else None
+        fetched = len(reserved[name]) if name in reserved else None if name in full or busy is None else 0
+        reading = with_tasks(stats[name], busy, fetched)
+        readings.append(replace(reading, queues=_names(consumed.get(name)), queues_known=name in consumed))
+    return readings
 
 
 def _names(queues: list[Any] | None) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from autoscaler.contract import OverrideError, OverrideRequest
+from autoscaler.model import WorkerReading
 from docservice.api.admin_models import (
     AuditEntry,
     AutoscaleBody,
@@ -93,17 +94,30 @@ async def inspect(request: Request, identity: SystemAdmin, serving: Serving) -> 
     """Sizes and counts; no task, no argument and no address. 504 when no worker answers."""
 
     async def work() -> JSON:
-        pools = await serving.control.pools()
-        if not any(pools.values()):
-            raise ApiError(504, f"no worker answered; {len(pools)} have a mailbox", data=[])
-        return answer(
-            [
-                {"worker": name, "answered": pool is not None, **({} if pool is None else asdict(pool))}
-                for name, pool in pools.items()
-            ]
-        )
+        workers = await serving.control.workers()
+        if not any(workers.values()):
+            raise ApiError(504, f"no worker answered; {len(workers)} have a mailbox", data=[])
+        return answer([_pool(name, reading) for name, reading in workers.items()])
 
     return await Attempt(serving, request, identity, "inspect").run({}, work)
+
+
+def _pool(name: str, reading: WorkerReading | None) -> dict[str, Any]:
+    if reading is None:
+        return {"worker": name, "answered": False}
+    return {
+        "worker": name,
+        "answered": True,
+        "size": reading.processes,
+        "busy": reading.busy,
+        "reserved": reading.reserved,
+        "kind": reading.pool,
+        "companion": reading.companion,
+        "autoscale": reading.autoscale,
+        "refusal": reading.unsupported or reading.companion_refusal,
+        "queues": reading.queues,
+        "uptime_seconds": reading.uptime_seconds,
+    }
 
 
 def _override_body(request: OverrideRequest) -> dict[str, Any]:
@@ -263,9 +277,9 @@ async def drain_shutdown(
 
     async def work() -> JSON:
         drainer = Drainer(serving.control, serving.administration)
-        found = await drainer.check(names)
-        drain_id = await drainer.begin(found, seconds=asked.deadline_seconds)
-        serving.go(drainer.run(drain_id, found, seconds=asked.deadline_seconds))
+        await drainer.check(names, force=asked.force)
+        drain_id = await drainer.begin(names, seconds=asked.deadline_seconds)
+        serving.go(drainer.run(drain_id, names, seconds=asked.deadline_seconds, force=asked.force))
         url = f"/admin/celery/drain_shutdown/{drain_id}"
         return answer({"id": drain_id, "workers": names, "status_url": url}, status=202)
 

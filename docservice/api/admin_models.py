@@ -41,12 +41,16 @@ class OverrideChange(BaseModel):
 
 
 class DrainRequest(BaseModel):
-    """Workers to end without losing a task, and how long that may take."""
+    """Workers to end without losing a task, and how long that may take.
+
+    ``force`` ends a queue's last worker too.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     workers: Workers
     deadline_seconds: Annotated[float, Field(ge=1, le=86_400)] = 300
+    force: Annotated[bool, Field(strict=True)] = False
 
 
 class WorkerOutcome(BaseModel):

@@ -192,10 +192,16 @@ def test_the_autoscaler_is_paused_bounded_and_resumed(live: Live, client: httpx.
 
 
 def test_a_drain_ends_a_worker_and_loses_nothing(live: Live, client: httpx.Client, tmp_path: Path) -> None:
-    command = (sys.executable, "-m", "docservice", "worker", "-c", "2", "-n", "drained@test")
+    command = (sys.executable, "-m", "docservice", "worker", "-c", "2", "-n", "drained@test", "-Q", "lonely")
     with Process(command, log_path=tmp_path / "log", environment=live.environment) as process:
         process.wait_until(lambda: " ready." in process.log(), within_seconds=30, what="the worker's start")
-        begun = post(client, "drain_shutdown", {"workers": ["drained@test"], "deadline_seconds": 20})
+        body = {"workers": ["drained@test"], "deadline_seconds": 20}
+        last = post(client, "drain_shutdown", body)
+        assert (last.status_code, last.json()["error"]["detail"]) == (
+            409,
+            "queue 'lonely' would be left without a worker; start another one, or drain it by force",
+        )
+        begun = post(client, "drain_shutdown", {**body, "force": True})
         assert begun.status_code == 202
         second = post(client, "drain_shutdown", {"workers": ["drained@test"]})
         assert second.status_code == 409
@@ -206,7 +212,7 @@ def test_a_drain_ends_a_worker_and_loses_nothing(live: Live, client: httpx.Clien
         told = client.get(url).json()["data"]
         assert (told["state"], told["report"]) == (
             "done",
-            {"drained@test": {"state": "ended", "left": {"busy": 0, "reserved": 0}}},
+            {"drained@test": {"state": "drained", "left": None}},
         )
         assert process.wait(within_seconds=20) == 0
 

@@ -100,6 +100,9 @@ def test_the_service_its_worker_and_the_daemon_do_their_work(
         told = client.get("/admin/celery/autoscale").json()["data"]
         assert told["status"]["override"]["paused"] is True
         assert client.post("/admin/celery/autoscale", json={"paused": False}).status_code == 200
+        begun = client.post("/admin/celery/drain_shutdown", json={"workers": [W1], "force": True})
+        url = begun.json()["data"]["status_url"]
+        started(lambda: client.get(url).json()["data"]["state"] == "done", what="the drain")
         assert store.refusals() == []
 
 
@@ -156,7 +159,7 @@ NOT_MAY = {
         ("LINDEX", "celery", "-1"),
         ("SET", "autoscaler:default:status", "{}"),
         ("SET", "autoscaler:default:lease", "x"),
-        ("DEL", "autoscaler:cancelled"),
+        ("HGETALL", "autoscaler:cancelled"),
         ("PSUBSCRIBE", "/0.celery.pidbox"),
     ],
     "worker": [
