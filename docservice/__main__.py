@@ -1,5 +1,22 @@
-"""``python -m docservice`` is the command line."""
+"""The entry point: ``docservice`` and ``python -m docservice``."""
 
-from docservice.cli import main
+from __future__ import annotations
 
-main(prog_name="docservice")
+import sys
+
+
+def main() -> None:
+    """Run the command line, or name what is missing where the extra was not installed."""
+    try:
+        from docservice.cli import main as commands  # noqa: PLC0415 - it may not load
+
+        commands(prog_name="docservice")
+    except ModuleNotFoundError as fault:
+        print(
+            f"docservice: {fault.name} is not installed; install celery-pool-autoscaler[api]", file=sys.stderr
+        )
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()
