@@ -29,7 +29,7 @@ config, check    the settings of a run, all faults at once; the preflight
 cli              the commands; the only composer
 companion        loaded by a *worker*, not by the daemon: report and safe resize (``_prefork``)
 simulation       the same decision replayed on a trace, beside the policies of others
-demo, embedded   a real worker, broker and daemon to watch
+demo, embedded   real servers, workers and a daemon to watch
 ===============  ===============================================================================
 
 ``import autoscaler`` costs nothing: a worker that loads :mod:`autoscaler.companion` needs no

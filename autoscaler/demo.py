@@ -43,8 +43,9 @@ _TOGETHER = 50
 _QUIET_START_SECONDS = 1.5
 _REFRESH_SECONDS = 0.25
 _START_SECONDS = 60
-_PREFIX = {"mail_number.prefix": "MN-2023"}
-_SHOWN_COLUMNS = ("id", "document_type", "mail_number", "title", "file_name", "pages")
+_BY_PREFIX = {"mail_number.prefix": "MN-2023", "sort": "mail_number"}
+_BY_PART = {"mail_number.contains": "551"}
+_SHOWN_COLUMNS = ("mail_number", "document_type", "title", "sender", "size_bytes", "pages")
 _SHOWN_ROWS = 6
 
 #: The daemon's flags: a demo's delays are seconds where production's are half a minute.
@@ -117,12 +118,12 @@ class Demo:
             "DATABASE_URL": postgres.url,
             "AUTOSCALER_NAME": NAME,
         }
+        daemon = self._started(self._daemon())
         self._ended(samples, "docservice samples")
         self._ended(self._started(self.service.migrate()), "docservice migrate")
         token = self._started(self.service.make_token())
         api = self._started(self.service.api())
         worker = self._started(self.service.worker(WORKER))
-        daemon = self._started(self._daemon())
         stack.callback(_tell_to_end, api, worker, daemon)
         self._ended(token, "docservice token create")
         self._until(api, self.service.answers, "the API's first answer")
@@ -249,16 +250,20 @@ def run_demo(*, seconds: float, as_json: bool, keep: bool, stop: Event) -> Summa
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="autoscaler-demo-")))
         folder.chmod(0o711)  # Postgres runs as another user when we are root
         screen = stack.enter_context(open_screen(quiet=as_json))
-        screen.say("Starting Valkey, Postgres, an API, a Celery worker with one process, and the autoscaler ...")
+        screen.say(
+            "Starting Valkey, Postgres, an API, a Celery worker with one process, and the autoscaler ..."
+        )
         demo = Demo(stack, folder, stop)
         started = time.monotonic()
-        screen.say(f"All of them are up after {started - begun:.1f} s. Watch for yourself: {demo.page}/status")
+        screen.say(
+            f"All of them are up after {started - begun:.1f} s. Watch for yourself: {demo.page}/status"
+        )
         _play(demo, screen, started, seconds)
         summary = demo.summary(time.monotonic() - started)
         screen.close_view()
         _tell(screen, summary)
         if not stop.is_set():
-            _show_page(demo, screen)
+            _show_pages(demo, screen)
             _show_addresses(demo, screen)
         if as_json:
             print(json.dumps(asdict(summary)), flush=True)  # noqa: T201 - the last line is for a program
@@ -300,33 +305,29 @@ def _tell(screen: Screen, summary: Summary) -> None:
         f" Processes {summary.start_processes} -> {summary.peak_processes} -> {summary.final_processes}."
     )
     screen.say(
-        f"From arrival until read: p50 {summary.document_p50_seconds} s, p95 {summary.document_p95_seconds} s;"
-        f" {summary.seconds} s in all."
+        f"From arrival until read: p50 {summary.document_p50_seconds} s,"
+        f" p95 {summary.document_p95_seconds} s; {summary.seconds} s in all."
     )
 
 
-def _show_page(demo: Demo, screen: Screen) -> None:
-    path = grid_path(_PREFIX, limit=_SHOWN_ROWS)
-    begun = time.monotonic()
-    page = demo.service.page(_PREFIX, limit=_SHOWN_ROWS)
-    milliseconds = (time.monotonic() - begun) * 1000
-    rows = [[str(row[name] or "") for name in _SHOWN_COLUMNS] for row in page["rows"]]
-    screen.table(
-        f"GET {path}: {len(rows)} of {page['total']} documents, in {milliseconds:.0f} ms",
-        _SHOWN_COLUMNS,
-        rows,
-    )
+def _show_pages(demo: Demo, screen: Screen) -> None:
+    for filters in (_BY_PREFIX, _BY_PART):
+        begun = time.monotonic()
+        page = demo.service.page(filters, limit=_SHOWN_ROWS)
+        milliseconds = (time.monotonic() - begun) * 1000
+        rows = [[str(row[name] or "") for name in _SHOWN_COLUMNS] for row in page["rows"]]
+        found = f"{len(rows)} of {page['total']} documents in {milliseconds:.0f} ms"
+        screen.table(f"GET {grid_path(filters, limit=_SHOWN_ROWS)}: {found}", _SHOWN_COLUMNS, rows)
 
 
 def _show_addresses(demo: Demo, screen: Screen) -> None:
-    service = demo.service
-    for name, address in (
-        ("API", f"{service.url}/docs"),
-        ("autoscaler", f"{demo.page}/status and {demo.page}/metrics"),
-        ("demo token", f"{service.token()} (system_admin, ends with the demo)"),
-        ("try", f"curl -H 'Authorization: Bearer {service.token()}' '{service.url}{grid_path(_PREFIX, limit=2)}'"),
-    ):
-        screen.say(f"{name + ':':12}{address}")
+    service, token = demo.service, demo.service.token()
+    example = f"{service.url}{grid_path(_BY_PART, limit=1)}"
+    screen.say(f"API, to try out   {service.url}/docs")
+    screen.say(f"Its metrics       {service.url}/metrics")
+    screen.say(f"The autoscaler    {demo.page}/status and {demo.page}/metrics")
+    screen.say(f"Demo token        {token} (system_admin; ends with the demo)")
+    screen.say(f"curl -H 'Authorization: Bearer {token}' '{example}'")
 
 
 def succeeded(summary: Summary) -> bool:

@@ -26,7 +26,7 @@ class LiveScreen:
 
     def say(self, text: str) -> None:
         """One line that stays."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)  # to be copied whole
 
     def show(
         self, status: dict[str, Any] | None, decisions: Sequence[str], *, sent: int, done: int, seconds: float

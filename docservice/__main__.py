@@ -12,9 +12,7 @@ def main() -> None:
 
         commands(prog_name="docservice")
     except ModuleNotFoundError as fault:
-        print(
-            f"docservice: {fault.name} is not installed; install celery-pool-autoscaler[api]", file=sys.stderr
-        )
+        sys.stderr.write(f"docservice: {fault.name} is not installed; install celery-pool-autoscaler[api]\n")
         raise SystemExit(1) from None
 
 
