@@ -23,6 +23,7 @@ control          the workers' remote control
 tasks, sweeper   what workers do; what became of work that nobody did
 api              the routes, in one envelope
 app              ``create_app(settings)``
+gathering        how answers are written to the network: each at once
 cli              the commands
 ===============  ============================================================================
 

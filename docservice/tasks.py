@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _FIRST_RETRY_SECONDS = 2
 _LAST_RETRY_SECONDS = 300
 _SETTLE_SECONDS = 5.0
+_OUT_OF_TIME_AGAIN_SECONDS = 0.2
 
 
 class TryAgainError(RuntimeError):
@@ -63,7 +64,8 @@ def _deadline(seconds: float) -> Iterator[None]:
         raise _OutOfTime
 
     before = signal.signal(signal.SIGALRM, out_of_time)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Again and again: an exception that comes up within a destructor is printed and lost.
+    signal.setitimer(signal.ITIMER_REAL, seconds, _OUT_OF_TIME_AGAIN_SECONDS)
     try:
         yield
     finally:

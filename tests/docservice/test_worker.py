@@ -138,10 +138,12 @@ def test_what_fails_around_a_document_is_tried_again_and_then_told(settings: Set
     asyncio.run(walk())
 
 
+# The alarm may come up within a destructor, where an exception is printed and lost; it rings again.
+@pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")
 def test_a_file_that_takes_too_long_fails_alone(settings: Settings) -> None:
     async def walk() -> None:
         slow = b"From: a@b\nSubject: slow\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n"
-        slow += b"--b\nContent-Disposition: attachment; filename=a.txt\n\nx\n" * 60_000
+        slow += b"--b\nContent-Disposition: attachment; filename=a.txt\n\nx\n" * 150_000
         async with bench(replace(settings, processing_seconds=1, attachments=9_999)) as made:
             poisoned, good = await made.add(slow), await made.add(b"text", DocumentType.TEXT)
             assert await made.worker.process(poisoned) is Result.FAILED
