@@ -8,15 +8,13 @@ name. Nothing is moved between workers while the total stays.
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class Room(NamedTuple):
     """How far one worker may go this time: from ``floor`` over ``base`` (where it stands) to ``roof``.
 
     ``idle`` counts its processes without a task: a shrink is taken there first.
@@ -28,17 +26,17 @@ class Room:
     roof: int
     idle: int = 0
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.floor <= self.base <= self.roof:
-            raise ValueError(
-                f"worker {self.worker!r}: floor {self.floor}, base {self.base}, roof {self.roof};"
-                " they must not fall and start at 0 or more"
-            )
-
 
 def allocate(rooms: Iterable[Room], total: int) -> dict[str, int]:
-    """A target for each worker, their sum as near to ``total`` as floors and roofs allow."""
+    """A target for each worker, their sum as near to ``total`` as floors and roofs allow.
+
+    Raises:
+        ValueError: when the bounds of a room fall.
+    """
     rooms = list(rooms)
+    for room in rooms:
+        if not 0 <= room.floor <= room.base <= room.roof:
+            raise ValueError(f"{room}: floor, base and roof must not fall and start at 0 or more")
     targets = {room.worker: room.base for room in rooms}
     missing = total - sum(targets.values())
     if missing > 0:

@@ -8,8 +8,8 @@ pages that forked children share, so the memory ceiling errs on the low side, wh
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.model import Reason
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from autoscaler.policy import Policy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ceiling:
+class Ceiling(NamedTuple):
     """The most processes that something bears, and the reason that names it."""
 
     processes: int
@@ -70,11 +69,11 @@ def _lowest(policy: Policy, container: ContainerReading | None, *, limits_only: 
     found = []
     if container.cpu_limit_cores is not None and (container.cpu_limited or not limits_only):
         processes = cpu_processes(container.cpu_limit_cores, policy.processes_per_core)
-        found.append(Ceiling(processes=processes, reason=Reason.CPU_CEILING))
+        found.append(Ceiling(processes, Reason.CPU_CEILING))
     if container.memory_limited or not limits_only:
         bears = memory_processes(container, headroom=policy.memory_headroom)
         if bears is not None:
-            found.append(Ceiling(processes=bears, reason=Reason.MEMORY_CEILING))
+            found.append(Ceiling(bears, Reason.MEMORY_CEILING))
     return min(found, key=lambda bound: bound.processes, default=None)
 
 
@@ -117,8 +116,8 @@ def pressure(
         sizes = [size for size in container.child_rss_bytes if size > 0]
         fewer = math.ceil(excess / percentile_95(sizes)) if sizes else 1
         bears = processes + retiring - max(1, fewer)
-        return Ceiling(processes=max(1, bears), reason=Reason.MEMORY_PRESSURE)
+        return Ceiling(max(1, bears), Reason.MEMORY_PRESSURE)
     cpu, throttled = container.cpu_usage_ratio or 0.0, container.cpu_throttled_ratio or 0.0
     if container.cpu_limited and (cpu > policy.cpu_high or throttled > policy.throttled_high):
-        return Ceiling(processes=max(1, processes), reason=Reason.CPU_PRESSURE)
+        return Ceiling(max(1, processes), Reason.CPU_PRESSURE)
     return None

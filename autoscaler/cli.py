@@ -199,6 +199,7 @@ def run(**flags: Any) -> None:
             version=__version__,
             name=app.settings.name,
             mode=app.settings.mode,
+            target_wait_seconds=app.settings.latency and app.settings.latency.target_wait_seconds,
             redis=str(app.connections.url()),
             workers=sorted(app.settings.scope.workers) or "all",
             queues=sorted(app.settings.scope.queues) or "all",
@@ -209,13 +210,16 @@ def run(**flags: Any) -> None:
 
 
 @main.command()
-@options((*config.REDIS, *config.SCOPE, *config.KNOBS, *config.LATENCY))
+@options((*config.REDIS, *config.SCOPE, *config.KNOBS))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def once(*, as_json: bool, **flags: Any) -> None:
-    """Look once and print what would be done and why. Nothing is resized, nothing is written."""
+    """Look once and print what would be done and why. Nothing is resized, nothing is written.
+
+    By the thresholds and without their delays: what --target-wait goes by is learnt over time.
+    """
     settings = _load(flags)
-    # A fresh start would wait out its cooldowns before it told anything.
-    app = compose(replace(settings, policy=settings.policy.immediate(), mode=Mode.DRY_RUN))
+    policy = settings.policy.immediate()
+    app = compose(replace(settings, policy=policy, mode=Mode.DRY_RUN, latency=None, shadow=None))
     record = app.controller.look()
     if "backlog" in record.faults:
         fail([f"Redis cannot be read: {record.faults['backlog']}"], 1)

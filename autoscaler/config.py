@@ -212,6 +212,8 @@ def _knobs() -> tuple[Setting, ...]:
 
 
 KNOBS = _knobs()
+#: What the thresholds alone go by: whoever names one of them wants them to decide.
+THRESHOLDS = tuple(knob for knob in KNOBS if knob.key.startswith(("scale_", "stabilization_", "max_step_")))
 
 _TARGET = "it must be a time, as in 5s, 500ms or 2m, for one queue as in mails=30s"
 
@@ -233,6 +235,10 @@ def parse_target(text: str) -> tuple[str, float]:
     return queue, seconds
 
 
+def _parse_target_or_off(text: str) -> tuple[str, float | None]:
+    return ("", None) if text.strip().lower() == "off" else parse_target(text)
+
+
 def _latency_knob(flag: str, name: str) -> Setting:
     knob = LatencyKnobs.__dataclass_fields__[name]
     meta = knob.metadata
@@ -240,15 +246,16 @@ def _latency_knob(flag: str, name: str) -> Setting:
     return _setting(flag, f"{knob.default:g}", parse, meta["about"])
 
 
+TARGET_WAIT = _setting(
+    "--target-wait",
+    "5s",
+    _parse_target_or_off,
+    "Start every task within this time; one queue's by mails=30s (again for more). off: thresholds decide.",
+    many=True,
+)
 #: The latency demand.
 LATENCY = (
-    _setting(
-        "--target-wait",
-        "",
-        parse_target,
-        "Start every task within this time, as in 5s; for one queue mails=30s (again for more).",
-        many=True,
-    ),
+    TARGET_WAIT,
     _setting(
         "--shadow",
         "none",
@@ -374,14 +381,15 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
     scope = Scope(workers=frozenset(values["worker"] or ()), queues=frozenset(values["queue"] or ()))
     policy = _policy(values, faults)
     container = _container(values, scope, faults)
-    if values["shadow"] == "latency" and not values["target_wait"]:
-        faults.append(
-            "--shadow is latency and --target-wait is not set; give the target it would keep, as in 5s"
-        )
+    targets = dict(values["target_wait"])
+    named = [knob.flag for knob in THRESHOLDS if _given(knob, flags, environment)]
+    by_thresholds = targets.get("", 0.0) is None or (named and not _given(TARGET_WAIT, flags, environment))
+    if None in targets.values() and (len(targets) > 1 or values["shadow"] == "latency"):
+        faults.append("--target-wait is off and a target is wanted too; leave out the one or the other")
     if faults or policy is None:
         raise ConfigError(faults)
-    latency = _latency(values)
-    shadow = latency if values["shadow"] == "latency" else None
+    knobs = _latency(values, targets)
+    shadow = knobs if values["shadow"] == "latency" else None
     return Settings(
         read_redis_url=read_redis_url,
         policy=policy,
@@ -408,20 +416,22 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
         container=container,
         quiesces=values["shrink_without_companion"] == "quiesce",
         quiesce_deadline_seconds=values["quiesce_deadline"],
-        latency=None if shadow else latency,
+        latency=None if shadow or by_thresholds else knobs,
         shadow=shadow,
-        target_waits={queue: seconds for queue, seconds in values["target_wait"] if queue},
+        target_waits={queue: seconds for queue, seconds in targets.items() if queue and seconds},
     )
 
 
-def _latency(values: Mapping[str, Any]) -> LatencyKnobs | None:
-    targets = dict(values["target_wait"])
-    if not targets:
-        return None
-    general = {"target_wait_seconds": targets[""]} if "" in targets else {}
+def _latency(values: Mapping[str, Any], targets: Mapping[str, float | None]) -> LatencyKnobs:
     return LatencyKnobs(
-        **general, start_worth_seconds=values["start_worth"], release_caution=values["release_caution"]
+        target_wait_seconds=targets.get("") or LatencyKnobs().target_wait_seconds,
+        start_worth_seconds=values["start_worth"],
+        release_caution=values["release_caution"],
     )
+
+
+def _given(setting: Setting, flags: Mapping[str, Any], environment: Mapping[str, str]) -> bool:
+    return flags.get(setting.key) not in (None, ()) or environment.get(setting.variable, "") != ""
 
 
 def load_policy(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Policy:

@@ -230,6 +230,7 @@ class Controller:
         """The last tick as JSON values, secrets taken out."""
         if self.last is None:
             return {"at": None, "message": "no tick has ended yet"}
+        latency = self._decider.latency
         shown = {
             "name": self._name,
             "mode": self._decider.mode,
@@ -238,6 +239,7 @@ class Controller:
                 name: getattr(self._decider.policy, name)
                 for name in self._decider.policy.__dataclass_fields__
             },
+            "target_wait_seconds": latency.target_wait_seconds if latency else None,
         }
         cleaned: dict[str, Any] = self._clean(shown)
         return cleaned

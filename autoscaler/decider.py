@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler import capacity
 from autoscaler.allocation import Room, allocate
@@ -26,7 +26,8 @@ from autoscaler.state import GroupState, KnownWorker, State, remember
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from autoscaler.model import Observation, Override
+    from autoscaler.latency import Signal
+    from autoscaler.model import Observation, Override, QueueReading
     from autoscaler.policy import Policy
 
 
@@ -62,11 +63,11 @@ class Plan:
     groups: tuple[GroupPlan, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Bounds:
+class _Bounds(NamedTuple):
     """How far a worker may go this time, and what stops it at each end.
 
-    ``forced`` names the bound that ``room.base`` was moved by, where it was.
+    ``forced`` names the bound that ``room.base`` was moved by, where it was; ``untouchable`` why the worker
+    can neither grow nor shrink now, whoever asks.
     """
 
     room: Room
@@ -74,6 +75,7 @@ class _Bounds:
     floor_reason: Reason
     roof_reason: Reason
     forced: Reason | None = None
+    untouchable: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,7 @@ class Decider:
     def decide(self, state: State, observation: Observation) -> tuple[State, Plan]:
         """The next state and the plan for what was observed."""
         workers, changed = remember(self.policy, state.workers, observation)
+        queues = {queue.name: queue for queue in observation.queues}
         decisions, plans, groups = [], [], {}
         for group in split(workers, self.scope):
             memory = state.groups.get(group.key)
@@ -103,7 +106,9 @@ class Decider:
                 seen_at = memory.seen_at if memory else observation.at
                 memory = memory or GroupState(changed_at=observation.at, seen_at=seen_at)
                 memory = replace(memory, changed_at=observation.at)
-            groups[group.key], group_plan, found = self._decide_group(group, memory, workers, observation)
+            groups[group.key], group_plan, found = self._decide_group(
+                group, memory, workers, queues, observation
+            )
             plans.append(group_plan)
             decisions += [decision for decision in found if self.scope.may_touch(decision.worker)]
         decisions += [_unseen(name) for name in sorted(self.scope.workers - workers.keys())]
@@ -116,13 +121,15 @@ class Decider:
         group: Group,
         memory: GroupState,
         workers: Mapping[str, KnownWorker],
+        queues: Mapping[str, QueueReading],
         observation: Observation,
     ) -> tuple[GroupState, GroupPlan, list[Decision]]:
         at = observation.at
-        work, readable = measure(group, workers, observation.queues, at)
+        work, readable = measure(group, workers, queues, at)
         members = [workers[name] for name in group.workers]
         standing = sum(member.size or 0 for member in members)
-        memory, learnt = self._learn(memory, group, workers, observation, work)
+        seen = signal(group, workers, queues, work, at) if work.complete else None
+        memory, learnt = self._learn(memory, group, seen)
         memory, wish = self._recommend(memory, work, standing, at, readable=readable)
         wish = stabilize(memory, wish, standing)
         shadow = learnt if self.shadow is not None else None
@@ -138,12 +145,12 @@ class Decider:
         bounds = [self._bounds(member, observation.override, at, idle=idle) for member in members]
         targets = _distribute(wish, standing, bounds)
         unmet = sum(targets.values()) - wish.processes
-        decisions = [
-            self._gate(
-                member, _explain(wish, bound, targets[bound.room.worker], standing, unmet), observation
-            )
-            for member, bound in zip(members, bounds, strict=True)
-        ]
+        held = self._held_by(observation)
+        decisions = []
+        for member, bound in zip(members, bounds, strict=True):
+            decision = _explain(wish, bound, targets[bound.room.worker], standing, unmet)
+            own = Reason.HELD if bound.room.worker in observation.override.held_workers else None
+            decisions.append(_gate(member, bound, decision, held or own))
         plan = GroupPlan(
             group=group,
             work=work,
@@ -157,23 +164,16 @@ class Decider:
         )
         return memory, plan, decisions
 
-    def _learn(
-        self,
-        memory: GroupState,
-        group: Group,
-        workers: Mapping[str, KnownWorker],
-        observation: Observation,
-        work: Work,
-    ) -> tuple[GroupState, int | None]:
+    def _learn(self, memory: GroupState, group: Group, seen: Signal | None) -> tuple[GroupState, int | None]:
         """What the latency demand has learnt, and its wish; None where the work is not known."""
-        if not work.complete:
+        if seen is None:
             return memory, None
         knobs = self.latency or self.shadow or LatencyKnobs()
         own = knobs.target_wait_seconds
         # Which queue a fetched task came from is not known: the most urgent holds for all of them.
         target = min((self.target_waits.get(queue, own) for queue in group.queues), default=own)
-        knobs = replace(knobs, target_wait_seconds=target)
-        seen = signal(group, workers, observation.queues, work, observation.at)
+        if target != own:
+            knobs = replace(knobs, target_wait_seconds=target)
         latency, wish = advance(knobs, memory.latency, seen)
         return replace(memory, latency=latency), wish
 
@@ -203,15 +203,17 @@ class Decider:
 
     def _bounds(self, member: KnownWorker, override: Override, at: float, *, idle: bool) -> _Bounds:
         size, reading = member.size, member.reading
-        if size is None or member.outstanding or reading.unsupported or member.read_at != at:
-            return _fixed(reading.name, size or 0)
+        untouchable = _untouchable(member, at)
+        if size is None or untouchable:
+            return _fixed(reading.name, size or 0, untouchable)
         high = _upper(self.policy, override, member, size)
+        most = high.processes
         wanted_min = self.policy.min_processes if override.min_processes is None else override.min_processes
-        low = min(wanted_min, high.processes)
+        low = min(wanted_min, most)
         step_up, step_down = self._steps
-        base = max(low, min(size, high.processes))
-        roof = max(low, min(size + step_up, high.processes))
-        floor = max(low, min(size - step_down, high.processes))
+        base = low if size < low else min(size, most)
+        roof = max(base, min(size + step_up, most))
+        floor = min(base, max(size - step_down, low))
         floor_reason = Reason.STEP if size - step_down > low else Reason.AT_MIN
         forced = None if base == size else Reason.AT_MIN if base > size else high.reason
         if not (reading.companion or idle or self.quiesces) and floor < size:
@@ -221,42 +223,19 @@ class Decider:
             floor_reason = Reason.SHRINK_LIMITED
         spare = max(0, size - (reading.busy or 0))
         return _Bounds(
-            room=Room(worker=reading.name, base=base, floor=floor, roof=roof, idle=spare),
+            room=Room(reading.name, base, floor, roof, idle=spare),
             size=size,
             floor_reason=floor_reason,
-            roof_reason=Reason.STEP if size + step_up < high.processes else high.reason,
+            roof_reason=Reason.STEP if size + step_up < most else high.reason,
             forced=forced,
         )
 
-    def _gate(self, member: KnownWorker, decision: Decision, observation: Observation) -> Decision:
-        """Hold the hand where something forbids to act, keeping what would have been done."""
-        held = self._held_by(member, decision, observation)
-        if held is None:
-            return decision
-        if held is Reason.UNKNOWN_SIZE:
-            return _unseen(decision.worker)
-        if held in {Reason.UNSUPPORTED, Reason.OUTSTANDING}:
-            size = member.reading.processes
-            return replace(decision, current=size, target=size, cause=held, reason=held)
-        return replace(decision, target=decision.current, reason=held)
-
-    def _held_by(self, member: KnownWorker, decision: Decision, observation: Observation) -> Reason | None:
-        override = observation.override
-        certain = (
-            (member.read_at != observation.at or member.reading.processes is None, Reason.UNKNOWN_SIZE),
-            (member.reading.unsupported is not None, Reason.UNSUPPORTED),
-            (member.outstanding is not None, Reason.OUTSTANDING),
-        )
-        for holds, reason in certain:
-            if holds:
-                return reason
-        if decision.wanted == decision.current:
-            return None
+    def _held_by(self, observation: Observation) -> Reason | None:
+        """What forbids to act on any worker at all."""
         asked = (
             (self.mode is Mode.DISABLED, Reason.DISABLED),
             (self.mode is Mode.DRY_RUN, Reason.DRY_RUN),
-            (override.paused, Reason.PAUSED),
-            (decision.worker in override.held_workers, Reason.HELD),
+            (observation.override.paused, Reason.PAUSED),
             (not observation.leader, Reason.NOT_LEADER),
         )
         return next((reason for holds, reason in asked if holds), None)
@@ -300,20 +279,35 @@ def _upper(policy: Policy, override: Override, member: KnownWorker, size: int) -
     container = member.reading.container
     most = policy.max_processes if override.max_processes is None else override.max_processes
     if most is not None:
-        asked: Ceiling | None = Ceiling(processes=most, reason=Reason.AT_MAX)
+        lowest = Ceiling(most, Reason.AT_MAX)
     else:
-        asked = capacity.automatic_max(policy, container)
-    bounds = [
-        asked or Ceiling(processes=max(1, size), reason=Reason.UNKNOWN_LIMIT),
+        unknown = Ceiling(max(1, size), Reason.UNKNOWN_LIMIT)
+        lowest = capacity.automatic_max(policy, container) or unknown
+    for bound in (
         capacity.ceiling(policy, container),
         capacity.pressure(policy, container, size, retiring=member.reading.retiring),
-    ]
-    return min((bound for bound in bounds if bound is not None), key=lambda bound: bound.processes)
+    ):
+        if bound is not None and bound.processes < lowest.processes:
+            lowest = bound
+    return lowest
 
 
-def _fixed(worker: str, size: int) -> _Bounds:
-    room = Room(worker=worker, base=size, floor=size, roof=size)
-    return _Bounds(room=room, size=size, floor_reason=Reason.STEADY, roof_reason=Reason.STEADY)
+def _untouchable(member: KnownWorker, at: float) -> Reason | None:
+    if member.read_at != at or member.reading.processes is None:
+        return Reason.UNKNOWN_SIZE
+    if member.reading.unsupported:
+        return Reason.UNSUPPORTED
+    return Reason.OUTSTANDING if member.outstanding else None
+
+
+def _fixed(worker: str, size: int, untouchable: Reason | None) -> _Bounds:
+    return _Bounds(
+        room=Room(worker, size, size, size),
+        size=size,
+        floor_reason=Reason.STEADY,
+        roof_reason=Reason.STEADY,
+        untouchable=untouchable,
+    )
 
 
 def _distribute(wish: Wish, standing: int, bounds: list[_Bounds]) -> dict[str, int]:
@@ -352,6 +346,18 @@ def _explain(wish: Wish, bound: _Bounds, target: int, standing: int, unmet: int)
         target=target,
         reason=reason,
     )
+
+
+def _gate(member: KnownWorker, bound: _Bounds, decision: Decision, held: Reason | None) -> Decision:
+    """Hold the hand where something forbids to act, keeping what would have been done."""
+    if bound.untouchable is Reason.UNKNOWN_SIZE:
+        return _unseen(decision.worker)
+    if bound.untouchable:
+        size, why = member.reading.processes, bound.untouchable
+        return replace(decision, current=size, target=size, cause=why, reason=why)
+    if held and decision.wanted != decision.current:
+        return replace(decision, target=decision.current, reason=held)
+    return decision
 
 
 def _unseen(worker: str) -> Decision:

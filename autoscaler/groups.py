@@ -30,10 +30,10 @@ class Scope:
     workers: frozenset[str] = frozenset()
     queues: frozenset[str] = frozenset()
 
-    def counts(self, worker: KnownWorker) -> frozenset[str]:
-        """The queues of ``worker`` that count."""
-        consumed = frozenset(worker.reading.queues)
-        return consumed & self.queues if self.queues else consumed
+    def counts(self, consumed: Iterable[str]) -> frozenset[str]:
+        """Those of the queues consumed that count."""
+        queues = frozenset(consumed)
+        return queues & self.queues if self.queues else queues
 
     def may_touch(self, name: str) -> bool:
         """Whether the worker of that name may be resized."""
@@ -55,33 +55,41 @@ class Group:
 
 def split(workers: Mapping[str, KnownWorker], scope: Scope) -> list[Group]:
     """The groups, leaving out workers that neither consume a queue that counts nor are named in the scope."""
-    queues_of = {}
+    # A fleet has many workers and few sets of queues: those of one set are joined at once.
+    alike: dict[tuple[str, ...], list[str]] = {}
     for name, worker in workers.items():
-        queues = scope.counts(worker)
-        if queues or not scope.queues or name in scope.workers:
-            queues_of[name] = queues
-    groups: list[tuple[set[str], set[str]]] = []
-    for name, queues in queues_of.items():
-        shared = [group for group in groups if group[0] & queues]
-        merged_queues = set(queues).union(*(group[0] for group in shared))
-        merged_workers = {name}.union(*(group[1] for group in shared))
-        groups = [group for group in groups if group not in shared] + [(merged_queues, merged_workers)]
-    found = [
-        Group(queues=tuple(sorted(queues)), workers=tuple(sorted(members))) for queues, members in groups
+        alike.setdefault(worker.reading.queues, []).append(name)
+    single: list[str] = []
+    joined: dict[int, tuple[set[str], list[str]]] = {}
+    owner: dict[str, int] = {}
+    for number, (consumed, names) in enumerate(alike.items()):
+        queues, members = set(scope.counts(consumed)), list(names)
+        if not queues:
+            single += [name for name in names if not scope.queues or name in scope.workers]
+            continue
+        for other in {owner[queue] for queue in queues if queue in owner}:
+            more_queues, more_members = joined.pop(other)
+            queues |= more_queues
+            members += more_members
+        joined[number] = queues, members
+        owner.update(dict.fromkeys(queues, number))
+    groups = [Group(queues=(), workers=(name,)) for name in single]
+    groups += [
+        Group(queues=tuple(sorted(queues)), workers=tuple(sorted(members)))
+        for queues, members in joined.values()
     ]
-    return sorted(found, key=lambda group: group.workers)
+    return sorted(groups, key=lambda group: group.workers)
 
 
 def measure(
-    group: Group, workers: Mapping[str, KnownWorker], queues: Iterable[QueueReading], at: float
+    group: Group, workers: Mapping[str, KnownWorker], queues: Mapping[str, QueueReading], at: float
 ) -> tuple[Work, bool]:
-    """The group's work, and whether any of its queues could be read.
+    """The group's work, and whether any of its queues could be read; ``queues`` are by name.
 
     A worker that kept silent in this tick counts as it was last seen, and makes the work incomplete.
     """
     members = [workers[name] for name in group.workers]
-    depths = {queue.name: queue.waiting for queue in queues}
-    waiting = [depths.get(name) for name in group.queues]
+    waiting = [queues[name].waiting if name in queues else None for name in group.queues]
     readings = [member.reading for member in members]
     counts = [count for reading in readings for count in (reading.processes, reading.busy, reading.reserved)]
     fresh = all(member.read_at == at for member in members)
@@ -100,17 +108,18 @@ def measure(
 
 
 def signal(
-    group: Group, workers: Mapping[str, KnownWorker], queues: Iterable[QueueReading], work: Work, at: float
+    group: Group,
+    workers: Mapping[str, KnownWorker],
+    queues: Mapping[str, QueueReading],
+    work: Work,
+    at: float,
 ) -> Signal:
     """What the latency demand learns from; the work has to be complete."""
     readings = [workers[name].reading for name in group.workers]
     completed = [reading.completed for reading in readings]
     starts = [reading.start_seconds for reading in readings if reading.start_seconds is not None]
-    ages = [
-        queue.oldest_age_seconds
-        for queue in queues
-        if queue.name in group.queues and queue.oldest_age_seconds is not None
-    ]
+    found = (queues.get(name) for name in group.queues)
+    ages = [queue.oldest_age_seconds for queue in found if queue and queue.oldest_age_seconds is not None]
     return Signal(
         at=at,
         waiting=work.waiting,

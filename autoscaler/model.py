@@ -91,7 +91,7 @@ class PoolKind(StrEnum):
 
 
 #: Pools whose size can change while the worker runs.
-RESIZABLE_POOLS = frozenset({PoolKind.PREFORK, PoolKind.GEVENT, PoolKind.EVENTLET})
+RESIZABLE_POOLS = (PoolKind.PREFORK, PoolKind.GEVENT, PoolKind.EVENTLET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,7 +116,8 @@ def _follow(policy: Policy, before: KnownWorker | None, reading: WorkerReading, 
     container = before.reading.container  # the last good one holds where none can be read
     if reading.container is not None:
         container = with_rates(container, reading.container, at - before.read_at)
-    reading = replace(reading, container=container)
+    if container is not reading.container:
+        reading = replace(reading, container=container)
     outstanding = before.outstanding
     if outstanding and _settled(policy, outstanding, before.reading, reading, at):
         outstanding = None

@@ -46,9 +46,9 @@ def test_a_total_is_shared_out(rooms, total, expected):
 
 
 @pytest.mark.parametrize(("floor", "base", "roof"), [(2, 1, 3), (0, 4, 3), (-1, 0, 1)])
-def test_bounds_that_fall_cannot_be_built(floor, base, roof):
-    with pytest.raises(ValueError, match="they must not fall and start at 0 or more"):
-        room("a", base, floor, roof)
+def test_bounds_that_fall_are_refused(floor, base, roof):
+    with pytest.raises(ValueError, match=r"'a'.* must not fall and start at 0 or more"):
+        allocate([room("a", base, floor, roof)], 1)
 
 
 @given(fleets(), st.integers(-5, 200))

@@ -19,6 +19,7 @@ from autoscaler.connections import RedisTuning, parse_redis_url
 from autoscaler.decider import Mode
 from autoscaler.embedded import free_port
 from autoscaler.groups import Scope
+from autoscaler.latency import LatencyKnobs
 from autoscaler.policy import Policy
 from autoscaler.sensors.backlog import KeyLayout
 from autoscaler.sensors.container import ContainerSource
@@ -55,6 +56,36 @@ def faults_of(flags=None, environment=None):
     return caught.value.faults
 
 
+@pytest.mark.parametrize(
+    ("flags", "latency", "shadow"),
+    [
+        pytest.param({}, 5.0, None, id="the latency demand, unless something else is asked for"),
+        pytest.param({"target_wait": ("30s",)}, 30.0, None, id="a target of one's own"),
+        pytest.param({"target_wait": ("mails=30s",)}, 5.0, None, id="a queue's target leaves the others"),
+        pytest.param({"target_wait": ("off",)}, None, None, id="off"),
+        pytest.param({"scale_up_threshold": "2"}, None, None, id="who names a threshold wants thresholds"),
+        pytest.param({"max_step_up": "2"}, None, None, id="or a step"),
+        pytest.param({"scale_up_threshold": "2", "target_wait": ("9s",)}, 9.0, None, id="unless both"),
+        pytest.param({"min": "2", "memory_high": "0.99"}, 5.0, None, id="bounds are everybody's"),
+        pytest.param({"shadow": "latency"}, None, 5.0, id="in the shadow"),
+        pytest.param({"shadow": "latency", "target_wait": ("9s",)}, None, 9.0, id="in the shadow, 9 s"),
+    ],
+)
+def test_the_latency_demand_decides_unless_the_thresholds_are_asked_for(flags, latency, shadow):
+    found = load(flags, URL)
+    waits = [knobs and knobs.target_wait_seconds for knobs in (found.latency, found.shadow)]
+    assert waits == [latency, shadow]
+
+
+@pytest.mark.parametrize(
+    "flags", [{"target_wait": ("off", "mails=3s")}, {"target_wait": ("off",), "shadow": "latency"}]
+)
+def test_a_target_that_is_off_and_wanted_is_refused(flags):
+    assert faults_of(flags) == [
+        "--target-wait is off and a target is wanted too; leave out the one or the other"
+    ]
+
+
 def test_the_defaults_are_the_policys_own_and_each_part_its_own():
     found = load({}, URL)
     assert found.read_redis_url() == "redis://h"
@@ -74,6 +105,7 @@ def test_the_defaults_are_the_policys_own_and_each_part_its_own():
         container=None,
         quiesces=False,
         quiesce_deadline_seconds=60.0,
+        latency=LatencyKnobs(),
     )
 
 

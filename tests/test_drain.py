@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 import threading
 import time
 
@@ -12,8 +15,9 @@ from celery import Celery
 from autoscaler.connections import Connections, Redactor, RedisTuning
 from autoscaler.consumers import Consumers, Note
 from autoscaler.contract import CANCELLED_KEY
+from autoscaler.embedded import Process
 from autoscaler.remote import Remote
-from tests.cluster import command, started
+from tests.cluster import ROOT, command, started
 from tests.test_daemon import W1, W2
 
 
@@ -107,6 +111,28 @@ def test_at_the_deadline_the_worker_gets_its_consumers_back_and_stays(cluster):
     cluster.send(1, 0.1)
     started(lambda: len(cluster.ended()) == 1, what="a task sent after it")
     assert worker.exit_code is None
+
+
+def test_a_drain_that_is_interrupted_gives_the_consumers_back(cluster):
+    worker = cluster.worker(W1)
+    cluster.hold(1)
+    started(lambda: cluster.redis.hlen("started") == 1, what="the long task's start")
+    words = (sys.executable, "-m", "autoscaler", "drain", "--force", "--json", W1)
+    with Process(
+        words,
+        log_path=cluster.folder / "drain.log",
+        environment={"REDIS_URL": cluster.server.url},
+        working_folder=ROOT,
+    ) as drain:
+        started(lambda: f"{W1}: emptying, 1 running" in drain.log(), what="the begin of the drain")
+        os.kill(drain.pid, signal.SIGTERM)
+        assert drain.wait(within_seconds=20) == 1
+        assert f"{W1}: given_back" in drain.log()
+    assert cluster.redis.hgetall(CANCELLED_KEY) == {}
+    assert worker.exit_code is None
+    cluster.release()
+    cluster.send(1, 0.1)
+    started(lambda: len(cluster.ended()) == 2, what="the held task and one sent after the drain")
 
 
 def test_a_drain_does_not_wait_for_eta_tasks_and_loses_none(cluster):

@@ -20,6 +20,10 @@ def on(name, *queues, **fields):
     return worker(name, queues=queues, **fields)
 
 
+def by_name(*queues):
+    return {one.name: one for one in queues}
+
+
 def group(workers, queues):
     return Group(workers=tuple(workers.split()), queues=tuple(queues.split()))
 
@@ -88,7 +92,7 @@ def test_the_work_of_a_group_is_what_waits_what_is_fetched_and_what_runs():
         on("b", "x", "y", processes=2, busy=5, retiring=4),
         on("c", "z", processes=9, busy=9),
     )
-    found = measure(group("a b", "x y"), workers, [queue(10, "x"), queue(5, "y"), queue(99, "z")], 5.0)
+    found = measure(group("a b", "x y"), workers, by_name(queue(10, "x"), queue(5, "y"), queue(99, "z")), 5.0)
     assert found == (Work(waiting=15, reserved=2, running=4, processes=6, complete=True), True)
 
 
@@ -112,5 +116,5 @@ def test_the_work_of_a_group_is_what_waits_what_is_fetched_and_what_runs():
 def test_what_is_not_known_makes_the_work_incomplete(readings, queues, at, expected):
     workers = known(*readings)
     (only,) = split(workers, Scope())
-    work, any_known = measure(only, workers, queues, at)
+    work, any_known = measure(only, workers, by_name(*queues), at)
     assert (work.waiting, work.complete, any_known) == expected

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import math
+from bisect import bisect_right
 from dataclasses import asdict, dataclass
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
 
     from autoscaler.simulation.engine import Outcome
     from autoscaler.simulation.traces import Trace
+
+
+#: Moments at which a curve over time is drawn.
+_POINTS = 1200
 
 
 class PlotError(RuntimeError):
@@ -123,13 +129,14 @@ def plot(trace: Trace, target_wait_seconds: float, outcomes: Sequence[Outcome], 
     _draw_arrivals(rates, trace, per)
     for index, outcome in enumerate(outcomes):
         style = {"color": f"C{index}", "linewidth": 2.0 if index == 0 else 1.0, "label": outcome.scaler}
+        style["zorder"] = len(outcomes) + 2 - index
+        _draw_waiting(waiting, trace, outcome, per, style)
         at = [moment / per for moment, _, _ in outcome.timeline]
-        order = {"zorder": len(outcomes) + 2 - index}
-        waiting.step(at, [queued for _, queued, _ in outcome.timeline], where="post", **style, **order)
-        sizes.step(at, [size for _, _, size in outcome.timeline], where="post", **style, **order)
-        _draw_waits(waits, outcome, {**style, **order})
-    waits.axvline(
-        target_wait_seconds, color="black", linestyle=":", label=f"target {target_wait_seconds:g} s"
+        sizes.step(at, [size for _, _, size in outcome.timeline], where="post", **style)
+        _draw_waits(waits, outcome, style)
+    waits.axvline(target_wait_seconds, color="black", linestyle=":")
+    waits.annotate(
+        f" target {target_wait_seconds:g} s", (target_wait_seconds, 1.0), va="top", fontsize="small"
     )
     waiting.set_yscale("symlog", linthresh=10)
     waiting.set_ylabel("tasks waiting")
@@ -140,9 +147,9 @@ def plot(trace: Trace, target_wait_seconds: float, outcomes: Sequence[Outcome], 
     waits.set_ylim(1e-4, 1.2)
     waits.set_xlabel("wait (s)")
     waits.set_ylabel("share that waits longer")
-    waits.legend(fontsize="small")
-    sizes.legend(fontsize="small", loc="upper right")
-    figure.suptitle(f"{trace.name}: {len(trace.arrivals_seconds)} tasks")
+    rates.set_title(f"{trace.name}: {len(trace.arrivals_seconds)} tasks")
+    handles, labels = sizes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize="small", frameon=False)
     try:
         figure.savefig(path, dpi=110)
     except (OSError, ValueError) as error:
@@ -166,6 +173,15 @@ def _draw_arrivals(axes: Any, trace: Trace, per: float) -> None:
     axes.fill_between(at, [count / width for count in counts], step="post", color="0.6")
     axes.set_ylabel("arrivals a second")
     axes.set_ylim(bottom=0)
+
+
+def _draw_waiting(axes: Any, trace: Trace, outcome: Outcome, per: float, style: dict[str, Any]) -> None:
+    # From each task's own times: a policy that looks once a minute is drawn as finely as the others.
+    arrivals = trace.arrivals_seconds
+    starts = sorted(map(add, arrivals, outcome.waits_seconds))
+    at = [index * max(trace.duration_seconds, 1e-9) / _POINTS for index in range(_POINTS + 1)]
+    waiting = [bisect_right(arrivals, moment) - bisect_right(starts, moment) for moment in at]
+    axes.step([moment / per for moment in at], waiting, where="post", **style)
 
 
 def _draw_waits(axes: Any, outcome: Outcome, style: dict[str, Any]) -> None:
