@@ -43,8 +43,8 @@ class GatheringTransport:
         self._transport.close()
 
     def _flush(self) -> None:
-        if self._waiting:
-            waiting, self._waiting, self._bytes = self._waiting, [], 0
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        if waiting and not self._transport.is_closing():  # the peer may have gone since
             self._transport.writelines(waiting)
 
 
