@@ -50,7 +50,8 @@ class LiveScreen:
 
     def table(self, title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table as rich draws it."""
-        table = Table(title=title, title_justify="left", title_style="bold", border_style="dim")
+        self.say(title)  # as a table's own title it would be broken to the table's width
+        table = Table(border_style="dim")
         for name in names:
             table.add_column(name)
         for row in rows:
