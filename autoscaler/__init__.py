@@ -27,6 +27,7 @@ web, log         probes and pages; structured events
 controller       ``tick()``: gather, decide, apply, record; the only place that catches
 config, check    the settings of a run, all faults at once; the preflight
 cli              the commands; the only composer
+keda             the fleet's size for KEDA, by the same look and policy; an extra of its own
 companion        loaded by a *worker*, not by the daemon: report and safe resize (``_prefork``)
 simulation       the same decision replayed on a trace, beside the policies of others
 demo, embedded   real servers, workers and a daemon to watch

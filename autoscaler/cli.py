@@ -6,6 +6,7 @@ faults; each fault is one line on standard error.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
@@ -15,10 +16,11 @@ import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from threading import Event
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import click
+from prometheus_client import CollectorRegistry, Counter
 
 from autoscaler import __version__, capacity, config, health
 from autoscaler.actuator import Actuator
@@ -29,6 +31,7 @@ from autoscaler.contract import CANCELLED_KEY, Keys
 from autoscaler.controller import FAULTS, Controller, Edges, Timing
 from autoscaler.decider import Decider, Mode
 from autoscaler.drain import Drain, DrainError, Phase
+from autoscaler.groups import Scope
 from autoscaler.lease import Lease
 from autoscaler.log import clean, get_logger
 from autoscaler.metrics import Metrics
@@ -135,7 +138,7 @@ def compose(settings: config.Settings) -> App:
         container=ContainerSensor(settings.container) if settings.container else None,
         lease=Lease(connections.redis, keys.lease, seconds=timing.lease_seconds) if acts_on_fleet else None,
     )
-    metrics = Metrics(settings.policy, monotonic=time.monotonic)
+    metrics = Metrics(settings.policy, monotonic=time.monotonic, name=settings.name, mode=settings.mode)
     controller = Controller(
         name=settings.name,
         decider=_decider(settings),
@@ -188,12 +191,8 @@ def run(**flags: Any) -> None:
         status=app.controller.status,
         registry=app.metrics.registry,
     )
-    host, port = app.settings.listen
     with until_told(signal.SIGTERM, signal.SIGINT) as stop, ExitStack() as stack:
-        try:
-            bound = stack.enter_context(serving(pages, host, port))
-        except OSError as fault:
-            fail([f"cannot listen on {host}:{port}: {fault.strerror}; give another --listen HOST:PORT"], 1)
+        bound = _serve_pages(stack, pages, app.settings.listen)
         app.log.info(
             "daemon.started",
             version=__version__,
@@ -203,10 +202,102 @@ def run(**flags: Any) -> None:
             redis=str(app.connections.url()),
             workers=sorted(app.settings.scope.workers) or "all",
             queues=sorted(app.settings.scope.queues) or "all",
-            listen=f"{host}:{bound}",
+            listen=bound,
         )
         app.controller.run(stop)
     app.log.info("daemon.stopped")
+
+
+_NOT_FOR_KEDA = {"worker", "worker_pid", "cpu_limit", "memory_limit", "limits_folder", "dry_run", "enabled"}
+_SEEN_BY_KEDA = [
+    setting
+    for setting in (*config.REDIS, *config.SCOPE, *config.KNOBS, *config.LATENCY, *config.RUN)
+    if setting.key not in _NOT_FOR_KEDA
+]
+
+
+@main.command()
+@options((*config.KEDA, *_SEEN_BY_KEDA))
+def keda(**flags: Any) -> None:
+    """Serve KEDA as an external scaler: size the fleet by what the work asks for. Resizes no pool."""
+    try:
+        from autoscaler.keda import fleet, question, scaler, server  # noqa: PLC0415 - an extra of its own
+    except ImportError as fault:
+        fail([f"{fault.name} is not installed; install celery-pool-autoscaler[keda]"], 1)
+    settings, own = _load_keda(flags)
+    app = compose(settings)
+    pace = fleet.Pace(
+        interval_seconds=settings.interval_seconds,
+        fresh_seconds=max(10.0, app.timing.fresh_seconds + settings.interval_seconds),
+        patience_seconds=settings.policy.stale_after_seconds,
+    )
+    seen = fleet.Fleet(app.controller.look, pace, app.log)
+    default = question.Question(
+        queues=tuple(sorted(settings.scope.queues)),
+        processes_per_worker=own["processes_per_worker"],
+        scale_in=question.ScaleIn(own["scale_in"]),
+    )
+    # A connection of its own: the fleet's is dropped after a fault, whoever uses it.
+    connections = Connections(settings.read_redis_url, settings.tuning, app.redactor)
+    backlog = BacklogSensor(connections.redis, settings.layout, Keys(name=settings.name).override)
+    answers = scaler.Scaler(
+        seen,
+        backlog,
+        policy=settings.policy,
+        default=default,
+        reset=connections.reset,
+        redact=app.redactor,
+    )
+    registry = CollectorRegistry()
+    calls = Counter(
+        "celery_autoscaler_keda_calls",
+        "Calls by KEDA and how they ended.",
+        ("method", "code"),
+        registry=registry,
+    )
+    servicer = server.Servicer(answers, interval_seconds=settings.interval_seconds, calls=calls, log=app.log)
+    pages = Pages(live=seen.live, ready=seen.ready, status=app.controller.status, registry=registry)
+    host, port = own["keda_listen"]
+    with until_told(signal.SIGTERM, signal.SIGINT) as stop, ExitStack() as stack:
+        bound = _serve_pages(stack, pages, settings.listen)
+        looking = Thread(target=seen.run, args=(stop,), name="fleet", daemon=True)
+        looking.start()
+
+        def told(keda_port: int) -> None:
+            app.log.info("keda.started", version=__version__, listen=bound, keda_listen=f"{host}:{keda_port}")
+
+        try:
+            asyncio.run(server.serve(servicer, host, port, stop, told=told))
+        except server.ListenError:
+            stop.set()
+            fail([f"cannot listen on {host}:{port}; give another --keda-listen HOST:PORT"], 1)
+        looking.join(timeout=5)
+    app.log.info("keda.stopped")
+
+
+def _load_keda(flags: dict[str, Any]) -> tuple[config.Settings, dict[str, Any]]:
+    """The settings of the observer, who looks at the whole fleet and never acts, and those of the server."""
+    faults: list[str] = []
+    for read in (config.load, config.load_keda):
+        try:
+            read(flags, os.environ)
+        except config.ConfigError as fault:
+            faults += fault.faults
+    if faults:
+        fail(faults, 2)
+    settings = config.load(flags, os.environ)
+    scope = Scope(queues=settings.scope.queues)
+    seen = replace(settings, mode=Mode.DRY_RUN, scope=scope, container=None)
+    return seen, config.load_keda(flags, os.environ)
+
+
+def _serve_pages(stack: ExitStack, pages: Pages, listen: tuple[str, int]) -> str:
+    """Serve the pages as long as the stack is open; gives the address with the port that was bound."""
+    host, port = listen
+    try:
+        return f"{host}:{stack.enter_context(serving(pages, host, port))}"
+    except OSError as fault:
+        fail([f"cannot listen on {host}:{port}: {fault.strerror}; give another --listen HOST:PORT"], 1)
 
 
 @main.command()

@@ -15,7 +15,7 @@ from autoscaler import log
 from autoscaler.connections import RedisTuning, RedisUrlError, parse_redis_url
 from autoscaler.decider import Mode
 from autoscaler.groups import Scope
-from autoscaler.health import DEFAULT_LISTEN, parse_listen
+from autoscaler.health import ALL_ADDRESSES, DEFAULT_LISTEN, parse_listen
 from autoscaler.latency import LatencyKnobs
 from autoscaler.policy import MOST_PROCESSES, Policy, PolicyError
 from autoscaler.sensors.backlog import KeyLayout
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _LONGEST_NAME = 200
+DEFAULT_KEDA_LISTEN = f"{ALL_ADDRESSES}:9810"
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
@@ -368,6 +369,23 @@ RUN = (
 
 ALL = (*REDIS, *SCOPE, *KNOBS, *LATENCY, *SHRINK, *RUN)
 
+#: What ``autoscaler keda`` needs beside these.
+KEDA = (
+    _setting("--keda-listen", DEFAULT_KEDA_LISTEN, parse_listen, "Address that KEDA speaks to, by gRPC."),
+    _setting(
+        "--processes-per-worker",
+        "",
+        _whole(1, MOST_PROCESSES, "processes"),
+        "Processes that one worker can hold, where a ScaledObject does not say; else what the workers tell.",
+    ),
+    _setting(
+        "--scale-in",
+        "idle",
+        _one_of("idle", "spare"),
+        "idle: no smaller fleet while any task runs. spare: not fewer workers than hold tasks.",
+    ),
+)
+
 
 def load(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
     """The settings from flags (by key; None where not given) and the environment.
@@ -420,6 +438,19 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
         shadow=shadow,
         target_waits={queue: seconds for queue, seconds in targets.items() if queue and seconds},
     )
+
+
+def load_keda(flags: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """The values of :data:`KEDA` by their keys.
+
+    Raises:
+        ConfigError: with every fault.
+    """
+    faults: list[str] = []
+    values = {setting.key: _read(setting, flags.get(setting.key), environment, faults) for setting in KEDA}
+    if faults:
+        raise ConfigError(faults)
+    return values
 
 
 def _latency(values: Mapping[str, Any], targets: Mapping[str, float | None]) -> LatencyKnobs:

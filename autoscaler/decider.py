@@ -41,10 +41,15 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupPlan:
-    """What was found for workers that share queues, before it was split among them."""
+    """What was found for workers that share queues, before it was split among them.
+
+    ``asked`` is the size the work asks for by the demand in force, whatever the bounds; ``wish`` is what is
+    left of it after the cooldowns.
+    """
 
     group: Group
     work: Work
+    asked: int
     wish: int
     reason: Reason
     up_cooldown_seconds: float
@@ -140,6 +145,7 @@ class Decider:
             shadow, up = wish.processes, 0.0
             down = max(0.0, self.policy.scale_down_cooldown_seconds - (at - memory.seen_at))
             wish = Wish(processes=learnt, reason=Reason.LATENCY, recommended=learnt)
+        asked = wish.processes
         wish = cool_down(wish, standing, up=up, down=down)
         idle = work.complete and work.tasks == 0
         bounds = [self._bounds(member, observation.override, at, idle=idle) for member in members]
@@ -154,6 +160,7 @@ class Decider:
         plan = GroupPlan(
             group=group,
             work=work,
+            asked=asked,
             wish=wish.processes,
             reason=wish.reason,
             up_cooldown_seconds=up,

@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 import autoscaler
+from autoscaler.decider import Mode
 from autoscaler.record import limits
 
 if TYPE_CHECKING:
@@ -38,15 +39,30 @@ _LEARNT: tuple[tuple[str, str, Callable[[GroupPlan], float | None]], ...] = (
 _CONTAINER: tuple[tuple[str, str, Callable[[ContainerReading], float | None]], ...] = (
     ("cgroup_cpu_limit_cores", "CPU limit.", lambda c: c.cpu_limit_cores),
     ("cgroup_cpu_usage_ratio", "Share of the CPU limit in use.", lambda c: c.cpu_usage_ratio),
+    (
+        "cgroup_cpu_throttled_ratio",
+        "Share of time in which the kernel held it back.",
+        lambda c: c.cpu_throttled_ratio,
+    ),
     ("cgroup_memory_limit_bytes", "Memory limit.", lambda c: c.memory_limit_bytes),
     ("cgroup_memory_usage_bytes", "Memory in use, without idle file cache.", lambda c: c.memory_used_bytes),
 )
 
 
 class Metrics:
-    """The instruments of one daemon. ``monotonic`` is the clock of :attr:`Observation.at`."""
+    """The instruments of one daemon, called ``name`` in Redis.
 
-    def __init__(self, policy: Policy, *, monotonic: Callable[[], float]) -> None:
+    ``monotonic`` is the clock of :attr:`Observation.at`.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        monotonic: Callable[[], float],
+        name: str = "default",
+        mode: Mode = Mode.ACT,
+    ) -> None:
         # No second series for each counter, which no rule asks for.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
@@ -59,7 +75,7 @@ class Metrics:
         self._faults = self._counter("sensor_errors", "Readings that failed.", "sensor")
         self._ticks = self._histogram("tick_duration_seconds", "Time of one tick.")
         self._action_seconds = self._histogram("action_duration_seconds", "Time of one action, to its reply.")
-        self._last = _LastTick(policy, monotonic)
+        self._last = _LastTick(policy, monotonic, name=name, mode=mode)
         self.registry.register(self._last)
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
@@ -86,7 +102,8 @@ class Metrics:
 
 
 class _LastTick(Collector):
-    def __init__(self, policy: Policy, monotonic: Callable[[], float]) -> None:
+    def __init__(self, policy: Policy, monotonic: Callable[[], float], *, name: str, mode: Mode) -> None:
+        self._identity = (name, str(mode))
         self._policy = policy
         self._monotonic = monotonic
         self._record: TickRecord | None = None
@@ -102,6 +119,8 @@ class _LastTick(Collector):
         yield _family(
             "build_info", "The version that runs.", ("version",), [((autoscaler.__version__,), 1.0)]
         )
+        about = "Whose keys in Redis it uses, and whether it acts, decides only or is disabled."
+        yield _family("info", about, ("name", "mode"), [(self._identity, 1.0)])
         record = self._record
         if record is None:
             return

@@ -104,6 +104,7 @@ def status(record: TickRecord, policy: Policy) -> dict[str, Any]:
                 "running": group.work.running,
                 "processes": group.work.processes,
                 "complete": group.work.complete,
+                "asked": group.asked,
                 "wish": group.wish,
                 "reason": group.reason,
                 "service_seconds": group.service_seconds,

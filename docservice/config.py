@@ -201,6 +201,18 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 _NOWHERE = RedisAddress(host="", port=0, database=0, username=None, password=None, tls=None)
 
 
+def read_variable(name: str, environment: Mapping[str, str]) -> str | None:
+    """The value of one variable, from the file that ``NAME_FILE`` names where that is set.
+
+    Raises:
+        ValueError: with the variable's name, where both are set or the file cannot be read.
+    """
+    try:
+        return _read(name, environment)
+    except ValueError as fault:
+        raise ValueError(f"{name} {fault}") from fault
+
+
 def _read(name: str, environment: Mapping[str, str]) -> str | None:
     text, path = environment.get(name), environment.get(f"{name}_FILE")
     if text and path:

@@ -48,6 +48,7 @@ def metric_rows() -> list[tuple[str, str, str, str]]:
         cpu_limit_cores=2.0,
         cpu_limited=True,
         cpu_usage_ratio=0.5,
+        cpu_throttled_ratio=0.1,
         memory_limit_bytes=MIB,
         memory_limited=True,
         memory_used_bytes=1,

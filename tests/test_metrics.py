@@ -38,11 +38,13 @@ NAMES = {
     "sensor_age_seconds": {"sensor"},
     "cgroup_cpu_limit_cores": {"worker"},
     "cgroup_cpu_usage_ratio": {"worker"},
+    "cgroup_cpu_throttled_ratio": {"worker"},
     "cgroup_memory_limit_bytes": {"worker"},
     "cgroup_memory_usage_bytes": {"worker"},
     "leader": set(),
     "paused": set(),
     "build_info": {"version"},
+    "info": {"name", "mode"},
 }
 
 
@@ -86,6 +88,7 @@ FULL = container(
     cpu_limit_cores=2.5,
     cpu_limited=True,
     cpu_usage_ratio=0.5,
+    cpu_throttled_ratio=0.25,
     memory_limit_bytes=1000,
     memory_limited=True,
     memory_used_bytes=400,

@@ -78,6 +78,7 @@ def test_the_view_of_a_tick_is_whole():
                 "running": 1,
                 "processes": 1,
                 "complete": True,
+                "asked": 4,
                 "wish": 4,
                 "reason": "load_high",
                 "cooldown_up_seconds": 0,

@@ -1,0 +1,107 @@
+"""Looks at the fleet as the daemon does, again and again, and never acts.
+
+It decides by the same policy from its own readings, so that it knows the fleet also where every worker has a
+sidecar of its own, and where no worker is left.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autoscaler.keda.answer import UnknownError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Event
+
+    from structlog.typing import FilteringBoundLogger
+
+    from autoscaler.record import TickRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often it looks, how old a look may be, and how long a silent worker is waited for, in seconds."""
+
+    interval_seconds: float
+    fresh_seconds: float
+    patience_seconds: float
+
+
+class Fleet:
+    """The last look at the fleet. ``look`` gathers and decides, as ``Controller.look`` does."""
+
+    def __init__(
+        self,
+        look: Callable[[], TickRecord],
+        pace: Pace,
+        log: FilteringBoundLogger,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._look = look
+        self._pace = pace
+        self._log = log
+        self._monotonic = monotonic
+        self._seen: tuple[TickRecord, float] | None = None
+        self._silent_since: dict[str, float] = {}
+        self._faults: frozenset[str] = frozenset()
+        self._started_at = monotonic()
+
+    def run(self, stop: Event) -> None:
+        """Look until ``stop`` is set."""
+        while not stop.is_set():
+            self.look()
+            stop.wait(self._pace.interval_seconds)
+
+    def look(self) -> None:
+        """Look once."""
+        record = self._look()
+        now = self._monotonic()
+        heard = {reading.name for reading in record.observation.workers}
+        for name in record.silent:
+            self._silent_since.setdefault(name, now)
+        for name in heard:
+            self._silent_since.pop(name, None)
+        self._seen = (record, now)
+        faults = frozenset(record.faults)
+        if faults != self._faults:
+            self._log.warning("fleet.faults", faults=dict(record.faults))
+            self._faults = faults
+
+    def latest(self) -> TickRecord:
+        """The last look.
+
+        Raises:
+            UnknownError: where there is none, or it is too old.
+        """
+        if self._seen is None:
+            raise UnknownError("the fleet has not been looked at yet")
+        record, at = self._seen
+        age = self._monotonic() - at
+        if age > self._pace.fresh_seconds:
+            raise UnknownError(
+                f"the fleet was last looked at {age:.0f} s ago; {self._pace.fresh_seconds:.0f} s are allowed"
+            )
+        return record
+
+    def unheard(self) -> list[str]:
+        """The workers that keep silent and are not given up yet, by name."""
+        since = self._monotonic() - self._pace.patience_seconds
+        return sorted(name for name, at in list(self._silent_since.items()) if at > since)
+
+    def live(self) -> str | None:
+        """Why the loop counts as stuck, or None."""
+        at = self._seen[1] if self._seen else self._started_at
+        age, allowed = self._monotonic() - at, 3 * self._pace.fresh_seconds
+        return None if age <= allowed else f"no look has ended for {age:.0f} s; {allowed:.0f} s are allowed"
+
+    def ready(self) -> str | None:
+        """Why questions cannot be answered now, or None."""
+        try:
+            record = self.latest()
+        except UnknownError as fault:
+            return str(fault)
+        return f"Redis cannot be read: {record.faults['backlog']}" if "backlog" in record.faults else None

@@ -1,0 +1,137 @@
+"""Answers ScaledObjects: the last look at the fleet, and the depth of their queues as it is now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Protocol
+
+from redis.exceptions import RedisError
+
+from autoscaler.connections import RedisUrlError
+from autoscaler.keda.answer import Answer, UnknownError, answer, depths, per_worker
+from autoscaler.keda.question import parse_question
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from autoscaler.keda.question import Question
+    from autoscaler.policy import Policy
+    from autoscaler.record import TickRecord
+    from autoscaler.sensors.backlog import Backlog
+
+_FAULTS = (OSError, RedisError, RedisUrlError)
+
+
+class FleetSource(Protocol):
+    """The last look at the fleet."""
+
+    def latest(self) -> TickRecord:
+        """The last look."""
+
+    def unheard(self) -> list[str]:
+        """The workers that keep silent and are not given up yet."""
+
+
+class BacklogSource(Protocol):
+    """Reads queue depths."""
+
+    def read(self, queues: Sequence[str]) -> Backlog:
+        """One round trip."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaledObject:
+    """Who asks, and the metadata of its trigger."""
+
+    namespace: str
+    name: str
+    metadata: Mapping[str, str]
+
+
+class Scaler:
+    """Answers for one fleet.
+
+    ``default`` is what metadata may leave out; ``reset`` drops a connection that failed.
+    """
+
+    def __init__(
+        self,
+        fleet: FleetSource,
+        backlog: BacklogSource,
+        *,
+        policy: Policy,
+        default: Question,
+        reset: Callable[[], None],
+        redact: Callable[[str], str],
+    ) -> None:
+        self._fleet = fleet
+        self._backlog = backlog
+        self._policy = policy
+        self._default = default
+        self._reset = reset
+        self._redact = redact
+        self._one_at_a_time = Lock()
+        self._targets: dict[tuple[str, str, tuple[str, ...]], int] = {}
+
+    def target(self, asked: ScaledObject) -> int:
+        """The processes that one worker can hold, for the HPA to divide by.
+
+        Raises:
+            QuestionError, MissingError: where the metadata has a fault, or leaves out what nobody knows.
+        """
+        return self._target(asked, self._question(asked))
+
+    def answer(self, asked: ScaledObject) -> Answer:
+        """What the work of a ScaledObject's queues asks for.
+
+        Raises:
+            QuestionError, MissingError, UnknownError: where it cannot be told; never a number instead.
+        """
+        question = self._question(asked)
+        waiting = self._waiting(question)
+        record = self._fleet.latest()
+        return answer(
+            question,
+            record,
+            waiting,
+            per_worker=self._target(asked, question),
+            unheard=self._fleet.unheard(),
+        )
+
+    def is_active(self, asked: ScaledObject) -> bool:
+        """Whether there is work, which needs no word on how much one worker holds.
+
+        Raises:
+            QuestionError, UnknownError: where it cannot be told.
+        """
+        question = self._question(asked)
+        waiting = self._waiting(question)
+        record = self._fleet.latest()
+        return answer(question, record, waiting, per_worker=1, unheard=self._fleet.unheard()).active
+
+    def _question(self, asked: ScaledObject) -> Question:
+        return parse_question(asked.metadata, self._default)
+
+    def _target(self, asked: ScaledObject, question: Question) -> int:
+        if question.processes_per_worker is not None:
+            return question.processes_per_worker
+        # KEDA puts the target into the HPA once: what follows has to go on dividing by the same.
+        key = (asked.namespace, asked.name, question.queues)
+        if key not in self._targets:
+            try:
+                record = self._fleet.latest()
+            except UnknownError:
+                record = None
+            self._targets[key] = per_worker(question, record, self._policy)
+        return self._targets[key]
+
+    def _waiting(self, question: Question) -> dict[str, int]:
+        with self._one_at_a_time:
+            try:
+                backlog = self._backlog.read(question.queues)
+            except _FAULTS as fault:
+                self._reset()
+                word = self._redact(f"Redis cannot be read: {type(fault).__name__}: {fault}")
+                raise UnknownError(word) from fault
+        return depths(backlog.queues)

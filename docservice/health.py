@@ -1,0 +1,64 @@
+"""Asks the API of this container for its health, on the standard library alone.
+
+A container's engine asks every few seconds: so ``docservice healthcheck`` comes here without loading the
+service. The port is ``DOCSERVICE_HTTP_PORT``, as the API has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PORT_VARIABLE = "DOCSERVICE_HTTP_PORT"
+DEFAULT_PORT = 8000
+_HIGHEST_PORT = 65535
+
+
+def parse_port(text: str) -> int:
+    """A port.
+
+    Raises:
+        ValueError: with what is legal.
+    """
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) <= _HIGHEST_PORT):
+        raise ValueError(f"it must be a port, for instance {DEFAULT_PORT}")
+    return int(text[:6])
+
+
+def ask(port: int, *, ready: bool) -> tuple[bool, str]:
+    """Whether the API that listens there is well, and its word."""
+    # Straight to it: a proxy that the environment names must not stand in between.
+    peer = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
+    try:
+        peer.request("GET", "/readyz" if ready else "/livez")
+        answer = peer.getresponse()
+        text = answer.read().decode(errors="replace").strip()
+    except (OSError, http.client.HTTPException) as fault:
+        return False, f"the API does not answer on port {port}: {str(fault) or type(fault).__name__}"
+    finally:
+        peer.close()
+    return answer.status == HTTPStatus.OK, text
+
+
+def healthcheck(port: str | None, environment: Mapping[str, str], *, ready: bool) -> tuple[int, str]:
+    """The exit code and the line to print: 0 where it is well, 1 where not, 2 where the port is wrong."""
+    text = port or environment.get(PORT_VARIABLE) or str(DEFAULT_PORT)
+    try:
+        number = parse_port(text)
+    except ValueError as fault:
+        return 2, f"{'--port' if port else PORT_VARIABLE} is {text[:60]!r}; {fault}"
+    well, word = ask(number, ready=ready)
+    return (0 if well else 1), word
+
+
+def parse_words(words: Sequence[str]) -> argparse.Namespace:
+    """``--port`` and ``--ready`` from the command line; a wrong one exits with 2."""
+    parser = argparse.ArgumentParser(prog="docservice healthcheck", allow_abbrev=False)
+    parser.add_argument("--port", help=f"[default: {DEFAULT_PORT}] [env: {PORT_VARIABLE}]")
+    parser.add_argument("--ready", action="store_true", help="Ask /readyz instead of /livez.")
+    return parser.parse_args(words)

@@ -1,0 +1,186 @@
+"""The Compose file: legal, confined, free of secrets, and in step with the code it starts."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from autoscaler import config
+from docservice.config import Settings
+from tests.deploy.tools import TOP, run_tool
+
+FILE = TOP / "deploy/compose.yaml"
+COMPOSE = yaml.safe_load(FILE.read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {"docservice:local": "docservice", "celery-pool-autoscaler:local": "autoscaler"}
+#: Processes of one run; they end by themselves and have no health.
+TASKS = {"migrate", "load"}
+
+
+def binds(service: dict[str, Any]) -> list[Path]:
+    """The files and folders of the repository that a service sees."""
+    sources = [volume.partition(":")[0] for volume in service.get("volumes", ())]
+    return [FILE.parent / source for source in sources if source.startswith((".", "/"))]
+
+
+def test_it_is_a_compose_file():
+    assert run_tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", FILE) == (
+        0,
+        "ok -- validation done\n",
+    )
+
+
+def test_a_field_that_compose_does_not_know_is_found(tmp_path: Path):
+    (tmp_path / "compose.yaml").write_text(FILE.read_text().replace("mem_limit:", "memory_limit:", 1))
+    code, said = run_tool(
+        "check-jsonschema", "--builtin-schema", "vendor.compose-spec", tmp_path / "compose.yaml"
+    )
+    assert (code, "memory_limit" in said) == (1, True)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_is_confined_and_bounded(name: str):
+    service = SERVICES[name]
+    assert (service["read_only"], service["cap_drop"], service["security_opt"]) == (
+        True,
+        ["ALL"],
+        ["no-new-privileges:true"],
+    )
+    assert {"cpus", "mem_limit", "pids_limit"} <= set(service)
+    assert "privileged" not in service
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_image_is_built_here_or_pinned_by_tag_and_digest(name: str):
+    service = SERVICES[name]
+    if service["image"] in OURS:
+        assert (TOP / service["build"]["dockerfile"]).is_file()
+    else:
+        assert re.fullmatch(r"[a-z]+(/[a-z]+)?:[0-9a-z.-]+@sha256:[0-9a-f]{64}", service["image"])
+
+
+def test_every_file_that_a_service_sees_is_in_the_repository():
+    assert [str(path) for service in SERVICES.values() for path in binds(service) if not path.exists()] == []
+
+
+def test_every_secret_is_a_file_that_git_ignores():
+    used = {name for service in SERVICES.values() for name in service.get("secrets", ())}
+    assert used == set(COMPOSE["secrets"])
+    files = [secret["file"] for secret in COMPOSE["secrets"].values()]
+    ignored = subprocess.run(
+        ["git", "check-ignore", *files], cwd=FILE.parent, capture_output=True, text=True, check=False
+    )
+    assert sorted(ignored.stdout.split()) == sorted(files)
+    # Passwords stand in no variable: those of images are read from files too.
+    told = [name for service in SERVICES.values() for name in service.get("environment", {})]
+    assert [name for name in told if re.search("PASSWORD|TOKEN|_URL", name) and "FILE" not in name] == []
+
+
+def known_variables() -> dict[str, set[str]]:
+    of_service = {item.metadata["name"] for item in fields(Settings)} | {"BURST_DOCUMENTS"}
+    of_daemon = {setting.variable for setting in config.ALL}
+    return {
+        "docservice": of_service | {f"{name}_FILE" for name in of_service},
+        "autoscaler": of_daemon,
+    }
+
+
+@pytest.mark.parametrize("name", [name for name, one in SERVICES.items() if one["image"] in OURS])
+def test_every_variable_is_one_that_the_program_reads(name: str):
+    known = known_variables()[OURS[SERVICES[name]["image"]]]
+    assert set(SERVICES[name]["environment"]) - known == set()
+
+
+def test_the_defaults_of_its_variables_are_legal_settings(tmp_path: Path):
+    (tmp_path / "url").write_text("redis://:secret@redis:6379/0")
+    told = {
+        name: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value)
+        for name, value in SERVICES["autoscaler"]["environment"].items()
+    }
+    settings = config.load({}, told | {"REDIS_URL_FILE": str(tmp_path / "url")})
+    assert (settings.name, sorted(settings.scope.workers), settings.mode.value) == (
+        "docservice",
+        ["worker@docservice"],
+        "act",
+    )
+
+
+def test_what_runs_for_long_has_a_health_check_or_says_why_not():
+    unwatched = {name for name, one in SERVICES.items() if one.get("healthcheck", {}).get("disable")}
+    assert unwatched == TASKS | {"worker"}
+    assert {name for name, one in SERVICES.items() if "healthcheck" not in one} == set()
+
+
+def test_each_service_waits_for_what_it_needs():
+    waits = {
+        name: {needed: how["condition"] for needed, how in one.get("depends_on", {}).items()}
+        for name, one in SERVICES.items()
+    }
+    ready = {
+        "migrate": "service_completed_successfully",
+        "redis": "service_healthy",
+        "postgres": "service_healthy",
+    }
+    assert waits == {
+        "redis": {},
+        "postgres": {},
+        "migrate": {"postgres": "service_healthy"},
+        "api": ready,
+        "worker": ready,
+        "autoscaler": {"redis": "service_healthy", "worker": "service_started"},
+        "prometheus": {},
+        "grafana": {"prometheus": "service_healthy"},
+        "load": {"api": "service_healthy"},
+    }
+
+
+def test_the_autoscaler_is_the_sidecar_of_the_worker_that_the_worker_says_it_is():
+    worker, sidecar = SERVICES["worker"], SERVICES["autoscaler"]
+    assert sidecar["pid"] == "service:worker"
+    assert worker["command"][-2:] == ["-n", sidecar["environment"]["AUTOSCALER_WORKER"]]
+    assert SERVICES["api"]["environment"]["AUTOSCALER_NAME"] == sidecar["environment"]["AUTOSCALER_NAME"]
+    longest = int(worker["environment"]["DOCSERVICE_PROCESSING_SECONDS"])
+    assert worker["stop_grace_period"] == f"{longest + 35}s"
+
+
+def test_prometheus_scrapes_services_that_there_are_and_grafana_asks_it():
+    scrape = yaml.safe_load((TOP / "deploy/prometheus/prometheus.yml").read_text())
+    targets = [
+        target.partition(":")[0]
+        for job in scrape["scrape_configs"]
+        for group in job["static_configs"]
+        for target in group["targets"]
+    ]
+    assert {"api", "autoscaler"} <= set(targets)
+    assert set(targets) - set(SERVICES) - {"localhost"} == set()
+    assert {Path(path).name for path in scrape["rule_files"]} == {"rules.yml"}
+    source = yaml.safe_load((TOP / "deploy/grafana/provisioning/datasources/prometheus.yaml").read_text())
+    assert [one["url"] for one in source["datasources"]] == ["http://prometheus:9090"]
+
+
+def test_grafana_finds_the_dashboard_where_its_provider_looks():
+    provider = yaml.safe_load((TOP / "deploy/grafana/provisioning/dashboards/autoscaler.yaml").read_text())
+    folder = provider["providers"][0]["options"]["path"]
+    mounted = [
+        volume.split(":")[1] for volume in SERVICES["grafana"]["volumes"] if "dashboard.json" in volume
+    ]
+    assert mounted == [f"{folder}/autoscaler.json"]
+    assert SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == mounted[0]
+
+
+def test_the_readme_names_every_variable_with_its_default_and_no_other():
+    variables = dict(re.findall(r"\$\{([A-Z_]+):-(.*?)\}", FILE.read_text()))
+    readme = (TOP / "deploy/README.md").read_text()
+    block = readme.partition("Variables, each with a default")[2].split("```")[1]
+    assert {line.partition("=")[0] for line in block.strip().splitlines()} == set(variables)
+    # One compose file, and the lines to start it stand alike in both READMEs.
+    start = [line for line in readme.splitlines() if line.startswith(("docker compose -f", "echo ", "mkdir"))]
+    main = (TOP / "README.md").read_text()
+    assert [line for line in start if line.partition("  ")[0] not in main] == []
