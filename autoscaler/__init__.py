@@ -30,7 +30,7 @@ cli              the commands; the only composer
 keda             the fleet's size for KEDA, by the same look and policy; an extra of its own
 companion        loaded by a *worker*, not by the daemon: report and safe resize (``_prefork``)
 simulation       the same decision replayed on a trace, beside the policies of others
-demo, embedded   a real worker, broker and daemon to watch
+demo, embedded   real servers, workers and a daemon to watch
 ===============  ===============================================================================
 
 ``import autoscaler`` costs nothing: a worker that loads :mod:`autoscaler.companion` needs no

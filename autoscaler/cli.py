@@ -11,6 +11,7 @@ import json
 import math
 import os
 import signal
+import sys
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -450,17 +451,22 @@ def healthcheck(*, ready: bool, **flags: Any) -> None:
     "--seconds", type=click.FloatRange(5, 3600), default=60, show_default=True, help="Longest play."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
-@click.option("--keep", is_flag=True, help="Leave everything running after the play, until Ctrl-C.")
-def demo(*, seconds: float, as_json: bool, keep: bool) -> None:
+@click.option(
+    "--keep/--no-keep",
+    default=None,
+    help="Leave everything running after the play, until Ctrl-C. By default on a terminal.",
+)
+def demo(*, seconds: float, as_json: bool, keep: bool | None) -> None:
     """Watch a real worker grow under a backlog and shrink when it is gone. Needs the extra demo."""
+    stays = sys.stdout.isatty() and not as_json if keep is None else keep
     try:
         from autoscaler import demo as play  # noqa: PLC0415 - its servers are an extra of their own
     except ImportError as fault:
         fail([f"{fault.name} is not installed; install celery-pool-autoscaler[demo]"], 1)
     with until_told(*play.interrupted_by()) as stop:
         try:
-            summary = play.run_demo(seconds=seconds, as_json=as_json, keep=keep, stop=stop)
-        except play.EmbeddedError as fault:
+            summary = play.run_demo(seconds=seconds, as_json=as_json, keep=stays, stop=stop)
+        except (play.EmbeddedError, play.InterruptedDemoError) as fault:
             fail([str(fault)], 1)
     raise SystemExit(0 if play.succeeded(summary) else 1)
 

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 class LiveScreen:
     """A view that is drawn anew in place, with lines that stay above it."""
 
-    def __init__(self) -> None:
-        self._console = Console()
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
         self._trail = Trail()
         self._live: Live | None = None
 
     def say(self, text: str) -> None:
         """One line that stays."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)  # to be copied whole
 
     def show(
         self, status: dict[str, Any] | None, decisions: Sequence[str], *, sent: int, done: int, seconds: float
@@ -47,6 +47,16 @@ class LiveScreen:
             self._live = Live(view, console=self._console, refresh_per_second=8)
             self._live.start()
         self._live.update(view)
+
+    def table(self, title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table as rich draws it."""
+        self.say(title)  # as a table's own title it would be broken to the table's width
+        table = Table(border_style="dim")
+        for name in names:
+            table.add_column(name)
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        self._console.print(table)
 
     def close_view(self) -> None:
         """Leave the last picture standing and stop drawing."""

@@ -26,6 +26,9 @@ class Screen(Protocol):
     ) -> None:
         """The state of this moment."""
 
+    def table(self, title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Some rows that stay, below their names."""
+
     def close_view(self) -> None:
         """End the live part; lines may follow."""
 
@@ -102,6 +105,14 @@ class PlainScreen:
         if now != self._told and seconds - self._told_at >= 1:
             self._told, self._told_at = now, seconds
             self.say(f"{seconds:5.1f} s  waiting {now[0]:4}  processes {now[1]:2}  done {done} of {sent}")
+
+    def table(self, title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Columns as wide as what stands in them."""
+        self.say(title)
+        widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+        for row in (names, *rows):
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self.say(f"  {'  '.join(cells)}".rstrip())
 
     def close_view(self) -> None:
         """Nothing to end."""

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -56,16 +57,17 @@ def free_port() -> int:
         return port
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(by: signal.Signals) -> None:
     if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, by)
 
 
 class Process:
     """One child process in a session of its own, its output in ``log_path``.
 
     A context manager: leaving it ends the process, politely first (``stop_signal``), then by force after
-    ``stop_within_seconds``.
+    ``stop_within_seconds``. When the thread that started it is gone without having done so, the process gets
+    ``orphan_signal``.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Process:
         working_folder: Path | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
         stop_within_seconds: float = 10.0,
+        orphan_signal: signal.Signals = signal.SIGKILL,
         user: str | None = None,
     ) -> None:
         self.log_path = log_path
@@ -93,7 +96,7 @@ class Process:
                 start_new_session=True,  # Ctrl-C in the terminal reaches us alone; we end it in order
                 user=user,
                 extra_groups=None if user is None else (),
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no locks
+                preexec_fn=partial(_die_with_parent, orphan_signal),  # noqa: PLW1509 - one system call, no locks
             )
         self.pid = self._popen.pid
 
@@ -296,6 +299,7 @@ class PostgresServer:
             (binaries / "postgres", "-D", self._data, *(part for text in settings for part in ("-c", text))),
             log_path=self._folder / "postgres.log",
             stop_signal=signal.SIGINT,  # the fast shutdown: it does not wait for clients to leave
+            orphan_signal=signal.SIGINT,  # killed, it would leave its shared memory behind
             user=self._user,
         )
         try:

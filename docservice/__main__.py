@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; a health check without loading what the service needs."""
+    """Run the command line, or name what is missing; a health check loads nothing of the service."""
     if sys.argv[1:2] == ["healthcheck"]:
         from docservice.health import healthcheck, parse_words  # noqa: PLC0415 - the point of it
 
@@ -15,9 +15,13 @@ def main() -> None:
         code, line = healthcheck(given.port, os.environ, ready=given.ready)
         print(line if code == 0 else f"docservice: {line}", file=sys.stdout if code == 0 else sys.stderr)
         raise SystemExit(code)
-    from docservice.cli import main as commands  # noqa: PLC0415 - not for a health check
+    try:
+        from docservice.cli import main as commands  # noqa: PLC0415 - not for a health check
 
-    commands(prog_name="docservice")
+        commands(prog_name="docservice")
+    except ModuleNotFoundError as fault:
+        sys.stderr.write(f"docservice: {fault.name} is not installed; install celery-pool-autoscaler[api]\n")
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The commands: ``docservice api | worker | migrate | token | sweep | burst | healthcheck``.
+"""The commands: ``docservice api | worker | migrate | token | sweep | samples | burst | healthcheck``.
 
 The only composer. Settings come from the environment. Faults of theirs end the start with one line and exit
 2, before anything connects; a server that does not answer ends it with one line and exit 1, within its
-timeout.
+timeout. Each command loads what it needs and no more: a migration starts in half the time that the API takes.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
-import uvicorn
 
 from docservice import health
-from docservice.api.services import Services
 from docservice.blobs import BlobError, BlobStore
 from docservice.burst import Burst, BurstError, send_burst
 from docservice.cache import IDENTITIES, Cache
@@ -28,11 +27,10 @@ from docservice.documents import ModuleNameError, module_name
 from docservice.identity import Role, new_token, token_hash
 from docservice.log import configure_log
 from docservice.metrics import Metrics
+from docservice.samples import sample_files
 from docservice.store.database import Database, StoreTimeoutError, StoreUnavailableError
 from docservice.store.migrations import MigrationError, migrate, pending
 from docservice.store.tokens import TokenRow, Tokens
-from docservice.sweeper import remove_orphans
-from docservice.tasks import make_worker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -131,6 +129,8 @@ def main() -> None:
 @click.option("--workers", default=1, show_default=True, type=_Count(), envvar="DOCSERVICE_WORKERS")
 def api(host: str, port: int, workers: int) -> None:
     """Serve the HTTP API."""
+    import uvicorn  # noqa: PLC0415 - see above
+
     configure_log()
     _run(_check(_settings()))
     options: dict[str, Any] = {
@@ -139,7 +139,7 @@ def api(host: str, port: int, workers: int) -> None:
         "access_log": False,  # the service writes its own, with request ids and without tokens
         "log_level": "warning",
         "loop": "uvloop",
-        "http": "httptools",
+        "http": "docservice.gathering:GatheringProtocol",
         "server_header": False,
         # Who calls is believed from a proxy's header only where the proxy is named.
         "proxy_headers": bool(os.environ.get("FORWARDED_ALLOW_IPS")),
@@ -160,6 +160,8 @@ def api(host: str, port: int, workers: int) -> None:
 @click.argument("celery_options", nargs=-1, type=click.UNPROCESSED)
 def worker(concurrency: int, celery_options: tuple[str, ...]) -> None:
     """Process uploads. What else is given goes to `celery worker`, such as -n NAME@%h."""
+    from docservice.tasks import make_worker  # noqa: PLC0415 - see above
+
     configure_log()
     settings = _settings()
     _run(_check(settings))
@@ -188,6 +190,9 @@ def migrate_command() -> None:
 @click.option("--orphans", is_flag=True, help="Also remove bytes of uploads that were never committed.")
 def sweep(*, orphans: bool) -> None:
     """Send documents that nobody was told of, and take back what lost workers had claimed. Once."""
+    from docservice.api.services import Services  # noqa: PLC0415 - see above
+    from docservice.sweeper import remove_orphans  # noqa: PLC0415
+
     settings = _settings()
 
     async def once() -> str:
@@ -204,6 +209,21 @@ def sweep(*, orphans: bool) -> None:
         return f"sent {swept.sent}, taken back {swept.returned}, failed {swept.failed}, removed {removed}"
 
     click.echo(_run(once()))
+
+
+@main.command()
+@click.option("--mails", default=20, show_default=True, type=click.IntRange(0, 100_000))
+@click.option("--pdfs", default=5, show_default=True, type=click.IntRange(0, 100_000))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def samples(mails: int, pdfs: int, folder: Path) -> None:
+    """Write mails, each with a PDF attached, and PDFs to upload into FOLDER: made up, the same each time."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in sample_files(mails=mails, pdfs=pdfs):
+            (folder / name).write_bytes(data)
+    except OSError as fault:
+        _fail(f"{folder} cannot be written to ({fault.strerror}); give another folder", 1)
+    click.echo(f"wrote {mails} mails and {pdfs} PDFs")
 
 
 @main.command()

@@ -205,7 +205,7 @@ def _parsed(data: bytes) -> EmailMessage:
     try:
         # The parser's own recursion bounds how deep parts lie; what it cannot read it keeps as a text.
         message = email.message_from_bytes(data, policy=email.policy.default)
-    except RecursionError:
+    except (RecursionError, MemoryError):
         raise
     except Exception as fault:
         raise ProcessingError(f"it is no readable mail ({type(fault).__name__})") from fault
@@ -242,7 +242,7 @@ def _safely(read: object) -> str:
     """What a header's reader says, or nothing: a header can be broken in ways that make its parser fail."""
     try:
         value = read()  # type: ignore[operator]
-    except RecursionError:
+    except (RecursionError, MemoryError):
         raise
     except Exception:  # noqa: BLE001 - the standard library's parser raises many kinds
         return ""
@@ -257,7 +257,7 @@ def _header(message: Message, name: str) -> str:
 def _payload(part: Message) -> bytes:
     try:
         body = part.get_payload(decode=True)
-    except RecursionError:
+    except (RecursionError, MemoryError):
         raise
     except Exception as fault:
         raise ProcessingError(

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import random
 from email.message import EmailMessage
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SUBJECTS = ("Offer", "Claim", "Invoice", "Question", "Reminder", "Contract", "Delivery", "Complaint")
 _TEXT = """please find attached the papers that we spoke of and tell us when they have come
@@ -65,3 +69,11 @@ def sample_mail(number: int, *, size_bytes: int = 4_000, attachment: bool = True
             filename=f"paper-{number}.pdf",
         )
     return mail.as_bytes()
+
+
+def sample_files(*, mails: int, pdfs: int) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes of so many files to upload; every mail has a PDF attached."""
+    for number in range(1, mails + 1):
+        yield f"mail-{number}.eml", sample_mail(number)
+    for number in range(1, pdfs + 1):
+        yield f"letter-{number}.pdf", sample_pdf(f"Letter {number}")

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _FIRST_RETRY_SECONDS = 2
 _LAST_RETRY_SECONDS = 300
 _SETTLE_SECONDS = 5.0
+_OUT_OF_TIME_AGAIN_SECONDS = 0.2
 
 
 class TryAgainError(RuntimeError):
@@ -63,7 +64,8 @@ def _deadline(seconds: float) -> Iterator[None]:
         raise _OutOfTime
 
     before = signal.signal(signal.SIGALRM, out_of_time)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Again and again: an exception that comes up within a destructor is printed and lost.
+    signal.setitimer(signal.ITIMER_REAL, seconds, _OUT_OF_TIME_AGAIN_SECONDS)
     try:
         yield
     finally:
@@ -116,9 +118,9 @@ class Worker:
         try:
             data = await self._blobs.read(claim.blob_key, most_bytes=claim.size_bytes)
             outcome = self._read(claim, data)
+            if isinstance(outcome, str):
+                return await self._fail(claim, outcome)
             keys = await self._store_parts(outcome)
-        except ProcessingError as fault:
-            return await self._fail(claim, str(fault))
         except BlobError as fault:
             return await self._again(claim, str(fault))
         except Exception as fault:  # noqa: BLE001 - a fault of ours must not make a document wait for ever
@@ -135,13 +137,19 @@ class Worker:
         self._log.info("document.processed", document=claim.id, attachments=len(ids))
         return Result.PROCESSED
 
-    def _read(self, claim: Claim, data: bytes) -> Outcome:
+    def _read(self, claim: Claim, data: bytes) -> Outcome | str:
+        """What the document holds, or why it cannot be read.
+
+        No exception leaves: it would hold on to all that reading has taken up, and what follows needs memory.
+        """
         seconds = self._settings.processing_seconds
         try:
             with _deadline(seconds):
                 return process(data, claim.document_type, self._rules, depth=claim.depth)
         except _OutOfTime:
-            raise ProcessingError(f"reading it took longer than {seconds} s") from None
+            return f"reading it took longer than {seconds} s"
+        except ProcessingError as fault:
+            return str(fault)
 
     async def _store_parts(self, outcome: Outcome) -> list[str]:
         keys = []

@@ -6,12 +6,14 @@ us. After a restart of the server the pool makes new connections by itself.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+
+from docservice.store.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,7 +42,7 @@ class Database:
 
     def __init__(self, settings: PoolSettings) -> None:
         self._settings = settings
-        self._pool: asyncpg.Pool | None = None
+        self._pool: Pool | None = None
 
     async def open(self, *, least: int = 0) -> None:
         """Make the pool with ``least`` connections at once; more are made when they are needed.
@@ -58,26 +60,23 @@ class Database:
             "statement_timeout": str(round(settings.statement_timeout_seconds * 1000)),
             "timezone": "UTC",
         }
+        connect = partial(
+            asyncpg.connect,
+            settings.url,
+            timeout=settings.connect_timeout_seconds,
+            # The server ends a slow statement; this is for a server that says nothing any more.
+            command_timeout=settings.statement_timeout_seconds + 5,
+            server_settings=server_settings,
+        )
+        pool = Pool(connect, size=settings.size, wait_seconds=settings.connect_timeout_seconds)
         with _faults():
-            self._pool = await asyncpg.create_pool(
-                settings.url,
-                min_size=least,
-                max_size=settings.size,
-                timeout=settings.connect_timeout_seconds,
-                # The server ends a slow statement; this is for a server that says nothing any more.
-                command_timeout=settings.statement_timeout_seconds + 5,
-                server_settings=server_settings,
-                # The default sends four statements at each return. Nothing here leaves state in a session.
-                reset=_leave_as_it_is,
-            )
+            await pool.fill(least)
+        self._pool = pool
 
     async def close(self) -> None:
         """Close the pool, by force when statements do not end."""
         if self._pool is not None:
-            try:
-                await asyncio.wait_for(self._pool.close(), timeout=5)
-            except TimeoutError:
-                self._pool.terminate()
+            await self._pool.close()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
@@ -90,12 +89,8 @@ class Database:
         if self._pool is None:
             raise StoreUnavailableError("the pool of connections is not open")
         with _faults():
-            async with asyncio.timeout(self._settings.connect_timeout_seconds):
-                connection = await self._pool.acquire()
-            try:
+            async with self._pool.connection() as connection:
                 yield connection
-            finally:
-                await self._pool.release(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
@@ -140,7 +135,3 @@ _UNAVAILABLE = (
     asyncpg.InvalidAuthorizationSpecificationError,  # a password that is being changed
     asyncpg.InvalidCatalogNameError,
 )
-
-
-async def _leave_as_it_is(_connection: object) -> None:
-    return None

@@ -11,6 +11,7 @@ index order, and a count that stops at 10,001.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from docservice import mail_number
@@ -135,6 +136,7 @@ def _contains(name: str, kind: Kind, part: str, arguments: Arguments) -> str:
     return f"strpos(d.{name}, {arguments.bind(part, 'text')}) > 0"
 
 
+@lru_cache  # a few orders are asked for again and again
 def _order(sort: tuple[Sort, ...], *, backward: bool = False) -> str:
     return ", ".join(_direction(part, backward=backward) for part in sort)
 
@@ -210,6 +212,7 @@ def page_statement(query: GridQuery, arguments: Arguments) -> str:
     )
 
 
+@lru_cache
 def _qualified(sort: tuple[Sort, ...]) -> str:
     return ", ".join(f"p.{_direction(part, backward=False)}" for part in sort)
 

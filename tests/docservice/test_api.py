@@ -532,3 +532,23 @@ def test_several_processes_of_one_api_are_counted_together(
     counted = re.search(r'route="/modules/\{module\}/grid",status="200"\} ([\d.]+)', text)
     assert counted is not None
     assert float(counted[1]) == 20
+
+
+def test_the_head_and_the_body_of_an_answer_arrive_together(live: Live) -> None:
+    place = urlsplit(live.url)
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=20) as peer:
+        for _ in range(20):
+            peer.sendall(b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n")
+            head, _, body = peer.recv(65_536).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert json.loads(body)["data"] == {"status": "alive"}
+
+
+def test_an_answer_without_a_body_and_the_last_of_a_connection_arrive_whole(live: Live) -> None:
+    place = urlsplit(live.url)
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=20) as peer:
+        peer.sendall(b"HEAD /livez HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        told = b""
+        while part := peer.recv(65_536):
+            told += part
+    assert re.fullmatch(rb"HTTP/1\.1 \d{3} [^\r]+\r\n(?:[^\r]+\r\n)+\r\n.*", told, flags=re.DOTALL)

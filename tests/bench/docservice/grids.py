@@ -6,6 +6,10 @@ One API process, 16 connections, pages of 50 with the exact total. The limit of 
 pgbench's rate for the same rows (a plain select of the columns by the same plan, prepared); that of a page
 from the cache is an empty Starlette route on the same server. The load comes from `wrk` (Debian's package
 of that name). Pages from Postgres are asked of an API that keeps no pages.
+
+    uv run python tests/bench/docservice/grids.py --alone --grow 10000000
+
+asks for single pages, adds rows until there are so many, asks again and compares (10 million: 8 GB of disk).
 """
 
 from __future__ import annotations
@@ -156,12 +160,24 @@ class Bench:
             modules=None,
             expires_at=None,
         )
-        for first in range(1, self.rows + 1, 200_000):
-            await database.fetch(FILL, first, min(first + 199_999, self.rows))
         await database.close()
+        await self._add_rows(0, self.rows)
+
+    async def _add_rows(self, rows: int, wanted: int) -> None:
         connection = await asyncpg.connect(self.postgres.url)
+        # Made anew at the end: kept up row by row, this one index takes most of the time.
+        index = await connection.fetchval("select pg_get_indexdef('documents_mail_number_parts'::regclass)")
+        await connection.execute("drop index documents_mail_number_parts")
+        for first in range(rows + 1, wanted + 1, 200_000):
+            await connection.execute(FILL, first, min(first + 199_999, wanted))
+        await connection.execute(index)
         await connection.execute("vacuum analyze documents")
         await connection.close()
+
+    def grow(self, rows: int) -> None:
+        """Add rows until there are so many."""
+        asyncio.run(self._add_rows(self.rows, rows))
+        self.rows = rows
 
     @contextmanager
     def api(self, **environment: str) -> Iterator[str]:
@@ -294,14 +310,33 @@ def run(bench: Bench, count: int) -> None:
             tell(f"{question.name} page", *rounds(count, asked, limit), question.wanted)
         bench.hot(cached)
         tell("hot page", *rounds(count, lambda _: bench.hot(cached), lambda: bench.wrk(empty)), 0.45)
-        first = bench.seconds_of(plain, "")
-        deep = bench.seconds_of(plain, f"?cursor={bench.cursor_at(plain, 100_000)}")
-        word = "reached" if deep <= 3 * first else "MISSED"
-        print(f"cursor at 100,000: {deep * 1000:.2f} ms, the first page {first * 1000:.2f}; wanted 3 times")
-        print(f"cursor at 100,000: {word}")
-        for name, query in (("prefix", ".prefix=MN-2015-42"), ("exact", "=MN-2015-420000")):
-            alone = bench.seconds_of(plain, f"?mail_number{query}") * 1000
-            print(f"{name} page alone: {alone:.2f} ms at {bench.rows} rows")
+        alone(bench, plain)
+
+
+def alone(bench: Bench, plain: str) -> dict[str, float]:
+    """Milliseconds of single pages by their name."""
+    first = bench.seconds_of(plain, "")
+    deep = bench.seconds_of(plain, f"?cursor={bench.cursor_at(plain, 100_000)}")
+    word = "reached" if deep <= 3 * first else "MISSED"
+    print(
+        f"cursor at 100,000: {deep * 1000:.2f} ms, the first page {first * 1000:.2f}; wanted 3 times: {word}"
+    )
+    taken = {}
+    for name, query in (("prefix", ".prefix=MN-2015-42"), ("exact", "=MN-2015-420000")):
+        taken[name] = bench.seconds_of(plain, f"?mail_number{query}") * 1000
+        print(f"{name} page alone: {taken[name]:.2f} ms at {bench.rows} rows", flush=True)
+    return taken
+
+
+def growth(bench: Bench, rows: int) -> None:
+    with bench.api(DOCSERVICE_CACHE_SECONDS="0") as plain:
+        before = alone(bench, plain)
+        bench.grow(rows)
+        after = alone(bench, plain)
+    for name, taken in after.items():
+        ratio = taken / before[name]
+        word = "reached" if ratio <= 2 else "MISSED"
+        print(f"{name} page at {rows} rows: {ratio:.2f} times its time before, wanted 2: {word}")
 
 
 def main() -> None:
@@ -309,8 +344,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--alone", action="store_true", help="Single pages only.")
+    parser.add_argument("--grow", type=int, metavar="ROWS", help="Add rows until there are so many.")
     given = parser.parse_args()
-    if shutil.which("wrk") is None:
+    if not given.alone and shutil.which("wrk") is None:
         raise SystemExit("wrk is needed: apt-get install wrk")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -318,7 +355,10 @@ def main() -> None:
         bench = Bench(folder, rows=given.rows, seconds=given.seconds)
         with bench.open():
             print(f"{given.rows} rows, load before {os.getloadavg()[0]:.1f}")
-            run(bench, given.rounds)
+            if not given.alone:
+                run(bench, given.rounds)
+            if given.grow:
+                growth(bench, given.grow)
             print(f"load after {os.getloadavg()[0]:.1f}")
 
 

@@ -1,0 +1,56 @@
+"""uvicorn's HTTP protocol with one write for the head and the body of an answer.
+
+uvicorn writes them apart, and uvloop sends each write at once: two system calls, two packets, and a client
+that is woken for half an answer. Here what is written while the event loop runs one callback goes out
+together behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+#: More than this goes out at once, so that a slow reader holds a stream back as before.
+_MOST_BYTES = 65_536
+
+
+class GatheringTransport:
+    """Gathers what is written until the event loop comes round; all else is the transport's own."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._call_soon = asyncio.get_running_loop().call_soon
+        self._waiting: list[bytes] = []
+        self._bytes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send some bytes, soon."""
+        if not self._waiting:
+            self._call_soon(self._flush)
+        self._waiting.append(data)
+        self._bytes += len(data)
+        if self._bytes > _MOST_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Send what is left and close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        if waiting and not self._transport.is_closing():  # the peer may have gone since
+            self._transport.writelines(waiting)
+
+
+class GatheringProtocol(HttpToolsProtocol):
+    """For uvicorn's setting ``http``."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin with a connection."""
+        super().connection_made(cast("asyncio.Transport", GatheringTransport(transport)))
