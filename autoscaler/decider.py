@@ -229,13 +229,9 @@ class Decider:
             floor, base, roof = size, max(size, base), max(size, roof)
             floor_reason = Reason.SHRINK_LIMITED
         spare = max(0, size - (reading.busy or 0))
-        return _Bounds(
-            room=Room(reading.name, base, floor, roof, idle=spare),
-            size=size,
-            floor_reason=floor_reason,
-            roof_reason=Reason.STEP if size + step_up < most else high.reason,
-            forced=forced,
-        )
+        room = Room(reading.name, base, floor, roof, spare)
+        roof_reason = Reason.STEP if size + step_up < most else high.reason
+        return _Bounds(room, size, floor_reason, roof_reason, forced)
 
     def _held_by(self, observation: Observation) -> Reason | None:
         """What forbids to act on any worker at all."""
