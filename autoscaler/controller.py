@@ -384,7 +384,9 @@ class Controller:
                 expiry_seconds=3 * self._timing.interval_seconds,
             )
         except FAULTS as fault:
-            self._publish_fault = f"{type(fault).__name__}: {fault}"
+            # Without the command, whose values make each tick's fault look new.
+            what = str(fault).rpartition(" of pipeline caused error: ")[2]
+            self._publish_fault = f"{type(fault).__name__}: {what}"
         else:
             self._publish_fault = None
 

@@ -586,17 +586,17 @@ def _churn(tmp_path: Path, *options: str) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_churn_loses_and_repeats_nothing(tmp_path: Path) -> None:
-    totals = _churn(tmp_path, "--slice", "--resizes", "120", "--compare", "0", "--growth", "0")
-    assert totals["resizes"] + totals["refused"] == 120
+    totals = _churn(tmp_path, "--slice", "--resizes", "72", "--compare", "0", "--growth", "0")
+    assert totals["resizes"] + totals["refused"] == 72
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_churn_loses_and_repeats_nothing_on_the_oldest_celery(tmp_path: Path) -> None:
     python = _oldest_celery(tmp_path)
-    options = ("--slice", "--resizes", "90", "--compare", "0", "--growth", "0")
+    options = ("--slice", "--resizes", "36", "--compare", "0", "--growth", "0")
     totals = _churn(tmp_path, *options, "--python", os.fspath(python))
-    assert totals["resizes"] + totals["refused"] == 90
+    assert totals["resizes"] + totals["refused"] == 36
 
 
 def _oldest_celery(tmp_path: Path) -> Path:

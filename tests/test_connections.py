@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 import redis
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from kombu import Connection
 from kombu.exceptions import OperationalError
@@ -221,6 +221,7 @@ def refusal(text):
 
 @given(passwords, spellings, st.sampled_from(BROKEN))
 def test_what_a_broken_url_says_does_not_depend_on_its_password(password, spelling, template):
+    assume(":" not in spelling(password))  # it would mend the one that is broken for want of it
     assert refusal(template.format(spelling(password))) == refusal(template.format("x"))
 
 

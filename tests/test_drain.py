@@ -72,7 +72,7 @@ def drains_under_traffic(cluster, count):
 
 
 def test_drains_under_traffic_lose_nothing_and_repeat_nothing(cluster):
-    sent, lost, twice = drains_under_traffic(cluster, 3)
+    sent, lost, twice = drains_under_traffic(cluster, 2)
     assert sent > 100
     assert (lost, twice) == (0, 0)
 

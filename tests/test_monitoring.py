@@ -130,8 +130,10 @@ def test_prometheus_scrapes_the_daemon_and_answers_every_query_of_rules_and_dash
     assert unknown_names(dashboard_queries(slip), known) == {"celery_autoscaler_queue_dept"}
     with running_prometheus(cluster.folder / "prometheus", daemon.page.removeprefix("http://")) as server:
         begun = time.time()
-        cluster.send(60, 0.2)
+        cluster.hold(12)
         started(lambda: server.query("worker:celery_autoscaler_worker_processes:max > 1"), what="its growth")
+        cluster.release()
+        cluster.send(20, 0.2)  # arrivals that Prometheus sees come
         records = {rule["record"] for rule in rules() if "record" in rule}
         optional = {name for name in records if "oldest" in name or "memory" in name}
         for name in sorted(records - optional):
