@@ -146,6 +146,9 @@ def test_prometheus_scrapes_the_daemon_and_answers_every_query_of_rules_and_dash
             lambda: not [query for query in asked if not server.query(query) and not optional_query(query)],
             what="an answer to every query of the dashboard",
         )
+        # With an offset: a step of the range has to come after the first sample.
+        for name in ("celery_autoscaler_arrivals_per_second", "celery_autoscaler_service_time_seconds"):
+            started(lambda name=name: server.query(f"{name} offset 3s > 0"), what=f"samples of {name}")
         trace, _ = Prometheus(server.url).trace(Span(start=begun, end=time.time(), step_seconds=1))
         assert trace.name
 

@@ -156,6 +156,8 @@ NOT_MAY = {
     ],
     "api": [
         ("HGETALL", "unacked"),
+        ("BRPOP", "celery", "1"),
+        ("DEL", "celery"),
         ("LINDEX", "celery", "-1"),
         ("SET", "autoscaler:default:status", "{}"),
         ("SET", "autoscaler:default:lease", "x"),
