@@ -139,6 +139,15 @@ def _parse_name(text: str) -> str:
     return text
 
 
+def _parse_worker(text: str) -> str:
+    if "$(" in text:
+        raise ValueError(
+            "its $(...) was not replaced, for Kubernetes knows only variables that stand before it: put that "
+            "variable in front of it in env, or give the worker's name as it is, as in celery@HOST"
+        )
+    return _parse_name(text)
+
+
 def _parse_steps(text: str) -> tuple[int, ...]:
     words = [word for word in re.split(r"[,\s]+", text) if word]
     if not words or not all(re.fullmatch(r"[0-9]{1,3}", word) for word in words):
@@ -319,7 +328,7 @@ REDIS = (
 #: What is looked at and what may be touched.
 SCOPE = (
     _setting(
-        "--worker", "", _parse_name, "Worker to resize (again for more); none: every worker.", many=True
+        "--worker", "", _parse_worker, "Worker to resize (again for more); none: every worker.", many=True
     ),
     _setting(
         "--queue",

@@ -203,6 +203,19 @@ def test_a_value_that_is_not_legal_is_named_with_its_source_and_what_is(key, tex
     assert faults_of({}, {**URL, setting.variable: text}) == [f"{setting.variable} {shown}"]
 
 
+def test_a_workers_name_with_a_variable_that_kubernetes_left_is_refused():
+    name = "celery@mails-$(POD_NAME)"
+    shown = (
+        f"is {name!r}; its $(...) was not replaced, for Kubernetes knows only variables that stand before "
+        "it: put that variable in front of it in env, or give the worker's name as it is, as in celery@HOST"
+    )
+    assert faults_of({"worker": (name,)}) == [f"--worker {shown}"]
+    assert faults_of({}, {**URL, "AUTOSCALER_WORKER": name}) == [f"AUTOSCALER_WORKER {shown}"]
+    done = CliRunner().invoke(main, ["run"], env={**URL, "AUTOSCALER_WORKER": name})
+    assert (done.exit_code, done.stderr) == (2, f"autoscaler: AUTOSCALER_WORKER {shown}\n")
+    assert load({"worker": ("mails$@h",)}, URL).scope.workers == {"mails$@h"}
+
+
 def test_all_faults_are_told_at_once():
     environment = {"AUTOSCALER_MAX": "0", "AUTOSCALER_WORKER": "a\x07", "REDIS_URL": "http://:pw@h"}
     flags = {"interval": "x", "memory_limit": "1Gi", "worker_pid": "1"}

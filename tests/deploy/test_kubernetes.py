@@ -211,15 +211,53 @@ def test_a_deployment_without_the_label_stays_as_it_is(tmp_path: Path):
     assert deployment == yaml.safe_load(worker.read_text())
 
 
+def with_patches(place: Path, *numbers: int, worker: str = "") -> tuple[Manifest, ...]:
+    """The example of an own worker with these of the README's patches, in this order."""
+    shutil.copytree(KUBERNETES / "components", place / "components")
+    shutil.copytree(KUBERNETES / "examples/own-worker", place / "examples/own")
+    text = (KUBERNETES / "README.md").read_text()
+    shown = re.findall(r"```yaml\npatches:\n(.*?)```", text, flags=re.DOTALL)
+    kustomization = place / "examples/own/kustomization.yaml"
+    patches = "".join(shown[number] for number in numbers)
+    kustomization.write_text(f"{kustomization.read_text()}patches:\n{patches}")
+    if worker:
+        (place / "examples/own/worker.yaml").write_text(worker)
+    return built_from(place / "examples/own")
+
+
+def test_a_worker_without_an_at_in_its_name_is_told_with_its_pods(tmp_path: Path):
+    found = sidecar(pods(with_patches(tmp_path, 1))["mailer"])
+    told = variables(found, metadata_name="mailer-7d9-x2x")
+    assert told["AUTOSCALER_WORKER"] == "celery@mails-mailer-7d9-x2x"
+    assert [entry["name"] for entry in found["env"]][:2] == ["POD_NAME", "AUTOSCALER_WORKER"]
+
+
+def test_a_pods_name_that_is_not_repeated_stays_unknown(tmp_path: Path):
+    shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
+    readme = (KUBERNETES / "README.md").read_text()
+    repeated = r" +- name: POD_NAME\n +valueFrom: .*\n(?= +- \{name: AUTOSCALER_WORKER)"
+    (patch,) = re.findall(r"```yaml\n(patches:\n[^`]*celery@mails-[^`]*)```", readme)
+    shorter, count = re.subn(repeated, "", patch)
+    own = tmp_path / "kubernetes/examples/own-worker"
+    (own / "kustomization.yaml").write_text((own / "kustomization.yaml").read_text() + shorter)
+    told = variables(sidecar(pods(built_from(own))["mailer"]), metadata_name="pod")
+    assert (count, told["AUTOSCALER_WORKER"]) == (1, "celery@mails-$(POD_NAME)")
+    with pytest.raises(config.ConfigError, match=r"AUTOSCALER_WORKER is .* was not replaced"):
+        config.load({}, {**told, "REDIS_URL_FILE": "", "REDIS_URL": "redis://redis/0"})
+
+
+def test_the_limits_of_a_worker_behind_another_container_are_two_lines(tmp_path: Path):
+    deployment = yaml.safe_load((KUBERNETES / "examples/own-worker/worker.yaml").read_text())
+    deployment["spec"]["template"]["spec"]["containers"].insert(0, {"name": "proxy", "image": "proxy:1"})
+    pod = pods(with_patches(tmp_path, 2, 0, worker=yaml.safe_dump(deployment)))["mailer"]
+    assert [container["name"] for container in pod["spec"]["containers"]] == ["proxy", "celery"]
+    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+    items = volumes["celery-autoscaler-limits"]["downwardAPI"]["items"]
+    assert [item["resourceFieldRef"]["containerName"] for item in items] == ["celery", "celery"]
+
+
 def test_the_workers_name_its_secret_and_its_settings_are_a_few_lines(tmp_path: Path):
-    shutil.copytree(KUBERNETES / "components", tmp_path / "components")
-    shutil.copytree(KUBERNETES / "examples/own-worker", tmp_path / "examples/own")
-    kustomization = tmp_path / "examples/own/kustomization.yaml"
-    lines = re.findall(
-        r"```yaml\n(patches:\n.*?)```", (KUBERNETES / "README.md").read_text(), flags=re.DOTALL
-    )
-    kustomization.write_text(kustomization.read_text() + lines[0])
-    objects = built_from(tmp_path / "examples/own")
+    objects = with_patches(tmp_path, 0)
     pod = pods(objects)["mailer"]
     told = variables(sidecar(pod), metadata_name="pod")
     assert told["AUTOSCALER_WORKER"] == "mails@pod"
@@ -392,7 +430,13 @@ def test_qa_is_the_base_in_a_namespace_of_its_own_and_smaller():
     objects = built("overlays/qa")
     outside = {item["kind"] for item in objects if item["metadata"].get("namespace") != "docservice-qa"}
     assert outside == {"Namespace"}
-    assert [item["spec"]["replicas"] for item in objects if item["kind"] == "Deployment"] == [1, 1]
+    # The worker's are KEDA's to say; without it there is one.
+    stated = {
+        item["metadata"]["name"]: item["spec"].get("replicas")
+        for item in objects
+        if item["kind"] == "Deployment"
+    }
+    assert stated == {"docservice-api": 1, "docservice-worker": None}
     kinds = sorted(item["kind"] for item in objects if item["kind"] != "Namespace")
     assert kinds == sorted(item["kind"] for item in built("base"))
     labels = one(objects, "Namespace", "docservice-qa")["metadata"]["labels"]

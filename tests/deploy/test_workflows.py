@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import shlex
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +109,21 @@ def test_pull_requests_are_tested_on_every_python_that_the_project_names():
     assert tested == named == ["3.11", "3.12", "3.13", "3.14"]
 
 
+def test_no_test_of_a_pull_request_is_skipped_but_those_that_a_runner_cannot_run():
+    steps = [step for job in workflow("pull-request")["jobs"].values() for step in job["steps"]]
+    runs = [shlex.split(step["run"]) for step in steps if " pytest " in step.get("run", "")]
+    assert [words[5:7] for words in runs] == [["--no-skips", "--ignore"], ["--no-skips", "tests/deploy"]]
+    left_out = {word for words in runs for word in words if "::" in word}
+    found = {
+        f"{name}::{node.name}"
+        for name in ("tests/test_cgroup.py", "tests/deploy/test_images.py")
+        for node in ast.parse((TOP / name).read_text()).body
+        if isinstance(node, ast.FunctionDef)
+        and re.search(r"needs_v1|needs_root|needs root", " ".join(map(ast.unparse, node.decorator_list)))
+    }
+    assert left_out == found
+
+
 def test_only_the_push_to_qa_leaves_the_runner_and_only_after_the_scan():
     pushes = {
         (name, job): [step.get("with", {}).get("push") for step in body["steps"] if "with" in step]
@@ -121,4 +138,6 @@ def test_only_the_push_to_qa_leaves_the_runner_and_only_after_the_scan():
     last = [step for step in push["steps"] if step.get("with", {}).get("push") is True]
     assert [(step["with"]["sbom"], step["with"]["provenance"]) for step in last] == [(True, "mode=max")]
     scan = next(step for step in push["steps"] if "trivy" in step.get("uses", ""))
-    assert scan["with"]["exit-code"] == "1"
+    assert (scan["with"]["exit-code"], scan["with"]["severity"]) == ("1", "HIGH,CRITICAL")
+    # The action drops the severity for a report in SARIF, unless it is told not to.
+    assert (scan["with"]["format"], scan["with"]["limit-severities-for-sarif"]) == ("sarif", True)
