@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
 from autoscaler.decider import Decider
 from autoscaler.groups import Scope
-from autoscaler.keda.answer import Answer, MissingError, UnknownError, answer, depths, per_worker
+from autoscaler.keda.answer import (
+    Answer,
+    MissingError,
+    UnknownError,
+    answer,
+    depths,
+    per_worker,
+    remember_queues,
+)
 from autoscaler.keda.question import Question, QuestionError, ScaleIn, parse_question
 from autoscaler.model import Observation, Override, QueueReading
 from autoscaler.policy import Policy
@@ -138,3 +148,59 @@ def test_the_shipped_scaled_object_asks_what_is_legal_and_is_slower_than_any_poo
     assert behavior["scaleDown"]["stabilizationWindowSeconds"] >= 10 * slowest
     assert spec["cooldownPeriod"] > behavior["scaleDown"]["stabilizationWindowSeconds"]
     assert behavior["scaleUp"]["stabilizationWindowSeconds"] > policy.scale_up_cooldown_seconds
+
+
+def cancelled(reading):
+    return replace(reading, queues=())
+
+
+MINE = {"a@h": ("celery",), "b@h": ("celery",)}
+
+
+@pytest.mark.parametrize(
+    ("record", "idle", "spare"),
+    [
+        (seen(look(0, cancelled(IDLE), cancelled(BUSY))), (8, True), (4, True)),
+        (seen(look(0, IDLE, cancelled(BUSY))), (8, True), (4, True)),
+        (seen(look(9, cancelled(IDLE), cancelled(BUSY))), (10, True), (10, True)),
+        (seen(look(0, cancelled(IDLE), cancelled(IDLE))), (0, False), (0, False)),
+        (seen(look(0, cancelled(IDLE), worker("b@h", queues=(), scheduled=1))), (0, True), (0, True)),
+    ],
+)
+def test_a_worker_whose_consumers_are_cancelled_counts_for_the_queues_it_had(record, idle, spare):
+    waiting = record.observation.queues[0].waiting
+    assert told(CELERY, record, waiting, known_queues=MINE) == Answer(processes=idle[0], active=idle[1])
+    assert told(SPARE, record, waiting, known_queues=MINE) == Answer(processes=spare[0], active=spare[1])
+    mails = Question(queues=("mails",))
+    assert answer(mails, record, {"mails": 0}, per_worker=4, known_queues=MINE) == Answer(
+        processes=0, active=False
+    )
+
+
+def test_a_worker_that_holds_a_task_of_nobody_knows_which_queue_counts_for_whoever_asks():
+    record = seen(look(0, cancelled(IDLE), cancelled(BUSY)))
+    assert told(CELERY, record) == Answer(processes=4, active=True)
+
+
+def test_silence_of_a_cancelled_worker_is_no_answer_and_that_of_another_queue_is_none_of_ours():
+    record = seen(look(0, cancelled(BUSY)), SILENCE)
+    with pytest.raises(UnknownError, match="worker 'b@h' does not answer"):
+        told(CELERY, record, known_queues=MINE)
+    mails = {"b@h": ("mails",)}
+    assert told(CELERY, record, unheard=("b@h",), known_queues=mails) == Answer(processes=0, active=False)
+
+
+def test_queues_are_remembered_while_tasks_are_held_and_forgotten_with_the_worker():
+    two = ("celery", "mails")
+    steps = [
+        (look(0, worker("a@h", busy=1, queues=two)), (), {"a@h": two}),
+        (look(0, worker("a@h", busy=1, queues=("mails",)), at=1001), (), {"a@h": two}),
+        (look(0, worker("a@h", busy=1, queues=()), at=1002), (), {"a@h": two}),
+        (look(0, worker("a@h", queues=("mails",)), at=1003), (), {"a@h": ("mails",)}),
+        (look(0, worker("b@h"), at=1004), ("a@h",), {"a@h": ("mails",), "b@h": ("celery",)}),
+        (look(0, worker("b@h"), at=1005), (), {"b@h": ("celery",)}),
+    ]
+    known = {}
+    for observation, unheard, expected in steps:
+        known = remember_queues(known, seen(observation), unheard)
+        assert known == expected

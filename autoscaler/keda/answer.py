@@ -9,6 +9,7 @@ chance decides which pod goes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from autoscaler.keda.question import ScaleIn
@@ -50,20 +51,27 @@ def answer(
     *,
     per_worker: int,
     unheard: Sequence[str] = (),
+    known_queues: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> Answer:
     """The answer by the last look at the fleet and the messages that wait now, by queue.
 
-    ``unheard`` names workers that have kept silent for less than the time after which they are given up.
+    ``unheard`` names workers that have kept silent for less than the time after which they are given up,
+    ``known_queues`` is what :func:`remember_queues` has kept.
 
     Raises:
         UnknownError: where a queue or the workers could not be read.
     """
     groups = groups_of(question, record)
+    deaf = _deaf(question, record, groups, known_queues)
+    members = [name for group in groups for name in group.group.workers] + deaf
+    _trust(groups, record)
     # Messages that wait are work whoever is there, and zero workers have to be left behind.
-    _trust(groups, record, () if any(waiting.values()) else unheard)
-    members = [name for group in groups for name in group.group.workers]
+    missing = (
+        () if any(waiting.values()) else [name for name in unheard if _may_be(name, question, known_queues)]
+    )
+    _hear(members, record, missing)
     heard = {reading.name for reading in record.observation.workers}
-    held = [record.workers[name] for name in members if _holds(record.workers[name], name in heard)]
+    held = [record.workers[name] for name in members if _holds(record.workers[name], heard=name in heard)]
     consumed = {queue for group in groups for queue in group.group.queues}
     alone = sum(count for queue, count in waiting.items() if queue not in consumed)
     scheduled = any(record.workers[name].scheduled for name in members)
@@ -71,12 +79,30 @@ def answer(
         return Answer(processes=len(members) * per_worker, active=bool(members))
     # Idle workers beside busy ones are kept too, unless only those are spared that hold tasks.
     kept = len(members) if held and question.scale_in is ScaleIn.IDLE else len(held)
-    asked = sum(group.asked for group in groups) + alone
-    tasks = sum((reading.busy or 0) + (reading.reserved or 0) for reading in held)
+    tasks = sum(_tasks(reading) for reading in held)
+    asked = sum(group.asked for group in groups) + alone + sum(_tasks(record.workers[name]) for name in deaf)
     return Answer(
         processes=max(asked, tasks, kept * per_worker),
         active=bool(held) or scheduled or any(waiting.values()),
     )
+
+
+def remember_queues(
+    before: Mapping[str, tuple[str, ...]], record: TickRecord, unheard: Iterable[str]
+) -> dict[str, tuple[str, ...]]:
+    """The queues that each worker consumes or, where its consumers are cancelled, consumed, by its name.
+
+    A worker that holds tasks keeps its earlier queues beside those it consumes now: queues are cancelled one
+    by one. One that is neither known nor ``unheard`` any longer is forgotten.
+    """
+    there = record.workers.keys() | set(unheard)
+    found = {name: queues for name, queues in before.items() if name in there}
+    for reading in record.observation.workers:
+        keeps = not reading.queues or _holds(reading, heard=True)
+        queues = {*reading.queues, *(found.get(reading.name, ()) if keeps else ())}
+        if queues:
+            found[reading.name] = tuple(sorted(queues))
+    return found
 
 
 def groups_of(question: Question, record: TickRecord) -> list[GroupPlan]:
@@ -117,22 +143,57 @@ def depths(queues: Iterable[QueueReading]) -> dict[str, int]:
     return found
 
 
-def _trust(groups: Sequence[GroupPlan], record: TickRecord, unheard: Sequence[str]) -> None:
+def _trust(groups: Sequence[GroupPlan], record: TickRecord) -> None:
     for sensor in _NEEDED:
         if sensor in record.faults:
             raise UnknownError(f"the last look at the fleet failed: {sensor}: {record.faults[sensor]}")
     counted = {queue for group in groups for queue in group.group.queues}
     depths(queue for queue in record.observation.queues if queue.name in counted)
+
+
+def _hear(members: Sequence[str], record: TickRecord, unheard: Sequence[str]) -> None:
     heard = {reading.name for reading in record.observation.workers}
-    silent = [name for group in groups for name in group.group.workers if name not in heard]
-    answered = sum(len(group.group.workers) for group in groups) - len(silent)
-    missing = silent or list(unheard)
-    if answered == 0 and missing:
+    silent = [name for name in members if name not in heard]
+    missing = silent or unheard
+    if len(silent) == len(members) and missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UnknownError(f"worker {missing[0]!r}{more} does not answer: what runs there is not known")
 
 
-def _holds(reading: WorkerReading, heard: bool) -> bool:  # noqa: FBT001 - read at its only call
+def _deaf(
+    question: Question,
+    record: TickRecord,
+    groups: Sequence[GroupPlan],
+    known_queues: Mapping[str, tuple[str, ...]],
+) -> list[str]:
+    """The workers whose consumers of the question's queues are cancelled, by a drain or a quiescing.
+
+    Where it is not known what one consumed, it counts for whoever asks, as long as it holds a task.
+    """
+    grouped = {name for group in groups for name in group.group.workers}
+    return [
+        name
+        for name in sorted(record.workers.keys() - grouped)
+        if _may_be(name, question, known_queues)
+        and (name in known_queues or _is_unplaced(record.workers[name]))
+    ]
+
+
+def _may_be(name: str, question: Question, known_queues: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether the worker may have fetched from the question's queues."""
+    queues = known_queues.get(name)
+    return not queues or not set(queues).isdisjoint(question.queues)
+
+
+def _is_unplaced(reading: WorkerReading) -> bool:
+    return not reading.queues and _holds(reading, heard=True)
+
+
+def _tasks(reading: WorkerReading) -> int:
+    return (reading.busy or 0) + (reading.reserved or 0)
+
+
+def _holds(reading: WorkerReading, *, heard: bool) -> bool:
     counts = (reading.busy, reading.reserved)
     return not heard or None in counts or any(counts)
 

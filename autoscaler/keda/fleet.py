@@ -10,10 +10,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autoscaler.keda.answer import UnknownError
+from autoscaler.keda.answer import UnknownError, remember_queues
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from threading import Event
 
     from structlog.typing import FilteringBoundLogger
@@ -46,6 +46,7 @@ class Fleet:
         self._log = log
         self._monotonic = monotonic
         self._seen: tuple[TickRecord, float] | None = None
+        self._queues: dict[str, tuple[str, ...]] = {}
         self._silent_since: dict[str, float] = {}
         self._faults: frozenset[str] = frozenset()
         self._started_at = monotonic()
@@ -65,6 +66,7 @@ class Fleet:
             self._silent_since.setdefault(name, now)
         for name in heard:
             self._silent_since.pop(name, None)
+        self._queues = remember_queues(self._queues, record, self.unheard())
         self._seen = (record, now)
         faults = frozenset(record.faults)
         if faults != self._faults:
@@ -91,6 +93,10 @@ class Fleet:
         """The workers that keep silent and are not given up yet, by name."""
         since = self._monotonic() - self._pace.patience_seconds
         return sorted(name for name, at in list(self._silent_since.items()) if at > since)
+
+    def known_queues(self) -> Mapping[str, tuple[str, ...]]:
+        """The queues that each worker consumes or, where they were cancelled, consumed last, by its name."""
+        return self._queues
 
     def live(self) -> str | None:
         """Why the loop counts as stuck, or None."""

@@ -32,6 +32,9 @@ class FleetSource(Protocol):
     def unheard(self) -> list[str]:
         """The workers that keep silent and are not given up yet."""
 
+    def known_queues(self) -> Mapping[str, tuple[str, ...]]:
+        """The queues that each worker consumes or, where they were cancelled, consumed last."""
+
 
 class BacklogSource(Protocol):
     """Reads queue depths."""
@@ -89,15 +92,7 @@ class Scaler:
             QuestionError, MissingError, UnknownError: where it cannot be told; never a number instead.
         """
         question = self._question(asked)
-        waiting = self._waiting(question)
-        record = self._fleet.latest()
-        return answer(
-            question,
-            record,
-            waiting,
-            per_worker=self._target(asked, question),
-            unheard=self._fleet.unheard(),
-        )
+        return self._answer(question, lambda: self._target(asked, question))
 
     def is_active(self, asked: ScaledObject) -> bool:
         """Whether there is work, which needs no word on how much one worker holds.
@@ -105,10 +100,19 @@ class Scaler:
         Raises:
             QuestionError, UnknownError: where it cannot be told.
         """
-        question = self._question(asked)
+        return self._answer(self._question(asked), lambda: 1).active
+
+    def _answer(self, question: Question, target: Callable[[], int]) -> Answer:
         waiting = self._waiting(question)
         record = self._fleet.latest()
-        return answer(question, record, waiting, per_worker=1, unheard=self._fleet.unheard()).active
+        return answer(
+            question,
+            record,
+            waiting,
+            per_worker=target(),
+            unheard=self._fleet.unheard(),
+            known_queues=self._fleet.known_queues(),
+        )
 
     def _question(self, asked: ScaledObject) -> Question:
         return parse_question(asked.metadata, self._default)
