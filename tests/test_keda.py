@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 import grpc
 import pytest
+import redis
 from click.testing import CliRunner
 from google.protobuf import descriptor_pb2
 from grpc_tools import protoc
@@ -19,6 +20,8 @@ from autoscaler.cli import main
 from autoscaler.embedded import Process, free_port
 from autoscaler.health import ask
 from autoscaler.keda.messages import file_descriptor
+from autoscaler.keda.unacked import UnackedSensor
+from autoscaler.sensors.backlog import KeyLayout
 from tests.cluster import PROMPT, ROOT, Cluster, started
 from tests.guarded import guarded
 
@@ -239,6 +242,12 @@ def test_it_asks_for_what_the_daemon_asks_for_and_keeps_every_worker_while_a_tas
     assert keda.replicas(**TWO) == 2  # whichever holds the task
     cluster.workers[W2].send(signal.SIGCONT)
     assert store.refusals() == []
+
+
+def test_with_its_own_rights_it_counts_what_was_fetched_and_not_acknowledged(store):
+    store.admin.hset("unacked", mapping={"one": "{}", "two": "{}"})
+    with redis.Redis.from_url(store.url("keda")) as mine:
+        assert UnackedSensor(lambda: mine, KeyLayout()).read() == 2
 
 
 def test_wrong_settings_are_told_at_once_before_anything_connects():

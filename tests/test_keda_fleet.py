@@ -69,6 +69,7 @@ class Served:
 
     def __init__(self):
         self.watched, self.depths, self.resets = Watched(), Depths(), []
+        self.unacked = 0
         self.scaler = Scaler(
             self.watched.fleet,
             self.depths,
@@ -76,6 +77,7 @@ class Served:
             default=Question(queues=("celery",)),
             reset=lambda: self.resets.append(True),
             redact=lambda text: text.replace("secret", "***"),
+            unacked=lambda: self.unacked,
         )
 
 
@@ -226,3 +228,17 @@ def test_a_fault_of_redis_drops_the_connection_and_is_told_without_secrets():
     with pytest.raises(UnknownError, match="queue 'celery' cannot be read"):
         served.scaler.is_active(FOUR)
     assert served.resets == [True]
+
+
+def test_what_a_killed_worker_had_fetched_keeps_one_worker_where_none_is_left_to_restore_it():
+    served = Served()
+    served.unacked = 3
+    served.watched.look(worker(busy=1, reserved=3))
+    served.watched.look(after=3600.0)
+    assert served.scaler.answer(FOUR) == Answer(processes=4, active=True)
+    assert served.scaler.is_active(FOUR)
+    served.watched.look(worker("mails@h", queues=("mails",)), after=2.0)  # it restores them
+    assert served.scaler.answer(FOUR) == Answer(processes=0, active=False)
+    served.watched.look(after=3600.0)
+    served.unacked = 0
+    assert served.scaler.answer(FOUR) == Answer(processes=0, active=False)

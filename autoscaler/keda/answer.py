@@ -52,11 +52,13 @@ def answer(
     per_worker: int,
     unheard: Sequence[str] = (),
     known_queues: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    unacked: int = 0,
 ) -> Answer:
     """The answer by the last look at the fleet and the messages that wait now, by queue.
 
     ``unheard`` names workers that have kept silent for less than the time after which they are given up,
-    ``known_queues`` is what :func:`remember_queues` has kept.
+    ``known_queues`` is what :func:`remember_queues` has kept. ``unacked`` messages were fetched and not
+    acknowledged; they count where :func:`is_deserted`.
 
     Raises:
         UnknownError: where a queue or the workers could not be read.
@@ -81,9 +83,11 @@ def answer(
     kept = len(members) if held and question.scale_in is ScaleIn.IDLE else len(held)
     tasks = sum(_tasks(reading) for reading in held)
     asked = sum(group.asked for group in groups) + alone + sum(_tasks(record.workers[name]) for name in deaf)
+    # Without a worker nobody would ever give them back to their queues.
+    stranded = unacked > 0 and is_deserted(record)
     return Answer(
-        processes=max(asked, tasks, kept * per_worker),
-        active=bool(held) or scheduled or any(waiting.values()),
+        processes=max(asked, tasks, kept * per_worker, per_worker if stranded else 0),
+        active=bool(held) or scheduled or any(waiting.values()) or stranded,
     )
 
 
@@ -103,6 +107,14 @@ def remember_queues(
         if queues:
             found[reading.name] = tuple(sorted(queues))
     return found
+
+
+def is_deserted(record: TickRecord) -> bool:
+    """Whether no worker that answers consumes anything.
+
+    Any that does, of whichever queue, restores the messages that a killed one had fetched to their queues.
+    """
+    return not any(reading.queues for reading in record.observation.workers)
 
 
 def groups_of(question: Question, record: TickRecord) -> list[GroupPlan]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from redis.exceptions import RedisError
 
 from autoscaler.connections import RedisUrlError
-from autoscaler.keda.answer import Answer, UnknownError, answer, depths, per_worker
+from autoscaler.keda.answer import Answer, UnknownError, answer, depths, is_deserted, per_worker
 from autoscaler.keda.question import parse_question
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from autoscaler.record import TickRecord
     from autoscaler.sensors.backlog import Backlog
 
+_Found = TypeVar("_Found")
 _FAULTS = (OSError, RedisError, RedisUrlError)
 
 
@@ -55,7 +56,8 @@ class ScaledObject:
 class Scaler:
     """Answers for one fleet.
 
-    ``default`` is what metadata may leave out; ``reset`` drops a connection that failed.
+    ``default`` is what metadata may leave out; ``reset`` drops a connection that failed. ``unacked`` reads
+    how many messages were fetched and not acknowledged; without it none are.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Scaler:
         default: Question,
         reset: Callable[[], None],
         redact: Callable[[str], str],
+        unacked: Callable[[], int] = int,
     ) -> None:
         self._fleet = fleet
         self._backlog = backlog
@@ -74,6 +77,7 @@ class Scaler:
         self._default = default
         self._reset = reset
         self._redact = redact
+        self._unacked = unacked
         self._one_at_a_time = Lock()
         self._targets: dict[tuple[str, str, tuple[str, ...]], int] = {}
 
@@ -112,6 +116,7 @@ class Scaler:
             per_worker=target(),
             unheard=self._fleet.unheard(),
             known_queues=self._fleet.known_queues(),
+            unacked=self._read(self._unacked) if is_deserted(record) else 0,
         )
 
     def _question(self, asked: ScaledObject) -> Question:
@@ -131,11 +136,13 @@ class Scaler:
         return self._targets[key]
 
     def _waiting(self, question: Question) -> dict[str, int]:
+        return depths(self._read(lambda: self._backlog.read(question.queues)).queues)
+
+    def _read(self, read: Callable[[], _Found]) -> _Found:
         with self._one_at_a_time:
             try:
-                backlog = self._backlog.read(question.queues)
+                return read()
             except _FAULTS as fault:
                 self._reset()
                 word = self._redact(f"Redis cannot be read: {type(fault).__name__}: {fault}")
                 raise UnknownError(word) from fault
-        return depths(backlog.queues)

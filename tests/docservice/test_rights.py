@@ -153,6 +153,8 @@ NOT_MAY = {
         ("GET", "autoscaler:default:lease"),
         ("HGETALL", "autoscaler:cancelled"),
         ("GET", "docservice:epoch"),
+        ("HGETALL", "unacked"),
+        ("DEL", "unacked"),
     ],
     "api": [
         ("HGETALL", "unacked"),
