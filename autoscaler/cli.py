@@ -221,7 +221,7 @@ _SEEN_BY_KEDA = [
 def keda(**flags: Any) -> None:
     """Serve KEDA as an external scaler: size the fleet by what the work asks for. Resizes no pool."""
     try:
-        from autoscaler.keda import fleet, question, scaler, server  # noqa: PLC0415 - an extra of its own
+        from autoscaler.keda import fleet, question, scaler, server, unacked  # noqa: PLC0415 - an extra of its own
     except ImportError as fault:
         fail([f"{fault.name} is not installed; install celery-pool-autoscaler[keda]"], 1)
     settings, own = _load_keda(flags)
@@ -247,6 +247,7 @@ def keda(**flags: Any) -> None:
         default=default,
         reset=connections.reset,
         redact=app.redactor,
+        unacked=unacked.UnackedSensor(connections.redis, settings.layout).read,
     )
     registry = CollectorRegistry()
     calls = Counter(

@@ -223,7 +223,13 @@ def _knobs() -> tuple[Setting, ...]:
 
 KNOBS = _knobs()
 #: What the thresholds alone go by: whoever names one of them wants them to decide.
-THRESHOLDS = tuple(knob for knob in KNOBS if knob.key.startswith(("scale_", "stabilization_", "max_step_")))
+THRESHOLDS = tuple(
+    knob
+    for knob in KNOBS
+    if knob.key.startswith(
+        ("scale_up_", "scale_down_threshold", "scale_down_delay", "stabilization_", "max_step_")
+    )
+)
 
 _TARGET = "it must be a time, as in 5s, 500ms or 2m, for one queue as in mails=30s"
 
@@ -236,7 +242,7 @@ def parse_target(text: str) -> tuple[str, float]:
     """
     queue, _, time = text.rpartition("=")
     match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(ms|s|m|h|)", time.strip().lower())
-    if match is None:
+    if match is None or "," in queue:
         raise ValueError(_TARGET)
     seconds = float(match[1]) * {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}[match[2]]
     knob = LatencyKnobs.__dataclass_fields__["target_wait_seconds"].metadata

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from redis import Redis
 
@@ -111,6 +111,10 @@ class Consumers:
             else:
                 found.append(note)
         return found
+
+    def minded(self, notes: Iterable[Note]) -> list[Note]:
+        """Those of the notes that somebody minds now."""
+        return [note for note in notes if note.until > self._wall()]
 
     def left_behind(self, *, just_started: bool) -> list[Note]:
         """The notes that nobody minds: those past their time and, after a start, our own earlier ones."""

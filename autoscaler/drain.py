@@ -99,6 +99,10 @@ def refuse(named: Collection[str], workers: Sequence[WorkerReading], *, force: b
         )
 
 
+def _united(some: Collection[str], others: Collection[str]) -> tuple[str, ...]:
+    return tuple(sorted({*some, *others}))
+
+
 class Drain:
     """The drain of some workers. ``read`` reads them; ``tell`` is called when something has changed."""
 
@@ -132,8 +136,21 @@ class Drain:
         workers = self._read(everyone=True)
         refuse(named, workers, force=force)
         found = {reading.name: reading for reading in workers}
+        noted = {note.worker: note for note in self._consumers.notes()}
+        minded = sorted(set(named) & {note.worker for note in self._consumers.minded(noted.values())})
+        if minded and not force:
+            owner = noted[minded[0]].owner
+            raise DrainError(
+                f"worker {minded[0]!r} is emptied already, by {owner}; wait for that, or drain it by force"
+            )
         deadline = self._monotonic() + deadline_seconds
-        drains = [Progress(worker=name, queues=found[name].queues) for name in sorted(set(named))]
+        drains = [
+            # What somebody else has cancelled is given back with the rest.
+            Progress(
+                worker=name, queues=_united(found[name].queues, noted[name].queues if name in noted else ())
+            )
+            for name in sorted(set(named))
+        ]
         self._minded_seconds = deadline_seconds + _NOTE_MARGIN_SECONDS
         try:
             for drain in drains:
@@ -173,12 +190,13 @@ class Drain:
         elif reading.queues:
             # It did not hear, or came back in the meantime and consumes again.
             drain.phase, drain.since = Phase.EMPTYING, now
-            self._consumers.cancel(drain.worker, reading.queues, for_seconds=self._minded_seconds)
+            drain.queues = _united(drain.queues, reading.queues)
+            self._consumers.cancel(drain.worker, drain.queues, for_seconds=self._minded_seconds)
         elif drain.phase is Phase.EMPTYING:
             drain.phase, drain.since = Phase.SETTLING, now
         elif now - drain.since >= _FETCH_SECONDS:
-            drain.phase, drain.since = Phase.STOPPING, now
             self._remote.cast("shutdown", {}, [drain.worker])
+            drain.phase, drain.since = Phase.STOPPING, now
         if before != (drain.phase, drain.busy, drain.reserved):
             self._tell(drain)
 

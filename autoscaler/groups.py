@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from autoscaler.state import KnownWorker
 
 
+#: A stock pool starts what `pool_grow` asks for when it next looks after its children, every 5 s, and it does
+#: not tell how long that took.
+STOCK_START_SECONDS = 5.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """What is looked at and what may be touched; an empty set means all that is found.
@@ -118,6 +123,8 @@ def signal(
     readings = [workers[name].reading for name in group.workers]
     completed = [reading.completed for reading in readings]
     starts = [reading.start_seconds for reading in readings if reading.start_seconds is not None]
+    if not all(reading.companion for reading in readings):
+        starts.append(STOCK_START_SECONDS)
     found = (queues.get(name) for name in group.queues)
     ages = [queue.oldest_age_seconds for queue in found if queue and queue.oldest_age_seconds is not None]
     return Signal(

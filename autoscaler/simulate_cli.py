@@ -48,6 +48,8 @@ _SPAN = re.compile(r"([0-9]{1,10}(?:\.[0-9]{1,6})?)(s|m|h|d|)")
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": _DAY_SECONDS}
 _SETTINGS = {setting.key: setting for setting in (*config.LATENCY, *config.RUN)}
 _SHOWN_TRIALS = 8
+#: A tick takes some 50 us: about two minutes for each policy.
+_MOST_TICKS = 2_000_000
 _MOST_REPLAYED = 5
 
 Command = Any
@@ -98,6 +100,13 @@ def _target(_context: click.Context, _parameter: click.Parameter, text: str) -> 
     if queue:
         raise click.BadParameter(f"{text[:60]!r}; one queue is simulated: give its time alone, as in 5s")
     return seconds
+
+
+def _target_of_environment() -> str:
+    """The general target of a daemon's environment, which may be off or have targets of single queues too."""
+    words = os.environ.get(config.TARGET_WAIT.variable, "").split()
+    general = [word for word in words if "=" not in word and word.lower() != "off"]
+    return general[-1] if general else config.TARGET_WAIT.default
 
 
 def _moment(text: str, now: float) -> float:
@@ -158,11 +167,9 @@ _POOL_OPTIONS: Sequence[Callable[[Command], Command]] = (
     options(config.KNOBS),
     click.option(
         "--target-wait",
-        default="5s",
-        show_default=True,
+        default=_target_of_environment,
+        show_default="that of AUTOSCALER_TARGET_WAIT, or 5s",
         callback=_target,
-        envvar=_SETTINGS["target_wait"].variable,
-        show_envvar=True,
         help="Every task is to start within this time.",
     ),
     parsed(_SETTINGS["start_worth"]),
@@ -332,9 +339,11 @@ def _set_up(given: dict[str, Any]) -> Setup:
         start_seconds=given["start_delay"],
         prefetch=given["prefetch"],
     )
-    return Setup(
-        trace=_trace(given), model=model, policy=policy, knobs=knobs, interval_seconds=given["interval"]
-    )
+    trace = _trace(given)
+    if trace.duration_seconds > _MOST_TICKS * given["interval"]:
+        last = f"{trace.name}: it lasts {trace.duration_seconds:.0f} s, more than {_MOST_TICKS} ticks of"
+        fail([f"{last} --interval {given['interval']:g}; cut the trace, or raise --interval"], 2)
+    return Setup(trace=trace, model=model, policy=policy, knobs=knobs, interval_seconds=given["interval"])
 
 
 def _trace(given: dict[str, Any]) -> Trace:

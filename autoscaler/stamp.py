@@ -6,6 +6,7 @@ Standard library alone: a worker, a publisher and the daemon share it.
 from __future__ import annotations
 
 import json
+import math
 
 #: The header of a message that tells when it was published, in epoch seconds.
 PUBLISHED_HEADER = "autoscaler_published_at"
@@ -16,9 +17,11 @@ def published_at(message: bytes) -> float | None:
     try:
         headers = json.loads(message)["headers"]
         stamp = headers[PUBLISHED_HEADER]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        if isinstance(stamp, bool) or not isinstance(stamp, int | float) or not math.isfinite(stamp):
+            return None
+        return float(stamp)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
-    return float(stamp) if isinstance(stamp, int | float) and not isinstance(stamp, bool) else None
 
 
 def oldest_age(messages: list[bytes], now: float) -> float | None:

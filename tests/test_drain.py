@@ -26,6 +26,12 @@ def drain(cluster, *words):
     return code, out.splitlines(), err.splitlines()
 
 
+def consumers_of(cluster):
+    connections = Connections(lambda: cluster.server.url, RedisTuning(), Redactor())
+    remote = Remote(connections.kombu, timeout_seconds=1.5)
+    return Consumers(remote, connections.redis, CANCELLED_KEY, owner="drain", wall=time.time)
+
+
 class Traffic:
     """Sends naps as fast as they are taken, until it is told to stop."""
 
@@ -137,6 +143,25 @@ def test_a_drain_that_is_interrupted_gives_the_consumers_back(cluster):
     started(lambda: len(cluster.ended()) == 2, what="the held task and one sent after the drain")
 
 
+def test_a_second_drain_is_refused_and_by_force_gives_back_what_the_first_had_cancelled(cluster):
+    cluster.worker(W1)
+    cluster.hold(1)
+    started(lambda: cluster.redis.hlen("started") == 1, what="the long task's start")
+    consumers = consumers_of(cluster)
+    assert consumers.cancel(W1, ["celery"], for_seconds=600)  # as a drain that goes on elsewhere has
+    code, _, err = drain(cluster, "--deadline", "1", W1)
+    assert (code, err[-1]) == (
+        1,
+        f"autoscaler: worker {W1!r} is emptied already, by drain; wait for that, or drain it by force",
+    )
+    code, _, err = drain(cluster, "--force", "--deadline", "1", W1)
+    assert (code, err[-1]) == (1, f"{W1}: given_back, 1 running, 0 fetched")
+    assert consumers.notes() == []
+    cluster.release()
+    cluster.send(1, 0.1)
+    started(lambda: len(cluster.ended()) == 2, what="the held task and one sent after the drain")
+
+
 def test_a_drain_does_not_wait_for_eta_tasks_and_loses_none(cluster):
     worker = cluster.worker(W1)
     app = Celery("eta", broker=cluster.server.url, set_as_current=False)
@@ -154,9 +179,7 @@ def test_what_a_drain_that_died_left_cancelled_is_given_back_by_a_daemon_once_no
     cluster, minded
 ):
     cluster.worker(W1)
-    connections = Connections(lambda: cluster.server.url, RedisTuning(), Redactor())
-    remote = Remote(connections.kombu, timeout_seconds=1.5)
-    consumers = Consumers(remote, connections.redis, CANCELLED_KEY, owner="drain", wall=time.time)
+    consumers = consumers_of(cluster)
     assert consumers.cancel(W1, ["celery"], for_seconds=600 if minded else 0)
     cluster.send(1, 0.1)
     daemon = cluster.daemon()

@@ -259,6 +259,22 @@ def test_a_plot_is_refused_before_the_simulation_or_drawn(tmp_path: Path):
         assert (done.exit_code, (tmp_path / "out.png").read_bytes()[:4]) == (0, b"\x89PNG")
 
 
+def test_a_trace_that_would_take_hours_is_refused(tmp_path: Path):
+    path = written(tmp_path, "offset_s,service_s\n0,1\n31536000,1\n")
+    done = run(simulate_command, path, "--interval", "2")
+    fault = "it lasts 31536000 s, more than 2000000 ticks of --interval 2; cut the trace, or raise --interval"
+    assert (done.exit_code, done.stderr) == (2, f"autoscaler: {path.name}: {fault}\n")
+
+
+@pytest.mark.parametrize("told", ["off", "mails=30s", "7s mails=30s"])
+def test_a_target_of_the_daemons_environment_is_taken_for_what_it_says_of_all_queues(
+    tmp_path: Path, told: str
+):
+    path = written(tmp_path, TASKS)
+    done = run(simulate_command, path, "--no-peers", "--json", AUTOSCALER_TARGET_WAIT=told)
+    assert json.loads(done.stdout)["target_wait_seconds"] == (7.0 if "7s" in told else 5.0)
+
+
 # tune
 
 

@@ -182,9 +182,9 @@ class Prometheus:
             found: Sequence[Any] = answer["data"]["result"]
             for series in found:
                 for at, value in series["values"]:
-                    float(at), float(value)
+                    round(float(at)), float(value)
                 series["metric"].get("queues")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             raise PrometheusError(
                 f"{self._name} does not answer like a Prometheus; its address ends before /api/v1"
             ) from None
