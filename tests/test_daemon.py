@@ -68,7 +68,7 @@ def test_told_not_to_act_it_decides_and_exports_and_sends_nothing(cluster, words
 
 def test_once_prints_what_would_be_done_and_why_and_does_nothing(cluster):
     cluster.worker(companion=False)
-    cluster.send(9, 3.0)
+    cluster.hold(9)
     code, out, err = command("once", "--max", "5", "--json", REDIS_URL=cluster.server.url)
     assert (code, err) == (0, "")
     found = json.loads(out)["decisions"]
