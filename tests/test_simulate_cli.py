@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import re
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -485,6 +487,31 @@ def test_a_server_that_does_not_answer_is_told_within_the_timeout():
         1,
         f"autoscaler: {url} does not answer within 0.5 s; see the address, or give a longer --timeout\n",
         True,
+    )
+
+
+def test_a_server_that_sends_one_header_after_the_other_is_told_within_the_timeout():
+    told = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            peer, _ = server.accept()
+            with peer, contextlib.suppress(OSError):
+                peer.sendall(b"HTTP/1.1 200 OK\r\n")
+                while not told.wait(0.1):
+                    peer.sendall(b"X: y\r\n")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        try:
+            done = run(simulate_command, "--prometheus", url, "--timeout", "0.5")
+        finally:
+            told.set()
+            thread.join()
+    assert (done.exit_code, done.stderr) == (
+        1,
+        f"autoscaler: {url} does not answer within 0.5 s; see the address, or give a longer --timeout\n",
     )
 
 

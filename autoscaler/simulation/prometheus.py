@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import json
 import math
-import time
 import urllib.error
 import urllib.request
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from http.client import HTTPException
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 
@@ -154,19 +155,30 @@ class Prometheus:
         return self._result(text)
 
     def _read(self, request: urllib.request.Request) -> bytes:
-        """Return the whole answer; the time is bounded in all, not for each piece of it."""
-        deadline = time.monotonic() + self._timeout_seconds
+        """Return the whole answer; the time is bounded in all, not for each piece of it, headers too."""
+        found: SimpleQueue[bytes | Exception] = SimpleQueue()
+        Thread(target=self._fetch, args=(request, found), daemon=True).start()
+        try:
+            answer = found.get(timeout=self._timeout_seconds)
+        except Empty:
+            raise TimeoutError from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _fetch(self, request: urllib.request.Request, found: SimpleQueue[bytes | Exception]) -> None:
         answer: HTTPResponse
         pieces, size = [], 0
-        with self._opener.open(request, timeout=self._timeout_seconds) as answer:
-            while piece := answer.read1(65_536):
-                pieces.append(piece)
-                size += len(piece)
-                if time.monotonic() > deadline:
-                    raise TimeoutError
-                if size > _MOST_BYTES:
-                    raise PrometheusError(f"{self._name} answers with more than {_MOST_BYTES} bytes")
-        return b"".join(pieces)
+        try:
+            with self._opener.open(request, timeout=self._timeout_seconds) as answer:
+                while (piece := answer.read1(65_536)) and size <= _MOST_BYTES:
+                    pieces.append(piece)
+                    size += len(piece)
+        except Exception as fault:  # noqa: BLE001 - raised again where it is waited for
+            found.put(fault)
+            return
+        too_much = PrometheusError(f"{self._name} answers with more than {_MOST_BYTES} bytes")
+        found.put(too_much if size > _MOST_BYTES else b"".join(pieces))
 
     def _late(self) -> PrometheusError:
         return PrometheusError(
