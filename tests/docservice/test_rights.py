@@ -169,7 +169,6 @@ NOT_MAY = {
         ("LINDEX", "celery", "-1"),
         ("SET", "autoscaler:default:status", "{}"),
         ("SET", "autoscaler:default:lease", "x"),
-        ("HGETALL", "autoscaler:cancelled"),
         ("PSUBSCRIBE", "/0.celery.pidbox"),
     ],
     "worker": [
