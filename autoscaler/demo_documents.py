@@ -40,6 +40,7 @@ class DocumentService:
         self.environment: dict[str, str] = {
             "DOCSERVICE_BLOB_URL": f"file://{folder}/blobs",
             "DOCSERVICE_DOCS": "open",
+            "TMPDIR": str(folder),  # a worker that is cut short leaves what multiprocessing put there
         }
 
     def samples(self, *, mails: int, pdfs: int) -> Process:

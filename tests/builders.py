@@ -106,10 +106,17 @@ class Walk:
         self.at = 1000.0
         self.tick = 0
 
-    def see(self, waiting: int | None, *workers: WorkerReading, after: float = 1.0) -> Plan:
+    def see(
+        self,
+        waiting: int | None,
+        *workers: WorkerReading,
+        after: float = 1.0,
+        queues: tuple[QueueReading, ...] | None = None,
+    ) -> Plan:
         self.at += after
         self.tick += 1
-        self.state, plan = self.decider.decide(self.state, look(waiting, *workers, at=self.at))
+        seen = look(waiting, *workers, at=self.at, queues=queues)
+        self.state, plan = self.decider.decide(self.state, seen)
         return plan
 
     def sent(self, target: int, *, confirmed: bool = True, name: str = "celery@one") -> None:

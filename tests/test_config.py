@@ -67,6 +67,7 @@ def faults_of(flags=None, environment=None):
         pytest.param({"max_step_up": "2"}, None, None, id="or a step"),
         pytest.param({"scale_up_threshold": "2", "target_wait": ("9s",)}, 9.0, None, id="unless both"),
         pytest.param({"min": "2", "memory_high": "0.99"}, 5.0, None, id="bounds are everybody's"),
+        pytest.param({"scale_down_cooldown": "9"}, 5.0, None, id="so is the cooldown of a start"),
         pytest.param({"shadow": "latency"}, None, 5.0, id="in the shadow"),
         pytest.param({"shadow": "latency", "target_wait": ("9s",)}, None, 9.0, id="in the shadow, 9 s"),
     ],

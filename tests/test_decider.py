@@ -376,3 +376,21 @@ def test_each_group_keeps_the_most_urgent_target_of_its_queues():
 
     assert wish({"celery": 600.0}) < wish({"celery": 1.0})
     assert wish({"other": 600.0}) == wish({})
+
+
+def test_of_queues_that_share_workers_the_most_urgent_target_holds_for_all():
+    def wish(targets):
+        walk = Walk(prompt_policy(max_processes=64), latency=LatencyKnobs(), target_waits=targets)
+        both = worker(busy=4, queues=("celery", "mails"))
+        walk.see(0, both, queues=(queue(0), queue(0, "mails")))
+        return walk.see(60, both, queues=(queue(60), queue(0, "mails"))).groups[0].wish
+
+    assert wish({"celery": 600.0, "mails": 1.0}) == wish({"celery": 1.0, "mails": 1.0})
+    assert wish({"celery": 600.0, "mails": 1.0}) > wish({"celery": 600.0, "mails": 600.0})
+
+
+def test_the_latency_demand_shrinks_only_once_it_has_learnt_for_a_while():
+    walk = Walk(prompt_policy(scale_down_cooldown_seconds=15), latency=LatencyKnobs(start_worth_seconds=0.1))
+    causes = [walk.see(0, worker(processes=4, busy=0)).decisions[0].cause for _ in range(20)]
+    assert causes[0] is Reason.COOLDOWN
+    assert Reason.LATENCY in causes or Reason.AT_MIN in causes

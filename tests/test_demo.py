@@ -54,7 +54,7 @@ def processes_of(temporary):
     found = []
     for process in psutil.process_iter(["environ", "cwd"]):
         environment, place = process.info["environ"] or {}, process.info["cwd"] or ""
-        if environment.get("TMPDIR") == str(temporary) or place.startswith(str(temporary)):
+        if str(temporary) in f"{environment.get('TMPDIR')} {place}":
             found.append(process.pid)
     return found
 

@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 
 import grpc
 import pytest
-import redis
 from click.testing import CliRunner
 from google.protobuf import descriptor_pb2
 from grpc_tools import protoc
@@ -20,8 +19,6 @@ from autoscaler.cli import main
 from autoscaler.embedded import Process, free_port
 from autoscaler.health import ask
 from autoscaler.keda.messages import file_descriptor
-from autoscaler.keda.unacked import UnackedSensor
-from autoscaler.sensors.backlog import KeyLayout
 from tests.cluster import PROMPT, ROOT, Cluster, started
 from tests.guarded import guarded
 
@@ -175,6 +172,17 @@ def keda(cluster, store):
         yield running
 
 
+def test_messages_that_a_killed_worker_had_fetched_keep_one_worker_asked_for(store, keda):
+    started(lambda: not keda.fails(**TWO), what="the first look")
+    assert not keda.is_active()
+    store.admin.hset("unacked", mapping={"one": "{}", "two": "{}"})
+    started(keda.is_active, what="the wish for a worker that gives them back")
+    assert keda.replicas(**TWO) == 1
+    store.admin.delete("unacked")
+    started(lambda: not keda.is_active(), what="the end of that wish")
+    assert store.refusals() == []
+
+
 def test_the_messages_are_those_of_the_proto(tmp_path):
     code = protoc.main(
         ["protoc", f"-I{PROTO.parent}", f"--descriptor_set_out={tmp_path / 'set'}", str(PROTO)]
@@ -242,12 +250,6 @@ def test_it_asks_for_what_the_daemon_asks_for_and_keeps_every_worker_while_a_tas
     assert keda.replicas(**TWO) == 2  # whichever holds the task
     cluster.workers[W2].send(signal.SIGCONT)
     assert store.refusals() == []
-
-
-def test_with_its_own_rights_it_counts_what_was_fetched_and_not_acknowledged(store):
-    store.admin.hset("unacked", mapping={"one": "{}", "two": "{}"})
-    with redis.Redis.from_url(store.url("keda")) as mine:
-        assert UnackedSensor(lambda: mine, KeyLayout()).read() == 2
 
 
 def test_wrong_settings_are_told_at_once_before_anything_connects():

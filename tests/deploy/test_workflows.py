@@ -40,7 +40,8 @@ def test_actionlint_finds_nothing_to_say():
 
 
 def test_zizmor_finds_nothing_to_say():
-    code, said = run_tool("zizmor", "--offline", "--no-progress", "--persona=auditor", "--quiet", GITHUB)
+    options = ("--offline", "--no-progress", "--color=never", "--persona=auditor", "--quiet")
+    code, said = run_tool("zizmor", *options, GITHUB)
     assert (code, said) == (0, "No findings to report. Good job!\n")
 
 
