@@ -32,7 +32,7 @@ from docservice.config import read_settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from docservice.config import Settings
     from docservice.log import AccessLog
@@ -128,8 +128,10 @@ class DocumentService:
         try:
             if most is not None and _announced(headers) > most:
                 raise _too_large(most)  # noqa: TRY301 - answered as any other fault of this request
-            answer: ASGIApp = self._grids if grid else self.framework
-            await answer(scope, watched.receive, watched.send)
+            if grid:
+                await self._grids(scope, headers, watched.receive, watched.send)
+            else:
+                await self.framework(scope, watched.receive, watched.send)
         except Exception as fault:
             if watched.ended:
                 return  # the framework answered, and raised to be heard in the log

@@ -27,28 +27,32 @@ class Batcher(Generic[Item, Answer]):
         self._most = most
         self._at_once = at_once
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
-        self._workers: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, item: Item) -> Answer:
-        """The answer to one item; raises what ``run`` raises."""
+    def __call__(self, item: Item) -> asyncio.Future[Answer]:
+        """The answer to one item, to be awaited; it raises what ``run`` raises."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
-        if len(self._workers) < self._at_once:
-            worker = asyncio.create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
-        return await answer
+        if len(self._under_way) < self._at_once:
+            self._under_way.add(asyncio.create_task(self._work()))
+        return answer
 
     async def _work(self) -> None:
-        while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
-            try:
-                answers = await self._run([item for item, _ in batch])
-            except Exception as fault:  # noqa: BLE001 - handed to those who asked
-                for _, waiting in batch:
-                    if not waiting.done():
-                        waiting.set_exception(fault)
-                continue
-            for (_, waiting), answer in zip(batch, answers, strict=True):
-                if not waiting.done():  # its caller may have gone
-                    waiting.set_result(answer)
+        try:
+            while self._waiting:
+                await self._ask([self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))])
+        finally:
+            # In the step that found nothing waiting: what came between it and a callback would wait for ever.
+            self._under_way.discard(asyncio.current_task())
+
+    async def _ask(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await self._run([item for item, _ in batch])
+        except Exception as fault:  # noqa: BLE001 - handed to those who asked
+            for _, waiting in batch:
+                if not waiting.done():
+                    waiting.set_exception(fault)
+            return
+        for (_, waiting), answer in zip(batch, answers, strict=True):
+            if not waiting.done():  # its caller may have gone
+                waiting.set_result(answer)

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from docservice.batching import Batcher
-from docservice.connections import RedisAddress, RedisTuning, redis_client
+from docservice.connections import RedisAddress, RedisTuning, redis_client, redis_reader
 from docservice.log import logger
 
 if TYPE_CHECKING:
@@ -102,10 +102,11 @@ class Cache:
 
     def __init__(self, address: RedisAddress, tuning: RedisTuning, metrics: Metrics) -> None:
         self._redis: redis.asyncio.Redis = redis_client(address, tuning, on_connect=_adopt)
+        self._reader = redis_reader(self._redis)
         self._metrics = metrics
         self._log = logger("cache")
         self._batcher: Batcher[tuple[str, ...], list[bytes | None]] = Batcher(
-            self._mget, most=_MOST_TOGETHER, at_once=2
+            self._mget, most=_MOST_TOGETHER, at_once=1
         )
         self._loads: dict[tuple[str, bytes], asyncio.Task[bytes]] = {}
         # By key: the stamp and the value. Believed only under the version that Redis tells at each read.
@@ -121,6 +122,7 @@ class Cache:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self._reader.aclose()
         await self._redis.aclose()
 
     async def ping(self) -> bool:
@@ -175,7 +177,7 @@ class Cache:
     async def _mget(self, items: list[tuple[str, ...]]) -> list[list[bytes | None]]:
         # Those who ask together mostly ask for the same versions.
         keys = list(dict.fromkeys(itertools.chain.from_iterable(items)))
-        values: list[Any] = await self._redis.mget(keys)
+        values: list[Any] = await self._reader.mget(keys)
         self._spoke()
         found = dict(zip(keys, values, strict=True))
         return [[found[name] for name in names] for names in items]

@@ -163,6 +163,11 @@ def redis_client(
     return redis.asyncio.Redis.from_pool(pool)
 
 
+def redis_reader(client: redis.asyncio.Redis) -> redis.asyncio.Redis:
+    """A client that keeps one connection of another's pool: to take one each time costs as much as to ask."""
+    return redis.asyncio.Redis(connection_pool=client.connection_pool, single_connection_client=True)
+
+
 def broker_options(address: RedisAddress, tuning: RedisTuning) -> dict[str, Any]:
     """The settings that make a Celery application speak to the same Redis, in bounded time."""
     scheme = "redis" if address.tls is None else "rediss"

@@ -78,6 +78,11 @@ _OPS: Mapping[Kind, tuple[Op, ...]] = {
     Kind.DATETIME: _RANGE_OPS,
 }
 
+# What a mail number can be found by, and what finds one of them.
+_FINDING_OPS = frozenset(_TEXT_OPS)
+_POINT_OPS = frozenset({Op.EXACT})
+_OPS_BY_NAME = {"": Op.EXACT, **{op.value: op for op in Op}}
+_PAGE_PARAMETERS = frozenset({"limit", "offset", "cursor", "sort"})
 _OPERATIONS = {kind: (*ops, Op.BLANK, Op.FILLED) for kind, ops in _OPS.items()}
 
 
@@ -138,9 +143,17 @@ class Filter:
     @property
     def selective(self) -> bool:
         """Whether it finds by mail number, so that few rows are left and all of them can be counted."""
-        return COLUMNS[self.column].kind is Kind.MAIL_NUMBER and all(
-            condition.op in _TEXT_OPS for condition in self.conditions
-        )
+        return self._asks_of_mail_number(_FINDING_OPS)
+
+    @property
+    def point(self) -> bool:
+        """Whether it asks for mail numbers exactly."""
+        return self._asks_of_mail_number(_POINT_OPS)
+
+    def _asks_of_mail_number(self, ops: frozenset[Op]) -> bool:
+        if COLUMNS[self.column].kind is not Kind.MAIL_NUMBER:
+            return False
+        return {item.op for item in self.conditions} <= ops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,16 +197,6 @@ class GridQuery:
             )
 
     @property
-    def values(self) -> tuple[Value, ...] | None:
-        """What it asks for, when all of it is asked for exactly and from the first page; else None."""
-        if self.after is not None:
-            return None
-        found = [item for part in self.filters for item in part.conditions]
-        if any(item.op is not Op.EXACT for item in found):
-            return None
-        return tuple(item.value for item in found if item.value is not None)
-
-    @property
     def selective(self) -> bool:
         """Whether a mail number narrows it down, so that its total is exact."""
         return any(part.selective for part in self.filters)
@@ -201,10 +204,7 @@ class GridQuery:
     @property
     def point(self) -> bool:
         """Whether one mail number is asked for exactly: a look-up that costs less than a cache's."""
-        return any(
-            part.selective and all(condition.op is Op.EXACT for condition in part.conditions)
-            for part in self.filters
-        )
+        return any(part.point for part in self.filters)
 
     @property
     def digest(self) -> str:
@@ -396,10 +396,8 @@ def from_parameters(module: str, parameters: Iterable[tuple[str, str]]) -> GridQ
     """
     page: dict[str, str] = {}
     conditions: dict[tuple[str, Op], list[Condition]] = {}
-    for count, (name, raw) in enumerate(parameters):
-        if count > MOST_FILTERS * MOST_CONDITIONS:
-            raise GridError("parameters", "too many of them")
-        if name in ("limit", "offset", "cursor", "sort"):
+    for name, raw in parameters:
+        if name in _PAGE_PARAMETERS:
             if name in page:
                 raise GridError(name, "given more than once")
             page[name] = raw
@@ -408,13 +406,13 @@ def from_parameters(module: str, parameters: Iterable[tuple[str, str]]) -> GridQ
         column = _column(column_name, where=name[:80])
         op = _operation(name, suffix, raw)
         conditions.setdefault((column.name, op), []).append(condition(column, op, raw, name=name))
-    sort = _normal_sort(_written_sorts(page.get("sort", "")))
+    sort = _normal_sort(_written_sorts(page["sort"])) if "sort" in page else DEFAULT_SORT
     return GridQuery(
         module=module,
-        filters=_normal_filters(_filter(column, found) for (column, _), found in conditions.items()),
+        filters=_normal_filters([_filter(column, found) for (column, _), found in conditions.items()]),
         sort=sort,
-        limit=_integer("limit", page.get("limit", DEFAULT_LIMIT)),
-        offset=_integer("offset", page.get("offset", 0)),
+        limit=_integer("limit", page["limit"]) if "limit" in page else DEFAULT_LIMIT,
+        offset=_integer("offset", page["offset"]) if "offset" in page else 0,
         after=_after(sort, page.get("cursor")),
     )
 
@@ -424,10 +422,10 @@ def _operation(name: str, suffix: str, raw: str) -> Op:
         if raw not in ("true", "false"):
             raise GridError(name, f"true or false is needed, not {_shown(raw)}")
         return Op.BLANK if raw == "true" else Op.FILLED
-    try:
-        return Op(suffix) if suffix else Op.EXACT
-    except ValueError as fault:
-        raise GridError(name[:80], f"no operation {_shown(suffix)}; there are {', '.join(Op)}") from fault
+    op = _OPS_BY_NAME.get(suffix)
+    if op is None:
+        raise GridError(name[:80], f"no operation {_shown(suffix)}; there are {', '.join(Op)}")
+    return op
 
 
 def _written_sorts(text: str) -> list[Sort]:

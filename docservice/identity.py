@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-_TOKEN = re.compile(r"ds_[A-Za-z0-9_-]{43}", re.ASCII)
+_TOKEN = rb"ds_[A-Za-z0-9_-]{43}"
+_WRITTEN_TOKEN = re.compile(_TOKEN)
+_BEARER = re.compile(rb"(?i:bearer) +(%b) *" % _TOKEN)
 
 
 class Role(StrEnum):
@@ -65,4 +67,11 @@ def new_token() -> str:
 
 def token_hash(token: str) -> bytes | None:
     """The SHA-256 that a token is known by, or None for a text that no token can be."""
-    return hashlib.sha256(token.encode()).digest() if _TOKEN.fullmatch(token) else None
+    written = token.encode(errors="replace")
+    return hashlib.sha256(written).digest() if _WRITTEN_TOKEN.fullmatch(written) else None
+
+
+def bearer_hash(header: bytes) -> bytes | None:
+    """The SHA-256 of the token that a header ``Authorization`` bears, or None when it bears none."""
+    found = _BEARER.fullmatch(header)
+    return None if found is None else hashlib.sha256(found[1]).digest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -17,27 +17,24 @@ import orjson
 
 from docservice.api.errors import ApiError
 from docservice.cache import IDENTITIES, Cache
-from docservice.identity import Identity, Role, token_hash
+from docservice.identity import Identity, Role, bearer_hash
 
 if TYPE_CHECKING:
     from docservice.store.tokens import Tokens
 
-Headers = Iterable[tuple[bytes, bytes]]
 _MOST_REMEMBERED = 10_000
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
-def bearer(headers: Headers) -> bytes:
-    """The hash of the token that a request bears.
+def bearer(written: bytes | None) -> bytes:
+    """The hash of the token in a header ``Authorization``.
 
     Raises:
-        ApiError: 401 when it bears none, or a text that no token can be.
+        ApiError: 401 when there is none, or a text that no token can be.
     """
-    written = next((value for name, value in headers if name == b"authorization"), None)
     if written is None:
         raise ApiError(401, "a token is needed: Authorization: Bearer TOKEN", headers=_CHALLENGE)
-    scheme, _, token = written.decode("latin-1").partition(" ")
-    known = token_hash(token.strip()) if scheme.lower() == "bearer" else None
+    known = bearer_hash(written)
     if known is None:
         raise _unknown()
     return known
@@ -88,7 +85,9 @@ class Authenticator:
     def remembered(self, sha256: bytes) -> tuple[Identity, bytes | None] | None:
         """What is known here, and the version to hold against the present one."""
         found = self._remembered.get(sha256)
-        if found is None or found[2] < time.monotonic() or found[0].expired(self._now()):
+        if found is None or found[2] < time.monotonic():
+            return None
+        if found[0].expires_at is not None and found[0].expired(self._now()):
             return None
         return found[0], found[1]
 

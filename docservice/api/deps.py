@@ -29,11 +29,15 @@ def services(request: Request) -> Services:
 Serving = Annotated[Services, Depends(services)]
 
 
+def _bearer(request: Request) -> bytes:
+    return bearer(dict(request.headers.raw).get(b"authorization"))
+
+
 async def require_viewer(
     request: Request, serving: Serving, _: Annotated[object, Security(_scheme)]
 ) -> Identity:
     """The identity behind the request, which may at least read."""
-    identity = await serving.auth.identify(bearer(request.headers.raw))
+    identity = await serving.auth.identify(_bearer(request))
     request.state.identity = identity
     return identity
 
@@ -54,7 +58,7 @@ async def require_system_admin(
     request: Request, serving: Serving, _: Annotated[object, Security(_scheme)]
 ) -> Identity:
     """The identity behind the request, its role read from Postgres now."""
-    identity = await serving.auth.identify_live(bearer(request.headers.raw))
+    identity = await serving.auth.identify_live(_bearer(request))
     request.state.identity = identity
     require_role(identity, Role.SYSTEM_ADMIN)
     return identity

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from docservice.store.pool import Pool
+from docservice.store.pool import Lease, Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -69,8 +69,10 @@ class Database:
             server_settings=server_settings,
         )
         pool = Pool(connect, size=settings.size, wait_seconds=settings.connect_timeout_seconds)
-        with _faults():
+        try:
             await pool.fill(least)
+        except _UNAVAILABLE as fault:
+            raise _told(fault) from fault
         self._pool = pool
 
     async def close(self) -> None:
@@ -78,9 +80,8 @@ class Database:
         if self._pool is not None:
             await self._pool.close()
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
-        """A connection for the time of the block.
+    def connection(self) -> _Lease:
+        """A connection for the time of an ``async with``.
 
         Raises:
             StoreUnavailableError: when there is none, or it is lost within the block.
@@ -88,9 +89,7 @@ class Database:
         """
         if self._pool is None:
             raise StoreUnavailableError("the pool of connections is not open")
-        with _faults():
-            async with self._pool.connection() as connection:
-                yield connection
+        return _Lease(self._pool)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
@@ -110,17 +109,27 @@ class Database:
             return await connection.fetchrow(sql, *arguments)
 
 
-class _faults:  # noqa: N801 - reads as a word of the language where it is used
-    """Turn the driver's and the network's faults into ours."""
+class _Lease(Lease):
+    """A connection whose faults are told in words of our own."""
 
-    def __enter__(self) -> None:
-        return None
+    __slots__ = ()
 
-    def __exit__(self, _kind: object, fault: BaseException | None, _trace: object) -> None:
-        if isinstance(fault, asyncpg.QueryCanceledError):
-            raise StoreTimeoutError("the question took Postgres too long; narrow it down") from fault
+    async def __aenter__(self) -> Any:
+        try:
+            return await super().__aenter__()
+        except _UNAVAILABLE as fault:
+            raise _told(fault) from fault
+
+    async def __aexit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
+        await super().__aexit__(kind, fault, trace)
         if isinstance(fault, _UNAVAILABLE):
-            raise StoreUnavailableError(f"Postgres does not answer ({type(fault).__name__})") from fault
+            raise _told(fault) from fault
+
+
+def _told(fault: BaseException) -> StoreTimeoutError | StoreUnavailableError:
+    if isinstance(fault, asyncpg.QueryCanceledError):
+        return StoreTimeoutError("the question took Postgres too long; narrow it down")
+    return StoreUnavailableError(f"Postgres does not answer ({type(fault).__name__})")
 
 
 _UNAVAILABLE = (
@@ -128,7 +137,7 @@ _UNAVAILABLE = (
     TimeoutError,
     asyncpg.InterfaceError,  # the connection was closed under us
     asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,  # shut down, starting up
+    asyncpg.OperatorInterventionError,  # shut down, starting up, a statement cancelled
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,  # a standby, in the middle of a failover
     asyncpg.InternalClientError,

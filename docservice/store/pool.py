@@ -9,16 +9,33 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
 _SPARE_SECONDS = 300
 _CLOSE_SECONDS = 5
+
+
+class Lease:
+    """What :meth:`Pool.connection` returns."""
+
+    __slots__ = ("_connection", "_pool")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._connection: Any = None
+
+    async def __aenter__(self) -> Any:
+        self._connection = await self._pool.take()
+        return self._connection
+
+    async def __aexit__(self, _kind: object, fault: BaseException | None, _trace: object) -> None:
+        self._pool.give_back(self._connection, fault)
 
 
 class Pool:
@@ -45,35 +62,38 @@ class Pool:
         while len(self._idle) < count:
             self._idle.append((time.monotonic(), await self._connect()))
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
-        """A connection for the time of the block.
+    def connection(self) -> Lease:
+        """A connection for the time of an ``async with``.
 
         Raises:
             TimeoutError: when none came free in time; and what ``connect`` raises.
         """
+        return Lease(self)
+
+    async def take(self) -> Any:
+        """A connection, to be given back; raises as :meth:`connection`."""
         if self._room.locked():
             async with asyncio.timeout(self._wait_seconds):
                 await self._room.acquire()
         else:
             await self._room.acquire()  # at once: a timer would cost more than all the rest
-        connection = None
         try:
             connection = self._freshest() or await self._connect()
-            self._used.add(connection)
-            yield connection
-        except asyncpg.PostgresError:
-            raise  # told by the server, and over
-        except BaseException:  # a statement may still be under way
-            if connection is not None:
-                connection.terminate()
-            raise
-        finally:
-            self._used.discard(connection)
-            if connection is not None and not connection.is_closed():
-                self._idle.append((time.monotonic(), connection))
+        except BaseException:
             self._room.release()
-            self._close_spare()
+            raise
+        self._used.add(connection)
+        return connection
+
+    def give_back(self, connection: Any, fault: BaseException | None) -> None:
+        """Keep a connection for the next one, unless ``fault`` leaves its state in doubt."""
+        if fault is not None and not isinstance(fault, asyncpg.PostgresError):  # told by the server, and over
+            connection.terminate()  # a statement may still be under way
+        self._used.discard(connection)
+        if not connection.is_closed():
+            self._idle.append((time.monotonic(), connection))
+        self._room.release()
+        self._close_spare()
 
     async def close(self) -> None:
         """Close all; those in use, or that do not close in time, by force."""

@@ -187,6 +187,7 @@ def test_the_autoscaler_is_paused_bounded_and_resumed(live: Live, client: httpx.
     ]
     assert (resumed["paused"], resumed["min"], resumed["max"]) == (False, 2, None)
     assert post(client, "autoscale", {"why": "nothing"}).status_code == 422
+    assert post(client, "autoscale", {"max": 3, "why": "NUL \0 cannot be kept"}).status_code == 422
     told = client.get("/admin/celery/autoscale").json()["data"]
     assert (told["status"], told["override"]["min"]) == ({"tick": 7}, 2)
 

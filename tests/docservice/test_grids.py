@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import orjson
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -238,6 +238,10 @@ def _written(sort: tuple[Sort, ...]) -> str:
 @given(
     stored=st.lists(numbers, max_size=15), asked=numbers, op=st.sampled_from(["exact", "prefix", "contains"])
 )
+@example(
+    stored=["\U0010ffffA1", "\U0010ffffB", "A"], asked="\U0010ffffA", op="prefix"
+)  # the last of all signs
+@example(stored=["\U0010ffff", "\U0010ffff\U0010ffff"], asked="\U0010ffff", op="prefix")
 def test_mail_numbers_are_matched_as_python_matches_them(
     loop: Loop, stored: list[str], asked: str, op: str
 ) -> None:
@@ -279,13 +283,13 @@ def test_a_total_beyond_the_cap_says_so(loop: Loop) -> None:
     page = loop.page(GridQuery(module="mail", limit=1))
     assert (page.total, page.total_capped) == (COUNTED_ROWS, True)
     page = loop.page(from_parameters("mail", [("mail_number.prefix", "mn-")]))
-    assert (page.total, page.total_capped, page.count) == (COUNTED_ROWS + 5, False, 50)
+    assert (page.total, page.total_capped, page.length) == (COUNTED_ROWS + 5, False, 50)
 
 
 def test_a_page_behind_the_last_row_still_has_the_total(loop: Loop) -> None:
     loop.store([document()])
     page = loop.page(GridQuery(module="mail", offset=10))
-    assert page == Page(rows=b"[]", count=0, total=1, total_capped=False, last=None)
+    assert page == Page(rows=b"[]", length=0, total=1, total_capped=False, last=None)
 
 
 def test_an_export_has_all_rows_of_the_query_and_no_formula(loop: Loop) -> None:
@@ -331,12 +335,13 @@ def test_every_common_question_has_its_index(
             " now() - make_interval(secs => i) from generate_series(1, 20000) i"
         )
         await loop.database.fetch("vacuum analyze documents")
-        from docservice.store.grids import Arguments, direct, page_statement  # noqa: PLC0415
+        from docservice.store.grid_sql import Arguments, direct, page_statement  # noqa: PLC0415
 
         arguments = Arguments(direct)
-        statement = page_statement(from_parameters("m1", parameters), arguments)
+        query = from_parameters("m1", parameters)
+        statement = page_statement(query, arguments)
         # Planned without the values, as the pool's connections do.
-        written = ", ".join(f"'{value}'" for value in arguments.values)
+        written = ", ".join(f"'{value}'" for value in arguments.values(query))
         async with loop.database.connection() as connection:
             await connection.execute(f"prepare asked ({', '.join(arguments.types)}) as {statement}")
             rows = await connection.fetch(f"explain execute asked ({written})")

@@ -87,6 +87,9 @@ def test_a_connection_that_the_server_closed_is_replaced(servers: Servers) -> No
         async with pool.connection() as one, pool.connection() as other:
             gone = await one.fetchval(_PID)
             await other.execute(f"select pg_terminate_backend({gone}, 5000)")
+            async with asyncio.timeout(20):
+                while not one.is_closed():  # noqa: ASYNC110 - its end has to arrive, and tells nobody
+                    await asyncio.sleep(0)
         assert await pid(pool) != gone
         assert await pid(pool) != gone
 

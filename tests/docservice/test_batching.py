@@ -1,0 +1,65 @@
+"""What arrives while a question is under way goes together in the next, and nothing waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from docservice.batching import Batcher
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+def test_what_arrives_meanwhile_goes_together_and_is_answered_from_a_later_question() -> None:
+    asked: list[list[int]] = []
+
+    async def run() -> list[int]:
+        gate = asyncio.Event()
+
+        async def ask(items: list[int]) -> list[int]:
+            asked.append(items)
+            await gate.wait()
+            return [item * 10 for item in items]
+
+        batcher = Batcher(ask, most=3, at_once=1)
+        first = batcher(1)
+        await asyncio.sleep(0)  # its question begins
+        others = [batcher(item) for item in (2, 3, 4, 5)]
+        gate.set()
+        return [await answer for answer in (first, *others)]
+
+    assert asyncio.run(run()) == [10, 20, 30, 40, 50]
+    assert asked == [[1], [2, 3, 4], [5]]
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_one_who_comes_as_the_last_question_ends_is_answered_too(at_once: int) -> None:
+    async def ask(items: list[int]) -> list[int]:  # an answer that is there at once leaves no turn between
+        return items
+
+    async def caller(batcher: Callable[[int], Awaitable[int]], number: int) -> int:
+        return sum([await batcher(number) for _ in range(50)])
+
+    async def run() -> list[int]:
+        batcher = Batcher(ask, most=4, at_once=at_once)
+        async with asyncio.timeout(20):
+            return await asyncio.gather(*(caller(batcher, number) for number in range(9)))
+
+    assert asyncio.run(run()) == [50 * number for number in range(9)]
+
+
+def test_a_fault_is_everybodys_of_that_question_and_of_no_other() -> None:
+    async def ask(items: list[int]) -> list[int]:
+        if 2 in items:
+            raise OSError(items)
+        return items
+
+    async def run() -> list[object]:
+        batcher = Batcher(ask, most=2, at_once=1)
+        answers = [batcher(item) for item in (1, 2, 3, 4)]
+        return [type(one) for one in await asyncio.gather(*answers, return_exceptions=True)]
+
+    assert asyncio.run(run()) == [OSError, OSError, int, int]
