@@ -189,7 +189,7 @@ class Bench:
             **environment,
         }
         command = (sys.executable, "-m", "docservice", "api", "--port", str(port))
-        with self._serve(command, port, settings) as url:
+        with self.serve(command, port, settings) as url:
             yield url
 
     @contextmanager
@@ -198,11 +198,18 @@ class Bench:
         (self.folder / "empty_app.py").write_text(EMPTY)
         server = ("-m", "uvicorn", "empty_app:app", "--app-dir", self.folder, "--port", str(port))
         same = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-proxy-headers")
-        with self._serve((sys.executable, *server, *same), port, {}) as url:
+        with self.serve((sys.executable, *server, *same), port, {}) as url:
             yield url
 
     @contextmanager
-    def _serve(self, command: tuple[str | Path, ...], port: int, settings: dict[str, str]) -> Iterator[str]:
+    def serve(
+        self,
+        command: tuple[str | Path, ...],
+        port: int,
+        settings: dict[str, str],
+        working_folder: Path | None = None,
+    ) -> Iterator[str]:
+        """Run a server until it is left; yield its URL as soon as it answers there."""
         url = f"http://127.0.0.1:{port}"
 
         def answers() -> bool:
@@ -211,8 +218,11 @@ class Bench:
             except httpx.HTTPError:
                 return False
 
-        with Process(command, log_path=self.folder / f"{port}.log", environment=settings) as process:
-            process.wait_until(answers, within_seconds=30, what="the first answer")
+        log_path = self.folder / f"{port}.log"
+        with Process(
+            command, log_path=log_path, environment=settings, working_folder=working_folder
+        ) as process:
+            process.wait_until(answers, within_seconds=60, what="the first answer")
             yield url
 
     def wrk(self, url: str, script: str = "") -> float:
@@ -272,12 +282,13 @@ class Bench:
         return cursor
 
 
-def tell(name: str, figures: list[float], limits: list[float], wanted: float) -> None:
+def tell(name: str, figures: list[float], limits: list[float], wanted: float, *, beside: str = "of") -> None:
+    """Print one figure and what it stands beside: medians, and the range of their ratios."""
     ratios = [figure / limit for figure, limit in zip(figures, limits, strict=True)]
     ratio = statistics.median(ratios)
     word = "reached" if ratio >= wanted else "MISSED"
     print(
-        f"{name:<24}{statistics.median(figures):>10.0f}/s of {statistics.median(limits):>8.0f}/s"
+        f"{name:<24}{statistics.median(figures):>10.0f}/s {beside} {statistics.median(limits):>8.0f}/s"
         f"  ratio {ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f}), wanted {wanted:.2f}: {word}",
         flush=True,
     )
