@@ -7,44 +7,18 @@ repeated on silence. A reply is a hint; the next reading is the truth.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
+from autoscaler.model import Outcome, Result
 from autoscaler.policy import MOST_PROCESSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from autoscaler.model import WorkerReading
-
-
-class Result(StrEnum):
-    """What is known of an action: the label of ``celery_autoscaler_actions_total``."""
-
-    DONE = "done"  # the worker answered that it did it
-    REFUSED = "refused"  # the worker answered that it did not
-    BEGUN = "begun"  # the worker is being emptied first; the shrink follows
-    UNKNOWN = "unknown"  # no answer, or the broker failed on the way: it may still happen
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """One action and what came of it; ``detail`` is the worker's or the broker's word where it failed.
-
-    ``settles_at`` (monotonic seconds) is when an action that takes its time must have ended.
-    """
-
-    worker: str
-    before: int
-    target: int
-    command: str
-    result: Result
-    detail: str | None = None
-    settles_at: float | None = None
 
 
 class RemoteCall(Protocol):

@@ -14,11 +14,10 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from autoscaler import contract
-from autoscaler.actuator import Result
 from autoscaler.connections import RedisUrlError
 from autoscaler.contract import OverrideError, OverrideRequest
 from autoscaler.decider import Mode
-from autoscaler.model import Action, Observation, Override, QueueReading, Reason
+from autoscaler.model import Action, Observation, Override, QueueReading, Reason, Result
 from autoscaler.record import TickRecord, conditions, outcome_fields, status
 from autoscaler.sensors.container import overlay
 from autoscaler.state import State
@@ -30,10 +29,9 @@ if TYPE_CHECKING:
     from redis import Redis
     from structlog.typing import FilteringBoundLogger
 
-    from autoscaler.actuator import Outcome
     from autoscaler.decider import Decider, Plan
     from autoscaler.metrics import Metrics
-    from autoscaler.model import ContainerReading, WorkerReading
+    from autoscaler.model import ContainerReading, Outcome, WorkerReading
     from autoscaler.sensors.backlog import Backlog
     from autoscaler.sensors.pool import PoolsReading
 

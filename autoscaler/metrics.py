@@ -6,6 +6,7 @@ more, and what is unknown has none either. Counters and histograms are kept.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
@@ -14,6 +15,7 @@ from prometheus_client.registry import Collector
 
 import autoscaler
 from autoscaler.decider import Mode
+from autoscaler.model import Action, Result
 from autoscaler.record import limits
 
 if TYPE_CHECKING:
@@ -72,6 +74,9 @@ class Metrics:
         self._actions = self._counter(
             "actions", "Actions sent to workers and what is known of them.", "action", "result"
         )
+        # At 0 from the start: Prometheus sees no increase in a series that is born above it.
+        for action, result in itertools.product((Action.GROW, Action.SHRINK), Result):
+            self._actions.labels(action, result)
         self._faults = self._counter("sensor_errors", "Readings that failed.", "sensor")
         self._ticks = self._histogram("tick_duration_seconds", "Time of one tick.")
         self._action_seconds = self._histogram("action_duration_seconds", "Time of one action, to its reply.")
@@ -89,8 +94,7 @@ class Metrics:
         for decision in record.plan.decisions:
             self._decisions.labels(decision.action, decision.reason).inc()
         for outcome in record.outcomes:
-            action = "grow" if outcome.target > outcome.before else "shrink"
-            self._actions.labels(action, outcome.result).inc()
+            self._actions.labels(outcome.action, outcome.result).inc()
         for sensor in record.faults:
             self._faults.labels(sensor).inc()
         self._ticks.observe(record.seconds)

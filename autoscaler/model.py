@@ -230,3 +230,33 @@ class Decision:
         if self.current is None or self.target is None or self.target == self.current:
             return Action.HOLD
         return Action.GROW if self.target > self.current else Action.SHRINK
+
+
+class Result(StrEnum):
+    """What is known of an action: the label of ``celery_autoscaler_actions_total``."""
+
+    DONE = "done"  # the worker answered that it did it
+    REFUSED = "refused"  # the worker answered that it did not
+    BEGUN = "begun"  # the worker is being emptied first; the shrink follows
+    UNKNOWN = "unknown"  # no answer, or the broker failed on the way: it may still happen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One action and what came of it; ``detail`` is the worker's or the broker's word where it failed.
+
+    ``settles_at`` (monotonic seconds) is when an action that takes its time must have ended.
+    """
+
+    worker: str
+    before: int
+    target: int
+    command: str
+    result: Result
+    detail: str | None = None
+    settles_at: float | None = None
+
+    @property
+    def action(self) -> Action:
+        """The direction of the change."""
+        return Action.GROW if self.target > self.before else Action.SHRINK

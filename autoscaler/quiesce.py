@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
-from autoscaler.actuator import Outcome, Result
 from autoscaler.consumers import Note
+from autoscaler.model import Outcome, Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,9 +15,8 @@ from autoscaler.model import Reason
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from autoscaler.actuator import Outcome
     from autoscaler.decider import Plan
-    from autoscaler.model import ContainerReading, Observation, WorkerReading
+    from autoscaler.model import ContainerReading, Observation, Outcome, WorkerReading
     from autoscaler.policy import Policy
 
 

@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 from autoscaler import config
-from autoscaler.actuator import Outcome, Result
 from autoscaler.decider import Decider
 from autoscaler.metrics import Metrics
-from autoscaler.model import MEANINGS, Reason
+from autoscaler.model import MEANINGS, Outcome, Reason, Result
 from autoscaler.policy import Policy
 from autoscaler.record import TickRecord
 from autoscaler.state import State

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from autoscaler.actuator import Actuator, Outcome, Result, command_for, judge
-from autoscaler.model import PoolKind
+from autoscaler.actuator import Actuator, command_for, judge
+from autoscaler.model import Outcome, PoolKind, Result
 from tests.builders import worker
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from autoscaler.actuator import Outcome, Result
 from autoscaler.contract import OverrideRequest
 from autoscaler.controller import Controller, Edges, Timing
 from autoscaler.decider import Decider
@@ -23,7 +22,7 @@ from autoscaler.embedded import free_port
 from autoscaler.groups import Scope
 from autoscaler.log import get_logger
 from autoscaler.metrics import Metrics
-from autoscaler.model import Reason, WorkerReading
+from autoscaler.model import Outcome, Reason, Result, WorkerReading
 from autoscaler.sensors.backlog import Backlog
 from autoscaler.sensors.pool import PoolsReading
 from tests.builders import container, prompt_policy, queue, worker

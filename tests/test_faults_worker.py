@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from autoscaler.actuator import Actuator, Result
+from autoscaler.actuator import Actuator
 from autoscaler.connections import Connections, Redactor, RedisTuning
 from autoscaler.decider import Decider
-from autoscaler.model import Observation, QueueReading, Reason
+from autoscaler.model import Observation, QueueReading, Reason, Result
 from autoscaler.remote import Remote
 from autoscaler.sensors.pool import PoolSensor
 from autoscaler.state import State

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from autoscaler.actuator import Outcome, Result
 from autoscaler.contract import CANCELLED_KEY
+from autoscaler.model import Outcome, Result
 from autoscaler.quiesce import QuiescingActuator
 from tests.builders import worker
 from tests.cluster import started

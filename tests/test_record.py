@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.actuator import Outcome, Result
 from autoscaler.decider import Decider, Mode
 from autoscaler.groups import Scope
-from autoscaler.model import Override, PoolKind, QueueReading
+from autoscaler.model import Outcome, Override, PoolKind, QueueReading, Result
 from autoscaler.policy import Policy
 from autoscaler.record import TickRecord, conditions, limits, outcome_fields, shrinking, status
 from autoscaler.state import State
