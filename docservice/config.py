@@ -49,7 +49,11 @@ class Settings:
         repr=False, metadata={"name": "DATABASE_URL", "about": "set it to a postgresql:// address"}
     )
     redis_max_connections: int = _variable(
-        "REDIS_MAX_CONNECTIONS", 32, "Most connections to Redis of a process.", low=1, high=10_000
+        "REDIS_MAX_CONNECTIONS",
+        32,
+        "Most connections to Redis of a process; one of them is for reads.",
+        low=2,
+        high=10_000,
     )
     redis_socket_timeout_seconds: float = _variable(
         "REDIS_SOCKET_TIMEOUT", 1.0, "How long an answer may take.", low=0.05, high=60
