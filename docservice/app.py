@@ -113,7 +113,7 @@ class DocumentService:
             await self.framework(scope, receive, send)
             return
         begun = time.perf_counter()
-        headers = dict(scope["headers"])
+        headers = dict(reversed(scope["headers"]))  # of several of one name, the first counts
         request_id = begin_request(headers.get(b"x-request-id"))
         upload = scope["path"].startswith("/modules/") and scope["path"].endswith("/documents")
         most = None if upload else self._settings.body_bytes

@@ -34,8 +34,14 @@ class Batcher(Generic[Item, Answer]):
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
         if len(self._under_way) < self._at_once:
-            self._under_way.add(asyncio.create_task(self._work()))
+            task = asyncio.create_task(self._work())
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)  # for one that was cancelled before it began
         return answer
+
+    async def ended(self) -> None:
+        """Wait until nothing is under way."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
 
     async def _work(self) -> None:
         try:
@@ -48,11 +54,12 @@ class Batcher(Generic[Item, Answer]):
     async def _ask(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._run([item for item, _ in batch])
+            answered = list(zip(batch, answers, strict=True))
         except Exception as fault:  # noqa: BLE001 - handed to those who asked
             for _, waiting in batch:
                 if not waiting.done():
                     waiting.set_exception(fault)
             return
-        for (_, waiting), answer in zip(batch, answers, strict=True):
+        for (_, waiting), answer in answered:
             if not waiting.done():  # its caller may have gone
                 waiting.set_result(answer)

@@ -122,6 +122,7 @@ class Cache:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self._batcher.ended()  # the reader's connection must not be given back twice
         await self._reader.aclose()
         await self._redis.aclose()
 
@@ -175,9 +176,15 @@ class Cache:
             self._kept_bytes -= len(oldest)
 
     async def _mget(self, items: list[tuple[str, ...]]) -> list[list[bytes | None]]:
+        if time.monotonic() < self._rest_until:  # it fell silent while these waited: they need not, in turn
+            raise RedisError("Redis did not answer a moment ago")
         # Those who ask together mostly ask for the same versions.
         keys = list(dict.fromkeys(itertools.chain.from_iterable(items)))
-        values: list[Any] = await self._reader.mget(keys)
+        try:
+            values: list[Any] = await self._reader.mget(keys)
+        except _FAULTS as fault:
+            self._fell_silent(fault)
+            raise
         self._spoke()
         found = dict(zip(keys, values, strict=True))
         return [[found[name] for name in names] for names in items]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _TOKEN = rb"ds_[A-Za-z0-9_-]{43}"
 _WRITTEN_TOKEN = re.compile(_TOKEN)
-_BEARER = re.compile(rb"(?i:bearer) +(%b) *" % _TOKEN)
+_BEARER = re.compile(rb"(?i:bearer)[ \t]+(%b)[ \t]*" % _TOKEN)
 
 
 class Role(StrEnum):

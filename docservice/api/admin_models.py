@@ -37,7 +37,7 @@ class OverrideChange(BaseModel):
     min: Annotated[int | None, Field(strict=True, ge=1, le=_MOST_PROCESSES)] = None
     max: Annotated[int | None, Field(strict=True, ge=1, le=_MOST_PROCESSES)] = None
     expires_in_seconds: Annotated[int, Field(ge=1, le=_MOST_SECONDS)] = 3600
-    why: Annotated[str | None, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")] = None
+    why: Annotated[str | None, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")] = None
 
 
 class DrainRequest(BaseModel):

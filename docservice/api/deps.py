@@ -30,7 +30,7 @@ Serving = Annotated[Services, Depends(services)]
 
 
 def _bearer(request: Request) -> bytes:
-    return bearer(dict(request.headers.raw).get(b"authorization"))
+    return bearer(dict(reversed(request.headers.raw)).get(b"authorization"))
 
 
 async def require_viewer(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from docservice.store.grids import Page
 
 _MOST_REMEMBERED = 4096
+_MOST_REMEMBERED_BYTES = 256
 _MOST_QUERY_BYTES = 16_384
 _MOST_FIELDS = MOST_FILTERS * MOST_CONDITIONS
 _HEAD = b'{"success":true,"message":null,"error":null,"data":'
@@ -78,7 +79,8 @@ class GridRoutes:
         except ValueError as fault:
             raise ApiError(422, "the query is malformed: it is not UTF-8, or has too many fields") from fault
         query = from_parameters(module, pairs)
-        self._remembered[module, raw] = query
+        if len(raw) <= _MOST_REMEMBERED_BYTES:
+            self._remembered[module, raw] = query
         if len(self._remembered) > _MOST_REMEMBERED:
             self._remembered.popitem(last=False)
         return query

@@ -53,7 +53,7 @@ def shape(query: GridQuery) -> Hashable:
 class Arguments:
     """The values that a statement is run with; each is bound once and named by its place."""
 
-    def __init__(self, placeholder: Callable[[int], str]) -> None:
+    def __init__(self, placeholder: Callable[[int, str], str]) -> None:
         self._placeholder = placeholder
         self.sources: list[Source] = []
         self.types: list[str] = []
@@ -62,19 +62,20 @@ class Arguments:
         """Its name within the statement."""
         self.sources.append(source)
         self.types.append(sql_type)
-        return self._placeholder(len(self.sources))
+        return self._placeholder(len(self.sources), sql_type)
 
     def values(self, query: GridQuery) -> list[Value]:
         """The values of one question, in the order of their places."""
         return [source(query) for source in self.sources]
 
 
-def direct(place: int) -> str:
+def direct(place: int, sql_type: str) -> str:
     """An argument of the statement itself."""
-    return f"${place}"
+    # Said for numbers: by itself it would be of its column's type, which may be too small for what is asked.
+    return f"${place}::bigint" if sql_type == "bigint" else f"${place}"
 
 
-def lookup(place: int) -> str:
+def lookup(place: int, _sql_type: str) -> str:
     """An argument of one look-up among several in a statement."""
     return f"q.a{place}"
 

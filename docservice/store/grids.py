@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from docservice.batching import Batcher
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _MOST_LOOKUPS = 16
 _MOST_KEPT_PLANS = 256
+_MOST_KEPT_ARGUMENTS = 50
 
 
 class Page(NamedTuple):
@@ -53,7 +55,7 @@ class Grids:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._plans: dict[Hashable, _Plan] = {}
+        self._plans: OrderedDict[Hashable, _Plan] = OrderedDict()
 
     async def page(self, query: GridQuery) -> Page:
         """The page of a query.
@@ -62,19 +64,26 @@ class Grids:
             StoreUnavailableError: when Postgres does not answer.
             StoreTimeoutError: when it takes too long.
         """
-        key = shape(query)
-        arguments, ask, exact_total = self._plans.get(key) or self._keep(key, query)
+        arguments, ask, exact_total = self._plan(query)
         length, rows, total, last = await ask(arguments.values(query))
         capped = not exact_total and total > COUNTED_ROWS
         return Page(b"[%b]" % rows, length, COUNTED_ROWS if capped else total, capped, last)
 
-    def _keep(self, key: Hashable, query: GridQuery) -> _Plan:
-        if len(self._plans) >= _MOST_KEPT_PLANS:
-            self._plans.pop(next(iter(self._plans)))
-        plan = self._plans[key] = self._plan(query)
+    def _plan(self, query: GridQuery) -> _Plan:
+        """The plan for questions of this shape, kept while it is asked for now and then."""
+        key = shape(query)
+        plan = self._plans.get(key)
+        if plan is not None:
+            self._plans.move_to_end(key)
+            return plan
+        plan = self._written(query)
+        if len(plan.arguments.types) <= _MOST_KEPT_ARGUMENTS:  # what callers can make long is not kept
+            self._plans[key] = plan
+            if len(self._plans) > _MOST_KEPT_PLANS:
+                self._plans.popitem(last=False)
         return plan
 
-    def _plan(self, query: GridQuery) -> _Plan:
+    def _written(self, query: GridQuery) -> _Plan:
         if query.point:
             arguments = Arguments(lookup)
             sql = lookups_statement(page_statement(query, arguments), arguments.types)

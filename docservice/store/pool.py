@@ -87,12 +87,16 @@ class Pool:
 
     def give_back(self, connection: Any, fault: BaseException | None) -> None:
         """Keep a connection for the next one, unless ``fault`` leaves its state in doubt."""
-        if fault is not None and not isinstance(fault, asyncpg.PostgresError):  # told by the server, and over
-            connection.terminate()  # a statement may still be under way
-        self._used.discard(connection)
-        if not connection.is_closed():
-            self._idle.append((time.monotonic(), connection))
-        self._room.release()
+        try:
+            if fault is not None and not isinstance(
+                fault, asyncpg.PostgresError
+            ):  # told by the server, and over
+                connection.terminate()  # a statement may still be under way
+            if not connection.is_closed():
+                self._idle.append((time.monotonic(), connection))
+        finally:
+            self._used.discard(connection)
+            self._room.release()
         self._close_spare()
 
     async def close(self) -> None:

@@ -337,6 +337,28 @@ def test_a_client_that_pauses_within_a_body_is_told_so(live: Live) -> None:
 
 # Identity
 
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([b"Bearer %b", b"Basic eA=="], 200),
+        ([b"Basic eA==", b"Bearer %b"], 401),
+        ([b"bearer \t %b\t"], 200),
+        ([b"Bearer%b"], 401),
+        ([b"Bearer %b x"], 401),
+    ],
+)
+@pytest.mark.parametrize("path", ["/modules/mail/grid", "/modules/mail/columns"])
+def test_of_several_headers_the_first_counts(
+    live: Live, path: str, headers: list[bytes], status: int
+) -> None:
+    token = live.tokens["viewer"].encode()
+    written = b"".join(b"Authorization: " + header.replace(b"%b", token) + b"\r\n" for header in headers)
+    with socket.create_connection((urlsplit(live.url).hostname, urlsplit(live.url).port), timeout=20) as peer:
+        peer.sendall(b"GET " + path.encode() + b" HTTP/1.1\r\nHost: x\r\n" + written + b"\r\n")
+        assert peer.recv(100).startswith(b"HTTP/1.1 %d " % status)
+
+
 ROUTES: list[tuple[str, str, dict[str, Any] | None, str | None]] = [
     # method, path, body, least role
     ("GET", "/modules/{module}/grid", None, "viewer"),

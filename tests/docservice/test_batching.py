@@ -51,6 +51,37 @@ def test_one_who_comes_as_the_last_question_ends_is_answered_too(at_once: int) -
     assert asyncio.run(run()) == [50 * number for number in range(9)]
 
 
+def test_one_who_comes_after_a_question_was_cancelled_is_answered() -> None:
+    async def ask(items: list[int]) -> list[int]:
+        return items
+
+    async def run() -> int:
+        batcher = Batcher(ask, most=4, at_once=1)
+        before = asyncio.all_tasks()
+        lost = batcher(1)
+        for task in asyncio.all_tasks() - before:
+            task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        lost.cancel()
+        async with asyncio.timeout(20):
+            return await batcher(2)
+
+    assert asyncio.run(run()) == 2
+
+
+def test_too_few_answers_are_a_fault_and_not_a_wait() -> None:
+    async def ask(items: list[int]) -> list[int]:
+        return items[1:]
+
+    async def run() -> int:
+        async with asyncio.timeout(20):
+            return await Batcher(ask, most=4, at_once=1)(1)
+
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        asyncio.run(run())
+
+
 def test_a_fault_is_everybodys_of_that_question_and_of_no_other() -> None:
     async def ask(items: list[int]) -> list[int]:
         if 2 in items:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -124,6 +125,34 @@ def test_a_write_without_redis_answers_and_catches_up(settings: Settings, tmp_pa
                 return bypassed, (await cache.read(KEY, "mail")).stamp is not None
 
     assert asyncio.run(walk()) == (True, True)
+
+
+def test_when_redis_hangs_all_who_read_are_told_together(settings: Settings, tmp_path: Path) -> None:
+    async def walk(server: RedisServer) -> set[bool]:
+        async with open_cache(settings, server.url) as cache:
+            await put(cache, b"one")
+            server.process.send(signal.SIGSTOP)
+            # 32 reads go together, and each lot may take a second: one after the other, half a minute.
+            async with asyncio.timeout(15):
+                found = await asyncio.gather(
+                    *(cache.read(f"{KEY}{number}", "mail") for number in range(1000))
+                )
+            return {reading.stamp is None for reading in found}
+
+    with RedisServer(tmp_path / "hangs") as server:
+        assert asyncio.run(walk(server)) == {True}
+
+
+def test_reads_under_way_are_answered_when_the_cache_closes(settings: Settings) -> None:
+    async def walk() -> set[bool]:
+        cache = Cache(settings.redis, settings.redis_tuning, Metrics())
+        await put(cache, b"one")
+        reads = [asyncio.create_task(cache.read(f"{KEY}{number}", "mail")) for number in range(80)]
+        await asyncio.sleep(0)
+        await cache.close()
+        return {reading.stamp is None for reading in await asyncio.gather(*reads)}
+
+    assert asyncio.run(walk()) == {False}
 
 
 def test_one_page_is_loaded_once_for_all_who_ask_at_once(settings: Settings) -> None:

@@ -286,6 +286,18 @@ def test_a_total_beyond_the_cap_says_so(loop: Loop) -> None:
     assert (page.total, page.total_capped, page.length) == (COUNTED_ROWS + 5, False, 50)
 
 
+@pytest.mark.parametrize("asked", [[("pages", str(2**63 - 1))], [("pages.above", str(-(2**63)))]])
+def test_a_number_beyond_its_column_is_asked_for_like_any_other(
+    loop: Loop, asked: list[tuple[str, str]]
+) -> None:
+    loop.store([document(pages=3)])
+    sort = ("sort", "-pages")
+    page = loop.page(from_parameters("mail", [*asked, sort]))
+    assert page.total == (1 if asked[0][0] == "pages.above" else 0)
+    after = GridQuery(module="mail", sort=from_parameters("mail", [sort]).sort, after=(2**63 - 1, 1))
+    assert loop.page(after).length == 1
+
+
 def test_a_page_behind_the_last_row_still_has_the_total(loop: Loop) -> None:
     loop.store([document()])
     page = loop.page(GridQuery(module="mail", offset=10))
