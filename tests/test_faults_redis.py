@@ -21,6 +21,12 @@ def healthy(daemon):
     return ready(daemon) and (daemon.metric("worker_processes", worker=W1) or 0) > 0
 
 
+def await_the_end_of_a_tick(daemon):
+    """What comes next meets no call on its way: a worker whose reply is refused gives up its mailbox."""
+    ended = daemon.metric("tick_duration_seconds_count")
+    started(lambda: daemon.metric("tick_duration_seconds_count") != ended, what="the end of a tick")
+
+
 def resizes(daemon):
     return len(daemon.events("pool.resized")) + len(daemon.events("pool.resize_failed"))
 
@@ -105,6 +111,7 @@ def test_redis_out_of_memory(cluster):
     cluster.worker(processes=2)
     daemon = cluster.daemon(min="2")
     started(lambda: healthy(daemon), what="the first reading")
+    await_the_end_of_a_tick(daemon)
     cluster.redis.config_set("maxmemory", "1")
     started(lambda: daemon.metric("sensor_errors_total", sensor="pool"), what="the fault of the pool sensor")
     started(lambda: daemon.reason(W1) == "unknown_size", what="the hold")
