@@ -109,7 +109,7 @@ def test_a_read_only_replica_makes_every_depth_unknown(cluster, tmp_path):
 
 def test_redis_out_of_memory(cluster):
     cluster.worker(processes=2)
-    daemon = cluster.daemon(min="2")
+    daemon = cluster.daemon(min="2", interval="1")
     started(lambda: healthy(daemon), what="the first reading")
     await_the_end_of_a_tick(daemon)
     cluster.redis.config_set("maxmemory", "1")
