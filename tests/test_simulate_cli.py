@@ -334,8 +334,9 @@ def prometheus(answer: Callable[[dict[str, str]], Answer]) -> Iterator[tuple[str
             if code == 302:
                 self.send_header("Location", "http://127.0.0.1:1/elsewhere")
             self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(OSError):  # who waited may have gone
+                self.end_headers()
+                self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
             pass

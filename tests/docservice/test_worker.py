@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import httpx
 import psutil
 import pytest
 
-from autoscaler.embedded import Process, RedisServer, free_port, wait_until
+from autoscaler.embedded import Process, RedisServer, wait_until
 from docservice.blobs import BlobStore
 from docservice.broker import Broker, make_celery
 from docservice.cache import Cache
@@ -29,9 +28,12 @@ from docservice.store.database import Database
 from docservice.store.documents import Documents
 from docservice.sweeper import Sweeper, Swept, remove_orphans
 from docservice.tasks import Result, TryAgainError, Worker
+from tests.docservice.conftest import run_api
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    import httpx
 
     from docservice.config import Settings
 
@@ -320,41 +322,26 @@ async def _forget_claims(database_url: str) -> None:
         await connection.close()
 
 
-def test_uploads_wait_in_postgres_while_redis_is_away(live: Live, tmp_path: Path) -> None:
+def test_uploads_wait_in_postgres_while_redis_is_away(database_url: str, tmp_path: Path) -> None:
     server = RedisServer(tmp_path / "redis")
-    environment = {**live.environment, "REDIS_URL": server.url}
-    with server:
-        port_url, process = _api(tmp_path, environment)
-        with (
-            process,
-            httpx.Client(
-                base_url=port_url, headers={"Authorization": f"Bearer {live.tokens['operator']}"}, timeout=20
-            ) as client,
-        ):
-            wait_until(lambda: _answers(client), within_seconds=30, what="the API")
-            server.stop()
-            answer = client.post("/modules/waiting/documents", files=[("file", ("a.txt", b"text", "x/y"))])
-            assert answer.status_code == 202
-            page = client.get("/modules/waiting/grid")
-            assert (page.headers["x-cache"], page.json()["data"]["total"]) == ("bypass", 1)
-            ready = client.get("/readyz")
-            assert (ready.status_code, ready.json()["data"]["status"]) == (200, "degraded")
-            server.start()
-            with run_worker(tmp_path, environment):
-                wait_until(
-                    lambda: states(client, "waiting") == {"processed": 1}, within_seconds=40, what="its turn"
-                )
-            assert client.get("/readyz").json()["data"]["status"] == "ready"
-
-
-def _answers(client: httpx.Client) -> bool:
-    try:
-        return client.get("/livez").status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-def _api(folder: Path, environment: dict[str, str]) -> tuple[str, Process]:
-    port = free_port()
-    command = (sys.executable, "-m", "docservice", "api", "--port", str(port))
-    return f"http://127.0.0.1:{port}", Process(command, log_path=folder / "api.log", environment=environment)
+    # A database of its own: the sweeper of another API on it would hand the upload to another Redis.
+    environment = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": server.url,
+        "DOCSERVICE_BLOB_URL": f"file://{tmp_path}/blobs",
+        "DOCSERVICE_SWEEP_SECONDS": "0.5",
+    }
+    with server, run_api(tmp_path, environment) as api, api.client() as client:
+        server.stop()
+        answer = client.post("/modules/waiting/documents", files=[("file", ("a.txt", b"text", "x/y"))])
+        assert answer.status_code == 202
+        page = client.get("/modules/waiting/grid")
+        assert (page.headers["x-cache"], page.json()["data"]["total"]) == ("bypass", 1)
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.json()["data"]["status"]) == (200, "degraded")
+        server.start()
+        with run_worker(tmp_path, environment):
+            wait_until(
+                lambda: states(client, "waiting") == {"processed": 1}, within_seconds=40, what="its turn"
+            )
+        assert client.get("/readyz").json()["data"]["status"] == "ready"
