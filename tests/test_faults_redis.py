@@ -127,7 +127,7 @@ def test_redis_paused_for_writes(cluster):
     cluster.worker(processes=2)
     daemon = cluster.daemon(min="2")
     started(lambda: healthy(daemon), what="the first reading")
-    cluster.redis.client_pause(12_000, all=False)
+    cluster.redis.client_pause(22_000, all=False)
     started(lambda: daemon.reason(W1) == "unknown_size", what="the hold")
     started(lambda: daemon.reason(W1) not in {"unknown_size", None}, what="recovery")
     assert (size(daemon), resizes(daemon)) == (2, 0)
