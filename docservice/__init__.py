@@ -23,7 +23,8 @@ control          the workers' remote control
 tasks, sweeper   what workers do; what became of work that nobody did
 api              the routes, in one envelope
 app              ``create_app(settings)``
-gathering        how answers are written to the network: each at once
+gathering        how answers are written to the network: those of one turn together
+fast_path        pages on connections whose requests repeat their headers, below ASGI
 health           whether the API of this container is well, asked on the standard library alone
 burst            many mails at once, over HTTP, to watch the workers
 cli              the commands

@@ -20,11 +20,11 @@ from starlette.responses import HTMLResponse
 
 from docservice.api import admin, document_type_columns, documents, health
 from docservice.api.audit import Refusals
-from docservice.api.context import begin_request
+from docservice.api.context import begin_request, common_headers
 from docservice.api.deps import require_system_admin
 from docservice.api.envelope import JSON
 from docservice.api.errors import ApiError, error_answer, install
-from docservice.api.grids import GridRoutes, is_grid
+from docservice.api.grids import PAGE_ROUTE, GridRoutes, is_grid
 from docservice.api.grids_openapi import openapi_paths
 from docservice.api.services import Services
 from docservice.config import read_settings
@@ -52,7 +52,7 @@ class _Watched:
     ) -> None:
         self._receive = receive
         self._send = send
-        self._request_id = request_id.encode()
+        self._request_id = request_id
         self._most_bytes = most_bytes
         self._idle_seconds = idle_seconds
         self._bytes = 0
@@ -83,11 +83,7 @@ class _Watched:
         """Pass an answer on, with the request's id."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [
-                *message.get("headers", ()),
-                (b"x-request-id", self._request_id),
-                (b"x-content-type-options", b"nosniff"),
-            ]
+            message["headers"] = [*message.get("headers", ()), *common_headers(self._request_id)]
         elif not message.get("more_body", False):
             self.ended = True
         await self._send(message)
@@ -104,7 +100,7 @@ class DocumentService:
         self.framework = framework
         self.services = services
         self._settings = settings
-        self._grids = GridRoutes(services)
+        self.grids = GridRoutes(services)
         self._counters: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,7 +125,7 @@ class DocumentService:
             if most is not None and _announced(headers) > most:
                 raise _too_large(most)  # noqa: TRY301 - answered as any other fault of this request
             if grid:
-                await self._grids(scope, headers, watched.receive, watched.send)
+                await self.grids(scope, headers, watched.receive, watched.send)
             else:
                 await self.framework(scope, watched.receive, watched.send)
         except Exception as fault:
@@ -139,27 +135,44 @@ class DocumentService:
                 raise  # half an answer is out: only breaking off tells the client
             await error_answer(fault)(scope, receive, watched.send)
         finally:
-            self._tell(scope, watched, request_id, grid=grid, seconds=time.perf_counter() - begun)
+            self.tell(
+                route=_route(scope, grid=grid),
+                method=scope["method"] if scope["method"] in _METHODS else "other",
+                path=scope["path"][:300],
+                status=watched.status,
+                request_id=request_id,
+                client=scope.get("client"),
+                begun=begun,
+            )
 
-    def _tell(self, scope: Scope, watched: _Watched, request_id: str, *, grid: bool, seconds: float) -> None:
-        route = _route(scope, grid=grid)
-        method = scope["method"] if scope["method"] in _METHODS else "other"
-        known = self._counters.get((route, method, watched.status))
+    def tell(
+        self,
+        *,
+        route: str,
+        method: str,
+        path: str,
+        status: int,
+        request_id: str,
+        client: tuple[str, int] | None,
+        begun: float,
+    ) -> None:
+        """Count one request that was answered, and log it; it began at ``begun`` of ``perf_counter``."""
+        seconds = time.perf_counter() - begun
+        known = self._counters.get((route, method, status))
         if known is None:
             metrics = self.services.metrics
             known = (
-                metrics.requests.labels(route, method, str(watched.status)),
+                metrics.requests.labels(route, method, str(status)),
                 metrics.request_seconds.labels(route),
             )
-            self._counters[route, method, watched.status] = known
+            self._counters[route, method, status] = known
         known[0].inc()
         known[1].observe(seconds)
-        client = scope.get("client")
         self.services.access_log.write(
             request_id=request_id,
             method=method,
-            path=scope["path"][:300],
-            status=watched.status,
+            path=path,
+            status=status,
             milliseconds=round(seconds * 1000, 3),
             remote_address=client[0] if client else None,
         )
@@ -176,7 +189,7 @@ def _announced(headers: dict[bytes, bytes]) -> int:
 def _route(scope: Scope, *, grid: bool) -> str:
     """The route's pattern: no metric has a label that a caller wrote."""
     if grid:
-        return "/modules/{module}/grid.csv" if scope["path"].endswith(".csv") else "/modules/{module}/grid"
+        return "/modules/{module}/grid.csv" if scope["path"].endswith(".csv") else PAGE_ROUTE
     return str(getattr(scope.get("route"), "path", "unmatched"))
 
 

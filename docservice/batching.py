@@ -12,9 +12,14 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+_SLOW_SECONDS = 0.05
+
 
 class Batcher(Generic[Item, Answer]):
-    """Ask ``run`` for at most ``most`` items together, with ``at_once`` such questions under way.
+    """Ask ``run`` for at most ``most`` items together, with at most ``at_once`` such questions under way.
+
+    A second one begins beside the first only for ``most`` items, or when nothing ended for 50 ms: two half
+    empty questions cost more than a full one.
 
     An item is only ever answered from a question that began after it arrived, so an answer is never older
     than its question. A fault of ``run`` is every one of its items'.
@@ -28,16 +33,34 @@ class Batcher(Generic[Item, Answer]):
         self._at_once = at_once
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
+        self._ended = 0  # how many questions
+        self._watch: asyncio.TimerHandle | None = None
 
     def __call__(self, item: Item) -> asyncio.Future[Answer]:
         """The answer to one item, to be awaited; it raises what ``run`` raises."""
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((item, answer))
+        if not self._under_way or len(self._waiting) >= self._most:
+            self._begin()
+        elif self._watch is None and self._at_once > 1:
+            self._watch = loop.call_later(_SLOW_SECONDS, self._look, self._ended)
+        return answer
+
+    def _begin(self) -> None:
         if len(self._under_way) < self._at_once:
             task = asyncio.create_task(self._work())
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)  # for one that was cancelled before it began
-        return answer
+
+    def _look(self, ended: int) -> None:
+        """Pass by what is under way when nothing of it ended since."""
+        self._watch = None
+        if not self._waiting:
+            return
+        if self._ended == ended:
+            self._begin()
+        self._watch = asyncio.get_running_loop().call_later(_SLOW_SECONDS, self._look, self._ended)
 
     async def ended(self) -> None:
         """Wait until nothing is under way."""
@@ -47,6 +70,9 @@ class Batcher(Generic[Item, Answer]):
         try:
             while self._waiting:
                 await self._ask([self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))])
+                self._ended += 1
+                if len(self._under_way) > 1 and len(self._waiting) < self._most:
+                    break  # the other goes on with them
         finally:
             # In the step that found nothing waiting: what came between it and a callback would wait for ever.
             self._under_way.discard(asyncio.current_task())

@@ -139,7 +139,7 @@ def api(host: str, port: int, workers: int) -> None:
         "access_log": False,  # the service writes its own, with request ids and without tokens
         "log_level": "warning",
         "loop": "uvloop",
-        "http": "docservice.gathering:GatheringProtocol",
+        "http": "docservice.fast_path:FastPathProtocol",
         "server_header": False,
         # Who calls is believed from a proxy's header only where the proxy is named.
         "proxy_headers": bool(os.environ.get("FORWARDED_ALLOW_IPS")),

@@ -15,14 +15,14 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import orjson
 
 from docservice import mail_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Value: TypeAlias = str | int | datetime
 
@@ -83,7 +83,8 @@ _FINDING_OPS = frozenset(_TEXT_OPS)
 _POINT_OPS = frozenset({Op.EXACT})
 _OPS_BY_NAME = {"": Op.EXACT, **{op.value: op for op in Op}}
 _PAGE_PARAMETERS = frozenset({"limit", "offset", "cursor", "sort"})
-_OPERATIONS = {kind: (*ops, Op.BLANK, Op.FILLED) for kind, ops in _OPS.items()}
+_ASKED_OF_NULL = (Op.BLANK, Op.FILLED)
+_OPERATIONS = {kind: (*ops, *_ASKED_OF_NULL) for kind, ops in _OPS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,18 +124,18 @@ COLUMNS = _table(
     Column(name="processed_at", kind=Kind.DATETIME, label="Processed", nullable=True),
 )
 
+_MAIL_NUMBERS = frozenset(name for name, column in COLUMNS.items() if column.kind is Kind.MAIL_NUMBER)
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Condition:
+
+class Condition(NamedTuple):
     """One thing asked of a column's value."""
 
     op: Op
     text: str = ""  # the value in writing: gives every kind one order
-    value: Value | None = field(default=None, compare=False)
+    value: Value | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Filter:
+class Filter(NamedTuple):
     """A column whose value meets at least one of the conditions."""
 
     column: str
@@ -151,13 +152,15 @@ class Filter:
         return self._asks_of_mail_number(_POINT_OPS)
 
     def _asks_of_mail_number(self, ops: frozenset[Op]) -> bool:
-        if COLUMNS[self.column].kind is not Kind.MAIL_NUMBER:
+        if self.column not in _MAIL_NUMBERS:
             return False
-        return {item.op for item in self.conditions} <= ops
+        for item in self.conditions:  # noqa: SIM110 - for each request, and a generator costs more
+            if item.op not in ops:
+                return False
+        return True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sort:
+class Sort(NamedTuple):
     """A column to sort by; blanks come last either way."""
 
     column: str
@@ -204,7 +207,10 @@ class GridQuery:
     @property
     def point(self) -> bool:
         """Whether one mail number is asked for exactly: a look-up that costs less than a cache's."""
-        return any(part.point for part in self.filters)
+        for part in self.filters:  # noqa: SIM110 - as above
+            if part.point:
+                return True
+        return False
 
     @property
     def digest(self) -> str:
@@ -234,7 +240,7 @@ def _text(name: str, raw: object) -> str:
         raise GridError(name, f"a text is needed, not {_shown(raw)}")
     if not raw or len(raw) > MOST_CHARACTERS:
         raise GridError(name, f"1 to {MOST_CHARACTERS} characters are needed, not {len(raw)}")
-    if "\x00" in raw or not _encodable(raw):
+    if "\x00" in raw or not (raw.isascii() or _encodable(raw)):
         raise GridError(name, "NUL and halves of surrogate pairs are no text")
     return raw
 
@@ -269,16 +275,56 @@ def _datetime(name: str, raw: object) -> datetime:
         ) from fault
 
 
-def _mail_number(name: str, op: Op, raw: object) -> str:
+def _mail_number(name: str, raw: object, form: Callable[[str], str] = mail_number.normalise) -> str:
     text = _text(name, raw)
     try:
-        return mail_number.contained(text) if op is Op.CONTAINS else mail_number.normalise(text)
+        return form(text)
     except mail_number.MailNumberError as fault:
         raise GridError(name, str(fault)) from fault
 
 
+def _part_of_mail_number(name: str, raw: object) -> str:
+    return _mail_number(name, raw, mail_number.contained)
+
+
 def _shown(raw: object) -> str:
     return ascii(raw)[:80]
+
+
+_READERS: Mapping[Kind, Callable[[str, object], Value]] = {
+    Kind.MAIL_NUMBER: _mail_number,
+    Kind.TEXT: _text,
+    Kind.SET: _text,
+    Kind.INTEGER: _integer,
+    Kind.DATETIME: _datetime,
+}
+
+
+class _Asked(NamedTuple):
+    """An operation of a column, and what reads a value for it; None when it needs none."""
+
+    column: Column
+    op: Op
+    read: Callable[[str, object], Value] | None
+
+    def condition(self, name: str, raw: object) -> Condition:
+        if self.read is None:
+            return Condition(self.op)
+        value = self.read(name, raw)
+        if isinstance(value, str):
+            return Condition(self.op, value, value)
+        return Condition(self.op, value.isoformat() if isinstance(value, datetime) else str(value), value)
+
+
+def _asked(column: Column, op: Op) -> _Asked:
+    if op in _ASKED_OF_NULL:
+        return _Asked(column, op, None)
+    if column.kind is Kind.MAIL_NUMBER and op is Op.CONTAINS:
+        return _Asked(column, op, _part_of_mail_number)
+    return _Asked(column, op, _READERS[column.kind])
+
+
+_ASKED = {(column.name, op): _asked(column, op) for column in COLUMNS.values() for op in column.operations}
 
 
 def condition(column: Column, op: Op, raw: object, *, name: str) -> Condition:
@@ -287,23 +333,15 @@ def condition(column: Column, op: Op, raw: object, *, name: str) -> Condition:
     Raises:
         GridError: when the column has no such operation, or the value is of a wrong type or form.
     """
-    if op not in column.operations:
+    return _legal(column, op, name).condition(name, raw)
+
+
+def _legal(column: Column, op: Op, name: str) -> _Asked:
+    asked = _ASKED.get((column.name, op))
+    if asked is None:
         legal = ", ".join(column.operations)
         raise GridError(name, f"{column.name} can be filtered by {legal}, not by {op}")
-    if op in (Op.BLANK, Op.FILLED):
-        return Condition(op=op)
-    value: Value
-    match column.kind:
-        case Kind.MAIL_NUMBER:
-            value = _mail_number(name, op, raw)
-        case Kind.TEXT | Kind.SET:
-            value = _text(name, raw)
-        case Kind.INTEGER:
-            value = _integer(name, raw)
-        case Kind.DATETIME:
-            value = _datetime(name, raw)
-    text = value.isoformat() if isinstance(value, datetime) else str(value)
-    return Condition(op=op, text=text, value=value)
+    return asked
 
 
 def _filter(column: str, conditions: Iterable[Condition]) -> Filter:
@@ -312,12 +350,12 @@ def _filter(column: str, conditions: Iterable[Condition]) -> Filter:
         distinct = tuple(sorted(set(distinct)))
     if len(distinct) > MOST_CONDITIONS:
         raise GridError(column, f"at most {MOST_CONDITIONS} conditions for a column, not {len(distinct)}")
-    return Filter(column=column, conditions=distinct)
+    return Filter(column, distinct)
 
 
 def _normal_filters(filters: Iterable[Filter]) -> tuple[Filter, ...]:
-    found = tuple(part for part in filters if part.conditions)
-    return tuple(sorted(set(found))) if len(found) > 1 else found
+    found = [part for part in filters if part.conditions]
+    return tuple(sorted(set(found)) if len(found) > 1 else found)
 
 
 def _column(name: object, *, where: str) -> Column:
@@ -402,10 +440,10 @@ def from_parameters(module: str, parameters: Iterable[tuple[str, str]]) -> GridQ
                 raise GridError(name, "given more than once")
             page[name] = raw
             continue
-        column_name, _, suffix = name.partition(".")
-        column = _column(column_name, where=name[:80])
-        op = _operation(name, suffix, raw)
-        conditions.setdefault((column.name, op), []).append(condition(column, op, raw, name=name))
+        asked = _PARAMETERS.get(name) or _parameter(name)
+        if asked.read is None:
+            asked = _of_null(name, asked, raw)
+        conditions.setdefault((asked.column.name, asked.op), []).append(asked.condition(name, raw))
     sort = _normal_sort(_written_sorts(page["sort"])) if "sort" in page else DEFAULT_SORT
     return GridQuery(
         module=module,
@@ -417,15 +455,26 @@ def from_parameters(module: str, parameters: Iterable[tuple[str, str]]) -> GridQ
     )
 
 
-def _operation(name: str, suffix: str, raw: str) -> Op:
-    if suffix == Op.BLANK:
-        if raw not in ("true", "false"):
-            raise GridError(name, f"true or false is needed, not {_shown(raw)}")
-        return Op.BLANK if raw == "true" else Op.FILLED
+def _parameter(name: str) -> _Asked:
+    """What a parameter asks, by its name."""
+    column_name, _, suffix = name.partition(".")
+    column = _column(column_name, where=name[:80])
     op = _OPS_BY_NAME.get(suffix)
     if op is None:
         raise GridError(name[:80], f"no operation {_shown(suffix)}; there are {', '.join(Op)}")
-    return op
+    return _legal(column, op, name)
+
+
+# Nearly all of them.
+_PARAMETERS = {name if op is Op.EXACT else f"{name}.{op}": asked for (name, op), asked in _ASKED.items()}
+
+
+def _of_null(name: str, asked: _Asked, raw: str) -> _Asked:
+    if raw not in ("true", "false"):
+        raise GridError(name, f"true or false is needed, not {_shown(raw)}")
+    if raw == "true":
+        return asked
+    return _ASKED[asked.column.name, Op.FILLED if asked.op is Op.BLANK else Op.BLANK]
 
 
 def _written_sorts(text: str) -> list[Sort]:

@@ -25,3 +25,8 @@ def begin_request(given: bytes | None) -> str:
 def request_id() -> str:
     """The id of the request that is being answered."""
     return _current.get()
+
+
+def common_headers(identifier: str) -> tuple[tuple[bytes, bytes], ...]:
+    """What every answer has in its head, for the request with this id."""
+    return (b"x-request-id", identifier.encode()), (b"x-content-type-options", b"nosniff")

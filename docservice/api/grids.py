@@ -33,6 +33,9 @@ _MOST_QUERY_BYTES = 16_384
 _MOST_FIELDS = MOST_FILTERS * MOST_CONDITIONS
 _HEAD = b'{"success":true,"message":null,"error":null,"data":'
 _JSON = (b"content-type", b"application/json")
+_PRIVATE = (b"cache-control", b"private, no-store")
+#: The pattern of the route of pages.
+PAGE_ROUTE = "/modules/{module}/grid"
 
 
 def is_grid(path: str) -> bool:
@@ -61,14 +64,19 @@ class GridRoutes:
         if method == "POST":
             query = from_body(module, await _read_json(receive, headers))
         else:
-            query = self._parameters(module, scope["query_string"])
+            query = self.parameters(module, scope["query_string"])
         if export:
             await self._export(sha256, query, send)
         else:
-            await self._page(sha256, query, send)
+            await _send_page(send, *await self.page(sha256, query))
 
-    def _parameters(self, module: str, raw: bytes) -> GridQuery:
-        """The query of a GET. Parsing is pure, so what was parsed once need not be again."""
+    def parameters(self, module: str, raw: bytes) -> GridQuery:
+        """The query of a GET. Parsing is pure, so what was parsed once need not be again.
+
+        Raises:
+            ApiError: when it is no query.
+            GridError: when it is one that cannot be answered.
+        """
         known = self._remembered.get((module, raw))
         if known is not None:
             return known
@@ -79,13 +87,20 @@ class GridRoutes:
         except ValueError as fault:
             raise ApiError(422, "the query is malformed: it is not UTF-8, or has too many fields") from fault
         query = from_parameters(module, pairs)
-        if len(raw) <= _MOST_REMEMBERED_BYTES:
+        if len(raw) <= _MOST_REMEMBERED_BYTES and not query.point:  # hardly ever two for the same number
             self._remembered[module, raw] = query
-        if len(self._remembered) > _MOST_REMEMBERED:
-            self._remembered.popitem(last=False)
+            if len(self._remembered) > _MOST_REMEMBERED:
+                self._remembered.popitem(last=False)
         return query
 
-    async def _page(self, sha256: bytes, query: GridQuery, send: Send) -> None:
+    async def page(self, sha256: bytes, query: GridQuery) -> tuple[bytes, bytes]:
+        """A page for :func:`page_parts`, and what the cache did for it: hit, miss, bypass or none.
+
+        Raises:
+            ApiError: when the token is nobody's, or does not see the module.
+            StoreUnavailableError: when Postgres is needed and does not answer.
+            StoreTimeoutError: when it takes too long.
+        """
         services, settings = self._services, self._services.settings
         known = services.auth.remembered(sha256)
         if known is None:
@@ -94,8 +109,7 @@ class GridRoutes:
             identity = known[0]
         require_module(identity, query.module)
         if query.point or not settings.cache_seconds:
-            await _send_page(send, await self._load(query), b"none")
-            return
+            return _written(query, await services.grids.page(query)), b"none"
         key = page_key(query.module, identity.scope, query.digest)
         reading = await services.cache.read(key, query.module)
         if known is not None and reading.identities not in (None, known[1]):
@@ -103,20 +117,18 @@ class GridRoutes:
             identity = await services.auth.identify(sha256)
             require_module(identity, query.module)
             if page_key(query.module, identity.scope, query.digest) != key:
-                await _send_page(send, await self._load(query), b"none")
-                return
+                return await self._load(query), b"none"
         if reading.value is not None:
             services.metrics.cache_hits.inc()
-            await _send_page(send, reading.value, b"hit")
-        elif reading.stamp is None:
+            return reading.value, b"hit"
+        if reading.stamp is None:
             services.metrics.cache_bypasses.inc()
-            await _send_page(send, await self._load(query), b"bypass")
-        else:
-            services.metrics.cache_misses.inc()
-            body = await services.cache.load(
-                key, reading.stamp, lambda: self._load(query), seconds=settings.cache_seconds
-            )
-            await _send_page(send, body, b"miss")
+            return await self._load(query), b"bypass"
+        services.metrics.cache_misses.inc()
+        body = await services.cache.load(
+            key, reading.stamp, lambda: self._load(query), seconds=settings.cache_seconds
+        )
+        return body, b"miss"
 
     async def _load(self, query: GridQuery) -> bytes:
         """The page from Postgres: the data of the answer, and the beginning of its ``meta``."""
@@ -170,14 +182,19 @@ def _written(query: GridQuery, page: Page) -> bytes:
     return b"".join((b'{"rows":', page.rows, rest.encode()))
 
 
-async def _send_page(send: Send, body: bytes, cache: bytes) -> None:
-    answer = b"".join((_HEAD, body, request_id().encode(), b'"}}'))
-    headers = [
-        _JSON,
-        (b"content-length", b"%d" % len(answer)),
-        (b"cache-control", b"private, no-store"),
-        (b"x-cache", cache),
-    ]
+def page_parts(page: bytes, request_id: str) -> tuple[bytes, bytes, bytes, bytes]:
+    """The body of the answer, in the parts it is put together from."""
+    return _HEAD, page, request_id.encode(), b'"}}'
+
+
+def page_headers(length: int, cache: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers of the answer, for a body of ``length`` bytes."""
+    return [_JSON, (b"content-length", b"%d" % length), _PRIVATE, (b"x-cache", cache)]
+
+
+async def _send_page(send: Send, page: bytes, cache: bytes) -> None:
+    answer = b"".join(page_parts(page, request_id()))
+    headers = page_headers(len(answer), cache)
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer})
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from docservice.grid import GridQuery, Value
     from docservice.store.database import Database
 
-_MOST_LOOKUPS = 16
+_MOST_LOOKUPS = 8
 _MOST_KEPT_PLANS = 256
 _MOST_KEPT_ARGUMENTS = 50
 

@@ -51,6 +51,54 @@ def test_one_who_comes_as_the_last_question_ends_is_answered_too(at_once: int) -
     assert asyncio.run(run()) == [50 * number for number in range(9)]
 
 
+def test_a_second_question_begins_beside_the_first_when_it_is_full() -> None:
+    asked: list[list[int]] = []
+
+    async def run() -> list[int]:
+        gate = asyncio.Event()
+
+        async def ask(items: list[int]) -> list[int]:
+            asked.append(items)
+            await gate.wait()
+            return items
+
+        batcher = Batcher(ask, most=2, at_once=2)
+        answers = [batcher(1)]
+        await asyncio.sleep(0)
+        answers.append(batcher(2))
+        await asyncio.sleep(0)
+        assert asked == [[1]]
+        answers.append(batcher(3))
+        await asyncio.sleep(0)
+        assert asked == [[1], [2, 3]]
+        answers += [batcher(item) for item in (4, 5, 6)]  # there are two already
+        gate.set()
+        async with asyncio.timeout(20):
+            return await asyncio.gather(*answers)
+
+    assert asyncio.run(run()) == [1, 2, 3, 4, 5, 6]
+    assert asked == [[1], [2, 3], [4, 5], [6]]
+
+
+def test_nobody_waits_behind_a_question_that_hangs() -> None:
+    async def run() -> list[int]:
+        async def ask(items: list[int]) -> list[int]:
+            if 1 in items:
+                await asyncio.Event().wait()
+            return items
+
+        batcher = Batcher(ask, most=8, at_once=2)
+        hangs = batcher(1)
+        await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            answered = await asyncio.gather(batcher(2), batcher(3))
+            answered.append(await batcher(4))
+        hangs.cancel()
+        return answered
+
+    assert asyncio.run(run()) == [2, 3, 4]
+
+
 def test_one_who_comes_after_a_question_was_cancelled_is_answered() -> None:
     async def ask(items: list[int]) -> list[int]:
         return items
