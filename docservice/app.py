@@ -142,7 +142,7 @@ class DocumentService:
                 status=watched.status,
                 request_id=request_id,
                 client=scope.get("client"),
-                begun=begun,
+                seconds=time.perf_counter() - begun,
             )
 
     def tell(
@@ -154,10 +154,9 @@ class DocumentService:
         status: int,
         request_id: str,
         client: tuple[str, int] | None,
-        begun: float,
+        seconds: float,
     ) -> None:
-        """Count one request that was answered, and log it; it began at ``begun`` of ``perf_counter``."""
-        seconds = time.perf_counter() - begun
+        """Count one request that was answered, and log it."""
         known = self._counters.get((route, method, status))
         if known is None:
             metrics = self.services.metrics

@@ -69,6 +69,8 @@ class Batcher(Generic[Item, Answer]):
     async def _work(self) -> None:
         try:
             while self._waiting:
+                if len(self._waiting) < self._most:
+                    await asyncio.sleep(0)  # one turn, in which others that have arrived join
                 await self._ask([self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))])
                 self._ended += 1
                 if len(self._under_way) > 1 and len(self._waiting) < self._most:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -149,15 +150,17 @@ class FastPathProtocol(GatheringProtocol):
             path, module, raw = found.groups()
             status, headers, body = await _page(known, module, raw or b"", request_id)
             self._send(status, [*headers, *common_headers(request_id)], body)
-            known.service.tell(
+            told = partial(
+                known.service.tell,
                 route=PAGE_ROUTE,
                 method="GET",
                 path=path.decode()[:300],
                 status=status,
                 request_id=request_id,
                 client=self.client,
-                begun=begun,
+                seconds=time.perf_counter() - begun,
             )
+            self.loop.call_soon(told)  # behind the answers of this turn: they need not wait for it
         except BaseException:
             self.transport.close()  # the client would wait for ever
             raise

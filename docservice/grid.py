@@ -12,9 +12,10 @@ import base64
 import binascii
 import contextlib
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import orjson
@@ -170,7 +171,7 @@ class Sort(NamedTuple):
 DEFAULT_SORT = (Sort(column="received_at", descending=True), Sort(column="id", descending=True))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class GridQuery:
     """A question in normal form. ``sort`` always ends in ``id``, so that no two rows are equal in it.
 
@@ -183,7 +184,6 @@ class GridQuery:
     limit: int = DEFAULT_LIMIT
     offset: int = 0
     after: tuple[Value | None, ...] | None = None
-    _digest: str | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= MOST_ROWS:
@@ -204,7 +204,7 @@ class GridQuery:
         """Whether a mail number narrows it down, so that its total is exact."""
         return any(part.selective for part in self.filters)
 
-    @property
+    @cached_property
     def point(self) -> bool:
         """Whether one mail number is asked for exactly: a look-up that costs less than a cache's."""
         for part in self.filters:  # noqa: SIM110 - as above
@@ -212,14 +212,10 @@ class GridQuery:
                 return True
         return False
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The same for equal questions and for no others."""
-        if self._digest is None:  # worked out once: a query that was parsed is kept and asked again
-            digest = hashlib.sha256(repr(_texts(self)).encode()).hexdigest()[:32]
-            object.__setattr__(self, "_digest", digest)
-            return digest
-        return self._digest
+        return hashlib.sha256(repr(_texts(self)).encode()).hexdigest()[:32]
 
 
 def _texts(query: GridQuery) -> tuple[object, ...]:
@@ -433,7 +429,7 @@ def from_parameters(module: str, parameters: Iterable[tuple[str, str]]) -> GridQ
         GridError: for an unknown parameter, column or operation, or a wrong value.
     """
     page: dict[str, str] = {}
-    conditions: dict[tuple[str, Op], list[Condition]] = {}
+    found: list[tuple[_Asked, Condition]] = []
     for name, raw in parameters:
         if name in _PAGE_PARAMETERS:
             if name in page:
@@ -443,16 +439,26 @@ def from_parameters(module: str, parameters: Iterable[tuple[str, str]]) -> GridQ
         asked = _PARAMETERS.get(name) or _parameter(name)
         if asked.read is None:
             asked = _of_null(name, asked, raw)
-        conditions.setdefault((asked.column.name, asked.op), []).append(asked.condition(name, raw))
+        found.append((asked, asked.condition(name, raw)))
     sort = _normal_sort(_written_sorts(page["sort"])) if "sort" in page else DEFAULT_SORT
     return GridQuery(
         module=module,
-        filters=_normal_filters([_filter(column, found) for (column, _), found in conditions.items()]),
+        filters=_written_filters(found),
         sort=sort,
         limit=_integer("limit", page["limit"]) if "limit" in page else DEFAULT_LIMIT,
         offset=_integer("offset", page["offset"]) if "offset" in page else 0,
         after=_after(sort, page.get("cursor")),
     )
+
+
+def _written_filters(found: list[tuple[_Asked, Condition]]) -> tuple[Filter, ...]:
+    if len(found) == 1:  # most questions; nothing is to be joined or put in order
+        [(asked, only)] = found
+        return (Filter(asked.column.name, (only,)),)
+    conditions: dict[tuple[str, Op], list[Condition]] = {}
+    for asked, one in found:
+        conditions.setdefault((asked.column.name, asked.op), []).append(one)
+    return _normal_filters([_filter(column, given) for (column, _), given in conditions.items()])
 
 
 def _parameter(name: str) -> _Asked:

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not true():  # noqa: ASYNC110 - the turns of the loop are what is waited for
+            await asyncio.sleep(0)
+
+
 def test_what_arrives_meanwhile_goes_together_and_is_answered_from_a_later_question() -> None:
     asked: list[list[int]] = []
 
@@ -26,7 +32,7 @@ def test_what_arrives_meanwhile_goes_together_and_is_answered_from_a_later_quest
 
         batcher = Batcher(ask, most=3, at_once=1)
         first = batcher(1)
-        await asyncio.sleep(0)  # its question begins
+        await until(lambda: asked == [[1]])
         others = [batcher(item) for item in (2, 3, 4, 5)]
         gate.set()
         return [await answer for answer in (first, *others)]
@@ -51,6 +57,25 @@ def test_one_who_comes_as_the_last_question_ends_is_answered_too(at_once: int) -
     assert asyncio.run(run()) == [50 * number for number in range(9)]
 
 
+def test_those_who_come_in_one_turn_go_together() -> None:
+    asked: list[list[int]] = []
+
+    async def run() -> list[int]:
+        async def ask(items: list[int]) -> list[int]:
+            asked.append(items)
+            return items
+
+        batcher = Batcher(ask, most=8, at_once=1)
+
+        async def caller(number: int) -> int:
+            return await batcher(number)
+
+        return await asyncio.gather(*(caller(number) for number in range(5)))
+
+    assert asyncio.run(run()) == [0, 1, 2, 3, 4]
+    assert asked == [[0, 1, 2, 3, 4]]
+
+
 def test_a_second_question_begins_beside_the_first_when_it_is_full() -> None:
     asked: list[list[int]] = []
 
@@ -64,13 +89,13 @@ def test_a_second_question_begins_beside_the_first_when_it_is_full() -> None:
 
         batcher = Batcher(ask, most=2, at_once=2)
         answers = [batcher(1)]
-        await asyncio.sleep(0)
+        await until(lambda: asked == [[1]])
         answers.append(batcher(2))
-        await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
         assert asked == [[1]]
         answers.append(batcher(3))
-        await asyncio.sleep(0)
-        assert asked == [[1], [2, 3]]
+        await until(lambda: asked == [[1], [2, 3]])
         answers += [batcher(item) for item in (4, 5, 6)]  # there are two already
         gate.set()
         async with asyncio.timeout(20):
@@ -81,15 +106,18 @@ def test_a_second_question_begins_beside_the_first_when_it_is_full() -> None:
 
 
 def test_nobody_waits_behind_a_question_that_hangs() -> None:
+    asked: list[list[int]] = []
+
     async def run() -> list[int]:
         async def ask(items: list[int]) -> list[int]:
+            asked.append(items)
             if 1 in items:
                 await asyncio.Event().wait()
             return items
 
         batcher = Batcher(ask, most=8, at_once=2)
         hangs = batcher(1)
-        await asyncio.sleep(0)
+        await until(lambda: asked == [[1]])
         async with asyncio.timeout(20):
             answered = await asyncio.gather(batcher(2), batcher(3))
             answered.append(await batcher(4))
