@@ -28,6 +28,7 @@ from docservice.api.grids import PAGE_ROUTE, GridRoutes, is_grid
 from docservice.api.grids_openapi import openapi_paths
 from docservice.api.services import Services
 from docservice.config import read_settings
+from docservice.log import Answered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -101,7 +102,6 @@ class DocumentService:
         self.services = services
         self._settings = settings
         self.grids = GridRoutes(services)
-        self._counters: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection's request."""
@@ -135,46 +135,19 @@ class DocumentService:
                 raise  # half an answer is out: only breaking off tells the client
             await error_answer(fault)(scope, receive, watched.send)
         finally:
-            self.tell(
-                route=_route(scope, grid=grid),
-                method=scope["method"] if scope["method"] in _METHODS else "other",
-                path=scope["path"][:300],
-                status=watched.status,
-                request_id=request_id,
-                client=scope.get("client"),
-                seconds=time.perf_counter() - begun,
+            client = scope.get("client")
+            self.services.requests.add(
+                Answered(
+                    time.time(),
+                    _route(scope, grid=grid),
+                    scope["method"] if scope["method"] in _METHODS else "other",
+                    scope["path"][:300],
+                    watched.status,
+                    request_id,
+                    client[0] if client else None,
+                    time.perf_counter() - begun,
+                )
             )
-
-    def tell(
-        self,
-        *,
-        route: str,
-        method: str,
-        path: str,
-        status: int,
-        request_id: str,
-        client: tuple[str, int] | None,
-        seconds: float,
-    ) -> None:
-        """Count one request that was answered, and log it."""
-        known = self._counters.get((route, method, status))
-        if known is None:
-            metrics = self.services.metrics
-            known = (
-                metrics.requests.labels(route, method, str(status)),
-                metrics.request_seconds.labels(route),
-            )
-            self._counters[route, method, status] = known
-        known[0].inc()
-        known[1].observe(seconds)
-        self.services.access_log.write(
-            request_id=request_id,
-            method=method,
-            path=path,
-            status=status,
-            milliseconds=round(seconds * 1000, 3),
-            remote_address=client[0] if client else None,
-        )
 
 
 _METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -20,13 +19,15 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from docservice.api.auth import bearer
 from docservice.api.context import begin_request, common_headers
 from docservice.api.errors import ApiError, error_answer
-from docservice.api.grids import PAGE_ROUTE, page_headers, page_parts
+from docservice.api.grids import PAGE_HEADERS, PAGE_ROUTE, page_parts
 from docservice.app import DocumentService
 from docservice.documents import module_name
 from docservice.gathering import GatheringProtocol
+from docservice.log import Answered
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterable
 
 # A path without escapes, a query as RFC 3986 writes it; other spellings are the parser's.
 _LINE = re.compile(rb"GET (/modules/([A-Za-z0-9_-]+)/grid)(?:\?([!$-~]*))? HTTP/1\.1")
@@ -37,8 +38,8 @@ _OTHERWISE = frozenset(
 _KEEP_ALIVE = (b"connection", b"keep-alive")
 _END = b"\r\n\r\n"
 _MOST_REMEMBERED_BYTES = 8192
-# Status, headers, and the body in parts.
-_Answer: TypeAlias = tuple[int, list[tuple[bytes, bytes]], tuple[bytes, ...]]
+# Status, lines of the head, and the body in parts.
+_Answer: TypeAlias = tuple[int, bytes, tuple[bytes, ...]]
 
 
 class _Headers(NamedTuple):
@@ -148,19 +149,15 @@ class FastPathProtocol(GatheringProtocol):
         try:
             request_id = begin_request(known.request_id)
             path, module, raw = found.groups()
-            status, headers, body = await _page(known, module, raw or b"", request_id)
-            self._send(status, [*headers, *common_headers(request_id)], body)
-            told = partial(
-                known.service.tell,
-                route=PAGE_ROUTE,
-                method="GET",
-                path=path.decode()[:300],
-                status=status,
-                request_id=request_id,
-                client=self.client,
-                seconds=time.perf_counter() - begun,
+            status, head, body = await _page(known, module, raw or b"", request_id)
+            self._send(head, body)
+            address = self.client[0] if self.client else None
+            seconds = time.perf_counter() - begun
+            known.service.services.requests.add(
+                Answered(
+                    time.time(), PAGE_ROUTE, "GET", path.decode()[:300], status, request_id, address, seconds
+                )
             )
-            self.loop.call_soon(told)  # behind the answers of this turn: they need not wait for it
         except BaseException:
             self.transport.close()  # the client would wait for ever
             raise
@@ -175,14 +172,11 @@ class FastPathProtocol(GatheringProtocol):
                 if not self.transport.is_closing():
                     self.data_received(b"".join(behind))
 
-    def _send(self, status: int, headers: list[tuple[bytes, bytes]], body: tuple[bytes, ...]) -> None:
+    def _send(self, head: bytes, body: tuple[bytes, ...]) -> None:
         if self.transport.is_closing():  # the client has gone
             return
-        head = [STATUS_LINE[status]]
-        for name, value in (*self.server_state.default_headers, *headers):
-            head += (name, b": ", value, b"\r\n")
-        head.append(b"connection: close\r\n\r\n" if self._ends_with_page else b"\r\n")
-        self.transport.write(b"".join((*head, *body)))
+        end = b"connection: close\r\n\r\n" if self._ends_with_page else b"\r\n"
+        self.transport.write(b"".join((head, *_lines(self.server_state.default_headers), end, *body)))
         if self._ends_with_page:
             self.transport.close()
 
@@ -194,6 +188,16 @@ async def _page(known: _Headers, module: bytes, raw: bytes, request_id: str) -> 
         page, cache = await grids.page(known.sha256, query)
     except Exception as fault:  # noqa: BLE001 - told to the caller
         answer = error_answer(fault)
-        return answer.status_code, answer.raw_headers, (bytes(answer.body),)
+        lines = _lines([*answer.raw_headers, *common_headers(request_id)])
+        return answer.status_code, b"".join((STATUS_LINE[answer.status_code], *lines)), (bytes(answer.body),)
     parts = page_parts(page, request_id)
-    return 200, page_headers(sum(map(len, parts)), cache), parts
+    return 200, _PAGE_HEAD % (sum(map(len, parts)), cache, request_id.encode()), parts
+
+
+def _lines(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+    return [b"%b: %b\r\n" % header for header in headers]
+
+
+_PAGE_HEAD = STATUS_LINE[200] + b"".join(
+    _lines([*PAGE_HEADERS, (b"content-length", b"%d"), (b"x-cache", b"%b"), *common_headers("%b")])
+)

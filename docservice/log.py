@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import orjson
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Iterable
 
-_KEPT_BYTES = 32_768
+    from structlog.typing import FilteringBoundLogger
 
 
 class Sink(Protocol):
@@ -76,27 +75,42 @@ def logger(name: str) -> FilteringBoundLogger:
     return log
 
 
+class Answered(NamedTuple):
+    """One request that was answered: when (seconds since 1970), what was asked, and how long it took."""
+
+    time: float
+    route: str  # its pattern
+    method: str
+    path: str
+    status: int
+    request_id: str
+    remote_address: str | None
+    seconds: float
+
+
 class AccessLog:
-    """One line for each request, written in lots: call :meth:`flush` now and then, and at the end."""
+    """One line for each request."""
 
     def __init__(self, sink: Sink | None = None) -> None:
         self._sink: Sink = sink if sink is not None else sys.stdout.buffer
-        self._lines: list[bytes] = []
-        self._bytes = 0
-        self._lock = threading.Lock()
 
-    def write(self, **fields: object) -> None:
-        """Take one line; it is written with the next lot."""
-        line = orjson.dumps({"event": "http.request", "timestamp": datetime.now(UTC), **fields})
-        self._lines.append(line)
-        self._bytes += len(line)
-        if self._bytes > _KEPT_BYTES:
-            self.flush()
+    def write(self, answered: Iterable[Answered]) -> None:
+        """Write the lines of some requests."""
+        self._sink.write(b"".join([_line(one) for one in answered]))
+        self._sink.flush()
 
-    def flush(self) -> None:
-        """Write what was taken."""
-        with self._lock:
-            lines, self._lines, self._bytes = self._lines, [], 0
-            if lines:
-                self._sink.write(b"\n".join(lines) + b"\n")
-                self._sink.flush()
+
+def _line(one: Answered) -> bytes:
+    return orjson.dumps(
+        {
+            "event": "http.request",
+            "timestamp": datetime.fromtimestamp(one.time, UTC),
+            "request_id": one.request_id,
+            "method": one.method,
+            "path": one.path,
+            "status": one.status,
+            "milliseconds": round(one.seconds * 1000, 3),
+            "remote_address": one.remote_address,
+        },
+        option=orjson.OPT_APPEND_NEWLINE,
+    )

@@ -32,8 +32,8 @@ _MOST_REMEMBERED_BYTES = 256
 _MOST_QUERY_BYTES = 16_384
 _MOST_FIELDS = MOST_FILTERS * MOST_CONDITIONS
 _HEAD = b'{"success":true,"message":null,"error":null,"data":'
-_JSON = (b"content-type", b"application/json")
-_PRIVATE = (b"cache-control", b"private, no-store")
+#: What the head of every page says.
+PAGE_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"private, no-store"))
 #: The pattern of the route of pages.
 PAGE_ROUTE = "/modules/{module}/grid"
 
@@ -187,14 +187,9 @@ def page_parts(page: bytes, request_id: str) -> tuple[bytes, bytes, bytes, bytes
     return _HEAD, page, request_id.encode(), b'"}}'
 
 
-def page_headers(length: int, cache: bytes) -> list[tuple[bytes, bytes]]:
-    """The headers of the answer, for a body of ``length`` bytes."""
-    return [_JSON, (b"content-length", b"%d" % length), _PRIVATE, (b"x-cache", cache)]
-
-
 async def _send_page(send: Send, page: bytes, cache: bytes) -> None:
     answer = b"".join(page_parts(page, request_id()))
-    headers = page_headers(len(answer), cache)
+    headers = [*PAGE_HEADERS, (b"content-length", b"%d" % len(answer)), (b"x-cache", cache)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer})
 

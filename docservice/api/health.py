@@ -73,4 +73,5 @@ async def _migrations(serving: Serving) -> str:
 @router.get("/metrics", response_class=Response, summary="What Prometheus is told")
 async def metrics(serving: Serving) -> Response:
     """The text format."""
+    serving.requests.flush()
     return Response(serving.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from docservice.api.auth import Authenticator
+from docservice.api.request_log import RequestLog
 from docservice.blobs import BlobStore
 from docservice.broker import Broker, Enqueuer, make_celery
 from docservice.cache import Cache
@@ -35,7 +36,7 @@ class Services:
     def __init__(self, settings: Settings, *, access_log: AccessLog | None = None) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.access_log = access_log or AccessLog()
+        self.requests = RequestLog(self.metrics, access_log or AccessLog())
         self.database = Database(settings.pool())
         self.grids = Grids(self.database)
         self.documents = Documents(self.database)
@@ -76,7 +77,7 @@ class Services:
         await asyncio.to_thread(self.control.close)
         await self.cache.close()
         await self.database.close()
-        self.access_log.flush()
+        self.requests.flush()
 
     def go(self, work: Coroutine[object, object, None]) -> None:
         """Run something behind the answers; it is cancelled when the service closes."""
@@ -87,4 +88,4 @@ class Services:
     async def _flush(self) -> None:
         while True:
             await asyncio.sleep(_FLUSH_SECONDS)
-            self.access_log.flush()
+            self.requests.flush()

@@ -41,10 +41,10 @@ def get(number: object, *, headers: str = HEADERS, version: str = "1.1") -> byte
 class Noted(DocumentService):
     """The service, without its servers: it notes what comes the ordinary way, and pages wait for a gate."""
 
-    def begin(self) -> None:
+    def begin(self, lines: list[bytes]) -> None:
         self.ordinary: list[str] = []
         self.pages: list[str] = []
-        self.lines: list[bytes] = []
+        self.lines = lines
         self.gate = asyncio.Event()
         self.gate.set()
         self.grids.page = self._page  # type: ignore[method-assign]
@@ -105,7 +105,7 @@ class Bench:
 
     def lines(self) -> list[bytes]:
         """What the access log says of each path and status, until now."""
-        self.app.services.access_log.flush()
+        self.app.services.requests.flush()
         return [found[0] for found in re.finditer(rb'"path":"[^"]*","status":\d+', b"".join(self.app.lines))]
 
     async def until(self, true: Callable[[], object]) -> None:
@@ -118,10 +118,10 @@ async def bench() -> AsyncIterator[Bench]:
     loop = asyncio.get_running_loop()
     faults: list[Any] = []
     loop.set_exception_handler(lambda _, context: faults.append(context))
-    made = create_app(read_settings(ENVIRONMENT))
+    lines = Lines()
+    made = create_app(read_settings(ENVIRONMENT), access_log=AccessLog(lines))
     app = Noted(read_settings(ENVIRONMENT), made.services, made.framework)
-    app.begin()
-    app.services.access_log = AccessLog(Lines(app.lines))
+    app.begin(lines.seen)
     config = Config(app, access_log=False, proxy_headers=False, log_level="warning", timeout_keep_alive=3600)  # type: ignore[arg-type]
     config.load()
     state = ServerState()
@@ -149,11 +149,11 @@ async def bench() -> AsyncIterator[Bench]:
 class Lines:
     """Where the access log goes."""
 
-    def __init__(self, lines: list[bytes]) -> None:
-        self._lines = lines
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        self._lines += data.splitlines()
+        self.seen += data.splitlines()
 
     def flush(self) -> None:
         pass

@@ -172,6 +172,7 @@ class Bench:
             await connection.execute(FILL, first, min(first + 199_999, wanted))
         await connection.execute(index)
         await connection.execute("vacuum analyze documents")
+        await connection.execute("checkpoint")  # else the server writes them out while it is measured
         await connection.close()
 
     def grow(self, rows: int) -> None:
@@ -304,12 +305,14 @@ def rounds(
     return figures, limits
 
 
-def run(bench: Bench, count: int) -> None:
+def run(bench: Bench, count: int, only: str | None) -> None:
     with ExitStack() as servers:
         plain = servers.enter_context(bench.api(DOCSERVICE_CACHE_SECONDS="0"))
         cached = servers.enter_context(bench.api())
         empty = servers.enter_context(bench.empty())
         for question in QUESTIONS:
+            if only not in (None, question.name):
+                continue
             bench.page(question, plain, 0)  # plans and caches warm up
 
             def asked(turn: int, question: Question = question) -> float:
@@ -319,6 +322,8 @@ def run(bench: Bench, count: int) -> None:
                 return bench.pgbench(question)
 
             tell(f"{question.name} page", *rounds(count, asked, limit), question.wanted)
+        if only is not None:
+            return
         bench.hot(cached)
         tell("hot page", *rounds(count, lambda _: bench.hot(cached), lambda: bench.wrk(empty)), 0.45)
         alone(bench, plain)
@@ -355,6 +360,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=[question.name for question in QUESTIONS])
     parser.add_argument("--alone", action="store_true", help="Single pages only.")
     parser.add_argument("--grow", type=int, metavar="ROWS", help="Add rows until there are so many.")
     given = parser.parse_args()
@@ -367,7 +373,7 @@ def main() -> None:
         with bench.open():
             print(f"{given.rows} rows, load before {os.getloadavg()[0]:.1f}")
             if not given.alone:
-                run(bench, given.rounds)
+                run(bench, given.rounds, given.only)
             if given.grow:
                 growth(bench, given.grow)
             print(f"load after {os.getloadavg()[0]:.1f}")
