@@ -6,6 +6,8 @@ of the next ones the line ``GET /modules/{module}/grid?...`` alone. What it lead
 token, the module's rights, the cache, the faults, the log and the metrics are those of
 :class:`docservice.app.DocumentService`. Anything else takes the ordinary way: other routes and methods, other
 headers, bodies, requests that arrive in pieces or several at once, a client that does not read.
+
+One thing differs: a page that a server's end breaks off, after its grace, is not answered at all.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
 
-# A path without escapes, a query as RFC 3986 writes it; other spellings are the parser's.
+# A path without escapes; a query of any signs that need none, and of escapes. All else is the parser's.
 _LINE = re.compile(rb"GET (/modules/([A-Za-z0-9_-]+)/grid)(?:\?([!$-~]*))? HTTP/1\.1")
 # Headers that change what follows them, or how the answer is sent.
 _OTHERWISE = frozenset(
@@ -57,7 +59,8 @@ class FastPathProtocol(GatheringProtocol):
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         # Where uvicorn's ProxyHeadersMiddleware is around it, headers tell who calls, and all go that way.
-        self._service = self.app if isinstance(self.app, DocumentService) else None
+        plain = not self.root_path and self.limit_concurrency is None
+        self._service = self.app if plain and isinstance(self.app, DocumentService) else None
         self._known: _Headers | None = None
         self._messages = 0  # that the parser has begun
         self._within_message = False
@@ -86,7 +89,14 @@ class FastPathProtocol(GatheringProtocol):
         if self._page is not None:  # pipelined: its turn comes
             self._behind.append(data)
             self.flow.pause_reading()
-            return
+        elif self._within_message:
+            self._known = None
+            super().data_received(data)
+        else:
+            self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        """Take what begins with a request."""
         line, _, block = data.partition(b"\r\n")
         known = self._known
         if known is not None and block == known.block and self._at_rest():
@@ -95,9 +105,9 @@ class FastPathProtocol(GatheringProtocol):
                 self._page = self.loop.create_task(self._answer(found, known))
                 self.tasks.add(self._page)
                 return
-        begun, whole = self._messages, not self._within_message
+        begun = self._messages
         super().data_received(data)
-        whole = whole and not self._within_message and self._messages == begun + 1
+        whole = not self._within_message and self._messages == begun + 1
         self._known = self._meaning(line, block) if whole else None
 
     def shutdown(self) -> None:
@@ -108,25 +118,24 @@ class FastPathProtocol(GatheringProtocol):
             self._ends_with_page = True
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close the connection when it was at rest for so long; pages do not set the timer themselves."""
-        rest = self.timeout_keep_alive - (self.loop.time() - self._page_ended)
+        """Close the connection when it was at rest for so long; pages let the timer run on."""
+        self.timeout_keep_alive_task = None
         if self._page is not None:
-            rest = self.timeout_keep_alive
+            return  # it is set again behind the page
+        rest = self.timeout_keep_alive - (self.loop.time() - self._page_ended)
         if rest > 0:
-            self.timeout_keep_alive_task = self.loop.call_later(rest, self.timeout_keep_alive_handler)
+            self._close_after(rest)
         else:
             super().timeout_keep_alive_handler()
+
+    def _close_after(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     # Ours
 
     def _at_rest(self) -> bool:
         """Whether everything that came was answered, and the client reads."""
-        return (
-            not self._within_message
-            and self.cycle.response_complete
-            and not self.pipeline
-            and not self.flow.write_paused
-        )
+        return self.cycle.response_complete and not self.pipeline and not self.flow.write_paused
 
     def _meaning(self, line: bytes, block: bytes) -> _Headers | None:
         """What the headers of the request that was just read mean; None when they need the ordinary way."""
@@ -146,11 +155,16 @@ class FastPathProtocol(GatheringProtocol):
 
     async def _answer(self, found: re.Match[bytes], known: _Headers) -> None:
         begun = time.perf_counter()
+        request_id = begin_request(known.request_id)
+        path, module, raw = found.groups()
+        status = 0
         try:
-            request_id = begin_request(known.request_id)
-            path, module, raw = found.groups()
             status, head, body = await _page(known, module, raw or b"", request_id)
             self._send(head, body)
+        except BaseException:
+            self.transport.close()  # the client would wait for ever
+            raise
+        finally:
             address = self.client[0] if self.client else None
             seconds = time.perf_counter() - begun
             known.service.services.requests.add(
@@ -158,19 +172,22 @@ class FastPathProtocol(GatheringProtocol):
                     time.time(), PAGE_ROUTE, "GET", path.decode()[:300], status, request_id, address, seconds
                 )
             )
-        except BaseException:
-            self.transport.close()  # the client would wait for ever
-            raise
-        finally:
-            self.tasks.discard(self._page)
-            self._page = None
-            self._page_ended = self.loop.time()
-            self.server_state.total_requests += 1
-            if self._behind:
-                behind, self._behind = self._behind, []
-                self.flow.resume_reading()
-                if not self.transport.is_closing():
-                    self.data_received(b"".join(behind))
+            self._rest()
+
+    def _rest(self) -> None:
+        """End with the page, and go on with what came behind it."""
+        self.tasks.discard(self._page)
+        self._page = None
+        self._page_ended = self.loop.time()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.timeout_keep_alive_task is None:
+            self._close_after(self.timeout_keep_alive)
+        if self._behind:
+            behind, self._behind = self._behind, []
+            self.flow.resume_reading()
+            self._receive(b"".join(behind))
 
     def _send(self, head: bytes, body: tuple[bytes, ...]) -> None:
         if self.transport.is_closing():  # the client has gone

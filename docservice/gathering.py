@@ -32,9 +32,15 @@ class _Turn:
     def _end(self) -> None:
         written, self._written = self._written, []
         for transport in written:
-            transport.flush()
+            try:
+                transport.flush()
+            except Exception as fault:  # noqa: BLE001 - its own, and none of the others'
+                transport.abort()
+                told = {"message": "a transport did not take an answer", "exception": fault}
+                self._loop.call_exception_handler(told)
 
 
+# There is one loop in a process that serves.
 _turn_of = lru_cache(maxsize=1)(_Turn)
 
 

@@ -423,7 +423,8 @@ def from_parameters(module: str, parameters: Iterable[tuple[str, str]]) -> GridQ
     """The question of a GET: ``limit``, ``offset``, ``cursor``, ``sort``, and filters by column.
 
     ``state=received&state=failed`` means either, ``mail_number.prefix=MN-20`` an operation other than exact,
-    ``sort=-received_at,title`` the latest first. ``module`` is in its one form already.
+    ``title.blank=true`` or ``title.filled=false`` those without a title, ``sort=-received_at,title`` the
+    latest first. ``module`` is in its one form already.
 
     Raises:
         GridError: for an unknown parameter, column or operation, or a wrong value.

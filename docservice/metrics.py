@@ -1,4 +1,8 @@
-"""What Prometheus is told, on a registry of our own. No label ever holds what a caller wrote."""
+"""What Prometheus is told, on a registry of our own. No label ever holds what a caller wrote.
+
+Requests are counted in lots: those that another process of the same API has answered within the last half
+second may be missing from a scrape.
+"""
 
 from __future__ import annotations
 

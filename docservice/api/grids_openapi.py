@@ -80,10 +80,9 @@ def _parameters() -> list[dict[str, Any]]:
     ]
     for column in COLUMNS.values():
         for op in column.operations:
-            if op == "filled":
-                continue
             name = column.name if op == "exact" else f"{column.name}.{op}"
-            schema = {"type": "boolean"} if op == "blank" else {"type": "array", "items": {"type": "string"}}
+            null = op in ("blank", "filled")
+            schema = {"type": "boolean"} if null else {"type": "array", "items": {"type": "string"}}
             found.append(parameter(name, schema, "Given several times, either is meant."))
     return found
 

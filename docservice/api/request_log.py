@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from docservice.log import logger
+
 if TYPE_CHECKING:
     from docservice.log import AccessLog, Answered
     from docservice.metrics import Metrics
@@ -21,6 +23,7 @@ class RequestLog:
         self._metrics = metrics
         self._access_log = access_log
         self._waiting: list[Answered] = []
+        self._lost = 0
         self._instruments: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
     def add(self, answered: Answered) -> None:
@@ -36,8 +39,16 @@ class RequestLog:
             count, seconds = self._of(answered.route, answered.method, answered.status)
             count.inc()
             seconds.observe(answered.seconds)
-        if waiting:
+        if not waiting:
+            return
+        try:
             self._access_log.write(waiting)
+        except (OSError, ValueError):  # nobody reads, or it is closed: no reason not to answer
+            self._lost += len(waiting)
+        else:
+            if self._lost:
+                lost, self._lost = self._lost, 0
+                logger("access").warning("access_log.lines_lost", lines=lost)
 
     def _of(self, route: str, method: str, status: int) -> tuple[Any, Any]:
         known = self._instruments.get((route, method, status))

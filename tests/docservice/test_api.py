@@ -131,6 +131,7 @@ def test_an_export_is_the_same_query(client: httpx.Client) -> None:
         ({"title": "x" * 1001}, "1 to 1000 characters are needed, not 1001"),
         ({"mail_number": "a\x00b"}, "NUL and halves of surrogate pairs are no text"),
         ({"state.blank": "maybe"}, "true or false is needed"),
+        ({"state.filled": "1"}, "true or false is needed"),
     ],
 )
 def test_what_no_grid_has_is_422_with_what_is_legal(

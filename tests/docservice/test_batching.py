@@ -105,26 +105,46 @@ def test_a_second_question_begins_beside_the_first_when_it_is_full() -> None:
     assert asked == [[1], [2, 3], [4, 5], [6]]
 
 
-def test_nobody_waits_behind_a_question_that_hangs() -> None:
-    asked: list[list[int]] = []
+@pytest.mark.parametrize("most", [2, 8])
+def test_nobody_waits_behind_a_question_that_hangs(most: int) -> None:
+    looks: list[object] = []
 
     async def run() -> list[int]:
+        asked: list[list[int]] = []
+
         async def ask(items: list[int]) -> list[int]:
             asked.append(items)
             if 1 in items:
                 await asyncio.Event().wait()
             return items
 
-        batcher = Batcher(ask, most=8, at_once=2)
+        batcher = Batcher(ask, most=most, at_once=2)
         hangs = batcher(1)
         await until(lambda: asked == [[1]])
         async with asyncio.timeout(20):
-            answered = await asyncio.gather(batcher(2), batcher(3))
-            answered.append(await batcher(4))
+            answered = await asyncio.gather(*(batcher(item) for item in (2, 3, 4)))
+            # Passed by once, it is in nobody's way any more: no later question waits for a timer.
+            look = batcher._look
+            batcher._look = lambda: (looks.append(1), look())  # type: ignore[assignment, method-assign, func-returns-value]
+            for item in range(100):
+                answered.append(await batcher(item * 2))
         hangs.cancel()
         return answered
 
-    assert asyncio.run(run()) == [2, 3, 4]
+    assert asyncio.run(run()) == [2, 3, 4, *(item * 2 for item in range(100))]
+    assert len(looks) < 50
+
+
+def test_a_question_that_is_cancelled_cancels_who_waits_for_it() -> None:
+    async def ask(_items: list[int]) -> list[int]:
+        raise asyncio.CancelledError
+
+    async def run() -> None:
+        async with asyncio.timeout(20):
+            await Batcher(ask, most=4, at_once=1)(1)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(run())
 
 
 def test_one_who_comes_after_a_question_was_cancelled_is_answered() -> None:

@@ -94,3 +94,25 @@ def test_what_is_written_to_a_peer_that_has_gone_is_dropped() -> None:
         assert writes.seen == []
 
     run(steps)
+
+
+def test_one_that_takes_nothing_is_closed_and_no_other_goes_without() -> None:
+    class Broken(Writes):
+        def writelines(self, parts: list[bytes]) -> None:  # noqa: ARG002 - as the one it stands for
+            raise RuntimeError("of the test")
+
+    async def walk() -> None:
+        faults: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+        async with asyncio.timeout(20), connection() as (gone, broken), connection() as (reader, writes):
+            first = GatheringTransport(Broken(broken.transport))  # type: ignore[arg-type]
+            second = GatheringTransport(writes)  # type: ignore[arg-type]
+            first.write(b"lost")
+            second.write(b"one ")
+            assert await reader.readexactly(4) == b"one "
+            assert await gone.read() == b""
+            second.write(b"two")
+            assert await reader.readexactly(3) == b"two"
+        assert [str(fault["exception"]) for fault in faults] == ["of the test"]
+
+    uvloop.run(walk())

@@ -257,6 +257,15 @@ def test_mail_numbers_are_matched_as_python_matches_them(
     assert (found, page.total) == (wanted, len(wanted))
 
 
+def test_blank_and_filled_are_each_others_opposite() -> None:
+    def asked(name: str, value: str) -> GridQuery:
+        return from_parameters("mail", [(name, value)])
+
+    assert asked("title.blank", "false") == asked("title.filled", "true") != asked("title.blank", "true")
+    assert asked("title.filled", "false") == asked("title.blank", "true")
+    assert asked("title.blank", "true").digest != asked("title.filled", "true").digest
+
+
 def test_look_ups_that_go_together_are_answered_apart(loop: Loop) -> None:
     loop.store([document(mail_number=f"MN-{place % 40}", title=str(place)) for place in range(200)])
 
