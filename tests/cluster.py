@@ -114,7 +114,12 @@ class Cluster:
             Process(
                 (*command, "-c", str(processes), "--loglevel", "INFO", "--without-mingle", *loads, *options),
                 log_path=log_path,
-                environment={"BROKER": url or self.server.url, "LEDGER": self.server.url, **environment},
+                environment={
+                    "BROKER": url or self.server.url,
+                    "LEDGER": self.server.url,
+                    "TMPDIR": str(self.folder),  # one that is killed leaves what multiprocessing put there
+                    **environment,
+                },
                 working_folder=ROOT,
                 stop_signal=signal.SIGKILL,  # its children end with it; nobody waits for naps
             )

@@ -227,7 +227,8 @@ def test_bytes_without_a_document_are_removed_after_a_day(settings: Settings) ->
 @contextmanager
 def run_worker(folder: Path, environment: dict[str, str], *options: str) -> Iterator[Process]:
     command = (sys.executable, "-m", "docservice", "worker", *(options or ("-c", "2")))
-    with Process(command, log_path=folder / "worker.log", environment=environment) as process:
+    own = {**environment, "TMPDIR": str(folder)}
+    with Process(command, log_path=folder / "worker.log", environment=own) as process:
         process.wait_until(
             lambda: " ready" in process.log(), within_seconds=40, what="the worker's readiness"
         )
