@@ -88,10 +88,9 @@ class Pool:
     def give_back(self, connection: Any, fault: BaseException | None) -> None:
         """Keep a connection for the next one, unless ``fault`` leaves its state in doubt."""
         try:
-            if fault is not None and not isinstance(
-                fault, asyncpg.PostgresError
-            ):  # told by the server, and over
-                connection.terminate()  # a statement may still be under way
+            # What the server tells is over; after anything else a statement may still be under way.
+            if fault is not None and not isinstance(fault, asyncpg.PostgresError):
+                connection.terminate()
             if not connection.is_closed():
                 self._idle.append((time.monotonic(), connection))
         finally:

@@ -312,6 +312,21 @@ def test_a_body_that_looks_like_a_request_is_a_body() -> None:
     run(steps)
 
 
+def test_headers_that_begin_within_a_body_are_not_remembered() -> None:
+    async def steps(made: Bench) -> None:
+        tail = b"GET /modules/mail/grid?mail_number=X HTTP/1.1\r\nX-Tail: "
+        head = f"POST /modules/mail/grid HTTP/1.1\r\n{HEADERS}Content-Type: text/plain\r\n"
+        await made.send(f"{head}Content-Length: {len(tail)}\r\n\r\n".encode())
+        await made.send(tail + get("A"))  # the end of the body and a request, in one piece
+        assert [(await made.answer())[0] for _ in range(2)] == [415, 200]
+        status, _, body = await made.ask(tail + get("A"))  # the same bytes, and now they are a request
+        assert (status, b'["X"]' in body) == (200, True)
+        assert made.app.pages == ["A", "X"]
+        assert len(made.app.ordinary) == 3
+
+    run(steps)
+
+
 def test_a_fault_is_told_and_the_connection_stays() -> None:
     async def steps(made: Bench) -> None:
         await made.ask(get("A"))
