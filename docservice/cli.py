@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from docservice import health
-from docservice.blobs import BlobError, BlobStore
-from docservice.burst import Burst, BurstError, send_burst
-from docservice.cache import IDENTITIES, Cache
 from docservice.config import ConfigError, Settings, read_settings, read_variable
-from docservice.documents import ModuleNameError, module_name
-from docservice.identity import Role, new_token, token_hash
+from docservice.dev.load_test import Burst, BurstError, send_burst
+from docservice.dev.samples import sample_files
+from docservice.domain.documents import ModuleNameError, module_name
+from docservice.domain.identity import Role, new_token, token_hash
+from docservice.ingest.blobs import BlobError, BlobStore
 from docservice.log import configure_log
 from docservice.metrics import Metrics
-from docservice.samples import sample_files
-from docservice.store.database import Database, StoreTimeoutError, StoreUnavailableError
-from docservice.store.migrations import MigrationError, migrate, pending
-from docservice.store.tokens import TokenRow, Tokens
+from docservice.page_cache import IDENTITIES, Cache
+from docservice.postgres.database import Database, StoreTimeoutError, StoreUnavailableError
+from docservice.postgres.migrations import MigrationError, migrate, pending
+from docservice.postgres.tokens import TokenRow, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -146,11 +146,11 @@ def api(host: str, port: int, workers: int) -> None:
         "timeout_graceful_shutdown": _SHUTDOWN_SECONDS,
     }
     if workers == 1:
-        uvicorn.run("docservice.app:from_environment", factory=True, **options)
+        uvicorn.run("docservice.http.app:from_environment", factory=True, **options)
         return
     with tempfile.TemporaryDirectory(prefix="docservice-metrics-") as folder:
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
-        uvicorn.run("docservice.app:from_environment", factory=True, workers=workers, **options)
+        uvicorn.run("docservice.http.app:from_environment", factory=True, workers=workers, **options)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
@@ -160,7 +160,7 @@ def api(host: str, port: int, workers: int) -> None:
 @click.argument("celery_options", nargs=-1, type=click.UNPROCESSED)
 def worker(concurrency: int, celery_options: tuple[str, ...]) -> None:
     """Process uploads. What else is given goes to `celery worker`, such as -n NAME@%h."""
-    from docservice.tasks import make_worker  # noqa: PLC0415 - see above
+    from docservice.ingest.tasks import make_worker  # noqa: PLC0415 - see above
 
     configure_log()
     settings = _settings()
@@ -190,8 +190,8 @@ def migrate_command() -> None:
 @click.option("--orphans", is_flag=True, help="Also remove bytes of uploads that were never committed.")
 def sweep(*, orphans: bool) -> None:
     """Send documents that nobody was told of, and take back what lost workers had claimed. Once."""
-    from docservice.api.services import Services  # noqa: PLC0415 - see above
-    from docservice.sweeper import remove_orphans  # noqa: PLC0415
+    from docservice.http.services import Services  # noqa: PLC0415 - see above
+    from docservice.ingest.sweeper import remove_orphans  # noqa: PLC0415
 
     settings = _settings()
 

@@ -17,7 +17,7 @@ from docservice.connections import (
     check_database_url,
     redis_address,
 )
-from docservice.store.database import PoolSettings
+from docservice.postgres.database import PoolSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,7 +4,7 @@ A client that keeps its connection sends the same headers with every request. Wh
 the first time they mean again, byte for byte; so only the first request of a connection is read in full, and
 of the next ones the line ``GET /modules/{module}/grid?...`` alone. What it leads to is the same: question,
 token, the module's rights, the cache, the faults, the log and the metrics are those of
-:class:`docservice.app.DocumentService`. Anything else takes the ordinary way: other routes and methods, other
+:class:`docservice.http.app.DocumentService`. Anything else takes the ordinary way: other routes and methods, other
 headers, bodies, requests that arrive in pieces or several at once, a client that does not read.
 
 One thing differs: a page that a server's end breaks off, after its grace, is not answered at all.
@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from docservice.api.auth import bearer
-from docservice.api.context import begin_request, common_headers
-from docservice.api.errors import ApiError, error_answer
-from docservice.api.grids import PAGE_HEADERS, PAGE_ROUTE, page_parts
-from docservice.app import DocumentService
-from docservice.documents import module_name
+from docservice.domain.documents import module_name
 from docservice.gathering import GatheringProtocol
+from docservice.http.app import DocumentService
+from docservice.http.auth import bearer
+from docservice.http.context import begin_request, common_headers
+from docservice.http.errors import ApiError, error_answer
+from docservice.http.routes.grids import PAGE_HEADERS, PAGE_ROUTE, page_parts
 from docservice.log import Answered
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class _Headers(NamedTuple):
 
 
 class FastPathProtocol(GatheringProtocol):
-    """For uvicorn's setting ``http``, with a :class:`docservice.app.DocumentService` as the application."""
+    """For uvicorn's setting ``http``, with a :class:`docservice.http.app.DocumentService` as the application."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)

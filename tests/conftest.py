@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from autoscaler.embedded import RedisServer
-from tests.cluster import Cluster
+from autoscaler.demo.embedded import RedisServer
+from tests.support.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

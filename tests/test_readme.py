@@ -6,17 +6,17 @@ import re
 
 from click.testing import CliRunner
 
-from autoscaler.cli import main
-from autoscaler.model import Reason
-from autoscaler.policy import Policy
-from tests.builders import Walk, container, decide, decision, look, worker
-from tests.readme_tables import README, TABLES, metric_rows, written
+from autoscaler.cli.main import main
+from autoscaler.core.model import Reason
+from autoscaler.core.policy import Policy
+from tests.support.builders import Walk, container, decide, decision, look, worker
+from tests.support.readme_tables import README, TABLES, metric_rows, written
 
 
 def test_its_tables_are_those_of_the_code():
     text = README.read_text()
     assert all(f"<!-- {name}: begin -->" in text for name in TABLES)
-    assert text == written(text), "run: uv run python -m tests.readme_tables"
+    assert text == written(text), "run: uv run python -m tests.support.readme_tables"
 
 
 def test_every_flag_and_command_it_names_exists():

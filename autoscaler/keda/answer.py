@@ -13,16 +13,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from autoscaler.keda.question import ScaleIn
-from autoscaler.record import limits
+from autoscaler.report.status import limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from autoscaler.decider import GroupPlan
+    from autoscaler.core.decider import GroupPlan
+    from autoscaler.core.model import QueueReading, WorkerReading
+    from autoscaler.core.policy import Policy
     from autoscaler.keda.question import Question
-    from autoscaler.model import QueueReading, WorkerReading
-    from autoscaler.policy import Policy
-    from autoscaler.record import TickRecord
+    from autoscaler.report.status import TickRecord
 
 #: Faults of these sensors leave a hole in what is counted.
 _NEEDED = ("backlog", "mailboxes", "pool")

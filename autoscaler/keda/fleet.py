@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from autoscaler.record import TickRecord
+    from autoscaler.report.status import TickRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from autoscaler.policy import MOST_PROCESSES
+from autoscaler.core.policy import MOST_PROCESSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from redis.exceptions import RedisError
 
-from autoscaler.connections import RedisUrlError
+from autoscaler.broker.connections import RedisUrlError
 from autoscaler.keda.answer import Answer, UnknownError, answer, depths, is_deserted, per_worker
 from autoscaler.keda.question import parse_question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from autoscaler.core.policy import Policy
     from autoscaler.keda.question import Question
-    from autoscaler.policy import Policy
-    from autoscaler.record import TickRecord
-    from autoscaler.sensors.backlog import Backlog
+    from autoscaler.report.status import TickRecord
+    from autoscaler.sensors.queues import Backlog
 
 _Found = TypeVar("_Found")
 _FAULTS = (OSError, RedisError, RedisUrlError)

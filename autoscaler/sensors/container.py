@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
-from autoscaler.model import ContainerReading
-from autoscaler.sensors.cgroup import CgroupReading, keep_known, read_cgroup
+from autoscaler.core.model import ContainerReading
+from autoscaler.worker.cgroup import CgroupReading, keep_known, read_cgroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -1,13 +1,13 @@
-"""Our own policy as a scaler: the same :func:`autoscaler.latency.advance` as the daemon's, tick by tick."""
+"""Our own policy as a scaler: the same :func:`autoscaler.core.demand.target_wait.advance` as the daemon's, tick by tick."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from autoscaler.latency import LatencyState, Signal, advance
+from autoscaler.core.demand.target_wait import LatencyState, Signal, advance
 
 if TYPE_CHECKING:
-    from autoscaler.latency import LatencyKnobs
+    from autoscaler.core.demand.target_wait import LatencyKnobs
     from autoscaler.simulation.engine import PoolView
 
 

@@ -1,4 +1,4 @@
-"""The daemon's own decider as a scaler: the same :meth:`autoscaler.decider.Decider.decide`, tick by tick.
+"""The daemon's own decider as a scaler: the same :meth:`autoscaler.core.decider.Decider.decide`, tick by tick.
 
 The pool is told as one worker with the companion that consumes one queue. Everything that a daemon would
 remember is carried from tick to tick, bounds, cooldowns and steps included. A resize that the companion
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from autoscaler.model import Observation, QueueReading, WorkerReading
-from autoscaler.state import State
+from autoscaler.core.model import Observation, QueueReading, WorkerReading
+from autoscaler.core.state import State
 
 if TYPE_CHECKING:
-    from autoscaler.decider import Decider
+    from autoscaler.core.decider import Decider
     from autoscaler.simulation.engine import PoolView
 
 WORKER = "worker@simulation"

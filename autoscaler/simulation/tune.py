@@ -12,7 +12,7 @@ from autoscaler.simulation.report import Summary, summarize
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from autoscaler.latency import LatencyKnobs
+    from autoscaler.core.demand.target_wait import LatencyKnobs
     from autoscaler.simulation.engine import PoolModel
     from autoscaler.simulation.traces import Trace
 

@@ -13,11 +13,11 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
-from autoscaler.decider import Decider
-from autoscaler.latency import LatencyKnobs
-from autoscaler.model import Observation, QueueReading, WorkerReading
-from autoscaler.policy import Policy
-from autoscaler.state import State
+from autoscaler.core.decider import Decider
+from autoscaler.core.demand.target_wait import LatencyKnobs
+from autoscaler.core.model import Observation, QueueReading, WorkerReading
+from autoscaler.core.policy import Policy
+from autoscaler.core.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

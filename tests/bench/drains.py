@@ -8,9 +8,10 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from autoscaler.embedded import RedisServer
-from tests.cluster import Cluster
-from tests.test_drain import drains_under_traffic
+from tests.autoscaler.control.test_drain import drains_under_traffic
+
+from autoscaler.demo.embedded import RedisServer
+from tests.support.cluster import Cluster
 
 
 def main(count: int) -> None:

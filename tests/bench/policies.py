@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import math
 
-from autoscaler.decider import Decider
-from autoscaler.latency import LatencyKnobs
-from autoscaler.policy import Policy
+from tests.autoscaler.simulation.test_simulation import HELD_OUT
+
+from autoscaler.core.decider import Decider
+from autoscaler.core.demand.target_wait import LatencyKnobs
+from autoscaler.core.policy import Policy
 from autoscaler.simulation.decided import DecidedScaler
 from autoscaler.simulation.engine import PoolModel, simulate
 from autoscaler.simulation.report import Summary, summarize
-from tests.test_simulation import HELD_OUT
 
 _TARGET_WAIT_SECONDS = 5.0
 _MODEL = PoolModel()

@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 import redis
 
-from autoscaler.cli import compose
-from autoscaler.config import load
-from autoscaler.embedded import RedisServer
-from autoscaler.sensors.backlog import BacklogSensor, KeyLayout
-from tests.cluster import Cluster
+from autoscaler.cli.main import compose
+from autoscaler.demo.embedded import RedisServer
+from autoscaler.sensors.queues import BacklogSensor, KeyLayout
+from autoscaler.settings.table import load
+from tests.support.cluster import Cluster
 
 WORKERS, QUEUES = 5, 10
 DAEMON_SECONDS = 30

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from celery import Celery
 from redis import Redis
 
-from autoscaler.embedded import Process, RedisServer, wait_until
+from autoscaler.demo.embedded import Process, RedisServer, wait_until
 from tests.churn.scenarios import Scenario, Trouble
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from autoscaler.embedded import wait_until
+from autoscaler.demo.embedded import wait_until
 from tests.churn.bench import Bench, Setup
 from tests.churn.scenarios import Load, Scenario, Task, Trouble
 from tests.churn.verdict import Verdict, judge

@@ -6,7 +6,7 @@ import time
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from autoscaler.embedded import wait_until
+from autoscaler.demo.embedded import wait_until
 from tests.churn.bench import Bench, Setup
 from tests.churn.churn import Mode
 from tests.churn.scenarios import Scenario

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from autoscaler import config
+from autoscaler.settings import table as config
 from docservice.config import Settings
 from tests.deploy.tools import TOP, run_tool
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from autoscaler.embedded import PostgresServer, Process, RedisServer, free_port
+from autoscaler.demo.embedded import PostgresServer, Process, RedisServer, free_port
 from tests.deploy.image import TOP, Stage, StepError, build, build_text, context_files, start, steps
 from tests.deploy.tools import run_tool
 

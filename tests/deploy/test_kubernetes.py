@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from autoscaler import config
-from autoscaler.cli import main as autoscaler
-from autoscaler.decider import Mode
+from autoscaler.cli.main import main as autoscaler
+from autoscaler.core.decider import Mode
+from autoscaler.settings import table as config
 from docservice.cli import main as docservice
 from docservice.config import Settings
 from tests.deploy.manifests import (

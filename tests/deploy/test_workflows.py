@@ -117,7 +117,7 @@ def test_no_test_of_a_pull_request_is_skipped_but_those_that_a_runner_cannot_run
     left_out = {word for words in runs for word in words if "::" in word}
     found = {
         f"{name}::{node.name}"
-        for name in ("tests/test_cgroup.py", "tests/deploy/test_images.py")
+        for name in ("tests/autoscaler/worker/test_cgroup.py", "tests/deploy/test_images.py")
         for node in ast.parse((TOP / name).read_text()).body
         if isinstance(node, ast.FunctionDef)
         and re.search(r"needs_v1|needs_root|needs root", " ".join(map(ast.unparse, node.decorator_list)))

@@ -18,13 +18,13 @@ import pytest
 import redis
 from click.testing import CliRunner
 
-from autoscaler.embedded import PostgresServer, Process, RedisServer, free_port
+from autoscaler.demo.embedded import PostgresServer, Process, RedisServer, free_port
 from docservice.cli import main
 from docservice.config import Settings, read_settings
-from docservice.identity import Role, new_token, token_hash
-from docservice.store.database import Database, PoolSettings
-from docservice.store.migrations import migrate
-from docservice.store.tokens import Tokens
+from docservice.domain.identity import Role, new_token, token_hash
+from docservice.postgres.database import Database, PoolSettings
+from docservice.postgres.migrations import migrate
+from docservice.postgres.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.embedded import free_port
+from autoscaler.demo.embedded import free_port
 from docservice.cli import _Count, main
 from docservice.config import ConfigError, Settings, read_settings
 from docservice.connections import AddressError, RedisAddress, broker_options, redis_address

@@ -18,17 +18,17 @@ import uvloop
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from docservice.app import DocumentService, create_app
 from docservice.config import read_settings
+from docservice.domain.identity import new_token
 from docservice.fast_path import FastPathProtocol
-from docservice.identity import new_token
+from docservice.http.app import DocumentService, create_app
 from docservice.log import AccessLog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from docservice.grid import GridQuery
+    from docservice.domain.grid import GridQuery
 
 TOKEN = new_token()
 HEADERS = f"Host: here\r\nAuthorization: Bearer {TOKEN}\r\n"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 import pytest
 
-from autoscaler.embedded import PostgresServer, wait_until
-from docservice.store.database import Database, PoolSettings
-from docservice.store.migrations import migrate
+from autoscaler.demo.embedded import PostgresServer, wait_until
+from docservice.postgres.database import Database, PoolSettings
+from docservice.postgres.migrations import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from autoscaler.embedded import free_port
-from docservice.burst import Burst
+from autoscaler.demo.embedded import free_port
 from docservice.cli import main
+from docservice.dev.load_test import Burst
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from autoscaler.policy import Policy
+from autoscaler.core.policy import Policy
 from autoscaler.simulation.engine import PoolModel
 from autoscaler.simulation.peers import PEERS, size_peer
 

@@ -15,12 +15,12 @@ from celery import Celery
 from redis import Redis
 
 from autoscaler.companion import stamp_published
-from autoscaler.embedded import RedisServer, wait_until
+from autoscaler.demo.embedded import RedisServer, wait_until
 from autoscaler.simulation.engine import Outcome
 from autoscaler.simulation.traces import Trace
-from tests.cluster import Cluster
 from tests.replay.contenders import PREFETCH
 from tests.replay.tasks import BIRTHS, ENDS, STARTS, TASK
+from tests.support.cluster import Cluster
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -33,12 +33,12 @@ from typing import TYPE_CHECKING
 import asyncpg
 import httpx
 
-from autoscaler.embedded import PostgresServer, Process, RedisServer, free_port
-from docservice.grid import COLUMNS
-from docservice.identity import Role, new_token, token_hash
-from docservice.store.database import Database, PoolSettings
-from docservice.store.migrations import migrate
-from docservice.store.tokens import Tokens
+from autoscaler.demo.embedded import PostgresServer, Process, RedisServer, free_port
+from docservice.domain.grid import COLUMNS
+from docservice.domain.identity import Role, new_token, token_hash
+from docservice.postgres.database import Database, PoolSettings
+from docservice.postgres.migrations import migrate
+from docservice.postgres.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

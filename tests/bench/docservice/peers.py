@@ -35,9 +35,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import httpx
 from grids import Bench, tell
 
-from autoscaler.embedded import EmbeddedError, Process, free_port
-from docservice.grid import COLUMNS
-from docservice.identity import new_token
+from autoscaler.demo.embedded import EmbeddedError, Process, free_port
+from docservice.domain.grid import COLUMNS
+from docservice.domain.identity import new_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

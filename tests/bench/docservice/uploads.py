@@ -20,12 +20,12 @@ from typing import Self
 
 import httpx
 
-from autoscaler.embedded import PostgresServer, Process, RedisServer, free_port, wait_until
-from docservice.identity import Role, new_token, token_hash
-from docservice.samples import sample_mail
-from docservice.store.database import Database, PoolSettings
-from docservice.store.migrations import migrate
-from docservice.store.tokens import Tokens
+from autoscaler.demo.embedded import PostgresServer, Process, RedisServer, free_port, wait_until
+from docservice.dev.samples import sample_mail
+from docservice.domain.identity import Role, new_token, token_hash
+from docservice.postgres.database import Database, PoolSettings
+from docservice.postgres.migrations import migrate
+from docservice.postgres.tokens import Tokens
 
 MAILS, CALLERS, WANTED = 1000, 4, 1000
 

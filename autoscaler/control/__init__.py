@@ -1,0 +1,1 @@
+"""What is done to workers: remote control, resize, consumers, drain."""

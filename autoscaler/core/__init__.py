@@ -1,0 +1,1 @@
+"""The decision. Pure: no I/O, no logger, no clock, no environment."""

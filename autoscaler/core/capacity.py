@@ -1,0 +1,123 @@
+"""How many processes a container bears.
+
+Pure. The CPU ceiling is ``floor(cores x processes per core)``. The memory ceiling is what the headroom
+leaves above the parent, divided by the 95th percentile of a child's resident memory. A resident set counts
+pages that forked children share, so the memory ceiling errs on the low side, which is the safe one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from autoscaler.core.model import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from autoscaler.core.model import ContainerReading
+    from autoscaler.core.policy import Policy
+
+
+class Ceiling(NamedTuple):
+    """The most processes that something bears, and the reason that names it."""
+
+    processes: int
+    reason: Reason
+
+
+def cpu_processes(cores: float, processes_per_core: float) -> int:
+    """Processes that so many cores bear: at least 1."""
+    # Quotas are quotients (150000/100000): a hair below a whole number is that number.
+    return max(1, math.floor(cores * processes_per_core + 1e-9))
+
+
+def percentile_95(values: Sequence[int]) -> int:
+    """The value that 95 % do not exceed (nearest rank). ``values`` must not be empty."""
+    ordered = sorted(values)
+    return ordered[math.ceil(0.95 * len(ordered)) - 1]
+
+
+def memory_processes(container: ContainerReading, *, headroom: float) -> int | None:
+    """Processes that the memory limit bears, at least 1; None where it or a child's size is unknown."""
+    sizes = [size for size in container.child_rss_bytes if size > 0]
+    if container.memory_limit_bytes is None or not sizes:
+        return None
+    room = container.memory_limit_bytes * headroom - (container.parent_rss_bytes or 0)
+    return max(1, int(room // percentile_95(sizes)))
+
+
+def ceiling(policy: Policy, container: ContainerReading | None) -> Ceiling | None:
+    """The container's ceiling: the lower of CPU and memory, or None where no limit is set or known.
+
+    Only limits that someone set count here: a bare machine's cores are no reason to overrule ``max``.
+    """
+    return _lowest(policy, container, limits_only=True)
+
+
+def automatic_max(policy: Policy, container: ContainerReading | None) -> Ceiling | None:
+    """What ``max = auto`` stands for: the container's limits or else the machine's; None where unknown."""
+    if container is None or container.cpu_limit_cores is None:
+        return None
+    return _lowest(policy, container, limits_only=False)
+
+
+def _lowest(policy: Policy, container: ContainerReading | None, *, limits_only: bool) -> Ceiling | None:
+    if container is None:
+        return None
+    found = []
+    if container.cpu_limit_cores is not None and (container.cpu_limited or not limits_only):
+        processes = cpu_processes(container.cpu_limit_cores, policy.processes_per_core)
+        found.append(Ceiling(processes, Reason.CPU_CEILING))
+    if container.memory_limited or not limits_only:
+        bears = memory_processes(container, headroom=policy.memory_headroom)
+        if bears is not None:
+            found.append(Ceiling(bears, Reason.MEMORY_CEILING))
+    return min(found, key=lambda bound: bound.processes, default=None)
+
+
+def with_rates(before: ContainerReading | None, now: ContainerReading, seconds: float) -> ContainerReading:
+    """``now`` with its rates of use since ``before``, taken ``seconds`` earlier; None where unknown."""
+    if before is None or seconds <= 0 or not now.cpu_limit_cores:
+        return now
+    used = _growth(before.cpu_usage_seconds, now.cpu_usage_seconds)
+    throttled = _growth(before.throttled_seconds, now.throttled_seconds)
+    # The kernel adds throttled time up over the CPUs that were held back.
+    spread = seconds * max(1.0, now.cpu_limit_cores)
+    return replace(
+        now,
+        cpu_usage_ratio=None if used is None else used / (seconds * now.cpu_limit_cores),
+        cpu_throttled_ratio=None if throttled is None else min(1.0, throttled / spread),
+    )
+
+
+def _growth(before: float | None, now: float | None) -> float | None:
+    # A counter that fell belongs to another group than before: nothing is known of the time between.
+    return None if before is None or now is None or now < before else now - before
+
+
+def pressure(
+    policy: Policy, container: ContainerReading | None, processes: int, *, retiring: int = 0
+) -> Ceiling | None:
+    """What the container's *use* forbids, given the size it has now.
+
+    Memory above ``memory_high`` asks for fewer processes at once, as many fewer as bring it back under;
+    ``retiring`` processes still fill memory and are on their way out already. CPU used up or throttled
+    asks for no more processes than there are.
+    """
+    if container is None:
+        return None
+    used = container.memory_usage_ratio
+    # Without a limit of its own the container is not what fills the machine, nor what frees it.
+    limited = container.memory_limited and container.memory_limit_bytes is not None
+    if limited and used is not None and used > policy.memory_high:
+        excess = (used - policy.memory_high) * (container.memory_limit_bytes or 0)
+        sizes = [size for size in container.child_rss_bytes if size > 0]
+        fewer = math.ceil(excess / percentile_95(sizes)) if sizes else 1
+        bears = processes + retiring - max(1, fewer)
+        return Ceiling(max(1, bears), Reason.MEMORY_PRESSURE)
+    cpu, throttled = container.cpu_usage_ratio or 0.0, container.cpu_throttled_ratio or 0.0
+    if container.cpu_limited and (cpu > policy.cpu_high or throttled > policy.throttled_high):
+        return Ceiling(max(1, processes), Reason.CPU_PRESSURE)
+    return None

@@ -1,0 +1,1 @@
+"""Real servers, workers and a daemon to watch."""

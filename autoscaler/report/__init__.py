@@ -1,0 +1,1 @@
+"""What others see of a tick: status, metrics, pages, log, health."""

@@ -1,0 +1,232 @@
+"""What Prometheus is told, on a registry of its own.
+
+Gauges are made from the last tick when they are scraped: a worker or a queue that is gone has no series any
+more, and what is unknown has none either. Counters and histograms are kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+import autoscaler
+from autoscaler.core.decider import Mode
+from autoscaler.core.model import Action, Result
+from autoscaler.report.status import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from prometheus_client import Metric
+
+    from autoscaler.core.decider import GroupPlan
+    from autoscaler.core.model import ContainerReading, WorkerReading
+    from autoscaler.core.policy import Policy
+    from autoscaler.report.status import TickRecord
+
+PREFIX = "celery_autoscaler_"
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+Row = tuple[tuple[str, ...], float | None]
+_LEARNT: tuple[tuple[str, str, Callable[[GroupPlan], float | None]], ...] = (
+    ("service_time_seconds", "Mean time a task runs, as learnt.", lambda p: p.service_seconds),
+    ("arrivals_per_second", "Tasks that come in, as learnt.", lambda p: p.arrivals_per_second),
+    ("shadow_processes_target", "What the demand that does not act wishes for.", lambda p: p.shadow_wish),
+    ("processes_wish", "What the acting demand wishes for, before bounds.", lambda p: p.wish),
+)
+_CONTAINER: tuple[tuple[str, str, Callable[[ContainerReading], float | None]], ...] = (
+    ("cgroup_cpu_limit_cores", "CPU limit.", lambda c: c.cpu_limit_cores),
+    ("cgroup_cpu_usage_ratio", "Share of the CPU limit in use.", lambda c: c.cpu_usage_ratio),
+    (
+        "cgroup_cpu_throttled_ratio",
+        "Share of time in which the kernel held it back.",
+        lambda c: c.cpu_throttled_ratio,
+    ),
+    ("cgroup_memory_limit_bytes", "Memory limit.", lambda c: c.memory_limit_bytes),
+    ("cgroup_memory_usage_bytes", "Memory in use, without idle file cache.", lambda c: c.memory_used_bytes),
+)
+
+
+class Metrics:
+    """The instruments of one daemon, called ``name`` in Redis.
+
+    ``monotonic`` is the clock of :attr:`Observation.at`.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        monotonic: Callable[[], float],
+        name: str = "default",
+        mode: Mode = Mode.ACT,
+    ) -> None:
+        # No second series for each counter, which no rule asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self._decisions = self._counter(
+            "decisions", "Decisions, one for each worker and tick.", "action", "reason"
+        )
+        self._actions = self._counter(
+            "actions", "Actions sent to workers and what is known of them.", "action", "result"
+        )
+        # At 0 from the start: Prometheus sees no increase in a series that is born above it.
+        for action, result in itertools.product((Action.GROW, Action.SHRINK), Result):
+            self._actions.labels(action, result)
+        self._faults = self._counter("sensor_errors", "Readings that failed.", "sensor")
+        self._ticks = self._histogram("tick_duration_seconds", "Time of one tick.")
+        self._action_seconds = self._histogram("action_duration_seconds", "Time of one action, to its reply.")
+        self._last = _LastTick(policy, monotonic, name=name, mode=mode)
+        self.registry.register(self._last)
+
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(PREFIX + name, about, labels, registry=self.registry)
+
+    def _histogram(self, name: str, about: str) -> Histogram:
+        return Histogram(PREFIX + name, about, buckets=_SECONDS, registry=self.registry)
+
+    def record(self, record: TickRecord) -> None:
+        """Take in one tick."""
+        for decision in record.plan.decisions:
+            self._decisions.labels(decision.action, decision.reason).inc()
+        for outcome in record.outcomes:
+            self._actions.labels(outcome.action, outcome.result).inc()
+        for sensor in record.faults:
+            self._faults.labels(sensor).inc()
+        self._ticks.observe(record.seconds)
+        self._last.take(record)
+
+    def observe_action(self, seconds: float) -> None:
+        """Take in how long an action took."""
+        self._action_seconds.observe(seconds)
+
+
+class _LastTick(Collector):
+    def __init__(self, policy: Policy, monotonic: Callable[[], float], *, name: str, mode: Mode) -> None:
+        self._identity = (name, str(mode))
+        self._policy = policy
+        self._monotonic = monotonic
+        self._record: TickRecord | None = None
+        self._good_at: dict[str, float] = {}
+
+    def take(self, record: TickRecord) -> None:
+        self._record = record
+        at = record.observation.at
+        good = {"backlog", "pool"} - set(record.faults)
+        self._good_at |= dict.fromkeys(good, at)
+
+    def collect(self) -> Iterator[Metric]:
+        yield _family(
+            "build_info", "The version that runs.", ("version",), [((autoscaler.__version__,), 1.0)]
+        )
+        about = "Whose keys in Redis it uses, and whether it acts, decides only or is disabled."
+        yield _family("info", about, ("name", "mode"), [(self._identity, 1.0)])
+        record = self._record
+        if record is None:
+            return
+        yield from self._fleet(record)
+        for name, about, labels, rows in _queue_families(record):
+            yield _family(name, about, labels, rows)
+        targets = {decision.worker: decision.target for decision in record.plan.decisions}
+        answered = {reading.name: record.workers[reading.name] for reading in record.observation.workers}
+        for name, about, labels, rows in _worker_families(answered, targets, self._policy):
+            yield _family(name, about, labels, rows)
+
+    def _fleet(self, record: TickRecord) -> Iterator[Metric]:
+        now, plan = self._monotonic(), record.plan
+        up = max((group.up_cooldown_seconds for group in plan.groups), default=0.0)
+        down = max((group.down_cooldown_seconds for group in plan.groups), default=0.0)
+        yield _family(
+            "cooldown_remaining_seconds",
+            "Time until a change may follow the last one.",
+            ("direction",),
+            [(("up",), up), (("down",), down)],
+        )
+        yield _family(
+            "last_tick_timestamp_seconds", "When the last tick ended.", (), [((), record.wall_time)]
+        )
+        ages: list[Row] = [((sensor,), now - at) for sensor, at in sorted(self._good_at.items())]
+        yield _family("sensor_age_seconds", "Age of the last good reading.", ("sensor",), ages)
+        yield from self._learnt(record)
+        yield _family("leader", "1 where this autoscaler acts.", (), [((), float(record.observation.leader))])
+        paused = float(record.observation.override.paused)
+        yield _family("paused", "1 where an administrator paused it.", (), [((), paused)])
+
+    def _learnt(self, record: TickRecord) -> Iterator[Metric]:
+        groups = [(("+".join(plan.group.queues),), plan) for plan in record.plan.groups]
+        for name, about, value in _LEARNT:
+            rows: list[Row] = [(label, value(plan)) for label, plan in groups]
+            yield _family(name, about, ("queues",), rows)
+
+
+Family = tuple[str, str, tuple[str, ...], "list[Row]"]
+
+
+def _family(name: str, about: str, labels: tuple[str, ...], rows: Iterable[Row]) -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, about, labels=labels)
+    for values, number in rows:
+        if number is not None:
+            family.add_metric(values, number)
+    return family
+
+
+def _queue_families(record: TickRecord) -> Iterator[Family]:
+    queues = record.observation.queues
+    yield (
+        "queue_depth",
+        "Messages that no worker has fetched.",
+        ("queue",),
+        [((queue.name,), queue.waiting) for queue in queues],
+    )
+    yield (
+        "queue_oldest_message_age_seconds",
+        "Age of the oldest message that waits.",
+        ("queue",),
+        [((queue.name,), queue.oldest_age_seconds) for queue in queues],
+    )
+
+
+def _worker_families(
+    workers: Mapping[str, WorkerReading], targets: Mapping[str, int | None], policy: Policy
+) -> Iterator[Family]:
+    label = ("worker",)
+
+    def rows(value: Callable[[WorkerReading], float | None]) -> list[Row]:
+        return [((name,), value(reading)) for name, reading in sorted(workers.items())]
+
+    def container_rows(value: Callable[[ContainerReading], float | None]) -> list[Row]:
+        return rows(lambda w: None if w.container is None else value(w.container))
+
+    yield "worker_processes", "Processes that take work.", label, rows(lambda w: w.processes)
+    yield "worker_processes_busy", "Processes that run a task.", label, rows(lambda w: w.busy)
+    yield (
+        "worker_processes_retiring",
+        "Processes that end with their task.",
+        label,
+        rows(lambda w: w.retiring),
+    )
+    yield "worker_tasks_reserved", "Tasks fetched and not yet running.", label, rows(lambda w: w.reserved)
+    yield (
+        "worker_processes_target",
+        "Processes it is to have.",
+        label,
+        [((n,), t) for n, t in targets.items()],
+    )
+    yield (
+        "worker_companion",
+        "1 where the worker can shrink at any time, 0 where only while idle.",
+        label,
+        rows(lambda w: float(w.companion)),
+    )
+    bounds: list[Row] = [
+        ((name, bound), size)
+        for name, reading in sorted(workers.items())
+        for bound, size in limits(policy, reading.container).items()
+    ]
+    yield "worker_processes_limit", "Bounds on its processes.", ("worker", "bound"), bounds
+    for name, about, value in _CONTAINER:
+        yield name, about, label, container_rows(value)

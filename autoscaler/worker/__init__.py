@@ -1,0 +1,1 @@
+"""What a Celery worker loads: Celery and the standard library only."""

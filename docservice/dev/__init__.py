@@ -1,0 +1,1 @@
+"""Sample documents and a load test, for the demo and the benchmarks."""

@@ -1,0 +1,1 @@
+"""Documents, mail numbers, identities and grid queries. Pure: no I/O, no logger, no clock."""

@@ -1,0 +1,1 @@
+"""The HTTP service: application, authentication, errors, envelope and routes."""

@@ -1,0 +1,79 @@
+"""What routes are given: the services, and the identity behind the request.
+
+Every router but health's has one of the ``require_…`` functions as its own dependency, so that a route
+without one cannot be forgotten open.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Path, Request, Security
+from fastapi.security import HTTPBearer
+
+from docservice.domain.documents import module_name
+from docservice.domain.identity import Identity, Role
+from docservice.http.auth import bearer, require_module, require_role
+from docservice.http.services import Services
+
+# Only for OpenAPI: it is `bearer` that reads the header.
+_scheme = HTTPBearer(auto_error=False, description="The token that `docservice token create` printed.")
+
+
+def services(request: Request) -> Services:
+    """The services of the application."""
+    found: Services = request.app.state.services
+    return found
+
+
+Serving = Annotated[Services, Depends(services)]
+
+
+def _bearer(request: Request) -> bytes:
+    return bearer(dict(reversed(request.headers.raw)).get(b"authorization"))
+
+
+async def require_viewer(
+    request: Request, serving: Serving, _: Annotated[object, Security(_scheme)]
+) -> Identity:
+    """The identity behind the request, which may at least read."""
+    identity = await serving.auth.identify(_bearer(request))
+    request.state.identity = identity
+    return identity
+
+
+Viewer = Annotated[Identity, Depends(require_viewer)]
+
+
+async def require_operator(identity: Viewer) -> Identity:
+    """The identity behind the request, which may upload and change."""
+    require_role(identity, Role.OPERATOR)
+    return identity
+
+
+Operator = Annotated[Identity, Depends(require_operator)]
+
+
+async def require_system_admin(
+    request: Request, serving: Serving, _: Annotated[object, Security(_scheme)]
+) -> Identity:
+    """The identity behind the request, its role read from Postgres now."""
+    identity = await serving.auth.identify_live(_bearer(request))
+    request.state.identity = identity
+    require_role(identity, Role.SYSTEM_ADMIN)
+    return identity
+
+
+SystemAdmin = Annotated[Identity, Depends(require_system_admin)]
+
+
+def seen_module(
+    module: Annotated[str, Path(description="In any letter case.", examples=["mail"])], identity: Viewer
+) -> str:
+    """The module in its one form, when the identity may see it."""
+    name = module_name(module)
+    require_module(identity, name)
+    return name
+
+
+Module = Annotated[str, Depends(seen_module)]

@@ -1,0 +1,133 @@
+"""What can be wrong with a request, and how each fault of the layers below is told to its caller."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from docservice.domain.documents import ModuleNameError
+from docservice.domain.grid import GridError
+from docservice.http.envelope import JSON, APIResponse, failure_body
+from docservice.ingest.blobs import BlobError
+from docservice.log import logger
+from docservice.postgres.database import StoreTimeoutError, StoreUnavailableError
+
+_RETRY_SECONDS = "2"
+_CODES = {
+    400: "bad_request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "too_slow",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "invalid_request",
+    500: "internal_error",
+    503: "unavailable",
+    504: "no_answer",
+}
+
+
+class ApiError(HTTPException):
+    """A request that is refused or failed; ``data`` is what is known all the same.
+
+    A kind of the framework's own, since it turns any other that is raised while it reads a body into a 400.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        data: object = None,
+    ) -> None:
+        super().__init__(status, detail, dict(headers or {}))
+        self.code = code or _CODES.get(status, "error")
+        self.data = data
+
+
+def api_error(fault: Exception) -> ApiError:
+    """Any fault as what its caller is told; nothing of the inside is shown."""
+    match fault:
+        case ApiError():
+            error = fault
+        case GridError() | ModuleNameError():
+            error = ApiError(422, str(fault))
+        case StoreUnavailableError():
+            error = _later("Postgres does not answer; try again")
+        case StoreTimeoutError():
+            error = _later(str(fault), code="too_slow")
+        case BlobError():
+            error = _later("the store of documents does not answer; try again")
+        case RequestValidationError():
+            error = ApiError(422, _faults(fault))
+        case HTTPException():
+            detail = str(fault.detail) if fault.detail else HTTPStatus(fault.status_code).phrase
+            error = ApiError(fault.status_code, detail, headers=fault.headers)
+        case _:
+            logger("api").error("request.fault", exc_info=fault)
+            error = ApiError(500, "something went wrong here; the request id finds it in the log")
+    return error
+
+
+def _later(detail: str, *, code: str = "unavailable") -> ApiError:
+    return ApiError(503, detail, code=code, headers={"Retry-After": _RETRY_SECONDS})
+
+
+def _faults(fault: RequestValidationError) -> str:
+    told = []
+    for item in fault.errors()[:10]:
+        place = ".".join(str(part) for part in item.get("loc", ()) if part not in ("body", "query", "path"))
+        told.append(f"{place or 'body'}: {item.get('msg', 'not legal')}")
+    return "; ".join(told)
+
+
+def error_answer(fault: Exception) -> JSON:
+    """Any fault as an answer."""
+    error = api_error(fault)
+    return JSON(
+        failure_body(error.code, error.detail, error.data),
+        status_code=error.status_code,
+        headers=error.headers,
+    )
+
+
+Watch = Callable[[Request, ApiError], Awaitable[None]]
+
+
+def install(app: FastAPI, watch: Watch) -> None:
+    """Answer every fault in the envelope, and let ``watch`` see it first."""
+
+    async def handle(request: Request, fault: Exception) -> JSON:
+        error = api_error(fault)
+        await watch(request, error)
+        return error_answer(error)
+
+    for kind in (
+        BlobError,
+        Exception,
+        GridError,
+        HTTPException,
+        ModuleNameError,
+        RequestValidationError,
+        StoreTimeoutError,
+        StoreUnavailableError,
+    ):
+        app.add_exception_handler(kind, handle)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
+    """What OpenAPI is told of a route's failures."""
+    return {
+        status: {"model": APIResponse[Any], "description": HTTPStatus(status).phrase}
+        for status in sorted({*statuses, 401, 403, 422, 503})
+    }

@@ -1,0 +1,1 @@
+"""From an upload to a processed document: blobs, queue, tasks, text extraction, sweeper."""

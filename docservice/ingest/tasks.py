@@ -1,0 +1,233 @@
+"""What workers do with a document: claim it, read it, store what it holds. Idempotent, and alone in failing.
+
+A worker process has one event loop and one :class:`Worker`, made after the fork. The claim in Postgres makes
+a second delivery do nothing; what was found is committed as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import resource
+import signal
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from celery import signals
+
+from docservice.ingest.blobs import BlobError, BlobStore
+from docservice.ingest.extract import Outcome, ProcessingError, Rules, process
+from docservice.ingest.publish import TASK, Broker, make_celery
+from docservice.ingest.sweeper import lease_seconds
+from docservice.log import configure_log, logger
+from docservice.metrics import Metrics
+from docservice.page_cache import Cache
+from docservice.postgres.database import Database, StoreTimeoutError, StoreUnavailableError
+from docservice.postgres.documents import Documents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+    import celery
+
+    from docservice.config import Settings
+    from docservice.domain.documents import Claim
+
+_FIRST_RETRY_SECONDS = 2
+_LAST_RETRY_SECONDS = 300
+_SETTLE_SECONDS = 5.0
+_OUT_OF_TIME_AGAIN_SECONDS = 0.2
+
+
+class TryAgainError(RuntimeError):
+    """Something around the document failed, not the document; the same may succeed later."""
+
+
+class Result(StrEnum):
+    """What became of one delivery."""
+
+    PROCESSED = "processed"
+    FAILED = "failed"
+    NOT_OURS = "not_ours"  # done, or in other hands
+
+
+class _OutOfTime(BaseException):
+    """Beneath Exception, so that no parser takes it for a fault of the file."""
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    def out_of_time(_signal: int, _frame: FrameType | None) -> None:
+        raise _OutOfTime
+
+    before = signal.signal(signal.SIGALRM, out_of_time)
+    # Again and again: an exception that comes up within a destructor is printed and lost.
+    signal.setitimer(signal.ITIMER_REAL, seconds, _OUT_OF_TIME_AGAIN_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class Worker:
+    """All that processing a document needs, open on the running loop."""
+
+    def __init__(self, settings: Settings, broker: Broker) -> None:
+        self._settings = settings
+        self._database = Database(settings.pool(size=2))
+        self._cache = Cache(settings.redis, settings.redis_tuning, Metrics())
+        self._blobs = BlobStore(settings.blob_url)
+        self._broker = broker
+        self._log = logger("worker")
+        self.documents = Documents(self._database)
+        self._rules = Rules(
+            mail_number_header=settings.mail_number_header,
+            mail_number_pattern=re.compile(settings.mail_number_pattern),
+            most_attachments=settings.attachments,
+            most_bytes=4 * settings.upload_file_bytes,
+        )
+
+    async def open(self) -> None:
+        """Make the pool; connections come with the first document."""
+        await self._database.open()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._cache.close()
+        await self._database.close()
+
+    async def process(self, document_id: int) -> Result:
+        """Process one document, when it is there to be had.
+
+        Raises:
+            TryAgainError: when Postgres or the store of blobs does not answer.
+        """
+        try:
+            claim = await self.documents.claim(document_id, lease_seconds=lease_seconds(self._settings))
+            if claim is None:
+                return Result.NOT_OURS
+            return await self._process(claim)
+        except (StoreUnavailableError, StoreTimeoutError) as fault:
+            raise TryAgainError(str(fault)) from fault
+
+    async def _process(self, claim: Claim) -> Result:
+        try:
+            data = await self._blobs.read(claim.blob_key, most_bytes=claim.size_bytes)
+            outcome = self._read(claim, data)
+            if isinstance(outcome, str):
+                return await self._fail(claim, outcome)
+            keys = await self._store_parts(outcome)
+        except BlobError as fault:
+            return await self._again(claim, str(fault))
+        except Exception as fault:  # noqa: BLE001 - a fault of ours must not make a document wait for ever
+            self._log.exception("document.fault", document=claim.id)
+            return await self._again(claim, f"it could not be read ({type(fault).__name__})")
+        ids = await self.documents.finish(claim, outcome, keys)
+        if ids is None:  # the claim went to another while we worked
+            for key in keys:
+                await self._blobs.remove(key)
+            return Result.NOT_OURS
+        await self._changed(claim.module)
+        if ids and await self._broker.send(ids):
+            await self.documents.enqueued(ids)
+        self._log.info("document.processed", document=claim.id, attachments=len(ids))
+        return Result.PROCESSED
+
+    def _read(self, claim: Claim, data: bytes) -> Outcome | str:
+        """What the document holds, or why it cannot be read.
+
+        No exception leaves: it would hold on to all that reading has taken up, and what follows needs memory.
+        """
+        seconds = self._settings.processing_seconds
+        try:
+            with _deadline(seconds):
+                return process(data, claim.document_type, self._rules, depth=claim.depth)
+        except _OutOfTime:
+            return f"reading it took longer than {seconds} s"
+        except ProcessingError as fault:
+            return str(fault)
+
+    async def _store_parts(self, outcome: Outcome) -> list[str]:
+        keys = []
+        for part in outcome.attachments:
+            key = self._blobs.new_key(datetime.now(UTC).date())
+            await self._blobs.write(key, part.data)
+            keys.append(key)
+        return keys
+
+    async def _changed(self, module: str) -> None:
+        await self._cache.raise_version(module)
+        # Nothing runs in the background here between two documents.
+        await self._cache.settle(within_seconds=_SETTLE_SECONDS)
+
+    async def _fail(self, claim: Claim, reason: str) -> Result:
+        if await self.documents.fail(claim, reason):
+            await self._changed(claim.module)
+            self._log.info("document.failed", document=claim.id, reason=reason)
+            return Result.FAILED
+        return Result.NOT_OURS
+
+    async def _again(self, claim: Claim, reason: str) -> Result:
+        if claim.attempt >= self._settings.processing_attempts:
+            return await self._fail(claim, f"given up after {claim.attempt} attempts: {reason}")
+        if await self.documents.release(claim):
+            await self._changed(claim.module)
+        raise TryAgainError(reason)
+
+
+class _Process:
+    """One worker process: its loop and its :class:`Worker`, made with the first document."""
+
+    def __init__(self, settings: Settings, application: celery.Celery) -> None:
+        self._settings = settings
+        self._application = application
+        self._runner: asyncio.Runner | None = None
+        self._worker: Worker | None = None
+
+    def begin(self, **_: Any) -> None:
+        """Bound the memory of a process that was just forked."""
+        limit = self._settings.processing_memory_bytes
+        if limit:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+    def process(self, document_id: int) -> Result:
+        """Process one document on this process' loop."""
+        if self._runner is None or self._worker is None:
+            self._runner = asyncio.Runner()
+            self._worker = Worker(self._settings, Broker(self._application, queue=self._settings.queue))
+            self._runner.run(self._worker.open())
+        return self._runner.run(self._worker.process(document_id))
+
+    def end(self, **_: Any) -> None:
+        """Close what was opened."""
+        if self._runner is not None and self._worker is not None:
+            self._runner.run(self._worker.close())
+            self._runner.close()
+            self._runner = self._worker = None
+
+
+def make_worker(settings: Settings) -> tuple[celery.Celery, Callable[..., Any]]:
+    """The Celery application of a worker, with its one task."""
+    application = make_celery(settings)
+    process = _Process(settings, application)
+
+    def process_document(task: Any, document_id: int) -> str:
+        try:
+            return process.process(document_id).value
+        except TryAgainError as fault:
+            wait = min(_FIRST_RETRY_SECONDS * 2**task.request.retries, _LAST_RETRY_SECONDS)
+            raise task.retry(exc=fault, countdown=wait) from None
+
+    signals.worker_process_init.connect(process.begin, weak=False)
+    signals.worker_process_shutdown.connect(process.end, weak=False)
+    signals.setup_logging.connect(_log_as_the_api_does, weak=False)
+    application.conf.imports = ("autoscaler.companion",)
+    return application, application.task(name=TASK, bind=True, max_retries=None)(process_document)
+
+
+def _log_as_the_api_does(**_: Any) -> None:
+    configure_log()

@@ -1,0 +1,1 @@
+"""Postgres: connections, migrations and SQL by noun."""

@@ -1,0 +1,146 @@
+"""The pool of connections to Postgres, and its faults in words of our own.
+
+Every statement is bounded in time by the server, every connection attempt and every wait for a connection by
+us. After a restart of the server the pool makes new connections by itself.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from docservice.postgres.pool import Lease, Pool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class StoreUnavailableError(RuntimeError):
+    """Postgres does not answer, or not in time; the same may succeed later."""
+
+
+class StoreTimeoutError(RuntimeError):
+    """One statement took longer than the server was told to allow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings:
+    """How the pool is made. ``url`` holds a password and is never shown."""
+
+    url: str
+    size: int
+    statement_timeout_seconds: float
+    connect_timeout_seconds: float
+
+
+class Database:
+    """A pool of at most ``settings.size`` connections."""
+
+    def __init__(self, settings: PoolSettings) -> None:
+        self._settings = settings
+        self._pool: Pool | None = None
+
+    async def open(self, *, least: int = 0) -> None:
+        """Make the pool with ``least`` connections at once; more are made when they are needed.
+
+        Raises:
+            StoreUnavailableError: when ``least`` is not 0 and Postgres does not answer.
+        """
+        settings = self._settings
+        server_settings = {
+            "application_name": "docservice",
+            "jit": "off",  # compiling a page costs more than running it
+            # Planning a page costs more than running it, and the plans of ours do not hang on the values:
+            # each kind of question has its index.
+            "plan_cache_mode": "force_generic_plan",
+            "statement_timeout": str(round(settings.statement_timeout_seconds * 1000)),
+            "timezone": "UTC",
+        }
+        connect = partial(
+            asyncpg.connect,
+            settings.url,
+            timeout=settings.connect_timeout_seconds,
+            # The server ends a slow statement; this is for a server that says nothing any more.
+            command_timeout=settings.statement_timeout_seconds + 5,
+            server_settings=server_settings,
+        )
+        pool = Pool(connect, size=settings.size, wait_seconds=settings.connect_timeout_seconds)
+        try:
+            await pool.fill(least)
+        except _UNAVAILABLE as fault:
+            raise _told(fault) from fault
+        self._pool = pool
+
+    async def close(self) -> None:
+        """Close the pool, by force when statements do not end."""
+        if self._pool is not None:
+            await self._pool.close()
+
+    def connection(self) -> _Lease:
+        """A connection for the time of an ``async with``.
+
+        Raises:
+            StoreUnavailableError: when there is none, or it is lost within the block.
+            StoreTimeoutError: when the server ended a statement that took too long.
+        """
+        if self._pool is None:
+            raise StoreUnavailableError("the pool of connections is not open")
+        return _Lease(self._pool)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        """A connection with a transaction that ends with the block; raises as :meth:`connection`."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def fetch(self, sql: str, *arguments: object) -> list[Any]:
+        """The rows of one statement; raises as :meth:`connection`."""
+        async with self.connection() as connection:
+            rows: list[Any] = await connection.fetch(sql, *arguments)
+            return rows
+
+    async def fetch_row(self, sql: str, *arguments: object) -> Any:
+        """The first row of one statement, or None; raises as :meth:`connection`."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(sql, *arguments)
+
+
+class _Lease(Lease):
+    """A connection whose faults are told in words of our own."""
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> Any:
+        try:
+            return await super().__aenter__()
+        except _UNAVAILABLE as fault:
+            raise _told(fault) from fault
+
+    async def __aexit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
+        await super().__aexit__(kind, fault, trace)
+        if isinstance(fault, _UNAVAILABLE):
+            raise _told(fault) from fault
+
+
+def _told(fault: BaseException) -> StoreTimeoutError | StoreUnavailableError:
+    if isinstance(fault, asyncpg.QueryCanceledError):
+        return StoreTimeoutError("the question took Postgres too long; narrow it down")
+    return StoreUnavailableError(f"Postgres does not answer ({type(fault).__name__})")
+
+
+_UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,  # the connection was closed under us
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # shut down, starting up, a statement cancelled
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, in the middle of a failover
+    asyncpg.InternalClientError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # a password that is being changed
+    asyncpg.InvalidCatalogNameError,
+)

@@ -1,0 +1,240 @@
+"""The SQL of documents: stored, claimed by one worker, finished or failed, found again when forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from docservice.domain.documents import Claim, DocumentType, NewDocument
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from docservice.ingest.extract import Outcome
+    from docservice.postgres.database import Database
+
+_INSERT = """
+insert into documents
+    (module, document_type, mail_number, title, file_name, content_type, size_bytes, sha256, blob_key)
+select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[],
+                     $8::text[], $9::text[])
+returning id
+"""
+_INSERT_PARTS = """
+insert into documents
+    (module, document_type, mail_number, title, file_name, content_type, size_bytes, sha256, blob_key,
+     parent_id, part, depth)
+select $1, t, $2, n, n, c, s, h, b, $3, p, $4
+from unnest($5::text[], $6::text[], $7::text[], $8::bigint[], $9::text[], $10::text[], $11::int[])
+     as x (t, n, c, s, h, b, p)
+returning id
+"""
+# A claim that was not kept is an earlier one's: its worker died, or is past its time limit.
+_CLAIM = """
+update documents set state = 'processing', claimed_at = now(), attempts = attempts + 1
+where id = $1 and (state = 'received'
+                   or (state = 'processing' and claimed_at < now() - make_interval(secs => $2)))
+returning id, module, document_type, file_name, size_bytes, blob_key, mail_number, depth, attempts
+"""
+_FINISH = """
+update documents set state = 'processed', processed_at = now(), claimed_at = null, failure = null,
+    mail_number = coalesce($3, mail_number), title = coalesce($4, title), sender = $5, pages = $6
+where id = $1 and attempts = $2 and state = 'processing'
+returning mail_number
+"""
+_FAIL = """
+update documents set state = 'failed', failure = $3, processed_at = now(), claimed_at = null
+where id = $1 and attempts = $2 and state = 'processing' returning module
+"""
+_RELEASE = """
+update documents set state = 'received', claimed_at = null, enqueued_at = now()
+where id = $1 and attempts = $2 and state = 'processing' returning module
+"""
+# Never handed over: at once. Handed over long ago: only when the queue is empty, for then it was lost.
+_FORGOTTEN = """
+update documents set enqueued_at = now()
+where id in (
+    select id from documents
+    where state = 'received'
+      and (enqueued_at is null and received_at < now() - make_interval(secs => $1)
+           or $2 and enqueued_at < now() - make_interval(secs => $3))
+    order by id limit $4 for update skip locked)
+returning id
+"""
+_ABANDONED = """
+update documents set
+    state = case when attempts >= $2 then 'failed' else 'received' end,
+    failure = case when attempts >= $2 then $3 end,
+    processed_at = case when attempts >= $2 then now() end,
+    claimed_at = null, enqueued_at = null
+where id in (
+    select id from documents
+    where state = 'processing' and claimed_at < now() - make_interval(secs => $1)
+    order by id limit 500 for update skip locked)
+returning module, state
+"""
+_SHOWN = """
+select id, module, document_type, mail_number, title, sender, file_name, content_type, size_bytes, state,
+    failure, pages, parent_id, received_at, processed_at, sha256, attempts, blob_key
+from documents where id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abandoned:
+    """What became of documents whose workers were lost, by module."""
+
+    modules: frozenset[str]
+    returned: int
+    failed: int
+
+
+class Documents:
+    """Documents in Postgres. Every method raises StoreUnavailableError when it does not answer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, documents: Sequence[NewDocument]) -> list[int]:
+        """Store new documents, all or none, and return their ids in the same order."""
+        columns = [
+            (
+                item.module,
+                item.document_type.value,
+                item.mail_number,
+                item.file_name,
+                item.file_name,
+                item.content_type,
+                item.size_bytes,
+                item.sha256,
+                item.blob_key,
+            )
+            for item in documents
+        ]
+        rows = await self._database.fetch(_INSERT, *(list(column) for column in zip(*columns, strict=True)))
+        return [row["id"] for row in rows]
+
+    async def get(self, document_id: int) -> dict[str, Any] | None:
+        """All that is shown of a document, or None when there is none."""
+        row = await self._database.fetch_row(_SHOWN, document_id)
+        return None if row is None else dict(row)
+
+    async def text(self, document_id: int) -> str | None:
+        """The text that was found in a document, or None."""
+        row = await self._database.fetch_row(
+            "select content from document_texts where document_id = $1", document_id
+        )
+        return None if row is None else str(row["content"])
+
+    async def states(self, ids: Sequence[int]) -> list[dict[str, Any]]:
+        """Id, module, state and failure of those of the ids that there are."""
+        rows = await self._database.fetch(
+            "select id, module, state, failure from documents where id = any($1::bigint[]) order by id",
+            list(ids),
+        )
+        return [dict(row) for row in rows]
+
+    async def enqueued(self, ids: Sequence[int]) -> None:
+        """Note that the workers were told of these."""
+        await self._database.fetch(
+            "update documents set enqueued_at = now() where id = any($1::bigint[]) and state = 'received'",
+            list(ids),
+        )
+
+    async def claim(self, document_id: int, *, lease_seconds: float) -> Claim | None:
+        """Take a document to process it; None when it is done or in other hands."""
+        row = await self._database.fetch_row(_CLAIM, document_id, lease_seconds)
+        if row is None:
+            return None
+        return Claim(
+            id=row["id"],
+            module=row["module"],
+            document_type=DocumentType(row["document_type"]),
+            file_name=row["file_name"],
+            size_bytes=row["size_bytes"],
+            blob_key=row["blob_key"],
+            mail_number=row["mail_number"],
+            depth=row["depth"],
+            attempt=row["attempts"],
+        )
+
+    async def finish(self, claim: Claim, outcome: Outcome, blob_keys: Sequence[str]) -> list[int] | None:
+        """Store what was found, with the attachments as documents of their own, and return their ids.
+
+        None, and nothing stored, when the claim is no longer held.
+        """
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(
+                _FINISH,
+                claim.id,
+                claim.attempt,
+                outcome.mail_number,
+                outcome.title,
+                outcome.sender,
+                outcome.pages,
+            )
+            if row is None:
+                return None
+            if outcome.text:
+                await connection.execute(
+                    "insert into document_texts values ($1, $2)"
+                    " on conflict (document_id) do update set content = excluded.content",
+                    claim.id,
+                    outcome.text,
+                )
+            if not outcome.attachments:
+                return []
+            parts = outcome.attachments
+            rows = await connection.fetch(
+                _INSERT_PARTS,
+                claim.module,
+                row["mail_number"],
+                claim.id,
+                claim.depth + 1,
+                [part.content.document_type.value for part in parts],
+                [part.file_name for part in parts],
+                [part.content.content_type for part in parts],
+                [len(part.data) for part in parts],
+                [part.sha256 for part in parts],
+                list(blob_keys),
+                [part.part for part in parts],
+            )
+            return [item["id"] for item in rows]
+
+    async def fail(self, claim: Claim, reason: str) -> bool:
+        """Give a document up, with the reason for people; False when the claim is no longer held."""
+        return await self._database.fetch_row(_FAIL, claim.id, claim.attempt, reason) is not None
+
+    async def release(self, claim: Claim) -> bool:
+        """Give a claim back, to be tried again soon; False when it is no longer held."""
+        return await self._database.fetch_row(_RELEASE, claim.id, claim.attempt) is not None
+
+    async def forgotten(
+        self, *, fresh_seconds: float, lost_seconds: float, queue_is_empty: bool, most: int = 500
+    ) -> list[int]:
+        """Ids that the workers have to be told of, noted as told; each is given to one caller alone."""
+        rows = await self._database.fetch(_FORGOTTEN, fresh_seconds, queue_is_empty, lost_seconds, most)
+        return [row["id"] for row in rows]
+
+    async def not_enqueued(self, ids: Sequence[int]) -> None:
+        """Take back that the workers were told of these."""
+        await self._database.fetch(
+            "update documents set enqueued_at = null where id = any($1::bigint[]) and state = 'received'",
+            list(ids),
+        )
+
+    async def abandoned(self, *, lease_seconds: float, most_attempts: int, reason: str) -> Abandoned:
+        """Return or give up what lost workers had claimed."""
+        rows = await self._database.fetch(_ABANDONED, lease_seconds, most_attempts, reason)
+        return Abandoned(
+            modules=frozenset(row["module"] for row in rows),
+            returned=sum(row["state"] == "received" for row in rows),
+            failed=sum(row["state"] == "failed" for row in rows),
+        )
+
+    async def known_blobs(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that a document has."""
+        rows = await self._database.fetch(
+            "select blob_key from documents where blob_key = any($1::text[])", list(keys)
+        )
+        return {row["blob_key"] for row in rows}

@@ -1,1 +1,0 @@
-"""Postgres: the pool (:mod:`.database`), numbered migrations, and the SQL of each noun in its own file."""

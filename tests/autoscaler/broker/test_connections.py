@@ -1,0 +1,428 @@
+"""One URL for Redis: what it may be, what it never shows, and what it reaches (TLS, Sentinel)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+import signal
+import socketserver
+import subprocess
+import threading
+import time
+from contextlib import ExitStack
+from urllib.parse import quote
+
+import pytest
+import redis
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from kombu import Connection
+from kombu.exceptions import OperationalError
+from prometheus_client import generate_latest
+from redis.exceptions import RedisError
+
+from autoscaler.broker.connections import (
+    Connections,
+    Redactor,
+    RedisTuning,
+    RedisUrl,
+    RedisUrlError,
+    kombu_options,
+    parse_redis_url,
+    redis_client,
+)
+from autoscaler.cli.main import compose
+from autoscaler.control.remote import Remote
+from autoscaler.demo.embedded import Process, RedisServer, free_port, wait_until
+from autoscaler.settings import table as config
+from tests.support.cluster import Cluster
+
+DEBIAN = shutil.which("redis-server")
+needs_debian = pytest.mark.skipif(
+    DEBIAN is None or shutil.which("openssl") is None, reason="redis-server and openssl are not installed"
+)
+LEGAL = "use redis://, rediss:// (TLS), valkey:// or sentinel:// with HOST:PORT/DB"
+UNREADABLE = "Redis URL: its host or port cannot be read; write HOST:PORT"
+REST = "the service speaks the Redis protocol, not a REST API"
+SOCKET = "a socket file does not cross container borders"
+OPTIONS = "ssl_cert_reqs, ssl_ca_certs, ssl_certfile, ssl_keyfile, master"
+CHECKS = "required, optional, none"
+LOGINS = "Redis URL: the hosts of sentinel:// bear different logins; the master has one"
+MASTER = "Redis URL: the option 'master' names the master of sentinel://, and only there"
+
+
+def refused(scheme, why):
+    return f"Redis URL: scheme {scheme!r} is refused: {why}; {LEGAL}"
+
+
+def url(scheme="redis", host="h", port=6379, **fields):
+    return RedisUrl(**{"scheme": scheme, "hosts": ((host, port),), **fields})
+
+
+TLS = {"scheme": "rediss", "tls": {"ssl_cert_reqs": "required"}}
+TWO = {"scheme": "sentinel", "hosts": (("h1", 1), ("h2", 26379)), "sentinel_master": "m"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "shown"),
+    [
+        ("redis://h", url(), "redis://h:6379/0"),
+        (" REDIS://h:1/3\n", url(port=1, db=3), "redis://h:1/3"),
+        ("valkey://h/", url(), "redis://h:6379/0"),
+        ("redis://:pw@h", url(password="pw"), "redis://:***@h:6379/0"),
+        ("redis://u:pw@h", url(username="u", password="pw"), "redis://u:***@h:6379/0"),
+        ("redis://:@h", url(password=""), "redis://:***@h:6379/0"),
+        ("redis://u%40x:p%2Fw%25@h", url(username="u@x", password="p/w%"), "redis://u%40x:***@h:6379/0"),
+        ("redis://:a@b/c?d#e@h:1/2", url(password="a@b/c?d#e", port=1, db=2), "redis://:***@h:1/2"),
+        ("redis://[::1]:7/1", url(host="::1", port=7, db=1), "redis://[::1]:7/1"),
+        ("redis://:pw@[fe80::1]", url(host="fe80::1", password="pw"), "redis://:***@[fe80::1]:6379/0"),
+        ("rediss://h", url(**TLS), "rediss://h:6379/0"),
+        ("valkeys://h", url(**TLS), "rediss://h:6379/0"),
+        (
+            "rediss://h?ssl_cert_reqs=CERT_NONE",
+            url(scheme="rediss", tls={"ssl_cert_reqs": "none"}),
+            "rediss://h:6379/0",
+        ),
+        (
+            "rediss://h/1?ssl_ca_certs=/ca.pem&ssl_cert_reqs=optional",
+            url(scheme="rediss", db=1, tls={"ssl_ca_certs": "/ca.pem", "ssl_cert_reqs": "optional"}),
+            "rediss://h:6379/1",
+        ),
+        ("sentinel://h1:1,h2/4?master=m", url(**TWO, db=4), "sentinel://h1:1,h2:26379/4"),
+        (
+            "sentinel://:pw@h1:1/4;sentinel://:pw@h2:26379/4?master=m",
+            url(**TWO, db=4, password="pw"),
+            "sentinel://:***@h1:1,h2:26379/4",
+        ),
+        (
+            "sentinel://:p@h1:1;sentinel://h2?master=m",
+            url(**TWO, password="p"),
+            "sentinel://:***@h1:1,h2:26379/0",
+        ),
+    ],
+)
+def test_a_url_is_parsed_and_shown_without_its_password(text, expected, shown):
+    found = parse_redis_url(text)
+    assert found == expected
+    assert str(found) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", f"Redis URL: no scheme found; {LEGAL}"),
+        ("h:6379/0", f"Redis URL: no scheme found; {LEGAL}"),
+        ("http://h", refused("http", REST)),
+        ("https://:pw@h", refused("https", REST)),
+        ("unix:///run/redis.sock", refused("unix", SOCKET)),
+        ("redis+socket:///run/s", refused("redis+socket", SOCKET)),
+        ("redis+cluster://h", refused("redis+cluster", "Celery has no cluster transport")),
+        ("amqp://h", f"Redis URL: scheme 'amqp' is not known; {LEGAL}"),
+        ("user:secret://x@h", f"Redis URL: no scheme found; {LEGAL}"),
+        ("redis://", f"Redis URL: no host found; {LEGAL}"),
+        ("redis://:pw@/0", f"Redis URL: no host found; {LEGAL}"),
+        ("redis://h:port", UNREADABLE),
+        ("redis://h:70000", UNREADABLE),
+        ("redis://[::1", UNREADABLE),
+        pytest.param(f"redis://{'a' * 64}", UNREADABLE, id="a host name that no resolver takes"),
+        ("redis://a,b", "Redis URL: 2 hosts found; give one, or sentinel:// for failover"),
+        ("redis://secret@h", "Redis URL: its login has no ':'; write :PASSWORD@ or USER:PASSWORD@"),
+        ("redis://h/x", "Redis URL: database 'x' is not a number from 0 up, as in redis://HOST:6379/0"),
+        ("redis://h/-1", "Redis URL: database '-1' is not a number from 0 up, as in redis://HOST:6379/0"),
+        ("redis://h/1/2", "Redis URL: database '1/2' is not a number from 0 up, as in redis://HOST:6379/0"),
+        ("redis://h?db=1", f"Redis URL: option 'db' is not known; legal are {OPTIONS}"),
+        ("redis://h?ssl_cert_reqs=none", "Redis URL: option 'ssl_cert_reqs' needs TLS; use rediss://"),
+        (
+            "sentinel://h?master=m&ssl_cert_reqs=none",
+            "Redis URL: option 'ssl_cert_reqs' needs TLS; use rediss://",
+        ),
+        ("rediss://h?ssl_cert_reqs=maybe", f"Redis URL: ssl_cert_reqs is 'maybe'; legal are {CHECKS}"),
+        ("redis://h?master=m", MASTER),
+        ("sentinel://h", MASTER),
+        ("sentinel://:a@h;sentinel://:b@h?master=m", LOGINS),
+    ],
+)
+def test_a_url_that_cannot_be_used_says_why_in_one_line(text, fault):
+    with pytest.raises(RedisUrlError) as caught:
+        parse_redis_url(text)
+    assert str(caught.value) == fault
+
+
+def test_both_clients_are_made_from_the_same_value():
+    tuning = RedisTuning(socket_timeout_seconds=4, connect_timeout_seconds=1, client_name="me")
+    found = kombu_options(parse_redis_url("rediss://u:p%2F@[::1]:7/3?ssl_ca_certs=/ca"), tuning, "pre:")
+    tls = {"ssl_cert_reqs": "required", "ssl_ca_certs": "/ca", "ssl_check_hostname": True}
+    assert found == {
+        "hostname": "redis://u:p%2F@[::1]:7/3",
+        "connect_timeout": 1,
+        "ssl": tls,
+        "transport_options": {
+            "socket_timeout": 4,
+            "socket_connect_timeout": 1,
+            "client_name": "me",
+            "global_keyprefix": "pre:",
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0,
+        },
+    }
+    with redis_client(parse_redis_url("rediss://u:p%2F@[::1]:7/3?ssl_ca_certs=/ca"), tuning) as client:
+        asked = client.connection_pool.connection_kwargs
+        expected = {
+            "host": "::1",
+            "port": 7,
+            "db": 3,
+            "username": "u",
+            "password": "p/",
+            "socket_timeout": 4,
+            "socket_connect_timeout": 1,
+            "client_name": "me",
+            **tls,
+        }
+        assert {name: asked[name] for name in expected} == expected
+
+
+# What never shows
+
+# No star (the mask), and a beginning that no message of ours has.
+passwords = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="*"), min_size=6, max_size=24
+).map(lambda text: f"Zq7{text.strip()}")
+spellings = st.sampled_from([str, quote, lambda text: quote(text, safe="")])
+BROKEN = (
+    "http://:{}@h",
+    "foo://u:{}@h",
+    ":{}@h:6379/0",
+    "{}@h",
+    "redis://:{}@h:port/0",
+    "redis://:{}@h/database",
+    "redis://:{}@h/0?a=b",
+    "redis://:{}@",
+    "redis://{}@h",
+    "rediss://:{}@h?ssl_cert_reqs=x",
+    "sentinel://:{}@h1,h2",
+    "sentinel://:{}@h1;sentinel://:other@h2?master=m",
+)
+
+
+def spoken(secret: str, text: str) -> bool:
+    """Whether a text shows a secret, as it is or as JSON writes it."""
+    return secret in text or json.dumps(secret)[1:-1] in text or repr(secret)[1:-1] in text
+
+
+def refusal(text):
+    try:
+        return repr(parse_redis_url(text))
+    except RedisUrlError as fault:
+        return str(fault)
+
+
+@given(passwords, spellings, st.sampled_from(BROKEN))
+def test_what_a_broken_url_says_does_not_depend_on_its_password(password, spelling, template):
+    assume(":" not in spelling(password))  # it would mend the one that is broken for want of it
+    assert refusal(template.format(spelling(password))) == refusal(template.format("x"))
+
+
+@given(passwords, st.sampled_from(["redis", "rediss", "valkey", "valkeys"]))
+def test_a_password_is_read_as_it_was_written_and_shown_nowhere(password, scheme):
+    found = parse_redis_url(f"{scheme}://:{quote(password, safe='')}@h")
+    assert found.password == password
+    assert not spoken(password, f"{found} {found!r}")
+    redact = Redactor()
+    redact.add(found.secrets)
+    broker = str(kombu_options(found, RedisTuning(), ""))
+    assert not spoken(password, redact(broker))
+    assert quote(password, safe="") not in redact(broker)
+
+
+class Echo(socketserver.StreamRequestHandler):
+    """A server that answers every command with an error that repeats it, as some proxies do."""
+
+    def handle(self):
+        with contextlib.suppress(OSError):
+            while said := self.request.recv(65536):
+                words = said.replace(b"\r\n", b" ").replace(b"\r", b" ").replace(b"\n", b" ")
+                self.wfile.write(b"-ERR no: " + words + b"\r\n")
+
+
+@pytest.fixture(scope="module")
+def echo():
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@settings(max_examples=25, deadline=None)
+@given(passwords, spellings)
+def test_a_password_shows_in_no_setting_log_line_status_or_metric(echo, password, spelling):
+    text = f"redis://:{spelling(password)}@127.0.0.1:{echo}/0"
+    secret = parse_redis_url(text).password
+    found = config.load({"worker": ("a@h",), "redis_url": text}, {})
+    with contextlib.redirect_stderr(io.StringIO()) as log:
+        app = compose(found)
+        record = app.controller.tick()
+        app.controller.tick()
+        app.log.info("url", url=text, options=app.connections.kombu(), client=app.connections.redis())
+        app.connections.reset()
+    metrics = generate_latest(app.metrics.registry).decode()
+    status = app.controller.status()
+    told = [repr(found), log.getvalue(), json.dumps(status), str(status), metrics, str(record.faults)]
+    assert [part for part in told if spoken(secret, part)] == []
+    assert "***" in record.faults["backlog"]
+
+
+def test_a_rotated_password_is_read_after_a_reset_and_the_old_one_stays_secret():
+    urls = iter(["redis://:old-word@h", "redis://:new-word@h"])
+    redactor = Redactor()
+    connections = Connections(lambda: next(urls), RedisTuning(), redactor)
+    first = connections.redis()
+    assert connections.redis() is first
+    connections.reset()
+    assert connections.redis() is not first
+    assert redactor("old-word new-word") == "*** ***"
+
+
+# TLS
+
+
+def certify(folder, name, *names):
+    """A key and a certificate that is its own authority."""
+    key, certificate = folder / f"{name}.key", folder / f"{name}.pem"
+    words = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    about = ("-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName={','.join(names)}")
+    subprocess.run(
+        ("openssl", *words, *about, "-keyout", key, "-out", certificate), check=True, capture_output=True
+    )
+    return str(key), str(certificate)
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory):
+    """Two servers over TLS, one whose certificate is for another host, and a worker on the first."""
+    folder = tmp_path_factory.mktemp("tls")
+    with ExitStack() as stack:
+        found = {}
+        for name, names in (("here", ("IP:127.0.0.1",)), ("elsewhere", ("DNS:elsewhere.example",))):
+            key, certificate = certify(folder, name, *names)
+            port = free_port()
+            options = ("--tls-port", str(port), "--tls-cert-file", certificate, "--tls-key-file", key)
+            server = RedisServer(
+                folder / name,
+                binary=DEBIAN,
+                options=(*options, "--tls-auth-clients", "no", "--requirepass", "p@ss/word"),
+            )
+            stack.enter_context(server)
+            found[name] = (port, certificate)
+            if name == "here":
+                plain = server.url.replace("redis://", "redis://:p%40ss%2Fword@")
+                Cluster(folder=folder, stack=stack, server=server).worker("t@h", "--pool", "solo", url=plain)
+        yield found
+
+
+BOUNDED = RedisTuning(socket_timeout_seconds=2.0, connect_timeout_seconds=1.0)
+
+
+def both(text):
+    """What each client makes of a URL: PING by redis-py, a ping to the worker by kombu."""
+    parsed, found = parse_redis_url(text), []
+    with redis_client(parsed, BOUNDED) as client:
+        try:
+            found.append(client.ping())
+        except RedisError as fault:
+            found.append("CERTIFICATE_VERIFY_FAILED" in str(fault) or str(fault))
+    remote = Remote(lambda: Connection(**kombu_options(parsed, BOUNDED, "")), timeout_seconds=5)
+    try:
+        found.append(remote.call("ping", {}, ["t@h"]))
+    except (OperationalError, RedisError) as fault:
+        found.append("CERTIFICATE_VERIFY_FAILED" in str(fault) or str(fault))
+    return found
+
+
+PONG = [True, {"t@h": [{"ok": "pong"}]}]
+REFUSED = [True, True]
+
+
+@needs_debian
+@pytest.mark.parametrize(
+    ("server", "options", "expected"),
+    [
+        pytest.param("here", "?ssl_ca_certs={}", PONG, id="required is the default: a known authority"),
+        pytest.param("here", "", REFUSED, id="required is the default: an unknown authority"),
+        pytest.param("here", "?ssl_cert_reqs=none", PONG, id="none: anybody"),
+        pytest.param("elsewhere", "?ssl_ca_certs={}", REFUSED, id="required: the name is another host's"),
+    ],
+)
+def test_tls_checks_the_server_on_both_clients(secured, server, options, expected):
+    port, certificate = secured[server]
+    login = quote("p@ss/word", safe="")
+    assert both(f"rediss://:{login}@127.0.0.1:{port}/0{options.format(certificate)}") == expected
+
+
+# Sentinel
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """A master with a password, a worker on it, and a Sentinel that knows it; gives its process."""
+    folder = tmp_path_factory.mktemp("sentinel")
+    with ExitStack() as stack:
+        server = RedisServer(folder / "master", binary=DEBIAN, options=("--requirepass", "s3cret"))
+        stack.enter_context(server)
+        port = free_port()
+        configuration = folder / "sentinel.conf"
+        configuration.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
+            f"sentinel monitor main 127.0.0.1 {server.port} 1\nsentinel auth-pass main s3cret\n"
+        )
+        process = stack.enter_context(
+            Process((DEBIAN, configuration, "--sentinel"), log_path=folder / "sentinel.log")
+        )
+        with redis.Redis(port=port, socket_timeout=1) as asked:
+            process.wait_until(lambda: knows(asked), within_seconds=20, what="the Sentinel's answer")
+        plain = server.url.replace("redis://", "redis://:s3cret@")
+        Cluster(folder=folder, stack=stack, server=server).worker("t@h", "--pool", "solo", url=plain)
+        yield port, process
+
+
+def knows(asked):
+    try:
+        return asked.sentinel_masters()["main"]["num-slaves"] == 0
+    except RedisError:
+        return False
+
+
+@needs_debian
+def test_sentinel_finds_the_master_for_both_clients_also_when_the_first_is_gone(watched):
+    port, _ = watched
+    assert both(f"sentinel://:s3cret@127.0.0.1:{free_port()},127.0.0.1:{port}/0?master=main") == PONG
+
+
+@needs_debian
+def test_a_master_that_sentinel_does_not_know_is_told(watched):
+    port, _ = watched
+    found = both(f"sentinel://:s3cret@127.0.0.1:{port}/0?master=other")
+    assert found[0] == "No master found for 'other'"
+    assert "No master found for 'other'" in found[1]
+
+
+@needs_debian
+def test_a_silent_sentinel_costs_a_bounded_time(watched):
+    port, process = watched
+    process.send(signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        found = both(f"sentinel://:s3cret@127.0.0.1:{port}/0?master=main")
+        seconds = time.monotonic() - started
+    finally:
+        process.send(signal.SIGCONT)
+    assert all("No master found for 'main'" in str(part) for part in found)
+    assert seconds < 4 * BOUNDED.socket_timeout_seconds
+    wait_until(
+        lambda: both(f"sentinel://:s3cret@127.0.0.1:{port}/0?master=main") == PONG,
+        within_seconds=30,
+        what="the recovery",
+    )

@@ -1,0 +1,107 @@
+"""One acting autoscaler for a fleet, on a real Valkey."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from autoscaler.broker.lease import Lease
+from autoscaler.demo.embedded import RedisServer, wait_until
+
+KEY = "autoscaler:a:lease"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with RedisServer(tmp_path_factory.mktemp("redis")) as one:
+        yield one
+
+
+@pytest.fixture
+def client(server):
+    with redis.Redis.from_url(server.url) as one:
+        one.flushall()
+        yield one
+
+
+def lease(client, seconds=30.0):
+    return Lease(lambda: client, KEY, seconds=seconds)
+
+
+def test_one_holds_it_and_keeps_it(client):
+    first, second = lease(client), lease(client)
+    assert [first.hold(), second.hold(), first.hold(), second.hold()] == [True, False, True, False]
+
+
+def test_each_renewal_gives_it_its_whole_time_again(client):
+    first = lease(client)
+    first.hold()
+    client.pexpire(KEY, 500)
+    assert first.hold()
+    assert 29_000 < client.pttl(KEY) <= 30_000
+
+
+def test_it_passes_on_at_once_when_it_is_released(client):
+    first, second = lease(client), lease(client)
+    first.hold()
+    first.release()
+    assert (second.hold(), first.hold()) == (True, False)
+
+
+def test_it_passes_on_when_its_holder_stops_renewing_it(client):
+    first, second = lease(client, seconds=0.3), lease(client)
+    assert first.hold()
+    started = time.monotonic()
+    wait_until(second.hold, within_seconds=5, what="the change of hands")
+    assert time.monotonic() - started < 2
+    assert first.hold() is False
+
+
+def test_one_that_expired_and_that_nobody_took_is_taken_again(client):
+    first = lease(client)
+    first.hold()
+    client.delete(KEY)
+    assert first.hold()
+
+
+def test_a_release_leaves_alone_what_another_has_taken(client):
+    first, second = lease(client), lease(client)
+    first.hold()
+    client.delete(KEY)
+    second.hold()
+    first.release()
+    assert second.hold()
+
+
+def test_a_release_without_a_lease_does_nothing(client):
+    lease(client).release()
+    assert client.keys("*") == []
+
+
+def test_redis_that_is_down_is_told_and_a_release_goes_through(tmp_path):
+    server = RedisServer(tmp_path)
+    server.start()
+    with redis.Redis.from_url(server.url) as client:
+        first = lease(client)
+        first.hold()
+        server.stop()
+        first.release()
+        with pytest.raises(RedisError):
+            first.hold()
+
+
+def test_after_a_fault_of_redis_it_is_ours_again_once_our_own_old_one_has_expired(client, tmp_path):
+    """Whether it is still ours is unknown then, so it is taken like anybody else would take it."""
+    down = redis.Redis(port=RedisServer(tmp_path).port, retry=Retry(NoBackoff(), 0))
+    first = lease(client, seconds=0.5)
+    first.hold()
+    first._held.redis = down
+    with pytest.raises(RedisError):
+        first.hold()
+    assert first.hold() is False
+    wait_until(first.hold, within_seconds=5, what="the lease")

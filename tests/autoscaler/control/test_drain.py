@@ -1,0 +1,202 @@
+"""Taking workers out of service, over real workers under traffic."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+from celery import Celery
+from tests.autoscaler.daemon.test_daemon import W1, W2
+
+from autoscaler.broker.connections import Connections, Redactor, RedisTuning
+from autoscaler.broker.keys import CANCELLED_KEY
+from autoscaler.control.consumers import Consumers, Note
+from autoscaler.control.remote import Remote
+from autoscaler.demo.embedded import Process
+from tests.support.cluster import ROOT, command, started
+
+
+def drain(cluster, *words):
+    code, out, err = command("drain", *words, REDIS_URL=cluster.server.url)
+    return code, out.splitlines(), err.splitlines()
+
+
+def consumers_of(cluster):
+    connections = Connections(lambda: cluster.server.url, RedisTuning(), Redactor())
+    remote = Remote(connections.kombu, timeout_seconds=1.5)
+    return Consumers(remote, connections.redis, CANCELLED_KEY, owner="drain", wall=time.time)
+
+
+class Traffic:
+    """Sends naps as fast as they are taken, until it is told to stop."""
+
+    def __init__(self, cluster, seconds):
+        self.sent = 0
+        self._cluster, self._seconds = cluster, seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self):
+        client = self._cluster.redis
+        app = Celery("traffic", broker=self._cluster.server.url, set_as_current=False)
+        while not self._stop.is_set():
+            if client.llen("celery") < 30:
+                app.send_task("nap", args=[self._seconds], queue="celery", ignore_result=True)
+                self.sent += 1
+            else:
+                self._stop.wait(0.005)
+        app.close()
+
+
+def drains_under_traffic(cluster, count):
+    """Drain one of two workers again and again and start it anew; returns (sent, lost, run twice)."""
+    names = [W1, W2]
+    for name in names:
+        cluster.worker(name, processes=2, PREFETCH="4")
+    with Traffic(cluster, 0.01) as traffic:
+        for number in range(count):
+            name = names[number % 2]
+            code, _, err = drain(cluster, name)
+            assert code == 0, err
+            assert cluster.workers[name].wait(within_seconds=20) == 0
+            cluster.worker(name, processes=2, PREFETCH="4")
+    started(lambda: len(cluster.ended()) >= traffic.sent, within_seconds=60, what="all tasks")
+    return (traffic.sent, *cluster.lost_and_twice(traffic.sent))
+
+
+def test_drains_under_traffic_lose_nothing_and_repeat_nothing(cluster):
+    sent, lost, twice = drains_under_traffic(cluster, 2)
+    assert sent > 100
+    assert (lost, twice) == (0, 0)
+
+
+def test_the_last_worker_of_a_queue_is_drained_only_by_force(cluster):
+    worker = cluster.worker(W1)
+    code, _, err = drain(cluster, W1)
+    message = (
+        "autoscaler: queue 'celery' would be left without a worker; start another one, or drain it by force"
+    )
+    assert (code, err) == (1, [message])
+    cluster.send(1, 0.1)
+    started(lambda: len(cluster.ended()) == 1, what="a task: nothing was cancelled")
+    code, out, _ = drain(cluster, "--force", "--json", W1)
+    assert code == 0
+    assert [(one["worker"], one["phase"]) for one in json.loads(out[-1])] == [(W1, "drained")]
+    assert worker.wait(within_seconds=20) == 0
+    assert cluster.redis.hgetall(CANCELLED_KEY) == {}
+
+
+def test_a_worker_that_is_not_there_is_named_before_anything_is_cancelled(cluster):
+    cluster.worker(W1)
+    cluster.worker(W2)
+    code, _, err = drain(cluster, W1, "w9@h")
+    assert (code, err) == (1, [f"autoscaler: worker 'w9@h' does not answer; those that do: {W1}, {W2}"])
+    assert cluster.redis.hgetall(CANCELLED_KEY) == {}
+
+
+def test_at_the_deadline_the_worker_gets_its_consumers_back_and_stays(cluster):
+    worker = cluster.worker(W1, processes=2)
+    cluster.hold(1)
+    started(lambda: cluster.redis.hlen("started") == 1, what="the long task's start")
+    code, out, err = drain(cluster, "--force", "--json", "--deadline", "1", W1)
+    assert code == 1
+    told = json.loads(out[-1])[0]
+    assert (told["phase"], told["busy"]) == ("given_back", 1)
+    assert f"{W1}: given_back, 1 running, 0 fetched" in err
+    cluster.send(1, 0.1)
+    started(lambda: len(cluster.ended()) == 1, what="a task sent after it")
+    assert worker.exit_code is None
+
+
+def test_a_drain_that_is_interrupted_gives_the_consumers_back(cluster):
+    worker = cluster.worker(W1)
+    cluster.hold(1)
+    started(lambda: cluster.redis.hlen("started") == 1, what="the long task's start")
+    words = (sys.executable, "-m", "autoscaler", "drain", "--force", "--json", W1)
+    with Process(
+        words,
+        log_path=cluster.folder / "drain.log",
+        environment={"REDIS_URL": cluster.server.url},
+        working_folder=ROOT,
+    ) as drain:
+        started(lambda: f"{W1}: emptying, 1 running" in drain.log(), what="the begin of the drain")
+        os.kill(drain.pid, signal.SIGTERM)
+        assert drain.wait(within_seconds=20) == 1
+        assert f"{W1}: given_back" in drain.log()
+    assert cluster.redis.hgetall(CANCELLED_KEY) == {}
+    assert worker.exit_code is None
+    cluster.release()
+    cluster.send(1, 0.1)
+    started(lambda: len(cluster.ended()) == 2, what="the held task and one sent after the drain")
+
+
+def test_a_second_drain_is_refused_and_by_force_gives_back_what_the_first_had_cancelled(cluster):
+    cluster.worker(W1)
+    cluster.hold(1)
+    started(lambda: cluster.redis.hlen("started") == 1, what="the long task's start")
+    consumers = consumers_of(cluster)
+    assert consumers.cancel(W1, ["celery"], for_seconds=600)  # as a drain that goes on elsewhere has
+    code, _, err = drain(cluster, "--deadline", "1", W1)
+    assert (code, err[-1]) == (
+        1,
+        f"autoscaler: worker {W1!r} is emptied already, by drain; wait for that, or drain it by force",
+    )
+    code, _, err = drain(cluster, "--force", "--deadline", "1", W1)
+    assert (code, err[-1]) == (1, f"{W1}: given_back, 1 running, 0 fetched")
+    assert consumers.notes() == []
+    cluster.release()
+    cluster.send(1, 0.1)
+    started(lambda: len(cluster.ended()) == 2, what="the held task and one sent after the drain")
+
+
+def test_a_drain_does_not_wait_for_eta_tasks_and_loses_none(cluster):
+    worker = cluster.worker(W1)
+    app = Celery("eta", broker=cluster.server.url, set_as_current=False)
+    app.send_task("nap", args=[0.1], countdown=3600, queue="celery", ignore_result=True)
+    app.close()
+    started(lambda: cluster.redis.hlen("unacked") == 1, what="the ETA task's arrival")
+    code, _, err = drain(cluster, "--force", W1)
+    assert code == 0, err
+    assert worker.wait(within_seconds=20) == 0
+    assert cluster.redis.llen("celery") == 1
+
+
+@pytest.mark.parametrize("minded", [False, True])
+def test_what_a_drain_that_died_left_cancelled_is_given_back_by_a_daemon_once_nobody_minds_it(
+    cluster, minded
+):
+    cluster.worker(W1)
+    consumers = consumers_of(cluster)
+    assert consumers.cancel(W1, ["celery"], for_seconds=600 if minded else 0)
+    cluster.send(1, 0.1)
+    daemon = cluster.daemon()
+    if minded:
+        started(lambda: daemon.metric("tick_duration_seconds_count") > 5, what="some ticks")
+        assert cluster.ended() == {}
+        assert [note.worker for note in consumers.notes()] == [W1]
+    else:
+        started(lambda: len(cluster.ended()) == 1, what="the task")
+        started(lambda: consumers.notes() == [], what="the end of the note")
+
+
+def test_notes_that_make_no_sense_are_dropped(cluster):
+    cluster.redis.hset(CANCELLED_KEY, mapping={"a": "no json", "b": "[]", "c": '{"queues": ["q"]}'})
+    good = {"queues": ["q"], "until": time.time() + 60, "owner": "drain"}
+    cluster.redis.hset(CANCELLED_KEY, "d", json.dumps(good))
+    connections = Connections(lambda: cluster.server.url, RedisTuning(), Redactor())
+    consumers = Consumers(None, connections.redis, CANCELLED_KEY, owner="x", wall=time.time)
+    assert consumers.notes() == [Note(worker="d", queues=("q",), until=good["until"], owner="drain")]
+    assert cluster.redis.hkeys(CANCELLED_KEY) == [b"d"]

@@ -1,0 +1,156 @@
+"""Remote control with bounded time, on a real Valkey and real workers."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+import redis
+from kombu import Connection
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
+
+from autoscaler.broker.connections import RedisTuning, kombu_options, parse_redis_url
+from autoscaler.control.remote import LEAST_TIMEOUT_SECONDS, Remote
+from autoscaler.demo.embedded import RedisServer, wait_until
+from autoscaler.sensors.workers import PoolSensor
+from tests.support.cluster import Cluster
+
+PONG = {"ok": "pong"}
+#: The daemon's own name in CLIENT LIST, to tell its connections from the workers'.
+TUNING = RedisTuning(socket_timeout_seconds=2.0, connect_timeout_seconds=1.0, client_name="remote-test")
+FAULTS = (OSError, KombuError, RedisError)
+
+
+def remote_to(url, *, timeout_seconds=1.5, prefix=""):
+    options = kombu_options(parse_redis_url(url), TUNING, prefix)
+    return Remote(lambda: Connection(**options), timeout_seconds=timeout_seconds)
+
+
+def lasted(call):
+    started = time.monotonic()
+    result = call()
+    return result, time.monotonic() - started
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    """A broker with a worker, and with two workers of one name."""
+    folder = tmp_path_factory.mktemp("fleet")
+    with RedisServer(folder / "redis") as server, ExitStack() as stack:
+        one = Cluster(folder=folder, stack=stack, server=server)
+        workers = [one.worker(name, "--pool", "solo", wait=False) for name in ("a@h", "twin@h", "twin@h")]
+        for worker in workers:
+            worker.wait_until(partial(is_ready, worker), within_seconds=60, what="its start")
+        yield one
+
+
+def is_ready(worker):
+    return "ready." in worker.log()
+
+
+def test_it_returns_as_soon_as_all_have_answered(fleet):
+    found, seconds = lasted(lambda: remote_to(fleet.server.url, timeout_seconds=20).call("ping", {}, ["a@h"]))
+    assert found == {"a@h": [PONG]}
+    assert seconds < 5
+
+
+def test_a_dead_name_costs_the_timeout_and_the_living_are_heard(fleet):
+    found, seconds = lasted(lambda: remote_to(fleet.server.url).call("ping", {}, ["gone@h", "a@h"]))
+    assert found == {"a@h": [PONG]}
+    # The deadline, and what is left of a blocking read of 1 s.
+    assert 1.5 <= seconds < 1.5 + 1.0 + 1.0
+
+
+def test_arguments_reach_the_command_and_an_unknown_one_says_so(fleet):
+    remote = remote_to(fleet.server.url)
+    assert remote.call("pool_report", {}, ["a@h"])["a@h"][0]["pool"] == "solo"
+    assert remote.call("no_such_command", {}, ["a@h"]) == {"a@h": [{"error": "KeyError('no_such_command')"}]}
+
+
+def test_nobody_is_told_nothing(tmp_path):
+    assert remote_to(RedisServer(tmp_path).url).call("shutdown", {}, []) == {}
+
+
+def test_a_call_leaves_no_key_and_no_connection_behind(fleet):
+    client = fleet.redis
+    remote = remote_to(fleet.server.url)
+    before = set(client.keys("*"))
+    remote.call("ping", {}, ["a@h"])
+    remote.call("ping", {}, ["a@h", "gone@h"])
+    mine = lambda: [one for one in client.client_list() if one["name"] == "remote-test"]  # noqa: E731
+    wait_until(lambda: not mine(), within_seconds=5, what="the end of its connections")
+    assert set(client.keys("*")) == before
+    assert client.exists("_kombu.binding.reply.celery.pidbox") == 0
+
+
+def test_a_reply_that_comes_too_late_leaves_no_key_behind(fleet):
+    client, worker = fleet.redis, fleet.workers["a@h"]
+    before = set(client.keys("*"))
+    worker.send(signal.SIGSTOP)
+    try:
+        assert remote_to(fleet.server.url).call("ping", {}, ["a@h"]) == {}
+    finally:
+        worker.send(signal.SIGCONT)
+    remote = remote_to(fleet.server.url, timeout_seconds=20)
+    assert remote.call("ping", {}, ["a@h"]) == {"a@h": [PONG]}
+    assert set(client.keys("*")) == before
+
+
+def test_two_workers_of_one_name_are_found_by_a_roll_call(fleet):
+    remote = remote_to(fleet.server.url, timeout_seconds=2)
+    assert remote.call("ping", {}, ["twin@h", "nobody"]) == {"twin@h": [PONG, PONG]}
+    found = PoolSensor(remote).read({"a@h", "twin@h"}, 0.0)
+    assert ([reading.name for reading in found.workers], found.doubled, found.silent) == (
+        ["a@h"],
+        ("twin@h",),
+        (),
+    )
+
+
+def test_a_cast_waits_for_no_reply(fleet):
+    remote = remote_to(fleet.server.url, timeout_seconds=20)
+    _, seconds = lasted(lambda: remote.cast("ping", {}, ["a@h", "gone@h"]))
+    assert seconds < 5
+
+
+def test_a_silent_server_costs_a_bounded_time(tmp_path):
+    with RedisServer(tmp_path / "redis") as server:
+        server.process.send(signal.SIGSTOP)
+        remote = remote_to(server.url)
+        started = time.monotonic()
+        with pytest.raises(FAULTS):
+            remote.call("ping", {}, ["a@h"])
+        assert time.monotonic() - started < 2 * TUNING.socket_timeout_seconds + 1
+
+
+def test_a_server_that_falls_silent_in_a_call_costs_a_bounded_time(tmp_path):
+    with RedisServer(tmp_path / "redis") as server, redis.Redis.from_url(server.url) as client:
+        client.client_pause(60_000)
+        remote = remote_to(server.url)
+        started = time.monotonic()
+        with pytest.raises(FAULTS):
+            remote.call("ping", {}, ["a@h"])
+        assert time.monotonic() - started < 2 * TUNING.socket_timeout_seconds + 1
+
+
+def test_a_server_that_is_down_is_told_at_once(tmp_path):
+    remote = remote_to(RedisServer(tmp_path).url)
+    started = time.monotonic()
+    with pytest.raises(FAULTS, match="refused"):
+        remote.call("ping", {}, ["a@h"])
+    assert time.monotonic() - started < 1
+
+
+def test_workers_under_another_prefix_do_not_hear_it(fleet):
+    assert remote_to(fleet.server.url, prefix="other:").call("ping", {}, ["a@h"]) == {}
+
+
+def test_a_timeout_is_never_shorter_than_a_blocking_read(fleet):
+    remote = remote_to(fleet.server.url, timeout_seconds=0.01)
+    found, seconds = lasted(lambda: remote.call("ping", {}, ["gone@h"]))
+    assert found == {}
+    assert seconds >= LEAST_TIMEOUT_SECONDS

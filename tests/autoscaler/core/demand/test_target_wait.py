@@ -1,0 +1,238 @@
+"""The latency demand, fed with signals by hand; what it is worth on traces stands in test_simulation."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import astuple
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoscaler.core.demand.target_wait import LatencyKnobs, LatencyState, Signal, advance
+from autoscaler.core.policy import PolicyError
+
+KNOBS = LatencyKnobs(target_wait_seconds=5.0, assumed_start_seconds=1.0, margin_seconds=0.0)
+
+
+def signal(at: float, waiting: int, busy: int, processes: int, **more: Any) -> Signal:
+    return Signal(at=at, waiting=waiting, busy=busy, reserved=0, processes=processes, **more)
+
+
+def play(
+    signals: list[Signal], knobs: LatencyKnobs = KNOBS, state: LatencyState | None = None
+) -> tuple[LatencyState, list[int]]:
+    state = state or LatencyState()
+    wishes = []
+    for each in signals:
+        state, wish = advance(knobs, state, each)
+        wishes.append(wish)
+    return state, wishes
+
+
+def learnt(service_seconds: int, processes: int, *, ticks: int = 600) -> tuple[LatencyState, int]:
+    """A pool that was always busy and ended a task of each process every ``service_seconds``."""
+    state, completed = LatencyState(), 0
+    for at in range(ticks):
+        completed = at // service_seconds * processes
+        state, _ = advance(KNOBS, state, signal(float(at), 0, processes, processes, completed=completed))
+    return state, completed
+
+
+def test_an_idle_fleet_wishes_for_one_process():
+    assert play([signal(0.0, 0, 0, 1), signal(1.0, 0, 0, 1)])[1] == [1, 1]
+
+
+def test_a_long_task_that_waits_gets_its_process_at_the_last_moment_and_no_sooner():
+    state, done = learnt(300, 2)
+    seen = [signal(600.0 + tick, 1, 2, 2, completed=done) for tick in range(6)]
+    # Arrived after 599: a start at 604 is safe, a process takes 1 s to start, the next look is 1 s away.
+    assert play(seen, state=state)[1] == [2, 2, 2, 3, 3, 3]
+
+
+def test_a_process_that_is_starting_is_not_asked_for_again():
+    state, done = learnt(300, 2)
+    waiting = [signal(600.0 + tick, 1, 2, 2, completed=done) for tick in range(4)]
+    state, wishes = play(waiting, state=state)
+    assert wishes[-1] == 3
+    assert play([signal(604.0, 1, 2, 3, completed=done)], state=state)[1] == [3]
+
+
+def test_a_burst_of_short_tasks_is_spread_over_the_time_that_is_left():
+    state, done = learnt(1, 1)
+    _, wishes = play([signal(600.0, 40, 1, 1, completed=done)], state=state)
+    # 40 positions; 4 s are left and 3 of them after the start, so a new process starts 1 + 3 of them. The one
+    # process comes free 4 times on average, reckoned at 4 - 1.5 * 2 = 1: (40 - 1) / 4 more are needed.
+    assert wishes == [1 + math.ceil(39 / 4)]
+
+
+def test_a_burst_of_long_tasks_needs_a_process_for_almost_every_task():
+    state, done = learnt(300, 1)
+    waiting = [signal(600.0 + tick, 40, 1, 1, completed=done) for tick in range(4)]
+    assert play(waiting, state=state)[1][-1] == 41
+
+
+def test_it_never_wishes_for_more_processes_than_there_are_tasks():
+    state, done = learnt(300, 1)
+    assert play([signal(700.0, 3, 1, 1, completed=done, oldest_age_seconds=90.0)], state=state)[1] == [4]
+
+
+def test_the_age_of_the_oldest_message_overrules_what_was_counted():
+    state, done = learnt(300, 2)
+    young = signal(600.0, 1, 2, 2, completed=done)
+    old = signal(600.0, 1, 2, 2, completed=done, oldest_age_seconds=4.5)
+    assert (play([young], state=state)[1], play([old], state=state)[1]) == ([2], [3])
+
+
+def test_a_retiring_process_that_is_busy_does_not_count_as_a_free_one():
+    state, done = learnt(300, 2)
+    # Three run, one of them in a process that goes when it is done: the size is 2, so 4 takes one new one.
+    assert play([signal(600.0, 1, 3, 2, completed=done, oldest_age_seconds=4.0)], state=state)[1] == [4]
+
+
+def test_a_learnt_start_time_moves_the_last_moment():
+    state, done = learnt(300, 2)
+    slow = [signal(600.0 + tick, 1, 2, 2, completed=done, start_seconds=3.0) for tick in range(3)]
+    assert play(slow, state=state)[1] == [2, 3, 3]
+
+
+def test_service_time_is_busy_seconds_over_tasks_ended():
+    state, _ = learnt(4, 3)
+    assert state.service_seconds == pytest.approx(4.0, rel=0.05)
+
+
+def test_a_first_task_that_has_not_ended_is_taken_for_as_long_as_it_has_run():
+    state, _ = play([signal(float(at), 0, 1, 1, completed=0) for at in range(61)])
+    assert state.service_seconds == pytest.approx(60.0)
+
+
+def test_tripled_service_times_are_learnt_within_the_remembered_tasks():
+    state, done = learnt(2, 5)
+    for at in range(600, 700):
+        completed = done + (at - 600) // 6 * 5
+        state, _ = advance(KNOBS, state, signal(float(at), 0, 5, 5, completed=completed))
+    # 80 tasks of 6 s ended since. At 2.5 tasks a second 75 are remembered, later 50.
+    assert 2 + 4 * (1 - math.exp(-80 / 75)) < state.service_seconds < 2 + 4 * (1 - math.exp(-80 / 50)) + 0.5
+
+
+def test_without_a_count_of_completions_arrivals_follow_from_the_backlog():
+    state, wishes = play([signal(float(at), 1, 1, 1) for at in range(6)])
+    assert (wishes[-1], sum(count for _, count in state.groups)) == (2, 1)
+
+
+def test_a_worker_that_restarted_and_counts_from_zero_is_no_negative_arrival():
+    state, done = learnt(2, 2)
+    state, wishes = play([signal(600.0, 0, 2, 2, completed=0)], state=state)
+    assert (done > 0, wishes, math.isfinite(state.service_seconds)) == (True, [2], True)
+
+
+def test_an_idle_process_is_given_up_where_nothing_says_that_it_is_needed_again():
+    state, done = learnt(10, 4)
+    idle = [signal(600.0 + tick, 0, 1, 4, completed=done + 3) for tick in range(30)]
+    assert play(idle, state=state)[1][-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("pause_seconds", "kept"),
+    [
+        pytest.param(10, True, id="the next burst comes before a start's worth is spent"),
+        pytest.param(120, False, id="the pause costs more than a start"),
+    ],
+)
+def test_whether_idle_processes_wait_for_the_next_burst_is_learnt_from_the_gaps(
+    pause_seconds: int, *, kept: bool
+):
+    state, at, completed = LatencyState(), 0.0, 0
+    for _ in range(40):
+        for _ in range(10):  # busy with four tasks that end together
+            state, _ = advance(KNOBS, state, signal(at, 0, 4, 4, completed=completed))
+            at += 1
+        completed += 4
+        wishes = []
+        for _ in range(pause_seconds):
+            state, wish = advance(KNOBS, state, signal(at, 0, 0, 4, completed=completed))
+            wishes.append(wish)
+            at += 1
+    assert set(wishes[5:60]) == ({4} if kept else {1})
+
+
+def test_nothing_is_given_up_while_a_task_waits():
+    state, done = learnt(10, 4)
+    assert play([signal(600.0, 1, 1, 4, completed=done + 3)], state=state)[1] == [4]
+
+
+def test_a_signal_that_is_not_newer_changes_nothing():
+    state, done = learnt(300, 2)
+    again = signal(599.0, 50, 2, 2, completed=done)
+    assert advance(KNOBS, state, again) == (state, 2)
+
+
+def test_faults_of_the_knobs_are_told_all_at_once():
+    with pytest.raises(PolicyError) as caught:
+        LatencyKnobs(target_wait_seconds=0.0, start_worth_seconds=math.inf, remembered_gaps=True)
+    assert caught.value.faults == [
+        "target_wait_seconds is 0.0; it must be from 0.1 to 86400 (seconds)",
+        "start_worth_seconds is inf; it must be from 0.1 to 86400 (seconds)",
+        "remembered_gaps is True; it must be from 1 to 1e+06 (gaps)",
+    ]
+
+
+def test_a_negative_count_is_refused():
+    with pytest.raises(ValueError, match="waiting is -1; it is 0 or more"):
+        signal(0.0, -1, 0, 1)
+
+
+counts = st.integers(min_value=0, max_value=10**6)
+signals = st.builds(
+    Signal,
+    at=st.floats(min_value=0, max_value=1e9),
+    waiting=counts,
+    busy=counts,
+    reserved=counts,
+    processes=st.integers(min_value=0, max_value=10_000),
+    completed=st.none() | counts,
+    oldest_age_seconds=st.none() | st.floats(min_value=0, max_value=1e9),
+    start_seconds=st.none() | st.floats(min_value=0, max_value=3600),
+)
+knobs = st.builds(
+    LatencyKnobs,
+    target_wait_seconds=st.floats(min_value=0.1, max_value=86400),
+    start_worth_seconds=st.floats(min_value=0.1, max_value=86400),
+    release_caution=st.floats(min_value=0, max_value=10),
+    remembered_tasks=st.floats(min_value=1, max_value=1e6),
+    remembered_gaps=st.floats(min_value=1, max_value=1e6),
+)
+
+
+@settings(deadline=None)
+@given(knobs=knobs, seen=st.lists(signals, max_size=30))
+def test_any_signals_give_a_sane_wish_and_a_bounded_state(knobs: LatencyKnobs, seen: list[Signal]):
+    state = LatencyState()
+    for each in seen:
+        state, wish = advance(knobs, state, each)
+        assert 1 <= wish <= max(1, each.processes, each.in_system)
+        assert len(state.groups) <= 64
+        assert sum(count for _, count in state.groups) in {each.backlog, state.last.backlog}
+        assert len(state.tasks_at) == len(state.needed_at) == len(state.gaps) < 128
+        assert state.service_seconds > 0
+        assert all(math.isfinite(number) for number in (*state.tasks_at, *state.needed_at))
+
+
+@settings(deadline=None)
+@given(seen=st.lists(signals, max_size=10))
+def test_the_same_signals_give_the_same_state(seen: list[Signal]):
+    first, second = play(seen), play(seen)
+    assert (astuple(first[0]), first[1]) == (astuple(second[0]), second[1])
+
+
+def test_a_decision_for_a_fleet_of_ten_thousand_takes_under_a_millisecond():
+    state, _ = play([signal(0.0, 10_000, 10_000, 10_000, completed=0)])
+    spent = math.inf
+    for round_ in range(1, 21):
+        each = signal(float(round_), 5000, 10_000, 10_000, completed=round_ * 100)
+        begin = time.perf_counter()
+        state, _ = advance(KNOBS, state, each)
+        spent = min(spent, time.perf_counter() - begin)
+    assert spent < 0.001

@@ -1,0 +1,162 @@
+"""What a container bears, by its limits and by its use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscaler.core.capacity import (
+    Ceiling,
+    automatic_max,
+    ceiling,
+    cpu_processes,
+    memory_processes,
+    percentile_95,
+    pressure,
+    with_rates,
+)
+from autoscaler.core.model import Reason
+from autoscaler.core.policy import Policy
+from tests.support.builders import MIB, container
+
+CPU = {"cpu_limit_cores": 4.0, "cpu_limited": True}
+MEMORY = {
+    "memory_limit_bytes": 1000 * MIB,
+    "memory_limited": True,
+    "parent_rss_bytes": 50 * MIB,
+    "child_rss_bytes": (100 * MIB,) * 3,
+}
+
+
+@pytest.mark.parametrize(
+    ("cores", "each", "processes"),
+    [
+        pytest.param(0.1, 1, 1, id="never below one"),
+        pytest.param(1.99, 1, 1, id="rounded down"),
+        pytest.param(150_000 / 50_000, 1, 3, id="a quotient of microseconds"),
+        pytest.param(2.9999999999, 1, 3, id="a hair below a whole number is that number"),
+        pytest.param(1.5, 4, 6, id="several for each core"),
+        pytest.param(8, 0.25, 2, id="several cores for each"),
+    ],
+)
+def test_cores_bear_processes(cores, each, processes):
+    assert cpu_processes(cores, each) == processes
+
+
+@given(st.lists(st.integers(1, 10**12), min_size=1, max_size=60))
+def test_the_95th_percentile_is_one_of_the_values_and_no_more_than_a_twentieth_exceed_it(values):
+    found = percentile_95(values)
+    assert found in values
+    assert sum(value > found for value in values) <= len(values) / 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "processes"),
+    [
+        pytest.param({}, 8, id="(1000 MiB x 0.85 - 50) / 100"),
+        pytest.param({"parent_rss_bytes": None}, 8, id="an unknown parent counts as nothing"),
+        pytest.param({"parent_rss_bytes": 2000 * MIB}, 1, id="never below one"),
+        pytest.param(
+            {"child_rss_bytes": (0, 100 * MIB, 200 * MIB)}, 4, id="the largest child, not a dead one"
+        ),
+        pytest.param({"child_rss_bytes": ()}, None, id="no child is known"),
+        pytest.param({"child_rss_bytes": (0,)}, None, id="only a dead child is known"),
+        pytest.param({"memory_limit_bytes": None}, None, id="no limit is known"),
+    ],
+)
+def test_memory_bears_processes(changes, processes):
+    assert memory_processes(container(**{**MEMORY, **changes}), headroom=0.85) == processes
+
+
+@pytest.mark.parametrize(
+    ("limits", "set_by_someone", "automatic"),
+    [
+        pytest.param(None, None, None, id="nothing is known"),
+        pytest.param({}, None, None, id="no part is known"),
+        pytest.param(CPU, (4, Reason.CPU_CEILING), (4, Reason.CPU_CEILING), id="a CPU limit"),
+        pytest.param(
+            {**CPU, "cpu_limited": False}, None, (4, Reason.CPU_CEILING), id="a machine binds auto alone"
+        ),
+        pytest.param(MEMORY, (8, Reason.MEMORY_CEILING), None, id="memory alone makes no automatic max"),
+        pytest.param(
+            {**MEMORY, **CPU}, (4, Reason.CPU_CEILING), (4, Reason.CPU_CEILING), id="CPU is the lower"
+        ),
+        pytest.param(
+            {**MEMORY, **CPU, "cpu_limit_cores": 30.0},
+            (8, Reason.MEMORY_CEILING),
+            (8, Reason.MEMORY_CEILING),
+            id="memory is the lower",
+        ),
+    ],
+)
+def test_the_ceiling_is_the_lower_of_cpu_and_memory(limits, set_by_someone, automatic):
+    def made(pair):
+        return None if pair is None else Ceiling(processes=pair[0], reason=pair[1])
+
+    seen = None if limits is None else container(**limits)
+    found = (ceiling(Policy(), seen), automatic_max(Policy(), seen))
+    assert found == (made(set_by_someone), made(automatic))
+
+
+def test_rates_come_from_two_readings():
+    before = container(cpu_limit_cores=2.0, cpu_usage_seconds=10.0, throttled_seconds=1.0)
+    now = container(cpu_limit_cores=2.0, cpu_usage_seconds=15.0, throttled_seconds=2.0)
+    expected = replace(now, cpu_usage_ratio=0.5, cpu_throttled_ratio=0.1)
+    assert with_rates(before, now, 5.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "seconds"),
+    [
+        pytest.param(None, 5.0, id="there is no reading before"),
+        pytest.param({"cpu_usage_seconds": 99.0, "throttled_seconds": 99.0}, 5.0, id="the counters fell"),
+        pytest.param({}, 5.0, id="the counters were unknown"),
+        pytest.param({"cpu_usage_seconds": 1.0}, 0.0, id="no time has passed"),
+    ],
+)
+def test_rates_are_unknown(before, seconds):
+    now = container(cpu_limit_cores=2.0, cpu_usage_seconds=15.0, throttled_seconds=2.0)
+    earlier = None if before is None else container(cpu_limit_cores=2.0, **before)
+    assert with_rates(earlier, now, seconds) == now
+
+
+def test_throttled_time_of_many_cpus_is_never_more_than_all_the_time():
+    before = container(cpu_limit_cores=1.0, throttled_seconds=0.0)
+    now = container(cpu_limit_cores=1.0, throttled_seconds=60.0)
+    assert with_rates(before, now, 1.0).cpu_throttled_ratio == 1.0
+
+
+@pytest.mark.parametrize(
+    ("use", "expected"),
+    [
+        pytest.param({"memory_used_bytes": 920 * MIB}, None, id="at memory_high: nothing"),
+        pytest.param({"memory_used_bytes": 921 * MIB}, (7, Reason.MEMORY_PRESSURE), id="above: one fewer"),
+        pytest.param({"memory_used_bytes": 1190 * MIB}, (5, Reason.MEMORY_PRESSURE), id="270 MiB are three"),
+        pytest.param({"memory_used_bytes": 9000 * MIB}, (1, Reason.MEMORY_PRESSURE), id="never below one"),
+        pytest.param(
+            {"memory_used_bytes": 9000 * MIB, "memory_limited": False},
+            None,
+            id="the machine is not the pool's",
+        ),
+        pytest.param({"cpu_usage_ratio": 0.95}, None, id="at cpu_high: nothing"),
+        pytest.param({"cpu_usage_ratio": 0.96}, (8, Reason.CPU_PRESSURE), id="above: no growth"),
+        pytest.param({"cpu_throttled_ratio": 0.26}, (8, Reason.CPU_PRESSURE), id="throttled: no growth"),
+        pytest.param(
+            {"cpu_usage_ratio": 1.0, "memory_used_bytes": 921 * MIB},
+            (7, Reason.MEMORY_PRESSURE),
+            id="memory comes first",
+        ),
+    ],
+)
+def test_use_of_the_container_holds_growth_or_shrinks(use, expected):
+    found = pressure(Policy(), container(**{**MEMORY, "cpu_limited": True, **use}), 8)
+    assert found == (None if expected is None else Ceiling(processes=expected[0], reason=expected[1]))
+
+
+def test_retiring_processes_are_counted_as_given_up_already():
+    full = container(**MEMORY, memory_used_bytes=1190 * MIB)
+    found = pressure(Policy(), full, 5, retiring=3)
+    assert found == Ceiling(processes=5, reason=Reason.MEMORY_PRESSURE)

@@ -1,0 +1,236 @@
+"""What must hold for every policy and every history: drawn, both of them.
+
+The histories are played by a worker that obeys, late or never, and changes on its own as real ones do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoscaler.core import capacity
+from autoscaler.core.decider import Decider
+from autoscaler.core.model import (
+    Action,
+    ContainerReading,
+    Observation,
+    Override,
+    QueueReading,
+    Reason,
+    WorkerReading,
+)
+from autoscaler.core.policy import Policy
+from autoscaler.core.state import State
+
+MIB = 1024 * 1024
+FORCED = {
+    Reason.AT_MIN,
+    Reason.AT_MAX,
+    Reason.CPU_CEILING,
+    Reason.MEMORY_CEILING,
+    Reason.MEMORY_PRESSURE,
+    Reason.UNKNOWN_LIMIT,
+}
+
+seconds = st.sampled_from([0.0, 1.0, 4.0, 15.0, 60.0])
+
+
+@st.composite
+def policies(draw):
+    low = draw(st.integers(1, 12))
+    return Policy(
+        min_processes=low,
+        max_processes=draw(st.none() | st.integers(low, 24)),
+        scale_up_threshold=draw(st.sampled_from([1.0, 1.5, 4.0])),
+        scale_down_threshold=draw(st.sampled_from([0.0, 0.6, 1.0])),
+        scale_up_delay_seconds=draw(seconds),
+        scale_down_delay_seconds=draw(seconds),
+        stabilization_seconds=draw(seconds),
+        scale_up_cooldown_seconds=draw(seconds),
+        scale_down_cooldown_seconds=draw(seconds),
+        max_step_up=draw(st.integers(1, 20)),
+        max_step_down=draw(st.integers(1, 20)),
+        processes_per_core=draw(st.sampled_from([0.5, 1.0, 3.0])),
+    )
+
+
+containers = st.none() | st.builds(
+    ContainerReading,
+    cpu_limit_cores=st.none() | st.floats(0.1, 16),
+    cpu_limited=st.booleans(),
+    cpu_usage_ratio=st.none() | st.floats(0, 1.2),
+    memory_limit_bytes=st.none() | st.integers(1, 64).map(lambda n: n * 100 * MIB),
+    memory_limited=st.booleans(),
+    memory_used_bytes=st.none() | st.integers(0, 7000).map(lambda n: n * MIB),
+    child_rss_bytes=st.lists(st.integers(0, 500).map(lambda n: n * MIB), max_size=4).map(tuple),
+)
+counts = st.none() | st.integers(0, 40)
+overrides = st.builds(
+    Override,
+    paused=st.booleans(),
+    min_processes=st.none() | st.integers(1, 30),
+    max_processes=st.none() | st.integers(1, 30),
+    held_workers=st.frozensets(st.sampled_from(["w0", "w1"]), max_size=1),
+) | st.just(Override())
+
+
+@st.composite
+def readings(draw, name, size):
+    return WorkerReading(
+        name=name,
+        processes=size,
+        busy=draw(counts),
+        reserved=draw(counts),
+        queues=draw(st.sampled_from([("a",), ("b",), ("a", "b")])),
+        companion=draw(st.booleans()),
+        autoscale=draw(st.integers(0, 9)) == 0,
+        container=draw(containers),
+    )
+
+
+@st.composite
+def histories(draw):
+    """A policy and some ticks; the sizes are filled in by the play."""
+    policy = draw(policies())
+    ticks = draw(st.lists(st.sampled_from([0.5, 1.0, 5.0, 20.0]), min_size=1, max_size=14))
+    return policy, ticks, draw(st.data())
+
+
+def play(policy, ticks, data):
+    """Yield (observation, plan, next state) for each tick."""
+    decider, state, at = Decider(policy=policy), State(), 100.0
+    sizes = {"w0": data.draw(st.integers(0, 12)), "w1": data.draw(st.integers(1, 12))}
+    for step in ticks:
+        at += step
+        answering = [name for name in sizes if data.draw(st.integers(0, 5))]
+        observation = Observation(
+            at=at,
+            queues=tuple(QueueReading(name=name, waiting=data.draw(counts)) for name in "ab"),
+            workers=tuple(data.draw(readings(name, sizes[name])) for name in answering),
+            override=data.draw(overrides),
+            leader=bool(data.draw(st.integers(0, 5))),
+        )
+        state, plan = decider.decide(state, observation)
+        yield observation, plan, state
+        for decision in plan.decisions:
+            if decision.action is Action.HOLD:
+                continue
+            obeys, confirmed = data.draw(st.sampled_from([(True, True), (True, False), (False, False)]))
+            state = state.acted(decision.worker, target=decision.target, at=at, confirmed=confirmed)
+            if obeys:
+                sizes[decision.worker] = decision.target
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories())
+def test_every_command_is_legal_and_within_every_bound(history):
+    policy = history[0]
+    for observation, plan, _ in play(*history):
+        seen = {reading.name: reading for reading in observation.workers}
+        for decision in plan.decisions:
+            if decision.action is Action.HOLD:
+                continue
+            reading = seen[decision.worker]  # never on a worker that kept silent
+            override = observation.override
+            most = policy.max_processes if override.max_processes is None else override.max_processes
+            least = policy.min_processes if override.min_processes is None else override.min_processes
+            assert type(decision.target) is int
+            assert decision.target >= 1
+            assert decision.current == reading.processes
+            assert reading.unsupported is None
+            assert observation.leader
+            assert not override.paused
+            assert decision.worker not in override.held_workers
+            bears = capacity.ceiling(policy, reading.container)
+            if most is not None and decision.action is Action.GROW:
+                assert decision.target <= most
+            if bears is not None:
+                assert decision.target <= bears.processes or decision.reason is Reason.SHRINK_LIMITED
+            if decision.action is Action.SHRINK and decision.reason not in FORCED:
+                assert decision.target >= min(least, decision.target if most is None else most)
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories())
+def test_the_load_shrinks_nothing_on_data_that_is_not_known(history):
+    for observation, plan, _ in play(*history):
+        unknown = {queue.name for queue in observation.queues if queue.waiting is None}
+        for decision in plan.decisions:
+            if decision.action is Action.SHRINK and decision.reason in {Reason.LOAD_LOW, Reason.STEP}:
+                group = next(g for g in plan.groups if decision.worker in g.group.workers)
+                assert not unknown.intersection(group.group.queues)
+                assert group.work.complete
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories())
+def test_a_worker_without_companion_never_shrinks_unless_wholly_idle(history):
+    for observation, plan, _ in play(*history):
+        seen = {reading.name: reading for reading in observation.workers}
+        for decision in plan.decisions:
+            if decision.action is Action.SHRINK and not seen[decision.worker].companion:
+                group = next(g for g in plan.groups if decision.worker in g.group.workers)
+                assert (group.work.tasks, group.work.complete) == (0, True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories())
+def test_one_action_is_outstanding_for_each_worker_and_cooldowns_hold(history):
+    policy = history[0]
+    sent, changed, sizes = {}, {}, {}
+    for observation, plan, _ in play(*history):
+        for reading in observation.workers:
+            if sizes.get(reading.name) != reading.processes:
+                changed[reading.name] = observation.at
+                sent.pop(reading.name, None)
+            sizes[reading.name] = reading.processes
+        companions = {reading.name for reading in observation.workers if reading.companion}
+        for decision in plan.decisions:
+            if decision.action is Action.HOLD:
+                continue
+            if decision.worker in sent and decision.worker not in companions:
+                assert observation.at - sent[decision.worker] >= policy.settle_seconds
+            sent[decision.worker] = observation.at
+            if decision.reason not in FORCED:
+                passed = observation.at - changed[decision.worker]
+                grows = decision.action is Action.GROW
+                cooldown = policy.scale_up_cooldown_seconds if grows else policy.scale_down_cooldown_seconds
+                assert passed >= cooldown
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories())
+def test_the_memory_stays_bounded(history):
+    for _, _, state in play(*history):
+        assert len(state.workers) <= 2
+        assert len(state.groups) <= 2
+        for memory in state.groups.values():
+            sizes = [size for _, size in memory.wishes]
+            assert sizes == sorted(set(sizes), reverse=True)
+
+
+@given(policies(), st.integers(0, 200), st.integers(1, 24), st.integers(0, 24))
+def test_more_work_never_asks_for_fewer_processes(policy, waiting, size, busy):
+    def target(depth):
+        seen = Observation(
+            at=0.0,
+            queues=(QueueReading(name="a", waiting=depth),),
+            workers=(
+                WorkerReading(
+                    name="w", processes=size, busy=min(busy, size), reserved=0, queues=("a",), companion=True
+                ),
+            ),
+        )
+        prompt = replace(
+            policy,
+            scale_up_delay_seconds=0,
+            scale_down_delay_seconds=0,
+            scale_up_cooldown_seconds=0,
+            scale_down_cooldown_seconds=0,
+            stabilization_seconds=0,
+        )
+        return Decider(policy=prompt).decide(State(), seen)[1].decisions[0].target
+
+    assert target(waiting) <= target(waiting + 1)

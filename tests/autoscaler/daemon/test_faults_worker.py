@@ -1,0 +1,133 @@
+"""What goes wrong with workers, made to happen: adopt the real size, unknown is unknown, no storm."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from tests.autoscaler.daemon.test_daemon import W1, W2, size
+from tests.autoscaler.daemon.test_faults_redis import resizes
+
+from autoscaler.broker.connections import Connections, Redactor, RedisTuning
+from autoscaler.control.remote import Remote
+from autoscaler.control.resize import Actuator
+from autoscaler.core.decider import Decider
+from autoscaler.core.model import Observation, QueueReading, Reason, Result
+from autoscaler.core.state import State
+from autoscaler.sensors.workers import PoolSensor
+from tests.support.builders import prompt_policy
+from tests.support.cluster import started
+
+
+def test_a_killed_worker_is_forgotten_and_its_successor_adopted(cluster):
+    worker = cluster.worker(processes=2)
+    daemon = cluster.daemon(min="2", stale_after="1")
+    started(lambda: size(daemon) == 2, what="the first reading")
+    worker.kill()
+    started(lambda: size(daemon) is None, what="the end of its series")
+    cluster.worker(processes=4)
+    started(lambda: size(daemon) == 4, what="its successor's size")
+    started(lambda: size(daemon) == 2, what="the shrink to what is needed")
+
+
+def test_a_hung_worker_is_unknown_and_nothing_is_sent_to_it(cluster):
+    worker = cluster.worker(processes=2)
+    daemon = cluster.daemon(stale_after="60")
+    cluster.send(200, 0.2)
+    started(lambda: size(daemon) == 6, what="growth")
+    worker.send(signal.SIGSTOP)
+    started(lambda: daemon.reason(W1) == "unknown_size", what="the hold")
+    before = resizes(daemon)
+    deadline = time.monotonic() + 4
+    started(lambda: time.monotonic() > deadline, what="some ticks")
+    assert resizes(daemon) == before
+    worker.send(signal.SIGCONT)
+    started(lambda: size(daemon) == 1, within_seconds=60, what="the shrink at the end")
+    assert cluster.lost_and_twice(200) == (0, 0)
+
+
+@pytest.mark.timeout(240)
+def test_a_restarted_worker_is_adopted_at_its_size_and_grown_again(cluster):
+    worker = cluster.worker(processes=2)
+    daemon = cluster.daemon()
+    cluster.send(300, 0.3)
+    started(lambda: size(daemon) == 6, what="growth")
+    worker.send(signal.SIGTERM)
+    # Celery may hold a warm shutdown for 30 s: its flush forgets a job whose acknowledgement it has not read,
+    # and the child that ran it waits that long to be heard. It does so without the companion too.
+    worker.wait(within_seconds=70)
+    cluster.worker(processes=2)
+    # The queue's last messages were fetched by the old worker and restored by its warm shutdown.
+    started(lambda: daemon.metric("worker_processes_busy", worker=W1), what="the new one's first reading")
+    started(lambda: size(daemon) == 6, what="growth again")
+    assert {line["result"] for line in daemon.events("pool.resized")} == {"done"}
+
+
+def test_two_workers_of_one_name_are_told_of_and_left_alone(cluster):
+    cluster.worker(W1)
+    cluster.worker(W1)
+    daemon = cluster.daemon()
+    cluster.send(30, 0.2)
+    started(lambda: any(line["subject"] == "name" for line in daemon.events("condition")), what="the warning")
+    started(lambda: len(cluster.ended()) == 30, what="all tasks")
+    assert resizes(daemon) == 0
+
+
+def test_one_hung_worker_of_two_does_not_keep_the_other_from_growing(cluster):
+    hung = cluster.worker(W1)
+    cluster.worker(W2)
+    daemon = cluster.daemon()
+    started(lambda: size(daemon, W1) == 1, what="the first reading")
+    hung.send(signal.SIGSTOP)
+    started(lambda: daemon.reason(W1) == "unknown_size", what="the hold of the hung one")
+    cluster.send(60, 0.3)
+    started(lambda: size(daemon, W2) == 6, within_seconds=60, what="growth of the other")
+    hung.send(signal.SIGCONT)
+    started(lambda: len(cluster.ended()) == 60, within_seconds=60, what="all tasks")
+    assert cluster.lost_and_twice(60) == (0, 0)
+
+
+@pytest.mark.parametrize("companion", [True, False])
+def test_a_command_that_comes_late_leads_to_the_right_size_in_the_end(cluster, companion):
+    worker = cluster.worker(processes=1, companion=companion)
+    connections = Connections(lambda: cluster.server.url, RedisTuning(), Redactor())
+    remote = Remote(connections.kombu, timeout_seconds=1.5)
+    sensor, actuator = PoolSensor(remote, [W1]), Actuator(remote)
+    decider, state = Decider(policy=prompt_policy(max_processes=4, settle_seconds=8)), State()
+
+    def look(state):
+        at = time.monotonic()
+        seen = Observation(
+            at=at,
+            queues=(QueueReading(name="celery", waiting=9),),
+            workers=sensor.read(frozenset(), at).workers,
+        )
+        return decider.decide(state, seen)
+
+    state, plan = look(state)
+    assert plan.decisions[0].target == 4
+    worker.send(signal.SIGSTOP)
+    outcome = actuator.resize(state.workers[W1].reading, 4)
+    assert outcome.result is Result.UNKNOWN
+    state = state.acted(W1, target=4, at=time.monotonic(), confirmed=False)
+    worker.send(signal.SIGCONT)
+
+    reasons = set()
+
+    def settled():
+        nonlocal state
+        state, plan = look(state)
+        decision = plan.decisions[0]
+        reasons.add(decision.reason)
+        assert decision.action == "hold" or decision.current == 4, (
+            "a second command before the first was settled"
+        )
+        return decision.current == 4
+
+    started(settled, what="the late command's effect")
+    assert Reason.OUTSTANDING in reasons or companion
+    # Nothing more comes of it later: the size stays.
+    deadline = time.monotonic() + 6
+    started(lambda: time.monotonic() > deadline, what="the pool's next maintenance")
+    assert sensor.read(frozenset(), time.monotonic()).workers[0].processes == 4

@@ -1,0 +1,255 @@
+"""The loop over hand-made edges: what it does where a part of the world fails."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+
+from autoscaler.broker.keys import OverrideRequest
+from autoscaler.core.decider import Decider
+from autoscaler.core.groups import Scope
+from autoscaler.core.model import Outcome, Reason, Result, WorkerReading
+from autoscaler.daemon.loop import Controller, Edges, Timing
+from autoscaler.demo.embedded import free_port
+from autoscaler.report.log import get_logger
+from autoscaler.report.metrics import Metrics
+from autoscaler.sensors.queues import Backlog
+from autoscaler.sensors.workers import PoolsReading
+from tests.support.builders import container, prompt_policy, queue, worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+PAUSED = OverrideRequest(paused=True).to_json()
+BOXED = container(cpu_limit_cores=2.0, cpu_limited=True)
+
+
+@dataclass
+class World:
+    """Every edge at once: what it shows and what was done to it. A fault stands in the place of a reading."""
+
+    backlog: Backlog | Exception = field(default_factory=lambda: Backlog(queues=(queue(50),)))
+    pools: tuple[WorkerReading, ...] | Exception = (worker("a@h", busy=4),)
+    box: Any = None
+    leads: bool | Exception = True
+    now: float = 1000.0
+    takes_seconds: float = 0.0
+    resized: list[tuple[str, int]] = field(default_factory=list)
+    mailboxes: list[frozenset[str]] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+
+    def reading(self, part: str) -> Any:
+        found = getattr(self, part)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def controller(self, log: io.StringIO, **policy: object) -> Controller:
+        client = redis.Redis(port=free_port(), retry=Retry(NoBackoff(), 0))  # nobody listens there
+        knobs = prompt_policy(**policy)
+        return Controller(
+            name="a",
+            decider=Decider(policy=knobs, scope=Scope()),
+            edges=Edges(
+                backlog=_Backlog(self),
+                pools=_Pools(self),
+                resizer=_Resizer(self),
+                redis=lambda: client,
+                reset=lambda: self.closed.append("redis"),
+                container=_Container(self),
+                lease=_Lease(self),
+            ),
+            timing=Timing(interval_seconds=1.0),
+            metrics=Metrics(knobs, monotonic=lambda: self.now),
+            log=get_logger(level="info", style="json", redact=str, stream=log),
+            clean=lambda value: value,
+            monotonic=lambda: self.now,
+            wall=lambda: 1.7e9 + self.now,
+        )
+
+
+@dataclass
+class _Part:
+    world: World
+
+
+class _Backlog(_Part):
+    def read(self, queues: Sequence[str]) -> Backlog:
+        del queues
+        return self.world.reading("backlog")
+
+
+class _Pools(_Part):
+    def read(self, mailboxes: frozenset[str], at: float) -> PoolsReading:
+        del at
+        self.world.mailboxes.append(mailboxes)
+        self.world.now += self.world.takes_seconds
+        return PoolsReading(workers=self.world.reading("pools"))
+
+
+class _Container(_Part):
+    def read(self) -> Any:
+        return self.world.reading("box")
+
+
+class _Lease(_Part):
+    def hold(self) -> bool:
+        return self.world.reading("leads")
+
+    def release(self) -> None:
+        self.world.closed.append("lease")
+
+
+class _Resizer(_Part):
+    def resize(self, reading: WorkerReading, target: int, now: float) -> Outcome:
+        del now
+        self.world.resized.append((reading.name, target))
+        return Outcome(
+            worker=reading.name, before=4, target=target, command="pool_resize", result=Result.DONE
+        )
+
+    def advance(self, readings: Mapping[str, WorkerReading], now: float) -> list[Outcome]:
+        del readings, now
+        return []
+
+    def mend(self, now: float) -> None:
+        del now
+
+    def close(self) -> None:
+        self.world.closed.append("resizer")
+
+
+@pytest.fixture
+def run():
+    """Ticks a world, one second apart; gives the last decision and the events that were logged."""
+    controllers: dict[int, tuple[Controller, io.StringIO]] = {}
+
+    def tick(world: World, times: int = 1, change: Callable[[], None] = lambda: None):
+        if id(world) not in controllers:
+            log = io.StringIO()
+            controllers[id(world)] = (world.controller(log), log)
+        controller, log = controllers[id(world)]
+        change()
+        for _ in range(times):
+            record = controller.tick()
+            world.now += 1
+        lines = [json.loads(line) for line in log.getvalue().splitlines()]
+        found = [(one["event"], one.get("subject"), one.get("name")) for one in lines]
+        return record, [event for event in found if event[1] != "publish"]
+
+    return tick
+
+
+def reason(record):
+    return record.plan.decisions[0].reason
+
+
+def test_a_tick_gathers_decides_and_applies(run):
+    world = World()
+    record, events = run(world)
+    assert world.resized == [("a@h", 10)]
+    assert (reason(record), record.faults) == (Reason.AT_MAX, {})
+    assert events == [("pool.resized", None, None)]
+
+
+@pytest.mark.parametrize(
+    ("part", "fault", "expected"),
+    [
+        ("backlog", RedisConnectionError("gone"), Reason.UNKNOWN_SIZE),
+        ("pools", OperationalError("gone"), Reason.UNKNOWN_SIZE),
+        ("pools", OSError("gone"), Reason.UNKNOWN_SIZE),
+        ("leads", RedisConnectionError("gone"), Reason.NOT_LEADER),
+    ],
+)
+def test_a_part_that_fails_is_unknown_told_once_and_holds(run, part, fault, expected):
+    world = World(backlog=Backlog(queues=(queue(0),)), pools=(worker("a@h", busy=3),))
+    run(world)
+    setattr(world, part, fault)
+    world.pools = world.pools if part == "pools" else (worker("a@h"),)
+    record, events = run(world, 3)
+    assert (reason(record), world.resized) == (expected, [])
+    sensor = {"backlog": "backlog", "pools": "pool", "leads": "lease"}[part]
+    assert record.faults == {sensor: f"{type(fault).__name__}: gone"}
+    assert [event for event in events if event[1] == "sensor"] == [("condition", "sensor", sensor)]
+
+
+def test_a_container_that_cannot_be_read_is_one_sensors_fault(run):
+    world = World(box=BOXED)
+    world.pools = (worker("a@h", processes=1, busy=1),)
+    assert run(world)[0].plan.decisions[0].target == 2
+    world.box = OSError("no /proc")
+    record, _ = run(world)
+    assert (record.faults, record.plan.decisions[0].wanted) == ({"container": "OSError: no /proc"}, 2)
+
+
+@pytest.mark.parametrize(
+    "unread",
+    [
+        pytest.param(Backlog(queues=(queue(50),), override="{"), id="a slip in it"),
+        pytest.param(
+            Backlog(queues=(queue(50),), faults={"override": "NoPermissionError: no"}),
+            id="no right to read it",
+        ),
+    ],
+)
+def test_an_override_that_cannot_be_read_any_more_still_stands(run, unread):
+    world = World(backlog=Backlog(queues=(queue(50),), override=PAUSED))
+    assert reason(run(world)[0]) is Reason.PAUSED
+    world.backlog = unread
+    record, events = run(world, 2)
+    assert (reason(record), list(record.faults), world.resized) == (Reason.PAUSED, ["override"], [])
+    assert events.count(("condition", "sensor", "override")) == 1
+    world.backlog = Backlog(queues=(queue(50),))
+    run(world)
+    assert world.resized == [("a@h", 10)]
+
+
+def test_known_mailboxes_stay_where_they_cannot_be_read(run):
+    known = frozenset({"a@h"})
+    world = World(backlog=Backlog(queues=(queue(0),), mailboxes=known))
+    run(world)
+    world.backlog = Backlog(queues=(queue(0),), faults={"mailboxes": "NoPermissionError: no"})
+    run(world)
+    world.backlog = Backlog(queues=(queue(0),))
+    run(world)
+    assert world.mailboxes == [known, known, frozenset()]
+
+
+def test_nothing_is_sent_on_a_reading_that_has_grown_old(run):
+    world = World(takes_seconds=60.0)
+    record, _ = run(world)
+    assert (record.plan.decisions[0].target, world.resized) == (10, [])
+
+
+def test_no_action_is_begun_once_it_is_told_to_stop():
+    world, stop = World(), Event()
+    stop.set()
+    controller = world.controller(io.StringIO())
+    controller.tick(stop)
+    controller.run(stop)
+    assert (world.resized, [part for part in world.closed if part != "redis"]) == ([], ["resizer", "lease"])
+
+
+def test_live_is_about_the_loop_and_ready_about_redis():
+    world = World()
+    controller = world.controller(io.StringIO())
+    assert (controller.live(), controller.ready()) == (None, "Redis has not been read yet")
+    controller.tick()
+    assert (controller.live(), controller.ready()) == (None, None)
+    world.backlog = RedisConnectionError("gone")
+    world.now += 20
+    controller.tick()
+    assert controller.live() is None
+    assert controller.ready() == "Redis was last read 20 s ago; 6 s are allowed"
+    world.now += 1000
+    assert controller.live() == "no tick has ended for 1000 s; 30 s are allowed"

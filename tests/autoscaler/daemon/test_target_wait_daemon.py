@@ -1,0 +1,82 @@
+"""The latency demand as the daemon has it: ages read from messages, a target kept on a real worker."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from celery import Celery
+from tests.autoscaler.daemon.test_daemon import W1, size
+
+from autoscaler.companion import stamp_published
+from autoscaler.sensors.queues import BacklogSensor, KeyLayout
+from autoscaler.worker.published_at import PUBLISHED_HEADER, oldest_age, published_at
+from tests.support.cluster import started
+
+
+def message(**headers):
+    return json.dumps({"body": "", "headers": headers}).encode()
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (message(**{PUBLISHED_HEADER: 12.5}), 12.5),
+        (message(**{PUBLISHED_HEADER: True}), None),
+        (message(**{PUBLISHED_HEADER: "12"}), None),
+        (message(**{PUBLISHED_HEADER: 10**400}), None),
+        (message(**{PUBLISHED_HEADER: float("nan")}), None),
+        (message(**{PUBLISHED_HEADER: float("inf")}), None),
+        (message(), None),
+        (b"no json", None),
+        (b"[]", None),
+        (b"[" * 100_000, None),
+    ],
+)
+def test_the_time_of_a_message_is_read_and_anything_else_is_unknown(stored, expected):
+    assert published_at(stored) == expected
+
+
+def test_the_oldest_of_several_messages_counts_and_a_clock_ahead_gives_no_negative_age():
+    several = [message(**{PUBLISHED_HEADER: 7.0}), message(), message(**{PUBLISHED_HEADER: 4.0})]
+    assert oldest_age(several, 10.0) == 6.0
+    assert oldest_age(several, 1.0) == 0.0
+    assert oldest_age([message()], 10.0) is None
+
+
+def test_a_publisher_that_stamps_lets_the_age_of_its_oldest_message_be_told(cluster):
+    stamp_published()
+    app = Celery("publisher", broker=cluster.server.url, set_as_current=False)
+    before = time.time()
+    app.send_task("nap", args=[0], queue="celery", ignore_result=True)
+    app.send_task("nap", args=[0], queue="celery", priority=9, ignore_result=True)
+    app.close()
+    client = cluster.redis
+    sensor = BacklogSensor(lambda: client, KeyLayout(), "override", wall=lambda: before + 100)
+    reading = sensor.read(["celery"]).queues[0]
+    assert (reading.waiting, reading.error) == (2, None)
+    assert 95 < reading.oldest_age_seconds <= 100
+
+
+def test_it_grows_for_the_target_and_tells_what_it_has_learnt(cluster):
+    cluster.worker()
+    daemon = cluster.daemon("--target-wait", "3s", max="12")
+    cluster.send(60, 0.5)
+    started(lambda: (size(daemon) or 0) >= 4, what="growth by the latency demand")
+    started(lambda: len(cluster.ended()) == 60, what="all tasks")
+    assert {line["reason"] for line in daemon.events("pool.resized")} <= {"latency", "at_max", "at_min"}
+    started(lambda: daemon.metric("service_time_seconds", queues="celery"), what="the learnt service time")
+    assert 0.3 < daemon.metric("service_time_seconds", queues="celery") < 1.5
+    assert daemon.metric("shadow_processes_target", queues="celery") is not None
+    assert cluster.lost_and_twice(60) == (0, 0)
+
+
+def test_in_the_shadow_it_is_exported_and_the_thresholds_decide(cluster):
+    cluster.worker()
+    daemon = cluster.daemon("--target-wait", "600s", "--shadow", "latency")
+    cluster.send(20, 0.3)
+    started(lambda: size(daemon) == 6, what="growth by the thresholds")
+    assert daemon.metric("shadow_processes_target", queues="celery") is not None
+    assert {line["reason"] for line in daemon.events("pool.resized")} <= {"load_high", "at_max"}
+    assert daemon.reason(W1) is not None

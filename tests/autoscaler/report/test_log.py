@@ -1,0 +1,105 @@
+"""Log lines as data, with secrets taken out of every part."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscaler.broker.connections import Redactor
+from autoscaler.report.log import clean, get_logger
+
+
+def logged(*secrets, style="json", level="info", tell=lambda log: log.info("told")):
+    redactor, stream = Redactor(), io.StringIO()
+    redactor.add(secrets)
+    tell(get_logger(level=level, style=style, redact=redactor, stream=stream))
+    return stream.getvalue()
+
+
+def test_a_line_is_one_json_object_with_its_values():
+    text = logged(tell=lambda log: log.info("pool.resized", worker="a@h", current=1, target=4, detail=None))
+    line = json.loads(text)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "pool.resized",
+        "level": "info",
+        "worker": "a@h",
+        "current": 1,
+        "target": 4,
+        "detail": None,
+    }
+    assert text.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["two\nlines", 'quo"te', "\x1b[31mred", "ünï✓", "\ud800"])
+def test_an_odd_name_stays_on_its_line(name):
+    text = logged(tell=lambda log: log.warning("condition", name=name))
+    assert text.count("\n") == 1
+    assert "\x1b" not in text
+    assert json.loads(text)["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("level", "told"),
+    [("debug", "diwe"), ("info", "iwe"), ("warning", "we"), ("error", "e")],
+)
+def test_what_is_below_the_level_is_not_told(level, told):
+    def tell(log):
+        log.debug("d")
+        log.info("i")
+        log.warning("w")
+        log.error("e")
+
+    lines = logged(level=level, tell=tell).splitlines()
+    assert "".join(json.loads(line)["event"] for line in lines) == told
+
+
+@pytest.mark.parametrize("style", ["console", "json", "auto"])
+def test_secrets_are_taken_out_of_names_texts_nested_values_and_exceptions(style):
+    secret = "s3cr3t/word"
+    event = f"event {secret}"
+
+    def tell(log):
+        log.info(event, text=f"a {secret} b", nested={"list": [secret, {secret: (secret,)}]})
+        log.info("objects", path=OSError(f"no {secret}"), raw=secret.encode())
+        try:
+            int(f"failed with {secret}")
+        except ValueError:
+            log.exception("fault")
+
+    text = logged(secret, style=style, tell=tell)
+    assert secret not in text
+    assert text.count("***") >= 8
+    assert "ValueError: invalid literal for int() with base 10: 'failed with ***'" in text.replace("\\'", "'")
+
+
+def test_a_stream_that_is_no_terminal_is_told_in_json_and_a_console_has_no_colours_on_it():
+    assert json.loads(logged(style="auto"))["event"] == "told"
+    text = logged(style="console")
+    assert "told" in text
+    assert "\x1b" not in text
+
+
+def test_cleaning_keeps_the_shape_and_the_numbers():
+    redact = Redactor()
+    redact.add(["12"])
+    value = {"a": 12, "b": [1.5, True, None, ("x12",)], "c12": {"d": "12"}}
+    assert clean(value, redact) == {"a": 12, "b": [1.5, True, None, ["x***"]], "c***": {"d": "***"}}
+
+
+def test_the_longer_of_two_secrets_goes_first():
+    redact = Redactor()
+    redact.add(["abc"])
+    redact.add(["abcdef", ""])
+    assert redact("abcdef abc x") == "*** *** x"
+
+
+@given(st.text(st.characters(exclude_characters="*"), min_size=1), st.text(), st.text())
+def test_no_secret_is_left_in_any_text(secret, before, after):
+    redact = Redactor()
+    redact.add([secret])
+    assert secret not in redact(before + secret + after)

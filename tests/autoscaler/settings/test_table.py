@@ -1,0 +1,369 @@
+"""The settings: every fault at once, before anything connects; flags over variables over defaults."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscaler.broker.connections import RedisTuning, parse_redis_url
+from autoscaler.cli.main import main
+from autoscaler.core.decider import Mode
+from autoscaler.core.demand.target_wait import LatencyKnobs
+from autoscaler.core.groups import Scope
+from autoscaler.core.policy import Policy
+from autoscaler.demo.embedded import free_port
+from autoscaler.sensors.container import ContainerSource
+from autoscaler.sensors.queues import KeyLayout
+from autoscaler.settings import table as config
+from autoscaler.settings.table import ConfigError, load, load_policy, parse_size
+from tests.support.cluster import command
+
+URL = {"REDIS_URL": "redis://h"}
+#: A value that is not its default, and what becomes of it.
+OTHER = {
+    "redis_max_connections": ("5", lambda s: s.tuning.max_connections == 5),
+    "redis_socket_timeout": ("4.5", lambda s: s.tuning.socket_timeout_seconds == 4.5),
+    "redis_connect_timeout": ("1", lambda s: s.tuning.connect_timeout_seconds == 1),
+    "redis_health_check_interval": ("0", lambda s: s.tuning.health_check_interval_seconds == 0),
+    "redis_client_name": ("me", lambda s: s.tuning.client_name == "me"),
+    "global_keyprefix": ("p:", lambda s: s.layout.prefix == "p:"),
+    "queue_separator": (r"\x06|", lambda s: s.layout.separator == "\x06|"),
+    "priority_steps": ("0 5,3", lambda s: s.layout.priority_steps == (0, 3, 5)),
+    "name": ("fleet", lambda s: s.name == "fleet"),
+    "inspect_timeout": ("3", lambda s: s.inspect_timeout_seconds == 3),
+    "max": ("7", lambda s: s.policy.max_processes == 7),
+    "min": ("2", lambda s: s.policy.min_processes == 2),
+    "memory_high": ("0.99", lambda s: s.policy.memory_high == 0.99),
+    "interval": ("0.5", lambda s: s.interval_seconds == 0.5),
+    "listen": ("[::1]:80", lambda s: s.listen == ("::1", 80)),
+    "log_format": ("JSON", lambda s: s.log_format == "json"),
+    "log_level": ("debug", lambda s: s.log_level == "debug"),
+    "dry_run": ("yes", lambda s: s.mode is Mode.DRY_RUN),
+    "enabled": ("off", lambda s: s.mode is Mode.DISABLED),
+}
+
+
+def faults_of(flags=None, environment=None):
+    with pytest.raises(ConfigError) as caught:
+        load(flags or {}, URL if environment is None else environment)
+    return caught.value.faults
+
+
+@pytest.mark.parametrize(
+    ("flags", "latency", "shadow"),
+    [
+        pytest.param({}, 5.0, None, id="the latency demand, unless something else is asked for"),
+        pytest.param({"target_wait": ("30s",)}, 30.0, None, id="a target of one's own"),
+        pytest.param({"target_wait": ("mails=30s",)}, 5.0, None, id="a queue's target leaves the others"),
+        pytest.param({"target_wait": ("off",)}, None, None, id="off"),
+        pytest.param({"scale_up_threshold": "2"}, None, None, id="who names a threshold wants thresholds"),
+        pytest.param({"max_step_up": "2"}, None, None, id="or a step"),
+        pytest.param({"scale_up_threshold": "2", "target_wait": ("9s",)}, 9.0, None, id="unless both"),
+        pytest.param({"min": "2", "memory_high": "0.99"}, 5.0, None, id="bounds are everybody's"),
+        pytest.param({"scale_down_cooldown": "9"}, 5.0, None, id="so is the cooldown of a start"),
+        pytest.param({"shadow": "latency"}, None, 5.0, id="in the shadow"),
+        pytest.param({"shadow": "latency", "target_wait": ("9s",)}, None, 9.0, id="in the shadow, 9 s"),
+    ],
+)
+def test_the_latency_demand_decides_unless_the_thresholds_are_asked_for(flags, latency, shadow):
+    found = load(flags, URL)
+    waits = [knobs and knobs.target_wait_seconds for knobs in (found.latency, found.shadow)]
+    assert waits == [latency, shadow]
+
+
+@pytest.mark.parametrize(
+    "flags", [{"target_wait": ("off", "mails=3s")}, {"target_wait": ("off",), "shadow": "latency"}]
+)
+def test_a_target_that_is_off_and_wanted_is_refused(flags):
+    assert faults_of(flags) == [
+        "--target-wait is off and a target is wanted too; leave out the one or the other"
+    ]
+
+
+def test_the_defaults_are_the_policys_own_and_each_part_its_own():
+    found = load({}, URL)
+    assert found.read_redis_url() == "redis://h"
+    assert replace(found, read_redis_url=str) == config.Settings(
+        read_redis_url=str,
+        policy=Policy(),
+        scope=Scope(),
+        mode=Mode.ACT,
+        name="default",
+        interval_seconds=2.0,
+        inspect_timeout_seconds=1.5,
+        listen=("0.0.0.0", 9809),
+        log_format="auto",
+        log_level="info",
+        layout=KeyLayout(),
+        tuning=RedisTuning(),
+        container=None,
+        quiesces=False,
+        quiesce_deadline_seconds=60.0,
+        latency=LatencyKnobs(),
+    )
+
+
+def test_every_knob_of_the_policy_has_a_flag_and_a_variable_of_its_own():
+    assert len(config.KNOBS) == len(fields(Policy))
+    for part in ("flag", "variable", "key"):
+        names = [getattr(setting, part) for setting in config.ALL]
+        assert len(set(names)) == len(names)
+    assert {setting.variable for setting in config.ALL if not setting.variable.startswith("AUTOSCALER_")} == {
+        "REDIS_URL",
+        "REDIS_URL_FILE",
+        "CELERY_AUTOSCALE_ENABLED",
+    }
+
+
+@pytest.mark.parametrize("key", OTHER)
+def test_a_variable_sets_it_and_a_flag_wins_over_the_variable(key):
+    setting = next(one for one in config.ALL if one.key == key)
+    text, is_set = OTHER[key]
+    assert not is_set(load({}, URL))
+    assert is_set(load({}, {**URL, setting.variable: text}))
+    assert is_set(load({key: text}, URL))
+    assert is_set(load({key: text}, {**URL, setting.variable: "!!"}))
+    assert is_set(load({key: text}, {**URL, setting.variable: setting.default}))
+
+
+def test_an_empty_variable_is_as_good_as_none():
+    empty = {setting.variable: "" for setting in config.ALL if setting.variable != "REDIS_URL"}
+    assert replace(load({}, {**URL, **empty}), read_redis_url=str) == replace(
+        load({}, URL), read_redis_url=str
+    )
+
+
+def test_workers_and_queues_are_words_of_a_variable_or_flags_again_and_again():
+    by_variable = load({}, {**URL, "AUTOSCALER_WORKER": "a@h  b@h", "AUTOSCALER_QUEUE": "x y"})
+    by_flag = load({"worker": ("a@h", "b@h"), "queue": ("x", "y")}, {**URL, "AUTOSCALER_QUEUE": "z"})
+    expected = Scope(workers=frozenset({"a@h", "b@h"}), queues=frozenset({"x", "y"}))
+    assert (by_variable.scope, by_flag.scope) == (expected, expected)
+    assert load({"queue": ("with space",)}, URL).scope.queues == {"with space"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        ({}, "default"),
+        ({"worker": ("a@h",)}, "a@h"),
+        ({"worker": ("a@h", "b@h")}, "default"),
+        ({"name": "n"}, "n"),
+    ],
+)
+def test_it_is_called_after_its_one_worker_or_as_told(flags, name):
+    assert load(flags, URL).name == name
+
+
+def test_a_policy_alone_needs_no_redis():
+    assert load_policy({"min": "2"}, {"AUTOSCALER_MAX": "auto"}) == Policy(min_processes=2)
+    with pytest.raises(ConfigError, match="--min is '0'"):
+        load_policy({"min": "0"}, {})
+
+
+# Faults
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "legal"),
+    [
+        ("min", "0", "it must be a whole number from 1 to 10000 (processes)"),
+        ("min", "2.5", "it must be a whole number from 1 to 10000 (processes)"),
+        ("max", "many", "it must be a whole number from 1 to 10000 (processes), or auto"),
+        ("scale_up_threshold", "nan", "it must be a number from 1 to 1000 (tasks per process)"),
+        ("interval", "inf", "it must be a number from 0.2 to 300 (seconds)"),
+        ("interval", "0", "it must be a number from 0.2 to 300 (seconds)"),
+        ("redis_socket_timeout", "1", "it must be a number from 1.5 to 60 (seconds)"),
+        ("redis_client_name", "a\nb", "it must be 1 to 200 printable characters"),
+        ("name", "x" * 201, "it must be 1 to 200 printable characters"),
+        ("log_level", "loud", "it must be one of debug, info, warning, error"),
+        ("listen", "h:70000", "it must be HOST:PORT, for instance 0.0.0.0:9809"),
+        ("listen", "host", "it must be HOST:PORT, for instance 0.0.0.0:9809"),
+        ("enabled", "perhaps", "it must be true or false"),
+        ("priority_steps", "0,x", "it must be whole numbers parted by commas, as in 0,3,6,9"),
+        (
+            "queue_separator",
+            "\\x0",
+            r"it must be one or more characters; escapes such as \x06\x16 are understood",
+        ),
+        ("memory_limit", "lots", "it must be bytes above 0, as in 512Mi, 2Gi or 536870912"),
+        ("worker_pid", "-1", "it must be a whole number from 1 to 4194304 (pid, or auto)"),
+        ("cpu_limit", "0", "it must be a number from 0.01 to 10000 (cores)"),
+    ],
+)
+def test_a_value_that_is_not_legal_is_named_with_its_source_and_what_is(key, text, legal):
+    setting = next(one for one in config.ALL if one.key == key)
+    shown = f"is {text[:60]!r}; {legal}"
+    assert faults_of({key: text}) == [f"{setting.flag} {shown}"]
+    assert faults_of({}, {**URL, setting.variable: text}) == [f"{setting.variable} {shown}"]
+
+
+def test_a_workers_name_with_a_variable_that_kubernetes_left_is_refused():
+    name = "celery@mails-$(POD_NAME)"
+    shown = (
+        f"is {name!r}; its $(...) was not replaced, for Kubernetes knows only variables that stand before "
+        "it: put that variable in front of it in env, or give the worker's name as it is, as in celery@HOST"
+    )
+    assert faults_of({"worker": (name,)}) == [f"--worker {shown}"]
+    assert faults_of({}, {**URL, "AUTOSCALER_WORKER": name}) == [f"AUTOSCALER_WORKER {shown}"]
+    done = CliRunner().invoke(main, ["run"], env={**URL, "AUTOSCALER_WORKER": name})
+    assert (done.exit_code, done.stderr) == (2, f"autoscaler: AUTOSCALER_WORKER {shown}\n")
+    assert load({"worker": ("mails$@h",)}, URL).scope.workers == {"mails$@h"}
+
+
+def test_all_faults_are_told_at_once():
+    environment = {"AUTOSCALER_MAX": "0", "AUTOSCALER_WORKER": "a\x07", "REDIS_URL": "http://:pw@h"}
+    flags = {"interval": "x", "memory_limit": "1Gi", "worker_pid": "1"}
+    found = faults_of(flags, environment)
+    assert [line.split(" ")[0] for line in found] == [
+        "AUTOSCALER_WORKER",
+        "AUTOSCALER_MAX",
+        "--interval",
+        "Redis",
+        "--memory-limit,",
+    ]
+
+
+def test_contradictions_between_settings_are_told_by_the_names_of_the_flags():
+    assert faults_of({"min": "5", "max": "3", "memory_high": "0.5"}) == [
+        "--max is 3, below --min, which is 5; raise the one or lower the other",
+        (
+            "--memory-high is 0.5, below --memory-headroom, which is 0.85;"
+            " the pool would grow into what it must shrink from: raise --memory-high"
+        ),
+    ]
+
+
+@pytest.mark.parametrize("workers", [(), ("a@h", "b@h")])
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"memory_limit": "1Gi"}, "--memory-limit"),
+        ({"cpu_limit": "1", "worker_pid": "auto"}, "--cpu-limit, --worker-pid"),
+        ({"limits_folder": "/limits"}, "--limits-folder"),
+    ],
+)
+def test_a_stated_container_is_one_workers(workers, flags, named):
+    assert faults_of({**flags, "worker": workers}) == [
+        f"{named} speaks of one worker's container; name it with exactly one --worker"
+    ]
+
+
+def test_the_container_of_the_one_worker_is_taken_over():
+    flags = {"worker": ("a@h",), "cpu_limit": "1.5", "memory_limit": "512Mi", "worker_pid": "AUTO"}
+    assert load({**flags, "limits_folder": "/limits"}, URL).container == ContainerSource(
+        cpu_limit_cores=1.5, memory_limit_bytes=2**29, limits_folder=Path("/limits"), worker_pid="auto"
+    )
+
+
+# The URL and its file
+
+
+def test_a_url_is_needed():
+    assert faults_of({}, {}) == [
+        "REDIS_URL is not set; give redis://HOST:6379/0 by --redis-url, REDIS_URL or REDIS_URL_FILE"
+    ]
+
+
+def test_a_url_and_a_file_of_it_exclude_each_other(tmp_path):
+    file = tmp_path / "url"
+    file.write_text("redis://h")
+    both = ["REDIS_URL and REDIS_URL_FILE are both set; keep one"]
+    assert faults_of({}, {**URL, "REDIS_URL_FILE": str(file)}) == both
+    assert faults_of({"redis_url_file": str(file)}, URL) == both
+
+
+def test_a_file_is_read_again_each_time(tmp_path):
+    file = tmp_path / "url"
+    file.write_text(" redis://:one@h\n")
+    found = load({}, {"REDIS_URL_FILE": str(file)})
+    assert parse_redis_url(found.read_redis_url()).password == "one"
+    file.write_text("redis://:two@h")
+    assert parse_redis_url(found.read_redis_url()).password == "two"
+
+
+def test_a_file_that_cannot_be_used_says_why_and_shows_nothing_of_it(tmp_path):
+    file = tmp_path / "url"
+    assert faults_of({}, {"REDIS_URL_FILE": str(file)}) == [
+        f"REDIS_URL_FILE: [Errno 2] No such file or directory: '{file}'"
+    ]
+    file.write_bytes(b"\xff\xfe:s3cret-word@h")
+    (fault,) = faults_of({}, {"REDIS_URL_FILE": str(file)})
+    assert fault.startswith("Redis URL: no scheme found")
+    assert "s3cret" not in fault
+
+
+def test_a_url_in_the_place_of_the_file_is_not_shown():
+    assert faults_of({}, {"REDIS_URL_FILE": "redis://:s3cret@h"}) == [
+        "REDIS_URL_FILE is a URL; it must be the path of a file that holds one"
+    ]
+
+
+# The command line
+
+
+@pytest.mark.parametrize("name", ["run", "once", "check"])
+def test_bad_settings_end_every_command_with_2_and_all_of_them_before_anything_connects(name):
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listener.settimeout(0)
+        url = f"redis://:s3cret@127.0.0.1:{listener.getsockname()[1]}/0"
+        environment = {"AUTOSCALER_CPU_HIGH": "2", "REDIS_URL": url}
+        done = CliRunner().invoke(main, [name, "--min", "0", "--max", "x"], env=environment)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == (
+        "autoscaler: --min is '0'; it must be a whole number from 1 to 10000 (processes)\n"
+        "autoscaler: --max is 'x'; it must be a whole number from 1 to 10000 (processes), or auto\n"
+        "autoscaler: AUTOSCALER_CPU_HIGH is '2';"
+        " it must be a number from 0.05 to 1 (share of the CPU limit)\n"
+    )
+
+
+def test_a_redis_that_does_not_answer_is_no_fault_of_the_settings():
+    code, out, err = command("once", REDIS_URL=f"redis://:s3cret@127.0.0.1:{free_port()}/0")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("autoscaler: Redis cannot be read: ConnectionError: ")
+    assert "s3cret" not in err
+
+
+def test_concurrency_takes_its_bounds_from_settings_and_prints_one_number():
+    done = CliRunner().invoke(main, ["concurrency", "--max", "1"], env={"REDIS_URL": ""})
+    assert (done.exit_code, done.output) == (0, "1\n")
+    done = CliRunner().invoke(main, ["concurrency", "--min", "0"])
+    assert (done.exit_code, done.stdout) == (2, "")
+
+
+# Drawn
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1", 1), ("512Mi", 2**29), ("2Gi", 2**31), ("1g", 10**9), ("3k", 3000), (" 4 MiB ", 2**22), ("7b", 7)],
+)
+def test_sizes_are_written_as_kubernetes_writes_them(text, size):
+    assert parse_size(text) == size
+
+
+@given(
+    st.dictionaries(st.sampled_from([one.variable for one in config.ALL]), st.text(max_size=12), max_size=5),
+    st.dictionaries(
+        st.sampled_from([one.key for one in config.ALL if not one.many]), st.text(max_size=12), max_size=5
+    ),
+)
+def test_drawn_settings_are_legal_or_told_as_faults_of_one_line_each(environment, flags):
+    faults: list[str] = []
+    try:
+        found = load(flags, {**URL, **environment})
+    except ConfigError as fault:
+        faults = fault.faults or ["a fault without a word"]
+    else:
+        parse_redis_url(found.read_redis_url())
+    assert [line for line in faults if len(line) < 20 or "\n" in line] == []

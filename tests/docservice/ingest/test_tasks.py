@@ -1,0 +1,348 @@
+"""Uploads become documents: processed once, failed alone, found again when they were forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import sys
+import zlib
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import psutil
+import pytest
+
+from autoscaler.demo.embedded import Process, RedisServer, wait_until
+from docservice.dev.samples import sample_mail, sample_number, sample_pdf
+from docservice.domain.documents import DocumentType, NewDocument
+from docservice.ingest.blobs import BlobStore
+from docservice.ingest.publish import Broker, make_celery
+from docservice.ingest.sweeper import Sweeper, Swept, remove_orphans
+from docservice.ingest.tasks import Result, TryAgainError, Worker
+from docservice.metrics import Metrics
+from docservice.page_cache import Cache
+from docservice.postgres.database import Database
+from docservice.postgres.documents import Documents
+from tests.docservice.conftest import run_api
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import httpx
+
+    from docservice.config import Settings
+
+Live = Any  # of conftest
+
+
+class Bench:
+    """A worker's insides on a running loop, and a store to look at what it did."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.database = Database(settings.pool(size=3))
+        self.documents = Documents(self.database)
+        self.blobs = BlobStore(settings.blob_url)
+        self.broker = Broker(make_celery(settings), queue=settings.queue)
+        self.cache = Cache(settings.redis, settings.redis_tuning, Metrics())
+        self.worker = Worker(settings, self.broker)
+
+    async def add(self, data: bytes, kind: DocumentType = DocumentType.EMAIL, *, stored: bool = True) -> int:
+        key = self.blobs.new_key(datetime.now(UTC).date())
+        if stored:
+            await self.blobs.write(key, data)
+        new = NewDocument(
+            module="mail",
+            document_type=kind,
+            file_name="f",
+            content_type="x/y",
+            size_bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            blob_key=key,
+        )
+        return (await self.documents.add([new]))[0]
+
+    async def state(self, document_id: int) -> tuple[str, str | None]:
+        found = await self.documents.get(document_id) or {}
+        return found["state"], found["failure"]
+
+    def sweeper(self) -> Sweeper:
+        return Sweeper(
+            settings=self.settings,
+            documents=self.documents,
+            broker=self.broker,
+            cache=self.cache,
+            metrics=Metrics(),
+        )
+
+
+@asynccontextmanager
+async def bench(settings: Settings) -> AsyncIterator[Bench]:
+    made = Bench(settings)
+    await made.database.open()
+    await made.worker.open()
+    try:
+        yield made
+    finally:
+        await made.worker.close()
+        await made.cache.close()
+        await made.broker.close()
+        await made.database.close()
+
+
+def test_a_mail_is_processed_once_however_often_it_is_delivered(settings: Settings) -> None:
+    async def walk() -> None:
+        async with bench(settings) as made:
+            mail = await made.add(sample_mail(5))
+            results = await asyncio.gather(*(made.worker.process(mail) for _ in range(5)))
+            assert sorted(results) == [Result.NOT_OURS] * 4 + [Result.PROCESSED]
+            assert await made.worker.process(mail) is Result.NOT_OURS
+            rows = await made.database.fetch("select * from documents order by id")
+            assert [
+                (row["mail_number"], row["file_name"], row["parent_id"], row["depth"]) for row in rows
+            ] == [
+                (sample_number(5), "f", None, 0),
+                (sample_number(5), "paper-5.pdf", mail, 1),
+            ]
+            assert await made.worker.process(rows[1]["id"]) is Result.PROCESSED
+            assert await made.documents.text(rows[1]["id"]) == f"Paper 5 of {sample_number(5)}"
+
+    asyncio.run(walk())
+
+
+def test_a_file_that_cannot_be_read_fails_with_a_reason(settings: Settings) -> None:
+    async def walk() -> None:
+        async with bench(settings) as made:
+            broken = await made.add(b"%PDF-1.4 broken", DocumentType.PDF)
+            assert await made.worker.process(broken) is Result.FAILED
+            state, reason = await made.state(broken)
+            assert (state, reason[:17] if reason else None) == ("failed", "the PDF is broken")
+
+    asyncio.run(walk())
+
+
+def test_what_fails_around_a_document_is_tried_again_and_then_told(settings: Settings) -> None:
+    async def walk() -> None:
+        async with bench(settings) as made:
+            lost = await made.add(b"text", DocumentType.TEXT, stored=False)
+            for _ in range(2):
+                with pytest.raises(TryAgainError):
+                    await made.worker.process(lost)
+                assert await made.state(lost) == ("received", None)
+            assert await made.worker.process(lost) is Result.FAILED
+            state, reason = await made.state(lost)
+            assert state == "failed"
+            assert reason is not None
+            assert reason.startswith("given up after 3 attempts: blob ")
+
+    asyncio.run(walk())
+
+
+# The alarm may come up within a destructor, where an exception is printed and lost; it rings again.
+@pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")
+def test_a_file_that_takes_too_long_fails_alone(settings: Settings) -> None:
+    async def walk() -> None:
+        slow = b"From: a@b\nSubject: slow\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n"
+        slow += b"--b\nContent-Disposition: attachment; filename=a.txt\n\nx\n" * 150_000
+        async with bench(replace(settings, processing_seconds=1, attachments=9_999)) as made:
+            poisoned, good = await made.add(slow), await made.add(b"text", DocumentType.TEXT)
+            assert await made.worker.process(poisoned) is Result.FAILED
+            assert await made.worker.process(good) is Result.PROCESSED
+            assert await made.state(poisoned) == ("failed", "reading it took longer than 1 s")
+
+    asyncio.run(walk())
+
+
+def test_a_claim_that_was_lost_stores_nothing(settings: Settings) -> None:
+    async def walk() -> None:
+        async with bench(settings) as made:
+            mail = await made.add(sample_mail(1))
+            first = await made.documents.claim(mail, lease_seconds=60)
+            assert first is not None
+            assert await made.documents.claim(mail, lease_seconds=60) is None
+            second = await made.documents.claim(mail, lease_seconds=-1)
+            assert second is not None
+            assert not await made.documents.fail(first, "late")
+            assert not await made.documents.release(first)
+            assert await made.documents.fail(second, "why")
+            assert await made.state(mail) == ("failed", "why")
+
+    asyncio.run(walk())
+
+
+def test_the_sweeper_sends_what_was_forgotten_and_gives_up_what_kills_workers(settings: Settings) -> None:
+    async def walk() -> None:
+        async with bench(settings) as made:
+            fresh, forgotten, told, killer, dropped = [
+                await made.add(b"t", DocumentType.TEXT) for _ in range(5)
+            ]
+            change = "update documents set received_at = now() - interval '1 hour'"
+            await made.database.fetch(f"{change} where id = $1", forgotten)
+            await made.database.fetch(
+                f"{change}, enqueued_at = now() - interval '1 minute' where id = $1", told
+            )
+            long_ago = "claimed_at = now() - interval '1 hour', state = 'processing'"
+            await made.database.fetch(f"update documents set {long_ago}, attempts = 3 where id = $1", killer)
+            await made.database.fetch(
+                f"update documents set {long_ago}, attempts = 1, received_at = now() - interval '1 hour'"
+                " where id = $1",
+                dropped,
+            )
+            assert await made.sweeper().sweep() == Swept(sent=2, returned=1, failed=1)
+            assert await made.sweeper().sweep() == Swept(sent=0, returned=0, failed=0)
+            assert [(await made.state(one))[0] for one in (fresh, forgotten, told, killer, dropped)] == [
+                "received",
+                "received",
+                "received",
+                "failed",
+                "received",
+            ]
+
+    asyncio.run(walk())
+
+
+def test_bytes_without_a_document_are_removed_after_a_day(settings: Settings) -> None:
+    async def walk() -> tuple[int, list[str]]:
+        async with bench(settings) as made:
+            kept = await made.add(b"t", DocumentType.TEXT)
+            row = await made.documents.get(kept) or {}
+            today = datetime.now(UTC).date()
+            await made.blobs.write(made.blobs.new_key(today), b"orphan")
+            assert await remove_orphans(made.blobs, made.documents, today) == 0
+            removed = await remove_orphans(made.blobs, made.documents, today + timedelta(days=1))
+            left = await made.blobs.keys_of(today)
+            return removed, [key for key in left if key != row["blob_key"]]
+
+    assert asyncio.run(walk()) == (1, [])
+
+
+# On real processes
+
+
+@contextmanager
+def run_worker(folder: Path, environment: dict[str, str], *options: str) -> Iterator[Process]:
+    command = (sys.executable, "-m", "docservice", "worker", *(options or ("-c", "2")))
+    own = {**environment, "TMPDIR": str(folder)}
+    with Process(command, log_path=folder / "worker.log", environment=own) as process:
+        process.wait_until(
+            lambda: " ready" in process.log(), within_seconds=40, what="the worker's readiness"
+        )
+        yield process
+
+
+def states(client: httpx.Client, module: str) -> dict[str, int]:
+    rows = client.get(f"/modules/{module}/grid", params={"limit": 500}).json()["data"]["rows"]
+    return {state: sum(row["state"] == state for row in rows) for state in {row["state"] for row in rows}}
+
+
+def test_a_lot_is_processed_and_a_poisoned_file_fails_alone(live: Live, tmp_path: Path) -> None:
+    files = [("file", (f"{place}.eml", sample_mail(place), "x/y")) for place in range(10)]
+    files.append(("file", ("bad.pdf", b"%PDF-1.4 bad", "x/y")))
+    nested = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (n, n) for n in range(3000))
+    files.append(("file", ("deep.eml", b"From: a\nTo: b\nMIME-Version: 1.0\n" + nested, "x/y")))
+    with live.client() as client, run_worker(tmp_path, live.environment):
+        assert client.post("/modules/lot/documents", files=files).status_code == 202
+        wait_until(
+            lambda: states(client, "lot") == {"processed": 20, "failed": 2},
+            within_seconds=40,
+            what="the processing of the lot",
+        )
+        number = client.get("/modules/lot/grid", params={"mail_number": sample_number(3)}).json()["data"]
+        assert sorted(row["file_name"] for row in number["rows"]) == ["3.eml", "paper-3.pdf"]
+        failed = client.get("/modules/lot/grid", params={"state": "failed", "sort": "file_name"}).json()[
+            "data"
+        ]
+        assert [row["file_name"] for row in failed["rows"]] == ["bad.pdf", "deep.eml"]
+        assert all(row["failure"] for row in failed["rows"])
+
+
+def _pdf_bomb() -> bytes:
+    """80 kB that are unpacked to 60 MB, of which pypdf makes gigabytes of objects."""
+    packed = zlib.compress(b"(a) Tj " * 8_000_000, 9)
+    stream = b"<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream" % (len(packed), packed)
+    plain = rb"<< /Length \d+ >>\nstream\n.*?\nendstream"
+    return re.sub(plain, lambda _: stream, sample_pdf("x"), flags=re.DOTALL)
+
+
+def test_a_file_that_wants_more_memory_than_it_may_have_fails_alone(live: Live, tmp_path: Path) -> None:
+    most = 200 * 2**20
+    environment = {**live.environment, "DOCSERVICE_PROCESSING_MEMORY_BYTES": str(most)}
+    with live.client() as client, run_worker(tmp_path, environment, "-c", "1") as worker:
+        (process,) = psutil.Process(worker.pid).children()
+        files = [("file", ("bomb.pdf", _pdf_bomb(), "x/y")), ("file", ("good.eml", sample_mail(1), "x/y"))]
+        assert client.post("/modules/bombed/documents", files=files).status_code == 202
+        wait_until(
+            lambda: states(client, "bombed") == {"processed": 2, "failed": 1},
+            within_seconds=90,
+            what="the processing of both",
+        )
+        (failed,) = client.get("/modules/bombed/grid?state=failed").json()["data"]["rows"]
+        told = "reading it needs more memory than a document may use"
+        assert (failed["file_name"], failed["failure"]) == ("bomb.pdf", told)
+        assert psutil.Process(worker.pid).children() == [process], "the process that read it lives on"
+        peak = _most_resident_bytes(process.pid)
+        assert most / 2 < peak < most + 100 * 2**20, "beside its data stand the pages of its libraries"
+
+
+def _most_resident_bytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def test_a_worker_that_is_killed_loses_no_document(live: Live, tmp_path: Path) -> None:
+    environment = {**live.environment, "DOCSERVICE_QUEUE": "celery"}
+    with live.client() as client:
+        files = [("file", (f"{place}.pdf", sample_pdf(f"page {place}"), "x/y")) for place in range(40)]
+        with run_worker(tmp_path, environment) as worker:
+            client.post("/modules/killed/documents", files=files)
+            wait_until(
+                lambda: states(client, "killed").get("processed", 0) > 3, within_seconds=20, what="a start"
+            )
+            worker.kill()
+        asyncio.run(_forget_claims(live.database_url))
+        with run_worker(tmp_path, environment):
+            wait_until(
+                lambda: states(client, "killed") == {"processed": 40}, within_seconds=40, what="all of it"
+            )
+
+
+async def _forget_claims(database_url: str) -> None:
+    """What time does: claims of the dead and messages they held are seen to be lost."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(
+            "update documents set claimed_at = now() - interval '1 hour',"
+            " enqueued_at = now() - interval '1 hour' where state in ('received', 'processing')"
+        )
+    finally:
+        await connection.close()
+
+
+def test_uploads_wait_in_postgres_while_redis_is_away(database_url: str, tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "redis")
+    # A database of its own: the sweeper of another API on it would hand the upload to another Redis.
+    environment = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": server.url,
+        "DOCSERVICE_BLOB_URL": f"file://{tmp_path}/blobs",
+        "DOCSERVICE_SWEEP_SECONDS": "0.5",
+    }
+    with server, run_api(tmp_path, environment) as api, api.client() as client:
+        server.stop()
+        answer = client.post("/modules/waiting/documents", files=[("file", ("a.txt", b"text", "x/y"))])
+        assert answer.status_code == 202
+        page = client.get("/modules/waiting/grid")
+        assert (page.headers["x-cache"], page.json()["data"]["total"]) == ("bypass", 1)
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.json()["data"]["status"]) == (200, "degraded")
+        server.start()
+        with run_worker(tmp_path, environment):
+            wait_until(
+                lambda: states(client, "waiting") == {"processed": 1}, within_seconds=40, what="its turn"
+            )
+        assert client.get("/readyz").json()["data"]["status"] == "ready"
