@@ -9,7 +9,7 @@ The map, from plain values up to the command line; a module imports only from li
 
 ===============  ===============================================================================
 model            readings, decisions and reasons: frozen values, an unknown is ``None``, never 0
-policy           every knob with its default, unit and bounds, all faults told at once
+policy           every parameter with its default, unit and bounds, all faults told at once
 capacity         how many processes a container bears: CPU, memory
 demand, latency  how many processes the work asks for: two watermarks, or a target wait
 state, groups    what is remembered; which workers share work, and how much of it there is

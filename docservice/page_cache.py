@@ -293,6 +293,6 @@ class Cache:
     def _fell_silent(self, fault: BaseException) -> None:
         self._rest_until = time.monotonic() + _REST_SECONDS
         if self._answered is not False:
-            self._log.warning("redis.silent", fault=type(fault).__name__)
+            self._log.warning("redis.unresponsive", fault=type(fault).__name__)
         self._answered = False
         self._metrics.redis_up.set(0)

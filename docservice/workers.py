@@ -19,20 +19,21 @@ from typing import TYPE_CHECKING, TypeVar
 from kombu.exceptions import KombuError
 from redis.exceptions import LockError, RedisError
 
-from autoscaler.broker.keys import (
+from autoscaler.api import (
     CANCELLED_KEY,
+    MAILBOXES_KEY,
+    MAX_PROCESSES,
+    Consumers,
+    Drain,
     OverrideError,
     OverrideRequest,
+    Remote,
+    ask,
+    parse_mailbox,
     read_override,
     read_status,
     write_override,
 )
-from autoscaler.control.consumers import Consumers
-from autoscaler.control.drain import Drain
-from autoscaler.control.remote import Remote
-from autoscaler.core.policy import MOST_PROCESSES
-from autoscaler.sensors.queues import MAILBOXES_KEY, parse_mailbox
-from autoscaler.sensors.workers import ask
 from docservice.connections import sync_redis_client
 
 if TYPE_CHECKING:
@@ -43,8 +44,7 @@ if TYPE_CHECKING:
     import celery
     import redis
 
-    from autoscaler.control.drain import Progress
-    from autoscaler.core.model import WorkerReading
+    from autoscaler.api import Progress, WorkerReading
     from docservice.config import Settings
 
 Answer = TypeVar("Answer")
@@ -248,8 +248,8 @@ def _refusal(reading: WorkerReading, change: int) -> str | None:
     rules = (
         (reading.unsupported is not None, reading.unsupported),
         (
-            not 1 <= size + change <= MOST_PROCESSES,
-            f"{size} processes and {change:+d} is not from 1 to {MOST_PROCESSES}",
+            not 1 <= size + change <= MAX_PROCESSES,
+            f"{size} processes and {change:+d} is not from 1 to {MAX_PROCESSES}",
         ),
         (
             change < 0 and not reading.companion and (None in held or any(held)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from autoscaler.simulation.traces import Trace
-from tests.replay.contenders import MOST_PROCESSES, Contender, contenders, latency
+from tests.replay.contenders import MAX_PROCESSES, Contender, contenders, latency
 from tests.replay.replay import compress, replay
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def test_every_way_to_size_the_worker_has_the_same_bounds_and_its_delays_cut_ali
     ]
     flags = [one.daemon or {} for one in found[:2]]
     assert [(one["max"], one["scale_down_delay"], one["interval"]) for one in flags] == [
-        (str(MOST_PROCESSES), "7.5", "0.5")
+        (str(MAX_PROCESSES), "7.5", "0.5")
     ] * 2
     assert (flags[0]["target_wait"], flags[0]["start_worth"]) == ("2.5s", "12.5")
 

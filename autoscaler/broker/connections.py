@@ -38,7 +38,7 @@ _REFUSED = {
 }
 _CERT_REQS = ("required", "optional", "none")
 _TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-_MOST_DBS = 1_000_000
+_MAX_DBS = 1_000_000
 
 
 class RedisUrlError(ValueError):
@@ -164,7 +164,7 @@ def _parse_db(tail: str) -> int:
     path = re.split(r"[?#]", tail)[0].strip("/")
     if not path:
         return 0
-    if not re.fullmatch(r"[0-9]{1,6}", path) or int(path) >= _MOST_DBS:
+    if not re.fullmatch(r"[0-9]{1,6}", path) or int(path) >= _MAX_DBS:
         raise RedisUrlError(
             f"Redis URL: database {path[:20]!r} is not a number from 0 up, as in redis://HOST:6379/0"
         )

@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.core.model import Override
-from autoscaler.core.policy import MOST_PROCESSES
+from autoscaler.core.policy import MAX_PROCESSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from redis import Redis
 
-EVENTS_KEPT = 1000
+MAX_EVENTS = 1000
 #: The end of the year 9999: a time beyond it is a slip (milliseconds), or none (NaN, infinity).
 _LAST_SECOND = 253_402_300_799
 #: One key for all: whoever starts next gives back what is noted, whatever its name.
@@ -77,11 +77,11 @@ class OverrideRequest:
 
     def __post_init__(self) -> None:
         for name, size in (("min", self.min_processes), ("max", self.max_processes)):
-            if size is not None and (type(size) is not int or not 1 <= size <= MOST_PROCESSES):
-                raise OverrideError(f"override: {name} is {size!r}; it must be from 1 to {MOST_PROCESSES}")
+            if size is not None and (type(size) is not int or not 1 <= size <= MAX_PROCESSES):
+                raise OverrideError(f"override: {name} is {size!r}; it must be from 1 to {MAX_PROCESSES}")
         if not isinstance(self.paused, bool):
             raise OverrideError(f"override: paused is {self.paused!r}; it must be true or false")
-        if (self.min_processes or 0) > (self.max_processes or MOST_PROCESSES):
+        if (self.min_processes or 0) > (self.max_processes or MAX_PROCESSES):
             raise OverrideError(f"override: min is {self.min_processes}, above max, {self.max_processes}")
         times = [*self.hold_until.values(), *([] if self.expires_at is None else [self.expires_at])]
         if not all(type(time) in (int, float) and 0 <= time <= _LAST_SECOND for time in times):
@@ -186,7 +186,7 @@ def publish(
     pipeline.set(keys.status, json.dumps(status), px=max(1, int(expiry_seconds * 1000)))
     for event in events:
         fields: Any = {key: "" if value is None else value for key, value in event.items()}
-        pipeline.xadd(keys.events, fields, maxlen=EVENTS_KEPT, approximate=True)
+        pipeline.xadd(keys.events, fields, maxlen=MAX_EVENTS, approximate=True)
     pipeline.execute()
 
 

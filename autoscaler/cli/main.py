@@ -31,9 +31,9 @@ from autoscaler.cli.preflight import examine
 from autoscaler.cli.simulate import simulate_command, tune_command
 from autoscaler.control.consumers import Consumers
 from autoscaler.control.drain import Drain, DrainError, Phase
-from autoscaler.control.quiesce import QuiescingActuator
+from autoscaler.control.quiesce import QuiescingResizer
 from autoscaler.control.remote import Remote
-from autoscaler.control.resize import Actuator
+from autoscaler.control.resize import WorkerResizer
 from autoscaler.core import capacity
 from autoscaler.core.decider import Decider, Mode
 from autoscaler.core.groups import Scope
@@ -43,10 +43,10 @@ from autoscaler.report import health
 from autoscaler.report.log import clean, get_logger
 from autoscaler.report.metrics import Metrics
 from autoscaler.report.web import Pages, serving
-from autoscaler.sensors.container import ContainerSensor
 from autoscaler.sensors import unacked
-from autoscaler.sensors.queues import BacklogSensor
-from autoscaler.sensors.workers import PoolSensor
+from autoscaler.sensors.container import ContainerSensor
+from autoscaler.sensors.queues import QueueSensor
+from autoscaler.sensors.workers import WorkerSensor
 from autoscaler.settings import table as config
 from autoscaler.worker.cgroup import read_cgroup
 
@@ -77,8 +77,8 @@ class App:
     connections: Connections
     redactor: Redactor
     remote: Remote
-    backlog: BacklogSensor
-    pools: PoolSensor
+    backlog: QueueSensor
+    pools: WorkerSensor
     controller: Controller
     metrics: Metrics
     log: FilteringBoundLogger
@@ -122,16 +122,16 @@ def compose(settings: config.Settings) -> App:
     consumers = Consumers(
         remote, connections.redis, CANCELLED_KEY, owner=f"autoscaler {settings.name}", wall=time.time
     )
-    resizer = QuiescingActuator(
-        Actuator(remote),
+    resizer = QuiescingResizer(
+        WorkerResizer(remote),
         consumers,
         quiesces=settings.quiesces,
         deadline_seconds=settings.quiesce_deadline_seconds,
     )
     # The age of a message is read for the latency demand alone: it brings the whole message along.
     wall = time.time if settings.latency or settings.shadow else None
-    backlog = BacklogSensor(connections.redis, settings.layout, keys.override, wall=wall)
-    pools = PoolSensor(remote, settings.scope.workers)
+    backlog = QueueSensor(connections.redis, settings.layout, keys.override, wall=wall)
+    pools = WorkerSensor(remote, settings.scope.workers)
     acts_on_fleet = not settings.scope.workers and settings.mode is Mode.ACT
     edges = Edges(
         backlog=backlog,
@@ -167,7 +167,7 @@ def compose(settings: config.Settings) -> App:
 
 
 @contextmanager
-def until_told(*signals: signal.Signals) -> Iterator[Event]:
+def until_signalled(*signals: signal.Signals) -> Iterator[Event]:
     """An event that is set by the first of these signals; the handlers found are put back at the end."""
     stop = Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in signals}
@@ -195,7 +195,7 @@ def run(**flags: Any) -> None:
         status=app.controller.status,
         registry=app.metrics.registry,
     )
-    with until_told(signal.SIGTERM, signal.SIGINT) as stop, ExitStack() as stack:
+    with until_signalled(signal.SIGTERM, signal.SIGINT) as stop, ExitStack() as stack:
         bound = _serve_pages(stack, pages, app.settings.listen)
         app.log.info(
             "daemon.started",
@@ -215,7 +215,7 @@ def run(**flags: Any) -> None:
 _NOT_FOR_KEDA = {"worker", "worker_pid", "cpu_limit", "memory_limit", "limits_folder", "dry_run", "enabled"}
 _SEEN_BY_KEDA = [
     setting
-    for setting in (*config.REDIS, *config.SCOPE, *config.KNOBS, *config.LATENCY, *config.RUN)
+    for setting in (*config.REDIS, *config.SCOPE, *config.PARAMETERS, *config.LATENCY, *config.RUN)
     if setting.key not in _NOT_FOR_KEDA
 ]
 
@@ -243,7 +243,7 @@ def keda(**flags: Any) -> None:
     )
     # A connection of its own: the fleet's is dropped after a fault, whoever uses it.
     connections = Connections(settings.read_redis_url, settings.tuning, app.redactor)
-    backlog = BacklogSensor(connections.redis, settings.layout, Keys(name=settings.name).override)
+    backlog = QueueSensor(connections.redis, settings.layout, Keys(name=settings.name).override)
     answers = scaler.Scaler(
         seen,
         backlog,
@@ -263,7 +263,7 @@ def keda(**flags: Any) -> None:
     servicer = server.Servicer(answers, interval_seconds=settings.interval_seconds, calls=calls, log=app.log)
     pages = Pages(live=seen.live, ready=seen.ready, status=app.controller.status, registry=registry)
     host, port = own["keda_listen"]
-    with until_told(signal.SIGTERM, signal.SIGINT) as stop, ExitStack() as stack:
+    with until_signalled(signal.SIGTERM, signal.SIGINT) as stop, ExitStack() as stack:
         bound = _serve_pages(stack, pages, settings.listen)
         looking = Thread(target=seen.run, args=(stop,), name="fleet", daemon=True)
         looking.start()
@@ -306,7 +306,7 @@ def _serve_pages(stack: ExitStack, pages: Pages, listen: tuple[str, int]) -> str
 
 
 @main.command()
-@options((*config.REDIS, *config.SCOPE, *config.KNOBS))
+@options((*config.REDIS, *config.SCOPE, *config.PARAMETERS))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def once(*, as_json: bool, **flags: Any) -> None:
     """Look once and print what would be done and why. Nothing is resized, nothing is written.
@@ -353,7 +353,7 @@ def _shown(value: int | None) -> str:
 
 
 @main.command()
-@options((*config.REDIS, *config.SCOPE, *config.KNOBS))
+@options((*config.REDIS, *config.SCOPE, *config.PARAMETERS))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 def check(*, as_json: bool, **flags: Any) -> None:
     """Preflight: Redis and its role, rights, workers, pools, companion, limits, each with what to do.
@@ -390,7 +390,7 @@ def drain(workers: tuple[str, ...], *, deadline: float, force: bool, as_json: bo
     settings = _load({**flags, "worker": workers})
     app = compose(settings)
     try:
-        with until_told(signal.SIGTERM, signal.SIGINT) as stop:
+        with until_signalled(signal.SIGTERM, signal.SIGINT) as stop:
             drained = Drain(
                 app.remote,
                 app.consumers("drain"),
@@ -422,7 +422,9 @@ def _tell_drain(progress: Progress) -> None:
 
 
 @main.command()
-@options([knob for knob in config.KNOBS if knob.key in {"min", "max", "processes_per_core"}])
+@options(
+    [parameter for parameter in config.PARAMETERS if parameter.key in {"min", "max", "processes_per_core"}]
+)
 def concurrency(**flags: Any) -> None:
     """Print how many processes this container bears: celery worker -c "$(autoscaler concurrency)"."""
     try:
@@ -468,7 +470,7 @@ def demo(*, seconds: float, as_json: bool, keep: bool | None) -> None:
         from autoscaler.demo import play  # noqa: PLC0415 - its servers are an extra of their own
     except ImportError as fault:
         fail([f"{fault.name} is not installed; install celery-pool-autoscaler[demo]"], 1)
-    with until_told(*play.interrupted_by()) as stop:
+    with until_signalled(*play.interrupted_by()) as stop:
         try:
             summary = play.run_demo(seconds=seconds, as_json=as_json, keep=stays, stop=stop)
         except (play.EmbeddedError, play.InterruptedDemoError) as fault:

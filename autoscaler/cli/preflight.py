@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from autoscaler.broker.connections import Connections
     from autoscaler.core.model import WorkerReading
-    from autoscaler.sensors.queues import Backlog, BacklogSensor
-    from autoscaler.sensors.workers import PoolSensor, PoolsReading
+    from autoscaler.sensors.queues import QueueSensor, QueuesReading
+    from autoscaler.sensors.workers import WorkerSensor, WorkersReading
     from autoscaler.settings.table import Settings
 
 
@@ -38,7 +38,7 @@ class Finding:
 
 
 def examine(
-    connections: Connections, backlog: BacklogSensor, pools: PoolSensor, settings: Settings, *, now: float
+    connections: Connections, backlog: QueueSensor, pools: WorkerSensor, settings: Settings, *, now: float
 ) -> list[Finding]:
     """All findings. What depends on a part that failed is left out."""
     findings = []
@@ -115,7 +115,7 @@ def _rights(redis: Redis, name: str) -> Iterator[Finding]:
         yield Finding(level="ok", subject="rights", found=f"the keys autoscaler:{name}:* can be read")
 
 
-def _queues(seen: Backlog) -> Iterator[Finding]:
+def _queues(seen: QueuesReading) -> Iterator[Finding]:
     for queue in seen.queues:
         if queue.error:
             yield Finding(
@@ -128,7 +128,7 @@ def _queues(seen: Backlog) -> Iterator[Finding]:
             yield Finding(level="ok", subject=f"queue {queue.name}", found=f"{queue.waiting} waiting")
 
 
-def _workers(reading: PoolsReading, settings: Settings) -> Iterator[Finding]:
+def _workers(reading: WorkersReading, settings: Settings) -> Iterator[Finding]:
     if not reading.workers:
         yield Finding(
             level="fail",
@@ -136,11 +136,11 @@ def _workers(reading: PoolsReading, settings: Settings) -> Iterator[Finding]:
             found="none answered",
             advice="is a worker up on this Redis and database? worker_enable_remote_control must be true",
         )
-    for name in reading.silent:
+    for name in reading.unresponsive:
         level = "fail" if name in settings.scope.workers else "warn"
         advice = "a mailbox that a killed worker left behind, or a worker that hangs or runs a solo pool"
         yield Finding(level=level, subject=f"worker {name}", found="no answer in time", advice=advice)
-    for name in reading.doubled:
+    for name in reading.duplicates:
         yield Finding(
             level="fail",
             subject=f"worker {name}",

@@ -23,7 +23,7 @@ import click
 
 from autoscaler.cli.options import fail, options, parsed
 from autoscaler.core.decider import Decider
-from autoscaler.core.demand.target_wait import LatencyKnobs
+from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.policy import Policy, PolicyError
 from autoscaler.settings import table as config
 from autoscaler.simulation.decided import DecidedScaler
@@ -62,17 +62,17 @@ class Setup:
     trace: Trace
     model: PoolModel
     policy: Policy
-    knobs: LatencyKnobs
+    parameters: TargetWaitPolicy
     interval_seconds: float
 
     @property
     def target_wait_seconds(self) -> float:
         """What every task is to start within."""
-        return self.knobs.target_wait_seconds
+        return self.parameters.target_wait_seconds
 
-    def replay(self, name: str, knobs: LatencyKnobs | None) -> Outcome:
+    def replay(self, name: str, parameters: TargetWaitPolicy | None) -> Outcome:
         """Run the trace through the daemon's decider: by the latency demand, or by the thresholds."""
-        decider = Decider(policy=self.policy, latency=knobs)
+        decider = Decider(policy=self.policy, latency=parameters)
         scaler = DecidedScaler(
             decider,
             name=name,
@@ -164,7 +164,7 @@ _SOURCE_OPTIONS: Sequence[Callable[[Command], Command]] = (
 )
 
 _POOL_OPTIONS: Sequence[Callable[[Command], Command]] = (
-    options(config.KNOBS),
+    options(config.PARAMETERS),
     click.option(
         "--target-wait",
         default=_target_of_environment,
@@ -243,7 +243,7 @@ def simulate_command(*, as_json: bool, peers: bool, plot_path: Path | None, **gi
 
 def _runs(setup: Setup, *, peers: bool) -> Iterator[tuple[str, Callable[[], Outcome]]]:
     latency = f"latency {setup.target_wait_seconds:g} s"
-    yield latency, partial(setup.replay, latency, setup.knobs)
+    yield latency, partial(setup.replay, latency, setup.parameters)
     yield "thresholds", partial(setup.replay, "thresholds", None)
     for peer in PEERS if peers else ():
         yield peer.name, partial(size_peer, peer, setup.trace, setup.model, setup.target_wait_seconds)
@@ -259,16 +259,16 @@ def _runs(setup: Setup, *, peers: bool) -> Iterator[tuple[str, Callable[[], Outc
     help="Share of the tasks that must start within the target.",
 )
 def tune_command(*, as_json: bool, share: float, **given: Any) -> None:
-    """Search the knobs of --target-wait on a TRACE and print the flags to use.
+    """Search the parameters of --target-wait on a TRACE and print the flags to use.
 
     The cheapest that keeps the target is taken; a process that is started counts --start-worth seconds. TRACE
     is what `autoscaler simulate` takes. What is printed was replayed through the daemon's own decider.
     """
     setup = _set_up(given)
     progress = _Progress(2)
-    progress.tell("searching the knobs")
+    progress.tell("searching the parameters")
     trials = search(
-        setup.trace, setup.model, setup.knobs, share=share, interval_seconds=setup.interval_seconds
+        setup.trace, setup.model, setup.parameters, share=share, interval_seconds=setup.interval_seconds
     )
     progress.tell("replaying the best of them")
     chosen, summary = _confirmed(setup, trials, share)
@@ -283,11 +283,13 @@ def tune_command(*, as_json: bool, share: float, **given: Any) -> None:
     if as_json:
         shown = as_dict(setup.trace, setup.target_wait_seconds, [trial.summary for trial in trials])
         for policy, trial in zip(shown["policies"], trials, strict=True):
-            policy |= {"knobs": asdict(trial.knobs), "price": trial.price, "keeps": trial.keeps}
+            policy |= {"parameters": asdict(trial.parameters), "price": trial.price, "keeps": trial.keeps}
         best = as_dict(setup.trace, setup.target_wait_seconds, [summary])["policies"][0]
         click.echo(json.dumps({**shown, "flags": flags, "replayed": best}, indent=2))
         return
-    shown_trials = [replace(trial.summary, policy=_label(trial.knobs)) for trial in trials[:_SHOWN_TRIALS]]
+    shown_trials = [
+        replace(trial.summary, policy=_label(trial.parameters)) for trial in trials[:_SHOWN_TRIALS]
+    ]
     click.echo(table(setup.trace, setup.target_wait_seconds, [summary, *shown_trials]))
     click.echo(f"\nFlags to use:\n{' '.join(flags)}")
 
@@ -296,23 +298,23 @@ def _confirmed(setup: Setup, trials: Sequence[Trial], share: float) -> tuple[Tri
     """The best trial that keeps the target under the policy's limits too, else the one that comes nearest."""
     found: list[tuple[Trial, Summary]] = []
     for trial in trials[:_MOST_REPLAYED]:
-        outcome = setup.replay(f"replayed: {_label(trial.knobs)}", trial.knobs)
+        outcome = setup.replay(f"replayed: {_label(trial.parameters)}", trial.parameters)
         found.append((trial, summarize(outcome, setup.target_wait_seconds)))
         if found[-1][1].within_target >= share:
             return found[-1]
     return max(found, key=lambda pair: pair[1].within_target)
 
 
-def _label(knobs: LatencyKnobs) -> str:
-    return f"start worth {knobs.start_worth_seconds:g}, caution {knobs.release_caution:g}"
+def _label(parameters: TargetWaitPolicy) -> str:
+    return f"start worth {parameters.start_worth_seconds:g}, caution {parameters.release_caution:g}"
 
 
 def _flags(setup: Setup, chosen: Trial) -> list[str]:
     """The flags that set the demand and its bounds, ready to be pasted."""
     given = {
-        "--target-wait": f"{chosen.knobs.target_wait_seconds:g}s",
-        "--start-worth": f"{chosen.knobs.start_worth_seconds:g}",
-        "--release-caution": f"{chosen.knobs.release_caution:g}",
+        "--target-wait": f"{chosen.parameters.target_wait_seconds:g}s",
+        "--start-worth": f"{chosen.parameters.start_worth_seconds:g}",
+        "--release-caution": f"{chosen.parameters.release_caution:g}",
         "--interval": f"{setup.interval_seconds:g}",
         "--min": f"{setup.policy.min_processes}",
         "--max": f"{setup.policy.max_processes}",
@@ -323,12 +325,14 @@ def _flags(setup: Setup, chosen: Trial) -> list[str]:
 def _set_up(given: dict[str, Any]) -> Setup:
     """What was asked for, checked before anything long begins."""
     try:
-        policy = config.load_policy({knob.key: given[knob.key] for knob in config.KNOBS}, os.environ)
+        policy = config.load_policy(
+            {parameter.key: given[parameter.key] for parameter in config.PARAMETERS}, os.environ
+        )
         if policy.max_processes is None:
             policy = replace(policy, max_processes=MOST_WITHOUT_LIMIT)
     except (config.ConfigError, PolicyError) as fault:
         fail(fault.faults, 2)
-    knobs = LatencyKnobs(
+    parameters = TargetWaitPolicy(
         target_wait_seconds=given["target_wait"],
         start_worth_seconds=given["start_worth"],
         release_caution=given["release_caution"],
@@ -343,7 +347,9 @@ def _set_up(given: dict[str, Any]) -> Setup:
     if trace.duration_seconds > _MOST_TICKS * given["interval"]:
         last = f"{trace.name}: it lasts {trace.duration_seconds:.0f} s, more than {_MOST_TICKS} ticks of"
         fail([f"{last} --interval {given['interval']:g}; cut the trace, or raise --interval"], 2)
-    return Setup(trace=trace, model=model, policy=policy, knobs=knobs, interval_seconds=given["interval"])
+    return Setup(
+        trace=trace, model=model, policy=policy, parameters=parameters, interval_seconds=given["interval"]
+    )
 
 
 def _trace(given: dict[str, Any]) -> Trace:

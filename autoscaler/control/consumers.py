@@ -70,7 +70,7 @@ class Consumers:
         self._redis().hset(self._key, worker, note)
         return self._each("cancel_consumer", worker, queues)
 
-    def give_back(self, note: Note) -> bool:
+    def restore(self, note: Note) -> bool:
         """Add the consumers again; True, and the note is gone, where the worker answered for every queue.
 
         Raises:
@@ -112,11 +112,11 @@ class Consumers:
                 found.append(note)
         return found
 
-    def minded(self, notes: Iterable[Note]) -> list[Note]:
+    def active_cancellations(self, notes: Iterable[Note]) -> list[Note]:
         """Those of the notes that somebody minds now."""
         return [note for note in notes if note.until > self._wall()]
 
-    def left_behind(self, *, just_started: bool) -> list[Note]:
+    def orphaned(self, *, just_started: bool) -> list[Note]:
         """The notes that nobody minds: those past their time and, after a start, our own earlier ones."""
         now = self._wall()
         return [

@@ -29,7 +29,7 @@ _FETCH_SECONDS = 1.2
 _LOOK_EVERY_SECONDS = 0.25
 #: How long a worker that was told to shut down may take to be gone.
 _GONE_WITHIN_SECONDS = 20.0
-#: The note outlives the deadline by this, so that nobody gives back what is still being minded.
+#: The note outlives the deadline by this, so that nobody gives back what is still being active_cancellations.
 _NOTE_MARGIN_SECONDS = 30.0
 
 
@@ -137,11 +137,13 @@ class Drain:
         refuse(named, workers, force=force)
         found = {reading.name: reading for reading in workers}
         noted = {note.worker: note for note in self._consumers.notes()}
-        minded = sorted(set(named) & {note.worker for note in self._consumers.minded(noted.values())})
-        if minded and not force:
-            owner = noted[minded[0]].owner
+        active_cancellations = sorted(
+            set(named) & {note.worker for note in self._consumers.active_cancellations(noted.values())}
+        )
+        if active_cancellations and not force:
+            owner = noted[active_cancellations[0]].owner
             raise DrainError(
-                f"worker {minded[0]!r} is emptied already, by {owner}; wait for that, or drain it by force"
+                f"worker {active_cancellations[0]!r} is emptied already, by {owner}; wait for that, or drain it by force"
             )
         deadline = self._monotonic() + deadline_seconds
         drains = [
@@ -212,7 +214,7 @@ class Drain:
     def _give_back(self, drain: Progress) -> None:
         note = Note(worker=drain.worker, queues=drain.queues)
         try:
-            given_back = self._consumers.give_back(note)
+            given_back = self._consumers.restore(note)
         except _FAULTS:
             given_back = False
         drain.phase = Phase.GIVEN_BACK if given_back else Phase.GONE

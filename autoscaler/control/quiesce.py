@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from autoscaler.control.consumers import Consumers
-    from autoscaler.control.resize import Actuator
+    from autoscaler.control.resize import WorkerResizer
     from autoscaler.core.model import WorkerReading
 
 _FAULTS = (OSError, RedisError, KombuError)
@@ -37,7 +37,7 @@ class _Pending:
     empty_since: float | None = None
 
 
-class QuiescingActuator:
+class QuiescingResizer:
     """Resizes by ``actuator`` and, where ``quiesces``, empties a worker without companion before a shrink.
 
     It also gives back what a run that died has left cancelled. Times are monotonic seconds, given by the
@@ -45,7 +45,7 @@ class QuiescingActuator:
     """
 
     def __init__(
-        self, actuator: Actuator, consumers: Consumers, *, quiesces: bool, deadline_seconds: float
+        self, actuator: WorkerResizer, consumers: Consumers, *, quiesces: bool, deadline_seconds: float
     ) -> None:
         self._actuator = actuator
         self._consumers = consumers
@@ -126,21 +126,21 @@ class QuiescingActuator:
         """Whether the consumers were given back; if not, the note sees to it later."""
         self._pending.pop(pending.note.worker, None)
         try:
-            return self._consumers.give_back(pending.note)
+            return self._consumers.restore(pending.note)
         except _FAULTS:
             return False
 
-    def mend(self, now: float) -> None:
+    def restore_orphans(self, now: float) -> None:
         """Give back what a run that died has left cancelled: one worker a time, the longest untried first."""
         if self._look_at is not None and now < self._look_at:
             return
         try:
-            left = self._consumers.left_behind(just_started=self._look_at is None)
+            left = self._consumers.orphaned(just_started=self._look_at is None)
             left = [note for note in left if note.worker not in self._pending]
             if left:
                 note = min(left, key=lambda note: self._tried.get(note.worker, -1.0))
                 self._tried[note.worker] = now
-                if self._consumers.give_back(note) and len(left) > 1:
+                if self._consumers.restore(note) and len(left) > 1:
                     return  # the next one in the next tick
         except _FAULTS:
             return

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kombu import Connection
 
 #: A reply is waited for by a blocking read of 1 s; a shorter deadline would cut it short.
-LEAST_TIMEOUT_SECONDS = 1.0
+MIN_TIMEOUT_SECONDS = 1.0
 
 
 class _DeadlinePassed(Exception):  # noqa: N818 - a signal between two frames of this module, not an error
@@ -55,7 +55,7 @@ class Remote:
 
     def __init__(self, connect: Callable[[], Connection], *, timeout_seconds: float) -> None:
         self._connect = connect
-        self._timeout_seconds = max(LEAST_TIMEOUT_SECONDS, timeout_seconds)
+        self._timeout_seconds = max(MIN_TIMEOUT_SECONDS, timeout_seconds)
 
     def call(
         self, command: str, arguments: Mapping[str, Any], workers: Sequence[str]

@@ -13,7 +13,7 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from autoscaler.core.model import Outcome, Result
-from autoscaler.core.policy import MOST_PROCESSES
+from autoscaler.core.policy import MAX_PROCESSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,8 +38,8 @@ def command_for(reading: WorkerReading, target: int) -> tuple[str, dict[str, int
             resized.
     """
     before = reading.processes
-    if type(target) is not int or not 1 <= target <= MOST_PROCESSES:
-        raise ValueError(f"target is {target!r}; it must be a whole number from 1 to {MOST_PROCESSES}")
+    if type(target) is not int or not 1 <= target <= MAX_PROCESSES:
+        raise ValueError(f"target is {target!r}; it must be a whole number from 1 to {MAX_PROCESSES}")
     if type(before) is not int or before == target or reading.unsupported is not None:
         raise ValueError(f"worker {reading.name!r} of size {before!r} cannot be resized to {target}")
     if reading.companion:
@@ -49,7 +49,7 @@ def command_for(reading: WorkerReading, target: int) -> tuple[str, dict[str, int
     )
 
 
-class Actuator:
+class WorkerResizer:
     """Resizes workers through ``remote``."""
 
     def __init__(self, remote: RemoteCall) -> None:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from autoscaler.core import capacity
 from autoscaler.core.allocation import Room, allocate
 from autoscaler.core.capacity import Ceiling
-from autoscaler.core.demand.target_wait import LatencyKnobs, advance
+from autoscaler.core.demand.target_wait import TargetWaitPolicy, advance
 from autoscaler.core.demand.thresholds import Wish, Work, thresholds
 from autoscaler.core.groups import Group, Scope, measure, signal, split
 from autoscaler.core.model import Decision, Reason
-from autoscaler.core.policy import MOST_PROCESSES
+from autoscaler.core.policy import MAX_PROCESSES
 from autoscaler.core.state import GroupState, KnownWorker, State, remember
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Plan:
 class _Bounds(NamedTuple):
     """How far a worker may go this time, and what stops it at each end.
 
-    ``forced`` names the bound that ``room.base`` was moved by, where it was; ``untouchable`` why the worker
+    ``forced`` names the bound that ``room.base`` was moved by, where it was; ``blocked_by`` why the worker
     can neither grow nor shrink now, whoever asks.
     """
 
@@ -80,7 +80,7 @@ class _Bounds(NamedTuple):
     floor_reason: Reason
     roof_reason: Reason
     forced: Reason | None = None
-    untouchable: Reason | None = None
+    blocked_by: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +96,8 @@ class Decider:
     scope: Scope = field(default_factory=Scope)
     mode: Mode = Mode.ACT
     quiesces: bool = False
-    latency: LatencyKnobs | None = None
-    shadow: LatencyKnobs | None = None
+    latency: TargetWaitPolicy | None = None
+    shadow: TargetWaitPolicy | None = None
     target_waits: Mapping[str, float] = field(default_factory=dict)
 
     def decide(self, state: State, observation: Observation) -> tuple[State, Plan]:
@@ -132,11 +132,11 @@ class Decider:
         at = observation.at
         work, readable = measure(group, workers, queues, at)
         members = [workers[name] for name in group.workers]
-        standing = sum(member.size or 0 for member in members)
+        current_total = sum(member.size or 0 for member in members)
         seen = signal(group, workers, queues, work, at) if work.complete else None
         memory, learnt = self._learn(memory, group, seen)
-        memory, wish = self._recommend(memory, work, standing, at, readable=readable)
-        wish = stabilize(memory, wish, standing)
+        memory, wish = self._recommend(memory, work, current_total, at, readable=readable)
+        wish = stabilize(memory, wish, current_total)
         shadow = learnt if self.shadow is not None else None
         up, down = cooldowns(self.policy, memory, at)
         if self.latency is not None and learnt is not None:
@@ -146,15 +146,15 @@ class Decider:
             down = max(0.0, self.policy.scale_down_cooldown_seconds - (at - memory.seen_at))
             wish = Wish(processes=learnt, reason=Reason.LATENCY, recommended=learnt)
         asked = wish.processes
-        wish = cool_down(wish, standing, up=up, down=down)
+        wish = cool_down(wish, current_total, up=up, down=down)
         idle = work.complete and work.tasks == 0
         bounds = [self._bounds(member, observation.override, at, idle=idle) for member in members]
-        targets = _distribute(wish, standing, bounds)
+        targets = _distribute(wish, current_total, bounds)
         unmet = sum(targets.values()) - wish.processes
         held = self._held_by(observation)
         decisions = []
         for member, bound in zip(members, bounds, strict=True):
-            decision = _explain(wish, bound, targets[bound.room.worker], standing, unmet)
+            decision = _explain(wish, bound, targets[bound.room.worker], current_total, unmet)
             own = Reason.HELD if bound.room.worker in observation.override.held_workers else None
             decisions.append(_gate(member, bound, decision, held or own))
         plan = GroupPlan(
@@ -175,28 +175,28 @@ class Decider:
         """What the latency demand has learnt, and its wish; None where the work is not known."""
         if seen is None:
             return memory, None
-        knobs = self.latency or self.shadow or LatencyKnobs()
-        own = knobs.target_wait_seconds
+        parameters = self.latency or self.shadow or TargetWaitPolicy()
+        own = parameters.target_wait_seconds
         # Which queue a fetched task came from is not known: the most urgent holds for all of them.
         target = min((self.target_waits.get(queue, own) for queue in group.queues), default=own)
         if target != own:
-            knobs = replace(knobs, target_wait_seconds=target)
-        latency, wish = advance(knobs, memory.latency, seen)
+            parameters = replace(parameters, target_wait_seconds=target)
+        latency, wish = advance(parameters, memory.latency, seen)
         return replace(memory, latency=latency), wish
 
     def _recommend(
-        self, memory: GroupState, work: Work, standing: int, at: float, *, readable: bool
+        self, memory: GroupState, work: Work, current_total: int, at: float, *, readable: bool
     ) -> tuple[GroupState, Wish]:
         """What the load asks for, kept in the window; nothing where the backlog is not known."""
         watch, wish = thresholds(self.policy, memory.watch, work, at)
         if not readable or (not work.complete and wish.reason is Reason.STEADY):
             return replace(memory, watch=watch), Wish(
-                processes=standing, reason=Reason.STALE, recommended=standing
+                processes=current_total, reason=Reason.STALE, recommended=current_total
             )
         if wish.reason in {Reason.STEADY, Reason.DELAYED}:
-            wish = replace(wish, processes=standing)
+            wish = replace(wish, processes=current_total)
         # A fresh start has wished for what it found.
-        wishes = memory.wishes or ((at, standing),)
+        wishes = memory.wishes or ((at, current_total),)
         if work.complete:
             wishes = _keep(wishes, (at, wish.recommended), self.policy.stabilization_seconds)
         return replace(memory, watch=watch, wishes=wishes), wish
@@ -205,14 +205,14 @@ class Decider:
     def _steps(self) -> tuple[int, int]:
         # Steps feel their way to a size; the latency demand has reckoned it.
         if self.latency is not None:
-            return MOST_PROCESSES, MOST_PROCESSES
+            return MAX_PROCESSES, MAX_PROCESSES
         return self.policy.max_step_up, self.policy.max_step_down
 
     def _bounds(self, member: KnownWorker, override: Override, at: float, *, idle: bool) -> _Bounds:
         size, reading = member.size, member.reading
-        untouchable = _untouchable(member, at)
-        if size is None or untouchable:
-            return _fixed(reading.name, size or 0, untouchable)
+        blocked_by = _blocked_by(member, at)
+        if size is None or blocked_by:
+            return _fixed(reading.name, size or 0, blocked_by)
         high = _upper(self.policy, override, member, size)
         most = high.processes
         wanted_min = self.policy.min_processes if override.min_processes is None else override.min_processes
@@ -244,13 +244,13 @@ class Decider:
         return next((reason for holds, reason in asked if holds), None)
 
 
-def stabilize(memory: GroupState, wish: Wish, standing: int) -> Wish:
+def stabilize(memory: GroupState, wish: Wish, current_total: int) -> Wish:
     """Shrink only to the highest size wished for within the window."""
-    if wish.processes >= standing:
+    if wish.processes >= current_total:
         return wish
     highest = max((size for _, size in memory.wishes), default=wish.processes)
-    if highest >= standing:
-        return replace(wish, processes=standing, reason=Reason.STABILIZING)
+    if highest >= current_total:
+        return replace(wish, processes=current_total, reason=Reason.STABILIZING)
     return replace(wish, processes=max(wish.processes, highest))
 
 
@@ -263,10 +263,10 @@ def cooldowns(policy: Policy, memory: GroupState, at: float) -> tuple[float, flo
     )
 
 
-def cool_down(wish: Wish, standing: int, *, up: float, down: float) -> Wish:
+def cool_down(wish: Wish, current_total: int, *, up: float, down: float) -> Wish:
     """Hold where the cooldown of the wished direction still runs."""
-    if (wish.processes > standing and up > 0) or (wish.processes < standing and down > 0):
-        return replace(wish, processes=standing, reason=Reason.COOLDOWN)
+    if (wish.processes > current_total and up > 0) or (wish.processes < current_total and down > 0):
+        return replace(wish, processes=current_total, reason=Reason.COOLDOWN)
     return wish
 
 
@@ -295,7 +295,7 @@ def _upper(policy: Policy, override: Override, member: KnownWorker, size: int) -
     return lowest
 
 
-def _untouchable(member: KnownWorker, at: float) -> Reason | None:
+def _blocked_by(member: KnownWorker, at: float) -> Reason | None:
     if member.read_at != at or member.reading.processes is None:
         return Reason.UNKNOWN_SIZE
     if member.reading.unsupported:
@@ -303,32 +303,32 @@ def _untouchable(member: KnownWorker, at: float) -> Reason | None:
     return Reason.OUTSTANDING if member.outstanding else None
 
 
-def _fixed(worker: str, size: int, untouchable: Reason | None) -> _Bounds:
+def _fixed(worker: str, size: int, blocked_by: Reason | None) -> _Bounds:
     return _Bounds(
         room=Room(worker, size, size, size),
         size=size,
         floor_reason=Reason.STEADY,
         roof_reason=Reason.STEADY,
-        untouchable=untouchable,
+        blocked_by=blocked_by,
     )
 
 
-def _distribute(wish: Wish, standing: int, bounds: list[_Bounds]) -> dict[str, int]:
+def _distribute(wish: Wish, current_total: int, bounds: list[_Bounds]) -> dict[str, int]:
     """Targets by worker. What a bound forces on one worker is not made up for by others unless wished."""
     rooms = [bound.room for bound in bounds]
     forced = sum(room.base for room in rooms)
-    if wish.processes > standing:
+    if wish.processes > current_total:
         total = max(wish.processes, forced)
-    elif wish.processes < standing:
+    elif wish.processes < current_total:
         total = min(wish.processes, forced)
     else:
         total = forced
     return allocate(rooms, total)
 
 
-def _explain(wish: Wish, bound: _Bounds, target: int, standing: int, unmet: int) -> Decision:
+def _explain(wish: Wish, bound: _Bounds, target: int, current_total: int, unmet: int) -> Decision:
     """The decision for one worker, named by the limit that bites where one does."""
-    grows, shrinks = wish.processes > standing, wish.processes < standing
+    grows, shrinks = wish.processes > current_total, wish.processes < current_total
     at_roof = grows and unmet < 0 and target == bound.room.roof
     at_floor = shrinks and unmet > 0 and target == bound.room.floor
     if bound.forced and target == bound.room.base:
@@ -353,10 +353,10 @@ def _explain(wish: Wish, bound: _Bounds, target: int, standing: int, unmet: int)
 
 def _gate(member: KnownWorker, bound: _Bounds, decision: Decision, held: Reason | None) -> Decision:
     """Hold the hand where something forbids to act, keeping what would have been done."""
-    if bound.untouchable is Reason.UNKNOWN_SIZE:
+    if bound.blocked_by is Reason.UNKNOWN_SIZE:
         return _unseen(decision.worker)
-    if bound.untouchable:
-        size, why = member.reading.processes, bound.untouchable
+    if bound.blocked_by:
+        size, why = member.reading.processes, bound.blocked_by
         return replace(decision, current=size, target=size, cause=why, reason=why)
     if held and decision.wanted != decision.current:
         return replace(decision, target=decision.current, reason=held)

@@ -1,4 +1,4 @@
-"""Every knob of the decision: default, unit, bounds and meaning in one table, validated at once.
+"""Every parameter of the decision: default, unit, bounds and meaning in one table, validated at once.
 
 The command line, the environment variables and the README's table are made from the fields of
 :class:`Policy`; a default stands here and nowhere else.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 #: More processes than any one worker is ever told to have.
-MOST_PROCESSES = 10_000
+MAX_PROCESSES = 10_000
 
 
 class PolicyError(ValueError):
@@ -22,7 +22,7 @@ class PolicyError(ValueError):
         self.faults = faults
 
 
-def _knob(default: float | str | None, *, low: float, high: float, unit: str, about: str) -> Any:
+def _parameter(default: float | str | None, *, low: float, high: float, unit: str, about: str) -> Any:
     metadata = {"low": low, "high": high, "unit": unit, "about": about}
     return field(default=default, metadata=metadata)
 
@@ -35,86 +35,86 @@ class Policy:
         PolicyError: with every fault, when a value is out of its bounds or two contradict each other.
     """
 
-    min_processes: int = _knob(
-        1, low=1, high=MOST_PROCESSES, unit="processes", about="Fewest processes of a worker."
+    min_processes: int = _parameter(
+        1, low=1, high=MAX_PROCESSES, unit="processes", about="Fewest processes of a worker."
     )
-    max_processes: int | None = _knob(
+    max_processes: int | None = _parameter(
         None,
         low=1,
-        high=MOST_PROCESSES,
+        high=MAX_PROCESSES,
         unit="processes",
         about="Most processes of a worker; `auto` is what its container bears.",
     )
-    scale_up_threshold: float = _knob(
+    scale_up_threshold: float = _parameter(
         1.5, low=1, high=1000, unit="tasks per process", about="Grow when the load is above this."
     )
-    scale_down_threshold: float = _knob(
+    scale_down_threshold: float = _parameter(
         0.6, low=0, high=1, unit="tasks per process", about="Shrink when the load is below this."
     )
-    scale_up_delay_seconds: float = _knob(
+    scale_up_delay_seconds: float = _parameter(
         0.0, low=0, high=3600, unit="seconds", about="How long the load must stay high before growing."
     )
-    scale_down_delay_seconds: float = _knob(
+    scale_down_delay_seconds: float = _parameter(
         15.0, low=0, high=86400, unit="seconds", about="How long the load must stay low before shrinking."
     )
-    stabilization_seconds: float = _knob(
+    stabilization_seconds: float = _parameter(
         30.0,
         low=0,
         high=86400,
         unit="seconds",
         about="Shrink only to the highest size wished for within this window.",
     )
-    scale_up_cooldown_seconds: float = _knob(
+    scale_up_cooldown_seconds: float = _parameter(
         3.0, low=0, high=3600, unit="seconds", about="Least time from an observed change to a growth."
     )
-    scale_down_cooldown_seconds: float = _knob(
+    scale_down_cooldown_seconds: float = _parameter(
         15.0, low=0, high=86400, unit="seconds", about="Least time from an observed change to a shrink."
     )
-    max_step_up: int = _knob(
-        16, low=1, high=MOST_PROCESSES, unit="processes", about="Most processes a worker gains in one action."
+    max_step_up: int = _parameter(
+        16, low=1, high=MAX_PROCESSES, unit="processes", about="Most processes a worker gains in one action."
     )
-    max_step_down: int = _knob(
-        4, low=1, high=MOST_PROCESSES, unit="processes", about="Most processes a worker loses in one action."
+    max_step_down: int = _parameter(
+        4, low=1, high=MAX_PROCESSES, unit="processes", about="Most processes a worker loses in one action."
     )
-    processes_per_core: float = _knob(
+    processes_per_core: float = _parameter(
         1.0,
         low=0.01,
         high=1000,
         unit="processes per core",
         about="Processes that one core of the container bears: 1 for computing, more for waiting tasks.",
     )
-    cpu_high: float = _knob(
+    cpu_high: float = _parameter(
         0.95, low=0.05, high=1, unit="share of the CPU limit", about="No growth while CPU use is above this."
     )
-    throttled_high: float = _knob(
+    throttled_high: float = _parameter(
         0.25,
         low=0.01,
         high=1,
         unit="share of time",
         about="No growth while the kernel throttles the container for more of the time than this.",
     )
-    memory_headroom: float = _knob(
+    memory_headroom: float = _parameter(
         0.85,
         low=0.05,
         high=1,
         unit="share of the memory limit",
         about="Memory the processes may fill; the ceiling follows from it.",
     )
-    memory_high: float = _knob(
+    memory_high: float = _parameter(
         0.92,
         low=0.05,
         high=1,
         unit="share of the memory limit",
         about="Shrink at once while memory use is above this.",
     )
-    settle_seconds: float = _knob(
+    settle_seconds: float = _parameter(
         10.0,
         low=1,
         high=600,
         unit="seconds",
         about="How long an action may take to show in a worker's size before it is judged by what is read.",
     )
-    stale_after_seconds: float = _knob(
+    stale_after_seconds: float = _parameter(
         15.0,
         low=0.1,
         high=3600,
@@ -123,7 +123,11 @@ class Policy:
     )
 
     def __post_init__(self) -> None:
-        faults = [fault for knob in fields(self) if (fault := _out_of_bounds(self, knob.name, knob.metadata))]
+        faults = [
+            fault
+            for parameter in fields(self)
+            if (fault := _out_of_bounds(self, parameter.name, parameter.metadata))
+        ]
         if not faults:
             faults = self._contradictions()
         if faults:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from autoscaler.core.capacity import with_rates
-from autoscaler.core.demand.target_wait import LatencyState
+from autoscaler.core.demand.target_wait import TargetWaitState
 from autoscaler.core.demand.thresholds import Watch
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class GroupState:
     seen_at: float
     watch: Watch = field(default_factory=Watch)
     wishes: tuple[tuple[float, int], ...] = ()
-    latency: LatencyState = field(default_factory=LatencyState)
+    latency: TargetWaitState = field(default_factory=TargetWaitState)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

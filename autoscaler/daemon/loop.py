@@ -32,24 +32,24 @@ if TYPE_CHECKING:
     from autoscaler.core.decider import Decider, Plan
     from autoscaler.core.model import ContainerReading, Outcome, WorkerReading
     from autoscaler.report.metrics import Metrics
-    from autoscaler.sensors.queues import Backlog
-    from autoscaler.sensors.workers import PoolsReading
+    from autoscaler.sensors.queues import QueuesReading
+    from autoscaler.sensors.workers import WorkersReading
 
 #: What the outside world may throw at a tick.
 FAULTS = (OSError, RedisError, KombuError, RedisUrlError)
 
 
-class BacklogSource(Protocol):
+class QueueSource(Protocol):
     """Reads queue depths and what else Redis knows."""
 
-    def read(self, queues: Sequence[str]) -> Backlog:
+    def read(self, queues: Sequence[str]) -> QueuesReading:
         """One round trip."""
 
 
-class PoolSource(Protocol):
+class WorkerSource(Protocol):
     """Reads the workers."""
 
-    def read(self, mailboxes: frozenset[str], at: float) -> PoolsReading:
+    def read(self, mailboxes: frozenset[str], at: float) -> WorkersReading:
         """All that answer."""
 
 
@@ -69,7 +69,7 @@ class Resizer(Protocol):
     def advance(self, readings: Mapping[str, WorkerReading], now: float) -> list[Outcome]:
         """Go on with what takes more than one tick."""
 
-    def mend(self, now: float) -> None:
+    def restore_orphans(self, now: float) -> None:
         """Put back what an earlier run has left half done."""
 
     def close(self) -> None:
@@ -90,8 +90,8 @@ class Leadership(Protocol):
 class Edges:
     """Everything outside that the loop talks to. ``lease`` and ``container`` are None where not needed."""
 
-    backlog: BacklogSource
-    pools: PoolSource
+    backlog: QueueSource
+    pools: WorkerSource
     resizer: Resizer
     redis: Callable[[], Redis]
     reset: Callable[[], None]
@@ -132,7 +132,7 @@ class _Gathered:
     """What one tick has seen, as it comes in."""
 
     queues: tuple[QueueReading, ...] = ()
-    pools: PoolsReading | None = None
+    pools: WorkersReading | None = None
     override: Override = field(default_factory=Override)
     leader: bool = True
     faults: dict[str, str] = field(default_factory=dict)
@@ -218,8 +218,8 @@ class Controller:
             workers={name: known.reading for name, known in self._state.workers.items()},
             outcomes=outcomes,
             faults=self._clean(gathered.faults),
-            silent=gathered.pools.silent if gathered.pools else (),
-            doubled=gathered.pools.doubled if gathered.pools else (),
+            unresponsive=gathered.pools.unresponsive if gathered.pools else (),
+            duplicates=gathered.pools.duplicates if gathered.pools else (),
             wall_time=self._wall(),
             seconds=self._monotonic() - observation.at,
         )
@@ -281,7 +281,7 @@ class Controller:
                 gathered.queues = backlog.queues if backlog else gathered.queues
         return gathered
 
-    def _take_backlog(self, gathered: _Gathered, backlog: Backlog) -> None:
+    def _take_backlog(self, gathered: _Gathered, backlog: QueuesReading) -> None:
         self._read_at = self._monotonic()
         gathered.queues = backlog.queues
         gathered.faults |= backlog.faults
@@ -334,7 +334,7 @@ class Controller:
         told_to_stop = stop is not None and stop.is_set()
         if observation.leader and not told_to_stop:
             # In every mode: a worker that was left deaf is nobody's wish.
-            self._edges.resizer.mend(self._monotonic())
+            self._edges.resizer.restore_orphans(self._monotonic())
         if self._decider.mode is Mode.ACT and observation.leader and not told_to_stop:
             advanced = self._edges.resizer.advance(readings, self._monotonic())
             outcomes += [self._take(outcome, reason=None) for outcome in advanced]

@@ -59,7 +59,7 @@ class LiveScreen:
         self._console.print(table)
 
     def close_view(self) -> None:
-        """Leave the last picture standing and stop drawing."""
+        """Leave the last frame in place and stop drawing."""
         if self._live is not None:
             self._live.stop()
             self._live = None

@@ -62,7 +62,7 @@ class Fleet:
         record = self._look()
         now = self._monotonic()
         heard = {reading.name for reading in record.observation.workers}
-        for name in record.silent:
+        for name in record.unresponsive:
             self._silent_since.setdefault(name, now)
         for name in heard:
             self._silent_since.pop(name, None)

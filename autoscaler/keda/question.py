@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from autoscaler.core.policy import MOST_PROCESSES
+from autoscaler.core.policy import MAX_PROCESSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,8 +75,8 @@ def parse_question(metadata: Mapping[str, str], default: Question) -> Question:
 
 
 def _whole(key: str, text: str) -> int:
-    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_PROCESSES:
+    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PROCESSES:
         return int(text[:9])
     raise QuestionError(
-        f"metadata {key} is {text[:60]!r}; it must be a whole number from 1 to {MOST_PROCESSES}"
+        f"metadata {key} is {text[:60]!r}; it must be a whole number from 1 to {MAX_PROCESSES}"
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from autoscaler.core.policy import Policy
     from autoscaler.keda.question import Question
     from autoscaler.report.status import TickRecord
-    from autoscaler.sensors.queues import Backlog
+    from autoscaler.sensors.queues import QueuesReading
 
 _Found = TypeVar("_Found")
 _FAULTS = (OSError, RedisError, RedisUrlError)
@@ -37,10 +37,10 @@ class FleetSource(Protocol):
         """The queues that each worker consumes or, where they were cancelled, consumed last."""
 
 
-class BacklogSource(Protocol):
+class QueueSource(Protocol):
     """Reads queue depths."""
 
-    def read(self, queues: Sequence[str]) -> Backlog:
+    def read(self, queues: Sequence[str]) -> QueuesReading:
         """One round trip."""
 
 
@@ -63,7 +63,7 @@ class Scaler:
     def __init__(
         self,
         fleet: FleetSource,
-        backlog: BacklogSource,
+        backlog: QueueSource,
         *,
         policy: Policy,
         default: Question,

@@ -47,8 +47,8 @@ class TickRecord:
     workers: Mapping[str, WorkerReading]
     outcomes: tuple[Outcome, ...] = ()
     faults: Mapping[str, str] = field(default_factory=dict)
-    silent: tuple[str, ...] = ()
-    doubled: tuple[str, ...] = ()
+    unresponsive: tuple[str, ...] = ()
+    duplicates: tuple[str, ...] = ()
     wall_time: float = 0.0
     seconds: float = 0.0
 
@@ -128,8 +128,8 @@ def status(record: TickRecord, policy: Policy) -> dict[str, Any]:
             for decision in plan.decisions
         ],
         "outcomes": [outcome_fields(outcome) for outcome in record.outcomes],
-        "silent": list(record.silent),
-        "doubled": list(record.doubled),
+        "silent": list(record.unresponsive),
+        "doubled": list(record.duplicates),
         "faults": dict(record.faults),
         "tick_seconds": round(record.seconds, 4),
     }
@@ -140,7 +140,7 @@ def conditions(record: TickRecord, mode: Mode) -> dict[tuple[str, str], str]:
     found = {("sensor", sensor): fault for sensor, fault in record.faults.items()}
     if "backlog" not in record.faults:
         found |= {("queue", queue.name): queue.error for queue in record.observation.queues if queue.error}
-    for name in record.doubled:
+    for name in record.duplicates:
         found["name", name] = "two workers answer to it; give each worker a name of its own"
     for decision in record.plan.decisions:
         reading = record.workers.get(decision.worker)

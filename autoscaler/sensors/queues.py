@@ -41,7 +41,7 @@ class KeyLayout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
+class QueuesReading:
     """What Redis told in one round trip.
 
     ``mailboxes`` names every worker whose mailbox is known, dead ones too. ``override`` is the text of the
@@ -89,7 +89,7 @@ def _is_wrong_type(fault: Exception) -> bool:
     return isinstance(fault, ResponseError) and "WRONGTYPE" in str(fault)
 
 
-class BacklogSensor:
+class QueueSensor:
     """Reads queue depths, the server's role, the known mailboxes and the override key.
 
     With ``wall``, a clock of epoch seconds, it also reads the oldest message of each queue and its age,
@@ -109,7 +109,7 @@ class BacklogSensor:
         self._override_key = override_key
         self._wall = wall
 
-    def read(self, queues: Sequence[str]) -> Backlog:
+    def read(self, queues: Sequence[str]) -> QueuesReading:
         """One pipelined round trip.
 
         Raises:
@@ -141,7 +141,7 @@ class BacklogSensor:
         )
         found = () if isinstance(members, Exception) else (parse_mailbox(member) for member in members)
         parts = {"override": override, "mailboxes": members}
-        return Backlog(
+        return QueuesReading(
             queues=readings,
             mailboxes=frozenset(name for name in found if name),
             override=override.decode(errors="replace") if isinstance(override, bytes) else None,

@@ -32,7 +32,7 @@ _ROLL_CALL_EVERY_SECONDS = 600.0
 #: Stock workers tell whole seconds, and a reply may take a moment.
 _UPTIME_TOLERANCE_SECONDS = 3.0
 #: No worker has this name: Celery's are never without an @.
-_NOBODY = "nobody"
+_NO_WORKER = "nobody"
 
 Reply = dict[str, Any]
 _Shape = TypeVar("_Shape", dict[str, Any], list[Any])
@@ -48,12 +48,12 @@ class RemoteCall(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PoolsReading:
+class WorkersReading:
     """The workers that answered, those asked in vain, and names that more than one worker answers to."""
 
     workers: tuple[WorkerReading, ...] = ()
-    silent: tuple[str, ...] = ()
-    doubled: tuple[str, ...] = ()
+    unresponsive: tuple[str, ...] = ()
+    duplicates: tuple[str, ...] = ()
 
 
 def pool_kind(implementation: object) -> PoolKind:
@@ -168,7 +168,7 @@ class _Acquaintance:
     ask_again_at: float = 0.0
 
 
-class PoolSensor:
+class WorkerSensor:
     """Reads all workers, or those that are named, by targeted calls."""
 
     def __init__(self, remote: RemoteCall, named: Collection[str] = ()) -> None:
@@ -176,7 +176,7 @@ class PoolSensor:
         self._named = frozenset(named)
         self._known: dict[str, _Acquaintance] = {}
 
-    def read(self, mailboxes: Collection[str], at: float) -> PoolsReading:
+    def read(self, mailboxes: Collection[str], at: float) -> WorkersReading:
         """Ask every worker that is named, known or has a mailbox, and is due.
 
         Raises:
@@ -189,27 +189,27 @@ class PoolSensor:
         asked = sorted(
             name for name, one in self._known.items() if name in self._named or at >= one.ask_again_at
         )
-        doubled, absent = self._roll_call([n for n in asked if at >= self._known[n].roll_call_at], at)
-        single = [name for name in asked if name not in doubled | absent]
+        duplicates, absent = self._roll_call([n for n in asked if at >= self._known[n].roll_call_at], at)
+        single = [name for name in asked if name not in duplicates | absent]
         found, without = _reports(
-            self._remote, [name for name in single if self._known[name].companion is not False], doubled
+            self._remote, [name for name in single if self._known[name].companion is not False], duplicates
         )
         for names, companion in (([reading.name for reading in found], True), (without, False)):
             for name in names:
                 self._known[name].companion = companion
         # After the reports: a worker that does not know the command is asked by stock commands at once.
         found += _stock(
-            self._remote, [name for name in single if self._known[name].companion is False], doubled
+            self._remote, [name for name in single if self._known[name].companion is False], duplicates
         )
         for reading in found:
             self._watch_uptime(reading, at)
-        answered = {reading.name for reading in found} | doubled
+        answered = {reading.name for reading in found} | duplicates
         for name in asked:
             self._grow_patience(name, at, silent=name not in answered)
-        return PoolsReading(
+        return WorkersReading(
             workers=tuple(sorted(found, key=lambda reading: reading.name)),
-            silent=tuple(name for name in asked if name not in answered),
-            doubled=tuple(sorted(doubled)),
+            unresponsive=tuple(name for name in asked if name not in answered),
+            duplicates=tuple(sorted(duplicates)),
         )
 
     def _roll_call(self, names: Sequence[str], at: float) -> tuple[set[str], set[str]]:
@@ -220,12 +220,12 @@ class PoolSensor:
         """
         if not names:
             return set(), set()
-        replies = self._remote.call("ping", {}, [*names, _NOBODY])
-        doubled = {name for name in names if len(replies.get(name, ())) > 1}
-        for name in replies.keys() - doubled:
+        replies = self._remote.call("ping", {}, [*names, _NO_WORKER])
+        duplicates = {name for name in names if len(replies.get(name, ())) > 1}
+        for name in replies.keys() - duplicates:
             if name in self._known:
                 self._known[name].roll_call_at = at + _ROLL_CALL_EVERY_SECONDS
-        return doubled, set(names) - replies.keys()
+        return duplicates, set(names) - replies.keys()
 
     def _watch_uptime(self, reading: WorkerReading, at: float) -> None:
         """A clock that does not go on from the last reading is a restarted worker's, or a namesake's."""
@@ -256,31 +256,31 @@ def ask(remote: RemoteCall, names: Sequence[str]) -> list[WorkerReading]:
     Raises:
         OSError, kombu and redis errors: when the broker cannot be reached.
     """
-    doubled: set[str] = set()
-    found, without = _reports(remote, names, doubled)
-    found += _stock(remote, without, doubled)
-    return sorted((one for one in found if one.name not in doubled), key=lambda reading: reading.name)
+    duplicates: set[str] = set()
+    found, without = _reports(remote, names, duplicates)
+    found += _stock(remote, without, duplicates)
+    return sorted((one for one in found if one.name not in duplicates), key=lambda reading: reading.name)
 
 
 def _call(
-    remote: RemoteCall, command: str, workers: Sequence[str], doubled: set[str], shape: type[_Shape]
+    remote: RemoteCall, command: str, workers: Sequence[str], duplicates: set[str], shape: type[_Shape]
 ) -> dict[str, _Shape]:
     """The replies of the expected shape; a name that answered twice is nobody's reading."""
     replies = remote.call(command, {}, workers) if workers else {}
-    doubled.update(name for name, several in replies.items() if len(several) > 1)
+    duplicates.update(name for name, several in replies.items() if len(several) > 1)
     return {
         name: several[0]
         for name, several in replies.items()
-        if name not in doubled and name in workers and several and isinstance(several[0], shape)
+        if name not in duplicates and name in workers and several and isinstance(several[0], shape)
     }
 
 
 def _reports(
-    remote: RemoteCall, names: Sequence[str], doubled: set[str]
+    remote: RemoteCall, names: Sequence[str], duplicates: set[str]
 ) -> tuple[list[WorkerReading], list[str]]:
     """The readings of those with the companion, and the names of those that do not know it."""
     readings, without = [], []
-    for name, reply in _call(remote, "pool_report", names, doubled, dict).items():
+    for name, reply in _call(remote, "pool_report", names, duplicates, dict).items():
         if is_unknown_command(reply):
             without.append(name)
         elif "error" not in reply:
@@ -288,21 +288,21 @@ def _reports(
     return readings, without
 
 
-def _stock(remote: RemoteCall, names: Sequence[str], doubled: set[str]) -> list[WorkerReading]:
+def _stock(remote: RemoteCall, names: Sequence[str], duplicates: set[str]) -> list[WorkerReading]:
     """The readings of those without the companion."""
     stats = {
         name: parse_stats(name, reply)
-        for name, reply in _call(remote, "stats", names, doubled, dict).items()
+        for name, reply in _call(remote, "stats", names, duplicates, dict).items()
         if "error" not in reply
     }
-    active = _call(remote, "active", sorted(stats), doubled, list)
+    active = _call(remote, "active", sorted(stats), duplicates, list)
     # An idle process takes a fetched task at once: only a full pool can hold reserved ones back.
     full = [name for name, tasks in active.items() if len(tasks) >= (stats[name].processes or 0)]
-    reserved = _call(remote, "reserved", sorted(full), doubled, list)
+    reserved = _call(remote, "reserved", sorted(full), duplicates, list)
     # Never remembered: whether a worker consumes decides whether it may be shrunk or shut down.
-    consumed = _call(remote, "active_queues", sorted(stats), doubled, list)
+    consumed = _call(remote, "active_queues", sorted(stats), duplicates, list)
     readings = []
-    for name in sorted(stats.keys() - doubled):
+    for name in sorted(stats.keys() - duplicates):
         busy = len(active[name]) if name in active else None
         fetched = len(reserved[name]) if name in reserved else None if name in full or busy is None else 0
         reading = with_tasks(stats[name], busy, fetched)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from autoscaler.broker.connections import RedisTuning, RedisUrlError, parse_redis_url
 from autoscaler.core.decider import Mode
-from autoscaler.core.demand.target_wait import LatencyKnobs
+from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.groups import Scope
-from autoscaler.core.policy import MOST_PROCESSES, Policy, PolicyError
+from autoscaler.core.policy import MAX_PROCESSES, Policy, PolicyError
 from autoscaler.report import log
 from autoscaler.report.health import ALL_ADDRESSES, DEFAULT_LISTEN, parse_listen
 from autoscaler.sensors.container import ContainerSource
@@ -74,8 +74,8 @@ class Settings:
     container: ContainerSource | None
     quiesces: bool
     quiesce_deadline_seconds: float
-    latency: LatencyKnobs | None = None
-    shadow: LatencyKnobs | None = None
+    latency: TargetWaitPolicy | None = None
+    shadow: TargetWaitPolicy | None = None
     target_waits: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -128,7 +128,7 @@ def _parse_max(text: str) -> int | None:
     if text.lower() == "auto":
         return None
     try:
-        return _whole(1, MOST_PROCESSES, "processes")(text)
+        return _whole(1, MAX_PROCESSES, "processes")(text)
     except ValueError as fault:
         raise ValueError(f"{fault}, or auto") from None
 
@@ -182,10 +182,10 @@ def _parse_pid(text: str) -> int | Literal["auto"]:
     return "auto" if text.lower() == "auto" else _whole(1, 2**22, "pid, or auto")(text)
 
 
-def _flag_of(knob: str) -> str:
+def _flag_of(parameter: str) -> str:
     special = {"min_processes": "min", "max_processes": "max"}
     special |= {"stabilization_seconds": "stabilization-window", "settle_seconds": "settle-time"}
-    return "--" + special.get(knob, knob.removesuffix("_seconds").replace("_", "-"))
+    return "--" + special.get(parameter, parameter.removesuffix("_seconds").replace("_", "-"))
 
 
 def _variable_of(flag: str) -> str:
@@ -206,12 +206,12 @@ def _setting(
     )
 
 
-def _knobs() -> tuple[Setting, ...]:
+def _parameters() -> tuple[Setting, ...]:
     found = []
-    for knob in fields(Policy):
-        meta, flag = knob.metadata, _flag_of(knob.name)
-        default = "auto" if knob.default is None else f"{knob.default:g}"
-        if knob.name == "max_processes":
+    for parameter in fields(Policy):
+        meta, flag = parameter.metadata, _flag_of(parameter.name)
+        default = "auto" if parameter.default is None else f"{parameter.default:g}"
+        if parameter.name == "max_processes":
             parse: Callable[[str], Any] = _parse_max
         elif meta["unit"] == "processes":
             parse = _whole(meta["low"], meta["high"], meta["unit"])
@@ -221,12 +221,12 @@ def _knobs() -> tuple[Setting, ...]:
     return tuple(found)
 
 
-KNOBS = _knobs()
+PARAMETERS = _parameters()
 #: What the thresholds alone go by: whoever names one of them wants them to decide.
 THRESHOLDS = tuple(
-    knob
-    for knob in KNOBS
-    if knob.key.startswith(
+    parameter
+    for parameter in PARAMETERS
+    if parameter.key.startswith(
         ("scale_up_", "scale_down_threshold", "scale_down_delay", "stabilization_", "max_step_")
     )
 )
@@ -245,9 +245,9 @@ def parse_target(text: str) -> tuple[str, float]:
     if match is None or "," in queue:
         raise ValueError(_TARGET)
     seconds = float(match[1]) * {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}[match[2]]
-    knob = LatencyKnobs.__dataclass_fields__["target_wait_seconds"].metadata
-    if not knob["low"] <= seconds <= knob["high"]:
-        raise ValueError(f"it must be from {knob['low']:g} s to {knob['high']:g} s")
+    parameter = TargetWaitPolicy.__dataclass_fields__["target_wait_seconds"].metadata
+    if not parameter["low"] <= seconds <= parameter["high"]:
+        raise ValueError(f"it must be from {parameter['low']:g} s to {parameter['high']:g} s")
     return queue, seconds
 
 
@@ -256,10 +256,10 @@ def _parse_target_or_off(text: str) -> tuple[str, float | None]:
 
 
 def _latency_knob(flag: str, name: str) -> Setting:
-    knob = LatencyKnobs.__dataclass_fields__[name]
-    meta = knob.metadata
+    parameter = TargetWaitPolicy.__dataclass_fields__[name]
+    meta = parameter.metadata
     parse = _number(meta["low"], meta["high"], meta["unit"])
-    return _setting(flag, f"{knob.default:g}", parse, meta["about"])
+    return _setting(flag, f"{parameter.default:g}", parse, meta["about"])
 
 
 TARGET_WAIT = _setting(
@@ -382,7 +382,7 @@ RUN = (
     ),
 )
 
-ALL = (*REDIS, *SCOPE, *KNOBS, *LATENCY, *SHRINK, *RUN)
+ALL = (*REDIS, *SCOPE, *PARAMETERS, *LATENCY, *SHRINK, *RUN)
 
 #: What ``autoscaler keda`` needs beside these.
 KEDA = (
@@ -390,7 +390,7 @@ KEDA = (
     _setting(
         "--processes-per-worker",
         "",
-        _whole(1, MOST_PROCESSES, "processes"),
+        _whole(1, MAX_PROCESSES, "processes"),
         "Processes that one worker can hold, where a ScaledObject does not say; else what the workers tell.",
     ),
     _setting(
@@ -415,14 +415,14 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
     policy = _policy(values, faults)
     container = _container(values, scope, faults)
     targets = dict(values["target_wait"])
-    named = [knob.flag for knob in THRESHOLDS if _given(knob, flags, environment)]
+    named = [parameter.flag for parameter in THRESHOLDS if _given(parameter, flags, environment)]
     by_thresholds = targets.get("", 0.0) is None or (named and not _given(TARGET_WAIT, flags, environment))
     if None in targets.values() and (len(targets) > 1 or values["shadow"] == "latency"):
         faults.append("--target-wait is off and a target is wanted too; leave out the one or the other")
     if faults or policy is None:
         raise ConfigError(faults)
-    knobs = _latency(values, targets)
-    shadow = knobs if values["shadow"] == "latency" else None
+    parameters = _latency(values, targets)
+    shadow = parameters if values["shadow"] == "latency" else None
     return Settings(
         read_redis_url=read_redis_url,
         policy=policy,
@@ -449,7 +449,7 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
         container=container,
         quiesces=values["shrink_without_companion"] == "quiesce",
         quiesce_deadline_seconds=values["quiesce_deadline"],
-        latency=None if shadow or by_thresholds else knobs,
+        latency=None if shadow or by_thresholds else parameters,
         shadow=shadow,
         target_waits={queue: seconds for queue, seconds in targets.items() if queue and seconds},
     )
@@ -468,9 +468,9 @@ def load_keda(flags: Mapping[str, Any], environment: Mapping[str, str]) -> dict[
     return values
 
 
-def _latency(values: Mapping[str, Any], targets: Mapping[str, float | None]) -> LatencyKnobs:
-    return LatencyKnobs(
-        target_wait_seconds=targets.get("") or LatencyKnobs().target_wait_seconds,
+def _latency(values: Mapping[str, Any], targets: Mapping[str, float | None]) -> TargetWaitPolicy:
+    return TargetWaitPolicy(
+        target_wait_seconds=targets.get("") or TargetWaitPolicy().target_wait_seconds,
         start_worth_seconds=values["start_worth"],
         release_caution=values["release_caution"],
     )
@@ -481,13 +481,15 @@ def _given(setting: Setting, flags: Mapping[str, Any], environment: Mapping[str,
 
 
 def load_policy(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Policy:
-    """The knobs alone, for commands that connect to nothing.
+    """The parameters alone, for commands that connect to nothing.
 
     Raises:
         ConfigError: with every fault.
     """
     faults: list[str] = []
-    values = {setting.key: _read(setting, flags.get(setting.key), environment, faults) for setting in KNOBS}
+    values = {
+        setting.key: _read(setting, flags.get(setting.key), environment, faults) for setting in PARAMETERS
+    }
     policy = _policy(values, faults)
     if faults or policy is None:
         raise ConfigError(faults)
@@ -516,14 +518,16 @@ def _read(setting: Setting, flag: Any, environment: Mapping[str, str], faults: l
 
 
 def _policy(values: Mapping[str, Any], faults: list[str]) -> Policy | None:
-    knobs = {knob.name: values[_flag_of(knob.name)[2:].replace("-", "_")] for knob in fields(Policy)}
-    missing = [name for name, value in knobs.items() if value is None and name != "max_processes"]
+    parameters = {
+        parameter.name: values[_flag_of(parameter.name)[2:].replace("-", "_")] for parameter in fields(Policy)
+    }
+    missing = [name for name, value in parameters.items() if value is None and name != "max_processes"]
     if missing:
         return None  # their faults are noted already
     try:
-        return Policy(**knobs)
+        return Policy(**parameters)
     except PolicyError as fault:
-        names = "|".join(sorted(knobs, key=len, reverse=True))
+        names = "|".join(sorted(parameters, key=len, reverse=True))
         faults += [re.sub(rf"\b({names})\b", lambda match: _flag_of(match[1]), line) for line in fault.faults]
         return None
 

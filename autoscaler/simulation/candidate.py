@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from autoscaler.core.demand.target_wait import LatencyState, Signal, advance
+from autoscaler.core.demand.target_wait import Signal, TargetWaitState, advance
 
 if TYPE_CHECKING:
-    from autoscaler.core.demand.target_wait import LatencyKnobs
+    from autoscaler.core.demand.target_wait import TargetWaitPolicy
     from autoscaler.simulation.engine import PoolView
 
 
@@ -21,13 +21,13 @@ class LatencyScaler:
     initial_processes = 1
 
     def __init__(
-        self, knobs: LatencyKnobs, *, start_seconds: float | None, interval_seconds: float = 1.0
+        self, parameters: TargetWaitPolicy, *, start_seconds: float | None, interval_seconds: float = 1.0
     ) -> None:
-        self.name = f"latency {knobs.target_wait_seconds:g} s"
+        self.name = f"latency {parameters.target_wait_seconds:g} s"
         self.interval_seconds = interval_seconds
-        self._knobs = knobs
+        self._parameters = parameters
         self._start_seconds = start_seconds
-        self._state = LatencyState()
+        self._state = TargetWaitState()
 
     def wish(self, view: PoolView) -> int:
         """Return the processes wanted after this tick."""
@@ -41,5 +41,5 @@ class LatencyScaler:
             oldest_age_seconds=view.oldest_age_seconds,
             start_seconds=self._start_seconds,
         )
-        self._state, wanted = advance(self._knobs, self._state, signal)
+        self._state, wanted = advance(self._parameters, self._state, signal)
         return wanted

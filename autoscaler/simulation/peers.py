@@ -1,6 +1,6 @@
 """The policies a user would pick instead, each as its source describes it.
 
-Each has one knob, which its user would size: :data:`PEERS` gives the values worth trying, in ascending cost.
+Each has one parameter, which its user would size: :data:`PEERS` gives the values worth trying, in ascending cost.
 What a source leaves to the platform (how fast a pod starts) is the pool model's, the same for all.
 """
 
@@ -198,14 +198,14 @@ class BacklogPerInstance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """One kind of peer: what it is called, how to make one for a run and the knob values worth trying.
+    """One kind of peer: what it is called, how to make one for a run and the parameter values worth trying.
 
     Where ``ascending_cost`` is set, the first value that keeps the target is the cheapest.
     """
 
     name: str
     make: Callable[[float, PoolModel], Scaler]
-    knobs: Callable[[PoolModel], Sequence[float]]
+    parameters: Callable[[PoolModel], Sequence[float]]
     ascending_cost: bool = False
 
 
@@ -220,34 +220,34 @@ _BACKLOGS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 PEERS: Sequence[Peer] = (
     Peer(
         name="fixed",
-        make=lambda knob, _model: Fixed(int(knob)),
-        knobs=lambda model: range(model.min_processes, model.max_processes + 1),
+        make=lambda parameter, _model: Fixed(int(parameter)),
+        parameters=lambda model: range(model.min_processes, model.max_processes + 1),
         ascending_cost=True,
     ),
     Peer(
         name="celery 5.7 --autoscale",
-        make=lambda knob, model: CeleryAutoscale(int(knob), model, idle_only=True),
-        knobs=_upper_bounds,
+        make=lambda parameter, model: CeleryAutoscale(int(parameter), model, idle_only=True),
+        parameters=_upper_bounds,
     ),
     Peer(
         name="celery 5.5 --autoscale",
-        make=lambda knob, model: CeleryAutoscale(int(knob), model, idle_only=False),
-        knobs=_upper_bounds,
+        make=lambda parameter, model: CeleryAutoscale(int(parameter), model, idle_only=False),
+        parameters=_upper_bounds,
     ),
     Peer(
         name="keda list length",
-        make=lambda knob, _model: KedaListLength(knob),
-        knobs=lambda _model: _BACKLOGS,
+        make=lambda parameter, _model: KedaListLength(parameter),
+        parameters=lambda _model: _BACKLOGS,
     ),
     Peer(
         name="knative kpa",
-        make=lambda knob, _model: KnativePodAutoscaler(knob),
-        knobs=lambda _model: (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0),
+        make=lambda parameter, _model: KnativePodAutoscaler(parameter),
+        parameters=lambda _model: (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0),
     ),
     Peer(
         name="aws backlog per instance",
-        make=lambda knob, _model: BacklogPerInstance(knob),
-        knobs=lambda _model: _BACKLOGS,
+        make=lambda parameter, _model: BacklogPerInstance(parameter),
+        parameters=lambda _model: _BACKLOGS,
     ),
 )
 
@@ -257,11 +257,11 @@ def size_peer(
 ) -> Outcome:
     """Return the run of ``peer`` as its user would size it: the cheapest that keeps the target for ``share``.
 
-    Where none of its knob values keeps it, the run that comes nearest is returned.
+    Where none of its parameter values keeps it, the run that comes nearest is returned.
     """
     best: tuple[bool, float, Outcome] | None = None
-    for knob in peer.knobs(model):
-        outcome = simulate(trace, peer.make(knob, model), model)
+    for parameter in peer.parameters(model):
+        outcome = simulate(trace, peer.make(parameter, model), model)
         within = sum(wait <= target_wait_seconds for wait in outcome.waits_seconds)
         kept = within / len(outcome.waits_seconds)
         keeps = kept >= share
@@ -271,5 +271,5 @@ def size_peer(
         if keeps and peer.ascending_cost:
             break
     if best is None:
-        raise ValueError(f"the peer {peer.name!r} has no knob value to try")
+        raise ValueError(f"the peer {peer.name!r} has no parameter value to try")
     return best[2]

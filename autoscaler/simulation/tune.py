@@ -1,4 +1,4 @@
-"""Searches the knobs of the latency policy for the cheapest that keeps the target on a trace."""
+"""Searches the parameters of the latency policy for the cheapest that keeps the target on a trace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autoscaler.simulation.report import Summary, summarize
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from autoscaler.core.demand.target_wait import LatencyKnobs
+    from autoscaler.core.demand.target_wait import TargetWaitPolicy
     from autoscaler.simulation.engine import PoolModel
     from autoscaler.simulation.traces import Trace
 
@@ -25,7 +25,7 @@ RELEASE_CAUTIONS = (0.5, 1.0, 1.5, 2.5)
 class Trial:
     """One setting and what came of it; ``price`` is process-seconds and the starts at their worth."""
 
-    knobs: LatencyKnobs
+    parameters: TargetWaitPolicy
     summary: Summary
     price: float
     keeps: bool
@@ -34,7 +34,7 @@ class Trial:
 def tune(
     trace: Trace,
     model: PoolModel,
-    knobs: LatencyKnobs,
+    parameters: TargetWaitPolicy,
     *,
     share: float = 0.999,
     starts_are_worth_seconds: float | None = None,
@@ -43,22 +43,22 @@ def tune(
     """Return every trial, best first: those that keep the target at ``share`` by price, then by their share.
 
     ``starts_are_worth_seconds`` is the price of a start by which trials are compared, by default that of
-    ``knobs``; the policy's own ``start_worth_seconds`` is searched, for it works on gaps that it must guess.
+    ``parameters``; the policy's own ``start_worth_seconds`` is searched, for it works on gaps that it must guess.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}; it must be above 0 and at most 1")
-    worth = knobs.start_worth_seconds if starts_are_worth_seconds is None else starts_are_worth_seconds
+    worth = parameters.start_worth_seconds if starts_are_worth_seconds is None else starts_are_worth_seconds
     trials = []
-    for start_worth in sorted({*START_WORTHS_SECONDS, knobs.start_worth_seconds}):
-        for caution in sorted({*RELEASE_CAUTIONS, knobs.release_caution}):
-            tried = replace(knobs, start_worth_seconds=start_worth, release_caution=caution)
+    for start_worth in sorted({*START_WORTHS_SECONDS, parameters.start_worth_seconds}):
+        for caution in sorted({*RELEASE_CAUTIONS, parameters.release_caution}):
+            tried = replace(parameters, start_worth_seconds=start_worth, release_caution=caution)
             scaler = LatencyScaler(
                 tried, start_seconds=model.start_seconds, interval_seconds=interval_seconds
             )
-            summary = summarize(simulate(trace, scaler, model), knobs.target_wait_seconds)
+            summary = summarize(simulate(trace, scaler, model), parameters.target_wait_seconds)
             trials.append(
                 Trial(
-                    knobs=tried,
+                    parameters=tried,
                     summary=summary,
                     price=summary.process_seconds + worth * summary.starts,
                     keeps=summary.within_target >= share,

@@ -18,13 +18,13 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse
 
-from docservice.http.routes import admin, document_type_columns, documents, health
 from docservice.config import read_settings
 from docservice.http.audit import Refusals
 from docservice.http.context import begin_request, common_headers
 from docservice.http.deps import require_system_admin
 from docservice.http.envelope import JSON
 from docservice.http.errors import ApiError, error_answer, install
+from docservice.http.routes import admin, document_type_columns, documents, health
 from docservice.http.routes.grids import PAGE_ROUTE, GridRoutes, is_grid
 from docservice.http.routes.grids_openapi import openapi_paths
 from docservice.http.services import Services

@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import Request
 
-from autoscaler.broker.keys import OverrideError
+from autoscaler.api import OverrideError
 from docservice.domain.identity import Identity
 from docservice.http.context import request_id
 from docservice.http.envelope import JSON

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
-from autoscaler.control.drain import DrainError, Phase, refuse
+from autoscaler.api import DrainError, Phase, refuse
 from docservice.http.errors import ApiError
 from docservice.log import logger
 from docservice.postgres.database import StoreTimeoutError, StoreUnavailableError
@@ -15,7 +15,7 @@ from docservice.workers import ControlError, WorkerControl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from autoscaler.control.drain import Progress
+    from autoscaler.api import Progress
     from docservice.postgres.admin import Administration
 
 _TELL_SECONDS = 0.5

@@ -153,7 +153,7 @@ class Enqueuer:
 
     async def _send(self, lot: list[int]) -> None:
         if not await self._broker.send(lot):
-            self._log.warning("broker.silent", documents=len(lot), then="the sweeper sends them")
+            self._log.warning("broker.unresponsive", documents=len(lot), then="the sweeper sends them")
             return
         self._metrics.enqueued.labels("upload").inc(len(lot))
         try:

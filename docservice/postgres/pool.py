@@ -35,7 +35,7 @@ class Lease:
         return self._connection
 
     async def __aexit__(self, _kind: object, fault: BaseException | None, _trace: object) -> None:
-        self._pool.give_back(self._connection, fault)
+        self._pool.restore(self._connection, fault)
 
 
 class Pool:
@@ -85,7 +85,7 @@ class Pool:
         self._used.add(connection)
         return connection
 
-    def give_back(self, connection: Any, fault: BaseException | None) -> None:
+    def restore(self, connection: Any, fault: BaseException | None) -> None:
         """Keep a connection for the next one, unless ``fault`` leaves its state in doubt."""
         try:
             # What the server tells is over; after anything else a statement may still be under way.

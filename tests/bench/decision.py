@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from autoscaler.core.decider import Decider
-from autoscaler.core.demand.target_wait import LatencyKnobs
+from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.model import Observation, QueueReading, WorkerReading
 from autoscaler.core.policy import Policy
 from autoscaler.core.state import State
@@ -29,8 +29,8 @@ POLICY = Policy(max_processes=64)
 NAMES = tuple(f"queue-{number}" for number in range(QUEUES))
 DECIDERS = {
     "thresholds": Decider(policy=POLICY),
-    "latency": Decider(policy=POLICY, latency=LatencyKnobs()),
-    "latency, shadow beside": Decider(policy=POLICY, shadow=LatencyKnobs()),
+    "latency": Decider(policy=POLICY, latency=TargetWaitPolicy()),
+    "latency, shadow beside": Decider(policy=POLICY, shadow=TargetWaitPolicy()),
 }
 
 

@@ -8,9 +8,8 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.autoscaler.control.test_drain import drains_under_traffic
-
 from autoscaler.demo.embedded import RedisServer
+from tests.autoscaler.control.test_drain import drains_under_traffic
 from tests.support.cluster import Cluster
 
 

@@ -10,20 +10,19 @@ from __future__ import annotations
 import json
 import math
 
-from tests.autoscaler.simulation.test_simulation import HELD_OUT
-
 from autoscaler.core.decider import Decider
-from autoscaler.core.demand.target_wait import LatencyKnobs
+from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.policy import Policy
 from autoscaler.simulation.decided import DecidedScaler
 from autoscaler.simulation.engine import PoolModel, simulate
 from autoscaler.simulation.report import Summary, summarize
+from tests.autoscaler.simulation.test_simulation import HELD_OUT
 
 _TARGET_WAIT_SECONDS = 5.0
 _MODEL = PoolModel()
 _POLICY = Policy(max_processes=_MODEL.max_processes)
 DECIDERS = {
-    "latency": Decider(policy=_POLICY, latency=LatencyKnobs(target_wait_seconds=_TARGET_WAIT_SECONDS)),
+    "latency": Decider(policy=_POLICY, latency=TargetWaitPolicy(target_wait_seconds=_TARGET_WAIT_SECONDS)),
     "thresholds": Decider(policy=_POLICY),
 }
 

@@ -17,7 +17,7 @@ import redis
 
 from autoscaler.cli.main import compose
 from autoscaler.demo.embedded import RedisServer
-from autoscaler.sensors.queues import BacklogSensor, KeyLayout
+from autoscaler.sensors.queues import KeyLayout, QueueSensor
 from autoscaler.settings.table import load
 from tests.support.cluster import Cluster
 
@@ -50,7 +50,7 @@ def depths(url: str, count: int) -> dict[str, float]:
     names = [f"queue-{number}" for number in range(count)]
     for name in names:
         client.rpush(name, "message")
-    sensor = BacklogSensor(lambda: client, KeyLayout(), "override")
+    sensor = QueueSensor(lambda: client, KeyLayout(), "override")
     taken = milliseconds(lambda: sensor.read(names), 30)
     client.close()
     return taken

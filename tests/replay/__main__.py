@@ -23,7 +23,7 @@ from autoscaler.cli.simulate import read_trace
 from autoscaler.simulation.report import as_dict, summarize, table
 from autoscaler.simulation.traces import TraceError
 from autoscaler.simulation.workloads import levels, on_off
-from tests.replay.contenders import MOST_PROCESSES, contenders
+from tests.replay.contenders import MAX_PROCESSES, contenders
 from tests.replay.replay import compress, replay
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 #: Above it the waits tell more of the machine than of the policies.
 _MOST_LOAD = 3.0
-_MOST_BUSY = MOST_PROCESSES / 2
+_MOST_BUSY = MAX_PROCESSES / 2
 
 
 def main() -> int:

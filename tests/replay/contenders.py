@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from autoscaler.simulation.traces import Trace
 
-MOST_PROCESSES = 16
+MAX_PROCESSES = 16
 PREFETCH = 4
 #: Celery's own, in celery/worker/autoscale.py.
 _KEEPALIVE_SECONDS = 30.0
@@ -54,18 +54,18 @@ class Contender:
 
 def contenders(trace: Trace, target_wait_seconds: float, speed: float) -> list[Contender]:
     """This daemon in both ways, Celery's own autoscaler, and the fixed sizes that a user would try."""
-    model = PoolModel(max_processes=MOST_PROCESSES, start_seconds=0.3, prefetch=PREFETCH)
+    model = PoolModel(max_processes=MAX_PROCESSES, start_seconds=0.3, prefetch=PREFETCH)
     fixed = next(peer for peer in PEERS if peer.name == "fixed")
     sized = size_peer(fixed, trace, model, target_wait_seconds).peak_processes
     return [
         latency(target_wait_seconds, speed),
         Contender(name="thresholds", daemon=_daemon(speed)),
         Contender(
-            name=f"celery --autoscale {MOST_PROCESSES},1",
-            options=("--autoscale", f"{MOST_PROCESSES},1"),
+            name=f"celery --autoscale {MAX_PROCESSES},1",
+            options=("--autoscale", f"{MAX_PROCESSES},1"),
             environment={"AUTOSCALE_KEEPALIVE": f"{_KEEPALIVE_SECONDS / speed:g}"},
         ),
-        *(Contender(name=f"fixed {size}", processes=size) for size in sorted({sized, MOST_PROCESSES})),
+        *(Contender(name=f"fixed {size}", processes=size) for size in sorted({sized, MAX_PROCESSES})),
     ]
 
 
@@ -85,6 +85,6 @@ def _daemon(speed: float) -> dict[str, str]:
         **cut,
         **_UNLIMITED,
         "interval": f"{max(_SHORTEST_INTERVAL_SECONDS, 1 / speed):g}",
-        "max": str(MOST_PROCESSES),
+        "max": str(MAX_PROCESSES),
         "settle_time": "10",
     }

@@ -43,7 +43,7 @@ def container(**fields: object) -> ContainerReading:
     return ContainerReading(**fields)  # type: ignore[arg-type]
 
 
-def prompt_policy(**knobs: object) -> Policy:
+def prompt_policy(**parameters: object) -> Policy:
     """A policy without any delay, so that one tick shows one step."""
     plain: dict[str, object] = {
         "max_processes": 10,
@@ -55,7 +55,7 @@ def prompt_policy(**knobs: object) -> Policy:
         "max_step_up": 10_000,
         "max_step_down": 10_000,
     }
-    return Policy(**{**plain, **knobs})  # type: ignore[arg-type]
+    return Policy(**{**plain, **parameters})  # type: ignore[arg-type]
 
 
 def look(

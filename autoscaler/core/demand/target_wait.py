@@ -24,79 +24,83 @@ from autoscaler.core.policy import PolicyError
 
 #: A size is tracked exactly up to here, and in steps of about an eighth above.
 _EXACT_SIZES = 64
-_LARGEST_SIZE = 10_000
+_MAX_SIZE = 10_000
 #: Groups of one age that the backlog is remembered in; above it the two oldest are merged.
-_MOST_GROUPS = 64
+_MAX_GROUPS = 64
 #: Ages of a gap, in units of a start's worth, at which one bin ends and the next begins. Beyond the last of
 #: them no process is kept.
 _BIN_ENDS = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0, 16.0)
 _BIN_WIDTHS = (1 / 8, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 #: Least time over which service time and arrivals are averaged, however many tasks there are.
-_LEAST_WINDOW_SECONDS = 30.0
+_MIN_WINDOW_SECONDS = 30.0
 #: Gain of keeping a process, as a share of a start's worth, below which it is rounding.
-_LEAST_GAIN = 1e-6
-_LEAST_SERVICE_SECONDS = 0.001
+_MIN_GAIN = 1e-6
+_MIN_SERVICE_SECONDS = 0.001
 _UNKNOWN_SERVICE_SECONDS = 1.0
 
 
-def _knob(default: float, *, low: float, high: float, unit: str, about: str) -> Any:
+def _parameter(default: float, *, low: float, high: float, unit: str, about: str) -> Any:
     return field(default=default, metadata={"low": low, "high": high, "unit": unit, "about": about})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LatencyKnobs:
+class TargetWaitPolicy:
     """What may be chosen; everything else is learnt.
 
     Raises:
         PolicyError: with every fault, when a value is out of its bounds.
     """
 
-    target_wait_seconds: float = _knob(
+    target_wait_seconds: float = _parameter(
         5.0, low=0.1, high=86400, unit="seconds", about="Every task starts within this time of its arrival."
     )
-    start_worth_seconds: float = _knob(
+    start_worth_seconds: float = _parameter(
         25.0,
         low=0.1,
         high=86400,
         unit="seconds",
         about="Seconds of an idle process that one start is worth: more starts fewer and keeps more idle.",
     )
-    assumed_start_seconds: float = _knob(
+    assumed_start_seconds: float = _parameter(
         1.0,
         low=0,
         high=3600,
         unit="seconds",
         about="Time from a resize to a ready process, until it is learnt.",
     )
-    margin_seconds: float = _knob(
+    margin_seconds: float = _parameter(
         0.2,
         low=0,
         high=3600,
         unit="seconds",
         about="How late a tick or a start may come: planned off the target.",
     )
-    release_caution: float = _knob(
+    release_caution: float = _parameter(
         1.5,
         low=0,
         high=10,
         unit="standard deviations",
         about="How far below its mean the number of busy processes that come free is reckoned.",
     )
-    remembered_tasks: float = _knob(
+    remembered_tasks: float = _parameter(
         50, low=1, high=1_000_000, unit="tasks", about="Ended tasks that the service time is learnt from."
     )
-    remembered_gaps: float = _knob(
+    remembered_gaps: float = _parameter(
         30, low=1, high=1_000_000, unit="gaps", about="Gaps between two needs that each size learns from."
     )
 
     def __post_init__(self) -> None:
         faults = []
-        for knob in fields(self):
-            value = getattr(self, knob.name)
-            low, high, unit = knob.metadata["low"], knob.metadata["high"], knob.metadata["unit"]
+        for parameter in fields(self):
+            value = getattr(self, parameter.name)
+            low, high, unit = (
+                parameter.metadata["low"],
+                parameter.metadata["high"],
+                parameter.metadata["unit"],
+            )
             legal = isinstance(value, int | float) and not isinstance(value, bool)
             if not (legal and math.isfinite(value) and low <= value <= high):
-                faults.append(f"{knob.name} is {value!r}; it must be from {low:g} to {high:g} ({unit})")
+                faults.append(f"{parameter.name} is {value!r}; it must be from {low:g} to {high:g} ({unit})")
         if faults:
             raise PolicyError(faults)
 
@@ -154,7 +158,7 @@ class Gaps:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LatencyState:
+class TargetWaitState:
     """What is remembered between two signals: bounded, and to be treated as opaque but for its properties.
 
     ``groups`` has (earliest arrival, count) of the backlog, oldest first. ``busy_seconds`` and ``ended`` are
@@ -198,7 +202,9 @@ class _Step:
         return _mean_service_seconds(self.busy_total_seconds, self.ended_total)
 
 
-def advance(knobs: LatencyKnobs, state: LatencyState, signal: Signal) -> tuple[LatencyState, int]:
+def advance(
+    parameters: TargetWaitPolicy, state: TargetWaitState, signal: Signal
+) -> tuple[TargetWaitState, int]:
     """Return what to remember and how many processes are wanted, 1 or more.
 
     The wish holds the size while the tasks that wait will start in time; bounds, cooldowns and ceilings are
@@ -206,14 +212,14 @@ def advance(knobs: LatencyKnobs, state: LatencyState, signal: Signal) -> tuple[L
     """
     if state.last is not None and signal.at <= state.last.at:
         return state, max(1, signal.processes)
-    step = _step(knobs, state, signal)
+    step = _step(parameters, state, signal)
     groups = _regroup(state.groups, step, signal)
     size = max(signal.processes, signal.busy)
-    size += _missing(knobs, signal, step, groups)
+    size += _missing(parameters, signal, step, groups)
     growing = size > signal.processes and bool(signal.backlog)
-    tasks_at, needed_at, gaps = _track(knobs, state, signal, step)
-    fresh = -math.expm1(-step.seconds / _LEAST_WINDOW_SECONDS)
-    after = LatencyState(
+    tasks_at, needed_at, gaps = _track(parameters, state, signal, step)
+    fresh = -math.expm1(-step.seconds / _MIN_WINDOW_SECONDS)
+    after = TargetWaitState(
         last=signal,
         tick_seconds=step.tick_seconds,
         groups=groups,
@@ -229,10 +235,10 @@ def advance(knobs: LatencyKnobs, state: LatencyState, signal: Signal) -> tuple[L
         return after, size
     if signal.backlog:
         return after, max(1, signal.processes)
-    return after, _retained(knobs, after, signal)
+    return after, _retained(parameters, after, signal)
 
 
-def _step(knobs: LatencyKnobs, state: LatencyState, signal: Signal) -> _Step:
+def _step(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Signal) -> _Step:
     last = state.last
     since, seconds = signal.at - state.tick_seconds, state.tick_seconds
     ended, arrived, busy_seconds = 0, signal.in_system, 0.0
@@ -249,14 +255,16 @@ def _step(knobs: LatencyKnobs, state: LatencyState, signal: Signal) -> _Step:
         arrived = max(0, ended + more)
         busy_seconds = (last.busy + signal.busy) / 2 * seconds
     # The sums fade by tasks ended, not by time, so that a task of an hour raises the mean as it runs.
-    remembered = max(knobs.remembered_tasks, state.arrivals_per_second * _LEAST_WINDOW_SECONDS)
+    remembered = max(parameters.remembered_tasks, state.arrivals_per_second * _MIN_WINDOW_SECONDS)
     fade = math.exp(-ended / remembered)
     return _Step(
         since=since,
         seconds=seconds,
         tick_seconds=0.8 * state.tick_seconds + 0.2 * seconds,
         arrived=arrived,
-        start_seconds=knobs.assumed_start_seconds if signal.start_seconds is None else signal.start_seconds,
+        start_seconds=parameters.assumed_start_seconds
+        if signal.start_seconds is None
+        else signal.start_seconds,
         spare_in_seconds=max(0.0, state.ready_at - signal.at),
         busy_total_seconds=state.busy_seconds * fade + busy_seconds,
         ended_total=state.ended * fade + ended,
@@ -267,7 +275,7 @@ def _mean_service_seconds(busy_seconds: float, ended: float) -> float:
     """Return the mean as learnt; before the first task ended, no less than what has run."""
     if ended <= 0:
         return max(busy_seconds, _UNKNOWN_SERVICE_SECONDS)
-    return max(busy_seconds / ended, _LEAST_SERVICE_SECONDS)
+    return max(busy_seconds / ended, _MIN_SERVICE_SECONDS)
 
 
 def _regroup(
@@ -288,12 +296,14 @@ def _regroup(
         kept.insert(0, (kept[0][0] if kept else step.since, remaining))
     if signal.oldest_age_seconds is not None:
         kept[0] = (min(kept[0][0], signal.at - signal.oldest_age_seconds), kept[0][1])
-    while len(kept) > _MOST_GROUPS:
+    while len(kept) > _MAX_GROUPS:
         kept[:2] = [(kept[0][0], kept[0][1] + kept[1][1])]
     return tuple(kept)
 
 
-def _missing(knobs: LatencyKnobs, signal: Signal, step: _Step, groups: tuple[tuple[float, int], ...]) -> int:
+def _missing(
+    parameters: TargetWaitPolicy, signal: Signal, step: _Step, groups: tuple[tuple[float, int], ...]
+) -> int:
     """Return how many processes must be asked for now so that each position starts by its deadline.
 
     Before the deadline of a position, each busy process comes free at a rate of one over the service time;
@@ -307,10 +317,10 @@ def _missing(knobs: LatencyKnobs, signal: Signal, step: _Step, groups: tuple[tup
     position = 0
     for since, count in groups:
         position += count
-        left = knobs.planned_wait_seconds - (signal.at - since)
+        left = parameters.planned_wait_seconds - (signal.at - since)
         horizon = max(0.0, left)
         freed = signal.busy * horizon / service
-        freed = max(0.0, freed - knobs.release_caution * math.sqrt(freed))
+        freed = max(0.0, freed - parameters.release_caution * math.sqrt(freed))
         short = position - freed
         if horizon >= spare_in:
             short -= spare * (1 + (horizon - spare_in) / service)
@@ -327,7 +337,7 @@ def _missing(knobs: LatencyKnobs, signal: Signal, step: _Step, groups: tuple[tup
 
 
 def _track(
-    knobs: LatencyKnobs, state: LatencyState, signal: Signal, step: _Step
+    parameters: TargetWaitPolicy, state: TargetWaitState, signal: Signal, step: _Step
 ) -> tuple[tuple[float, ...], tuple[float, ...], tuple[Gaps, ...]]:
     """Carry the imagined pool of each size on by this step, and learn where one was too small.
 
@@ -340,7 +350,7 @@ def _track(
         tasks_at.append(float(signal.in_system))
         needed_at.append(signal.at)
         gaps.append(_PRIOR)
-    slack = knobs.planned_wait_seconds - step.start_seconds - step.tick_seconds
+    slack = parameters.planned_wait_seconds - step.start_seconds - step.tick_seconds
     crowd = 1 + max(0.0, slack) / service
     ended_each = -math.expm1(-step.seconds / service)
     refilled_each = step.seconds / service - ended_each  # by processes that end one task and take the next
@@ -357,7 +367,7 @@ def _track(
             tasks = processes * crowd  # larger sizes take the rest
             pause = signal.at - needed_at[rung]
             if pause > 1.5 * step.tick_seconds:  # else the need goes on
-                gaps[rung] = _learn_gap(knobs, gaps[rung], pause / knobs.start_worth_seconds)
+                gaps[rung] = _learn_gap(parameters, gaps[rung], pause / parameters.start_worth_seconds)
             needed_at[rung] = signal.at
         tasks_at[rung] = tasks
     return tuple(tasks_at), tuple(needed_at), tuple(gaps)
@@ -367,26 +377,28 @@ def _track(
 _PRIOR = Gaps(exposure=(1.0,) * len(_BIN_ENDS), needs=(1.0,) * len(_BIN_ENDS))
 
 
-def _learn_gap(knobs: LatencyKnobs, gaps: Gaps, age: float) -> Gaps:
+def _learn_gap(parameters: TargetWaitPolicy, gaps: Gaps, age: float) -> Gaps:
     """Add a gap that has just ended at ``age``."""
     last = bisect.bisect_right(_BIN_ENDS, age)
     lived = [*_BIN_WIDTHS[:last], age - (_BIN_ENDS[last - 1] if last else 0.0)]
     lived += [0.0] * len(_BIN_ENDS)
-    fade = 1 - 1 / knobs.remembered_gaps
+    fade = 1 - 1 / parameters.remembered_gaps
     return Gaps(
         exposure=tuple(1 + (before - 1) * fade + lived[index] for index, before in enumerate(gaps.exposure)),
         needs=tuple(1 + (before - 1) * fade + (index == last) for index, before in enumerate(gaps.needs)),
     )
 
 
-def _retained(knobs: LatencyKnobs, state: LatencyState, signal: Signal) -> int:
+def _retained(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Signal) -> int:
     """Return the largest size worth keeping, no less than what is busy and no more than there is."""
     least = max(1, min(signal.busy, signal.processes))
     for rung in range(min(len(state.tasks_at), _rungs_up_to(signal.processes)) - 1, -1, -1):
         size = min(_SIZES[rung] + 1, signal.processes)  # the size that is needed where this rung is too small
         if size <= least:
             break
-        if _worth_keeping(state.gaps[rung], (signal.at - state.needed_at[rung]) / knobs.start_worth_seconds):
+        if _worth_keeping(
+            state.gaps[rung], (signal.at - state.needed_at[rung]) / parameters.start_worth_seconds
+        ):
             return size
     return least
 
@@ -398,7 +410,7 @@ def _worth_keeping(gaps: Gaps, age: float) -> bool:
         hazard = gaps.needs[index] / gaps.exposure[index]
         needed = -math.expm1(-hazard * _BIN_WIDTHS[index])
         gain += still_idle * needed * (1 - 1 / hazard)
-        if gain > _LEAST_GAIN:
+        if gain > _MIN_GAIN:
             return True
         still_idle *= 1 - needed
     return False
@@ -406,8 +418,8 @@ def _worth_keeping(gaps: Gaps, age: float) -> bool:
 
 def _sizes() -> tuple[int, ...]:
     sizes = list(range(1, _EXACT_SIZES + 1))
-    while sizes[-1] < _LARGEST_SIZE:
-        sizes.append(min(_LARGEST_SIZE, sizes[-1] + sizes[-1] // 8))
+    while sizes[-1] < _MAX_SIZE:
+        sizes.append(min(_MAX_SIZE, sizes[-1] + sizes[-1] // 8))
     return tuple(sizes)
 
 

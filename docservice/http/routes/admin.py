@@ -17,8 +17,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from autoscaler.broker.keys import OverrideError, OverrideRequest
-from autoscaler.core.model import WorkerReading
+from autoscaler.api import OverrideError, OverrideRequest, WorkerReading
 from docservice.domain.identity import Identity
 from docservice.http.audit import Attempt
 from docservice.http.deps import Serving, SystemAdmin, require_system_admin

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.broker.keys import (
-    EVENTS_KEPT,
+    MAX_EVENTS,
     Keys,
     OverrideError,
     OverrideRequest,
@@ -178,4 +178,4 @@ def test_a_status_that_nobody_wrote_is_none(client):
 def test_the_stream_of_events_is_trimmed(client):
     for _ in range(12):
         publish(client, "a", {}, [{"n": 1}] * 200, expiry_seconds=6.0)
-    assert EVENTS_KEPT <= client.xlen("autoscaler:a:events") < 1.2 * EVENTS_KEPT
+    assert MAX_EVENTS <= client.xlen("autoscaler:a:events") < 1.2 * MAX_EVENTS

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from autoscaler.cli.simulate import simulate_command, tune_command
-from autoscaler.settings.table import KNOBS
+from autoscaler.settings.table import PARAMETERS
 from autoscaler.simulation import workloads
 from autoscaler.simulation.prometheus import ARRIVALS, SERVICE, Prometheus, PrometheusError, Span
 from autoscaler.simulation.traces import TraceError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 CLEAN = {
     "NO_PROXY": "*",
     "AUTOSCALER_TARGET_WAIT": None,
-    **{knob.variable: None for knob in KNOBS},
+    **{parameter.variable: None for parameter in PARAMETERS},
 }
 TASKS = "offset_s,service_s\n0,1\n0.5,1\n0.5,2\n30,1\n"
 

@@ -11,13 +11,13 @@ import time
 
 import pytest
 from celery import Celery
-from tests.autoscaler.daemon.test_daemon import W1, W2
 
 from autoscaler.broker.connections import Connections, Redactor, RedisTuning
 from autoscaler.broker.keys import CANCELLED_KEY
 from autoscaler.control.consumers import Consumers, Note
 from autoscaler.control.remote import Remote
 from autoscaler.demo.embedded import Process
+from tests.autoscaler.daemon.test_daemon import W1, W2
 from tests.support.cluster import ROOT, command, started
 
 
@@ -174,16 +174,16 @@ def test_a_drain_does_not_wait_for_eta_tasks_and_loses_none(cluster):
     assert cluster.redis.llen("celery") == 1
 
 
-@pytest.mark.parametrize("minded", [False, True])
+@pytest.mark.parametrize("active_cancellations", [False, True])
 def test_what_a_drain_that_died_left_cancelled_is_given_back_by_a_daemon_once_nobody_minds_it(
-    cluster, minded
+    cluster, active_cancellations
 ):
     cluster.worker(W1)
     consumers = consumers_of(cluster)
-    assert consumers.cancel(W1, ["celery"], for_seconds=600 if minded else 0)
+    assert consumers.cancel(W1, ["celery"], for_seconds=600 if active_cancellations else 0)
     cluster.send(1, 0.1)
     daemon = cluster.daemon()
-    if minded:
+    if active_cancellations:
         started(lambda: daemon.metric("tick_duration_seconds_count") > 5, what="some ticks")
         assert cluster.ended() == {}
         assert [note.worker for note in consumers.notes()] == [W1]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 
 import pytest
-from tests.autoscaler.daemon.test_daemon import W1, size
 
 from autoscaler.broker.keys import CANCELLED_KEY
-from autoscaler.control.quiesce import QuiescingActuator
+from autoscaler.control.quiesce import QuiescingResizer
 from autoscaler.core.model import Outcome, Result
+from tests.autoscaler.daemon.test_daemon import W1, size
 from tests.support.builders import worker
 from tests.support.cluster import started
 
@@ -52,7 +52,7 @@ class _Told:
         self.sent.append(("cancel", worker))
         return self.heard
 
-    def give_back(self, note):
+    def restore(self, note):
         self.sent.append(("give back", note.worker))
         return True
 
@@ -71,7 +71,7 @@ class _Told:
 )
 def test_only_a_worker_that_says_it_consumes_nothing_is_shrunk(consumes, expected):
     told = _Told(heard=False)
-    actuator = QuiescingActuator(told, told, quiesces=True, deadline_seconds=5)
+    actuator = QuiescingResizer(told, told, quiesces=True, deadline_seconds=5)
     assert actuator.resize(worker(W1, 4, companion=False, busy=1), 2, 0.0).result is Result.BEGUN
     for at in (2.0, 4.0, 6.0):
         actuator.advance({W1: worker(W1, 4, companion=False, queues=consumes)}, at)

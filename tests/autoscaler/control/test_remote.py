@@ -14,9 +14,9 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from autoscaler.broker.connections import RedisTuning, kombu_options, parse_redis_url
-from autoscaler.control.remote import LEAST_TIMEOUT_SECONDS, Remote
+from autoscaler.control.remote import MIN_TIMEOUT_SECONDS, Remote
 from autoscaler.demo.embedded import RedisServer, wait_until
-from autoscaler.sensors.workers import PoolSensor
+from autoscaler.sensors.workers import WorkerSensor
 from tests.support.cluster import Cluster
 
 PONG = {"ok": "pong"}
@@ -103,8 +103,8 @@ def test_a_reply_that_comes_too_late_leaves_no_key_behind(fleet):
 def test_two_workers_of_one_name_are_found_by_a_roll_call(fleet):
     remote = remote_to(fleet.server.url, timeout_seconds=2)
     assert remote.call("ping", {}, ["twin@h", "nobody"]) == {"twin@h": [PONG, PONG]}
-    found = PoolSensor(remote).read({"a@h", "twin@h"}, 0.0)
-    assert ([reading.name for reading in found.workers], found.doubled, found.silent) == (
+    found = WorkerSensor(remote).read({"a@h", "twin@h"}, 0.0)
+    assert ([reading.name for reading in found.workers], found.duplicates, found.unresponsive) == (
         ["a@h"],
         ("twin@h",),
         (),
@@ -153,4 +153,4 @@ def test_a_timeout_is_never_shorter_than_a_blocking_read(fleet):
     remote = remote_to(fleet.server.url, timeout_seconds=0.01)
     found, seconds = lasted(lambda: remote.call("ping", {}, ["gone@h"]))
     assert found == {}
-    assert seconds >= LEAST_TIMEOUT_SECONDS
+    assert seconds >= MIN_TIMEOUT_SECONDS

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from autoscaler.control.resize import Actuator, command_for, judge
+from autoscaler.control.resize import WorkerResizer, command_for, judge
 from autoscaler.core.model import Outcome, PoolKind, Result
 from tests.support.builders import worker
 
@@ -64,7 +64,7 @@ def test_every_size_that_is_sent_is_a_whole_number_of_1_or_more_and_leads_to_the
 def test_a_target_that_is_no_whole_number_of_1_or_more_is_never_sent(target):
     remote = OneReply()
     with pytest.raises(ValueError, match="it must be a whole number from 1 to 10000"):
-        Actuator(remote).resize(worker(processes=2), target)
+        WorkerResizer(remote).resize(worker(processes=2), target)
     assert remote.calls == []
 
 
@@ -79,7 +79,7 @@ def test_a_target_that_is_no_whole_number_of_1_or_more_is_never_sent(target):
 def test_a_worker_that_cannot_be_resized_is_never_told_to(reading):
     remote = OneReply()
     with pytest.raises(ValueError, match="cannot be resized to 4"):
-        Actuator(remote).resize(reading, 4)
+        WorkerResizer(remote).resize(reading, 4)
     assert remote.calls == []
 
 
@@ -108,7 +108,7 @@ def test_a_reply_is_judged(replies, expected):
 
 def test_a_resize_is_one_command_to_one_worker():
     remote = OneReply([{"ok": "pool will grow"}])
-    outcome = Actuator(remote).resize(worker("a@h", processes=2, companion=False), 5)
+    outcome = WorkerResizer(remote).resize(worker("a@h", processes=2, companion=False), 5)
     assert outcome == Outcome(
         worker="a@h", before=2, target=5, command="pool_grow", result=Result.DONE, detail=None
     )
@@ -126,7 +126,7 @@ def test_a_resize_is_one_command_to_one_worker():
 )
 def test_a_broker_that_fails_leaves_the_outcome_unknown(fault):
     remote = OneReply(fault=fault)
-    outcome = Actuator(remote).resize(worker("a@h", processes=2), 1)
+    outcome = WorkerResizer(remote).resize(worker("a@h", processes=2), 1)
     assert outcome == Outcome(
         worker="a@h",
         before=2,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autoscaler.core.decider import Mode
-from autoscaler.core.demand.target_wait import LatencyKnobs
+from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.groups import Scope
 from autoscaler.core.model import Override, PoolKind, Reason
 from tests.support.builders import (
@@ -334,7 +334,7 @@ def test_a_restarted_worker_is_adopted_at_the_size_it_came_back_with():
 
 
 def test_with_a_target_wait_the_latency_demand_decides_and_grows_before_the_target_has_passed():
-    walk = Walk(prompt_policy(max_processes=64), latency=LatencyKnobs(target_wait_seconds=5))
+    walk = Walk(prompt_policy(max_processes=64), latency=TargetWaitPolicy(target_wait_seconds=5))
     for _ in range(30):  # one task a second on one process: the service time is learnt
         walk.see(0, worker(processes=1, busy=1, completed=walk.tick))
     plans = [walk.see(40, worker(processes=1, busy=1, completed=walk.tick)) for _ in range(4)]
@@ -347,20 +347,20 @@ def test_with_a_target_wait_the_latency_demand_decides_and_grows_before_the_targ
 
 
 def test_the_latency_demand_is_bound_by_max_and_the_container_like_any_other():
-    walk = Walk(prompt_policy(max_processes=3), latency=LatencyKnobs(target_wait_seconds=1))
+    walk = Walk(prompt_policy(max_processes=3), latency=TargetWaitPolicy(target_wait_seconds=1))
     walk.see(500, worker(processes=1, busy=1))
     assert walk.see(500, worker(processes=1, busy=1)).decisions == (decision(1, 3, Reason.AT_MAX),)
 
 
 def test_on_a_backlog_that_is_not_known_the_latency_demand_does_not_decide():
-    walk = Walk(prompt_policy(), latency=LatencyKnobs())
+    walk = Walk(prompt_policy(), latency=TargetWaitPolicy())
     walk.see(0, worker(busy=4))
     assert walk.see(None, worker(busy=0)).decisions == (decision(4, 4, Reason.STALE),)
 
 
 def test_a_shadow_tells_what_the_other_demand_would_have_wished_for_and_changes_nothing():
     plain = Walk(prompt_policy(max_processes=64))
-    shadowed = Walk(prompt_policy(max_processes=64), shadow=LatencyKnobs(target_wait_seconds=600))
+    shadowed = Walk(prompt_policy(max_processes=64), shadow=TargetWaitPolicy(target_wait_seconds=600))
     for walk in (plain, shadowed):
         walk.see(0, worker(busy=4))
     told, without = shadowed.see(20, worker(busy=4)), plain.see(20, worker(busy=4))
@@ -370,7 +370,7 @@ def test_a_shadow_tells_what_the_other_demand_would_have_wished_for_and_changes_
 
 def test_each_group_keeps_the_most_urgent_target_of_its_queues():
     def wish(targets):
-        walk = Walk(prompt_policy(max_processes=64), latency=LatencyKnobs(), target_waits=targets)
+        walk = Walk(prompt_policy(max_processes=64), latency=TargetWaitPolicy(), target_waits=targets)
         walk.see(0, worker(busy=4))
         return walk.see(60, worker(busy=4)).groups[0].wish
 
@@ -380,7 +380,7 @@ def test_each_group_keeps_the_most_urgent_target_of_its_queues():
 
 def test_of_queues_that_share_workers_the_most_urgent_target_holds_for_all():
     def wish(targets):
-        walk = Walk(prompt_policy(max_processes=64), latency=LatencyKnobs(), target_waits=targets)
+        walk = Walk(prompt_policy(max_processes=64), latency=TargetWaitPolicy(), target_waits=targets)
         both = worker(busy=4, queues=("celery", "mails"))
         walk.see(0, both, queues=(queue(0), queue(0, "mails")))
         return walk.see(60, both, queues=(queue(60), queue(0, "mails"))).groups[0].wish
@@ -390,7 +390,9 @@ def test_of_queues_that_share_workers_the_most_urgent_target_holds_for_all():
 
 
 def test_the_latency_demand_shrinks_only_once_it_has_learnt_for_a_while():
-    walk = Walk(prompt_policy(scale_down_cooldown_seconds=15), latency=LatencyKnobs(start_worth_seconds=0.1))
+    walk = Walk(
+        prompt_policy(scale_down_cooldown_seconds=15), latency=TargetWaitPolicy(start_worth_seconds=0.1)
+    )
     causes = [walk.see(0, worker(processes=4, busy=0)).decisions[0].cause for _ in range(20)]
     assert causes[0] is Reason.COOLDOWN
     assert Reason.LATENCY in causes or Reason.AT_MIN in causes

@@ -1,4 +1,4 @@
-"""The table of knobs: bounds, contradictions, all faults at once."""
+"""The table of parameters: bounds, contradictions, all faults at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autoscaler.core.policy import Policy, PolicyError
 
-KNOBS = {knob.name: knob.metadata for knob in fields(Policy)}
+PARAMETERS = {parameter.name: parameter.metadata for parameter in fields(Policy)}
 DELAYS = {
     "scale_up_delay_seconds",
     "scale_down_delay_seconds",
@@ -21,21 +21,23 @@ DELAYS = {
 }
 
 
-def faults_of(**knobs):
+def faults_of(**parameters):
     with pytest.raises(PolicyError) as caught:
-        Policy(**knobs)
+        Policy(**parameters)
     return caught.value.faults
 
 
 def test_the_defaults_are_a_legal_policy_and_every_knob_tells_its_unit_and_meaning():
     Policy()
-    assert [name for name, meta in KNOBS.items() if not (meta["unit"] and meta["about"].endswith("."))] == []
+    assert [
+        name for name, meta in PARAMETERS.items() if not (meta["unit"] and meta["about"].endswith("."))
+    ] == []
 
 
-@pytest.mark.parametrize("name", KNOBS)
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_a_knob_is_legal_up_to_its_bounds_and_not_beyond(name):
-    low, high = KNOBS[name]["low"], KNOBS[name]["high"]
-    whole = KNOBS[name]["unit"] == "processes"
+    low, high = PARAMETERS[name]["low"], PARAMETERS[name]["high"]
+    whole = PARAMETERS[name]["unit"] == "processes"
     step = 1 if whole else (high - low) / 1000
     others = {"memory_high": 1} if name == "memory_headroom" else {}
     others = {"memory_headroom": 0.05} if name == "memory_high" else others
@@ -44,7 +46,7 @@ def test_a_knob_is_legal_up_to_its_bounds_and_not_beyond(name):
         assert getattr(Policy(**others, **{name: value}), name) == value
     for value in (low - step, high + step):
         assert faults_of(**others, **{name: value}) == [
-            f"{name} is {value!r}; it must be from {low:g} to {high:g} ({KNOBS[name]['unit']})"
+            f"{name} is {value!r}; it must be from {low:g} to {high:g} ({PARAMETERS[name]['unit']})"
         ]
 
 
@@ -81,5 +83,5 @@ def test_the_immediate_policy_is_the_same_one_without_its_delays(delays):
     policy = Policy(max_processes=7, **delays)
     found = policy.immediate()
     assert {name: getattr(found, name) for name in DELAYS} == dict.fromkeys(DELAYS, 0.0)
-    kept = KNOBS.keys() - DELAYS
+    kept = PARAMETERS.keys() - DELAYS
     assert {name: getattr(found, name) for name in kept} == {name: getattr(policy, name) for name in kept}

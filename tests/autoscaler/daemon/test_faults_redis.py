@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 
 import pytest
-from tests.autoscaler.daemon.test_daemon import W1, size
 
 from autoscaler.demo.embedded import RedisServer
+from tests.autoscaler.daemon.test_daemon import W1, size
 from tests.support.cluster import started
 from tests.support.proxy import Proxy
 

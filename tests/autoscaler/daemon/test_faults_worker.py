@@ -6,16 +6,16 @@ import signal
 import time
 
 import pytest
-from tests.autoscaler.daemon.test_daemon import W1, W2, size
-from tests.autoscaler.daemon.test_faults_redis import resizes
 
 from autoscaler.broker.connections import Connections, Redactor, RedisTuning
 from autoscaler.control.remote import Remote
-from autoscaler.control.resize import Actuator
+from autoscaler.control.resize import WorkerResizer
 from autoscaler.core.decider import Decider
 from autoscaler.core.model import Observation, QueueReading, Reason, Result
 from autoscaler.core.state import State
-from autoscaler.sensors.workers import PoolSensor
+from autoscaler.sensors.workers import WorkerSensor
+from tests.autoscaler.daemon.test_daemon import W1, W2, size
+from tests.autoscaler.daemon.test_faults_redis import resizes
 from tests.support.builders import prompt_policy
 from tests.support.cluster import started
 
@@ -93,7 +93,7 @@ def test_a_command_that_comes_late_leads_to_the_right_size_in_the_end(cluster, c
     worker = cluster.worker(processes=1, companion=companion)
     connections = Connections(lambda: cluster.server.url, RedisTuning(), Redactor())
     remote = Remote(connections.kombu, timeout_seconds=1.5)
-    sensor, actuator = PoolSensor(remote, [W1]), Actuator(remote)
+    sensor, actuator = WorkerSensor(remote, [W1]), WorkerResizer(remote)
     decider, state = Decider(policy=prompt_policy(max_processes=4, settle_seconds=8)), State()
 
     def look(state):

@@ -23,8 +23,8 @@ from autoscaler.daemon.loop import Controller, Edges, Timing
 from autoscaler.demo.embedded import free_port
 from autoscaler.report.log import get_logger
 from autoscaler.report.metrics import Metrics
-from autoscaler.sensors.queues import Backlog
-from autoscaler.sensors.workers import PoolsReading
+from autoscaler.sensors.queues import QueuesReading
+from autoscaler.sensors.workers import WorkersReading
 from tests.support.builders import container, prompt_policy, queue, worker
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ BOXED = container(cpu_limit_cores=2.0, cpu_limited=True)
 class World:
     """Every edge at once: what it shows and what was done to it. A fault stands in the place of a reading."""
 
-    backlog: Backlog | Exception = field(default_factory=lambda: Backlog(queues=(queue(50),)))
+    backlog: QueuesReading | Exception = field(default_factory=lambda: QueuesReading(queues=(queue(50),)))
     pools: tuple[WorkerReading, ...] | Exception = (worker("a@h", busy=4),)
     box: Any = None
     leads: bool | Exception = True
@@ -56,10 +56,10 @@ class World:
 
     def controller(self, log: io.StringIO, **policy: object) -> Controller:
         client = redis.Redis(port=free_port(), retry=Retry(NoBackoff(), 0))  # nobody listens there
-        knobs = prompt_policy(**policy)
+        parameters = prompt_policy(**policy)
         return Controller(
             name="a",
-            decider=Decider(policy=knobs, scope=Scope()),
+            decider=Decider(policy=parameters, scope=Scope()),
             edges=Edges(
                 backlog=_Backlog(self),
                 pools=_Pools(self),
@@ -70,7 +70,7 @@ class World:
                 lease=_Lease(self),
             ),
             timing=Timing(interval_seconds=1.0),
-            metrics=Metrics(knobs, monotonic=lambda: self.now),
+            metrics=Metrics(parameters, monotonic=lambda: self.now),
             log=get_logger(level="info", style="json", redact=str, stream=log),
             clean=lambda value: value,
             monotonic=lambda: self.now,
@@ -84,17 +84,17 @@ class _Part:
 
 
 class _Backlog(_Part):
-    def read(self, queues: Sequence[str]) -> Backlog:
+    def read(self, queues: Sequence[str]) -> QueuesReading:
         del queues
         return self.world.reading("backlog")
 
 
 class _Pools(_Part):
-    def read(self, mailboxes: frozenset[str], at: float) -> PoolsReading:
+    def read(self, mailboxes: frozenset[str], at: float) -> WorkersReading:
         del at
         self.world.mailboxes.append(mailboxes)
         self.world.now += self.world.takes_seconds
-        return PoolsReading(workers=self.world.reading("pools"))
+        return WorkersReading(workers=self.world.reading("pools"))
 
 
 class _Container(_Part):
@@ -122,7 +122,7 @@ class _Resizer(_Part):
         del readings, now
         return []
 
-    def mend(self, now: float) -> None:
+    def restore_orphans(self, now: float) -> None:
         del now
 
     def close(self) -> None:
@@ -172,7 +172,7 @@ def test_a_tick_gathers_decides_and_applies(run):
     ],
 )
 def test_a_part_that_fails_is_unknown_told_once_and_holds(run, part, fault, expected):
-    world = World(backlog=Backlog(queues=(queue(0),)), pools=(worker("a@h", busy=3),))
+    world = World(backlog=QueuesReading(queues=(queue(0),)), pools=(worker("a@h", busy=3),))
     run(world)
     setattr(world, part, fault)
     world.pools = world.pools if part == "pools" else (worker("a@h"),)
@@ -195,32 +195,32 @@ def test_a_container_that_cannot_be_read_is_one_sensors_fault(run):
 @pytest.mark.parametrize(
     "unread",
     [
-        pytest.param(Backlog(queues=(queue(50),), override="{"), id="a slip in it"),
+        pytest.param(QueuesReading(queues=(queue(50),), override="{"), id="a slip in it"),
         pytest.param(
-            Backlog(queues=(queue(50),), faults={"override": "NoPermissionError: no"}),
+            QueuesReading(queues=(queue(50),), faults={"override": "NoPermissionError: no"}),
             id="no right to read it",
         ),
     ],
 )
 def test_an_override_that_cannot_be_read_any_more_still_stands(run, unread):
-    world = World(backlog=Backlog(queues=(queue(50),), override=PAUSED))
+    world = World(backlog=QueuesReading(queues=(queue(50),), override=PAUSED))
     assert reason(run(world)[0]) is Reason.PAUSED
     world.backlog = unread
     record, events = run(world, 2)
     assert (reason(record), list(record.faults), world.resized) == (Reason.PAUSED, ["override"], [])
     assert events.count(("condition", "sensor", "override")) == 1
-    world.backlog = Backlog(queues=(queue(50),))
+    world.backlog = QueuesReading(queues=(queue(50),))
     run(world)
     assert world.resized == [("a@h", 10)]
 
 
 def test_known_mailboxes_stay_where_they_cannot_be_read(run):
     known = frozenset({"a@h"})
-    world = World(backlog=Backlog(queues=(queue(0),), mailboxes=known))
+    world = World(backlog=QueuesReading(queues=(queue(0),), mailboxes=known))
     run(world)
-    world.backlog = Backlog(queues=(queue(0),), faults={"mailboxes": "NoPermissionError: no"})
+    world.backlog = QueuesReading(queues=(queue(0),), faults={"mailboxes": "NoPermissionError: no"})
     run(world)
-    world.backlog = Backlog(queues=(queue(0),))
+    world.backlog = QueuesReading(queues=(queue(0),))
     run(world)
     assert world.mailboxes == [known, known, frozenset()]
 

@@ -7,11 +7,11 @@ import time
 
 import pytest
 from celery import Celery
-from tests.autoscaler.daemon.test_daemon import W1, size
 
 from autoscaler.companion import stamp_published
-from autoscaler.sensors.queues import BacklogSensor, KeyLayout
+from autoscaler.sensors.queues import KeyLayout, QueueSensor
 from autoscaler.worker.published_at import PUBLISHED_HEADER, oldest_age, published_at
+from tests.autoscaler.daemon.test_daemon import W1, size
 from tests.support.cluster import started
 
 
@@ -53,7 +53,7 @@ def test_a_publisher_that_stamps_lets_the_age_of_its_oldest_message_be_told(clus
     app.send_task("nap", args=[0], queue="celery", priority=9, ignore_result=True)
     app.close()
     client = cluster.redis
-    sensor = BacklogSensor(lambda: client, KeyLayout(), "override", wall=lambda: before + 100)
+    sensor = QueueSensor(lambda: client, KeyLayout(), "override", wall=lambda: before + 100)
     reading = sensor.read(["celery"]).queues[0]
     assert (reading.waiting, reading.error) == (2, None)
     assert 95 < reading.oldest_age_seconds <= 100

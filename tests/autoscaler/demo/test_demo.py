@@ -71,7 +71,7 @@ def shared_memory_of(temporary):
     return files, pids
 
 
-def left_behind(temporary, ports=(), shared=((), ())):
+def orphaned(temporary, ports=(), shared=((), ())):
     """Processes, folders, ports and shared memory that outlived the demo."""
     listening = [port for port in ports if not can_bind(port)]
     files = [path for path in shared[0] if Path(path).exists()]
@@ -110,7 +110,7 @@ def test_it_shows_growth_and_shrink_with_nothing_lost_and_leaves_nothing(tempora
     assert told["peak_processes"] > 1
     assert told["final_processes"] == 1
     assert told["document_p95_seconds"] >= told["document_p50_seconds"] > 0
-    assert left_behind(temporary, ports_in(demo.log()), shared) == NOTHING
+    assert orphaned(temporary, ports_in(demo.log()), shared) == NOTHING
 
 
 class Terminal:
@@ -176,7 +176,7 @@ def test_on_a_terminal_it_stays_up_to_be_explored_until_ctrl_c(temporary):
     assert terminal.exit_code == 1, "cut short, it did not show a shrink"
     assert "GET /modules/mail/grid?mail_number.prefix=MN-2023" in terminal.shown
     assert "Traceback" not in terminal.shown
-    assert left_behind(temporary, ports_in(terminal.shown), shared) == NOTHING
+    assert orphaned(temporary, ports_in(terminal.shown), shared) == NOTHING
 
 
 def test_ctrl_c_ends_it_in_good_order_while_it_starts(temporary):
@@ -186,7 +186,7 @@ def test_ctrl_c_ends_it_in_good_order_while_it_starts(temporary):
         demo.send(signal.SIGINT)
         assert demo.wait(within_seconds=40) == 1, "interrupted before the end is no success"
     assert demo.log().splitlines()[-1] == "autoscaler: interrupted before everything was up"
-    assert left_behind(temporary, ports_in(demo.log()), shared) == NOTHING
+    assert orphaned(temporary, ports_in(demo.log()), shared) == NOTHING
 
 
 def test_its_processes_and_their_memory_end_with_it_even_when_it_is_killed(temporary):
@@ -196,7 +196,7 @@ def test_its_processes_and_their_memory_end_with_it_even_when_it_is_killed(tempo
         demo.kill()
 
     def nothing():
-        found = left_behind(temporary, shared=shared)
+        found = orphaned(temporary, shared=shared)
         return (found[0], found[3]) == ([], [])
 
     started(nothing, what="the end of its processes")

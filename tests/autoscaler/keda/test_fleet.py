@@ -18,7 +18,7 @@ from autoscaler.keda.fleet import Fleet, Pace
 from autoscaler.keda.question import Question, QuestionError
 from autoscaler.keda.scaler import ScaledObject, Scaler
 from autoscaler.report.status import TickRecord
-from autoscaler.sensors.queues import Backlog
+from autoscaler.sensors.queues import QueuesReading
 from tests.support.builders import container, look, prompt_policy, queue, worker
 
 PACE = Pace(interval_seconds=2.0, fresh_seconds=10.0, patience_seconds=60.0)
@@ -34,19 +34,23 @@ class Watched:
         self.state = State()
         self.decider = Decider(policy=prompt_policy(max_processes=None), scope=Scope())
         self.found = look(0, worker())
-        self.silent, self.faults = (), {}
+        self.unresponsive, self.faults = (), {}
         self.fleet = Fleet(self._look, PACE, get_logger(), monotonic=lambda: self.now)
 
     def _look(self):
         self.state, plan = self.decider.decide(self.state, self.found)
         workers = {name: known.reading for name, known in self.state.workers.items()}
         return TickRecord(
-            observation=self.found, plan=plan, workers=workers, silent=self.silent, faults=self.faults
+            observation=self.found,
+            plan=plan,
+            workers=workers,
+            unresponsive=self.unresponsive,
+            faults=self.faults,
         )
 
-    def look(self, *workers, after=0.0, silent=(), faults=None):
+    def look(self, *workers, after=0.0, unresponsive=(), faults=None):
         self.now += after
-        self.silent, self.faults = silent, faults or {}
+        self.unresponsive, self.faults = silent, faults or {}
         self.found = replace(look(0), at=self.now, workers=workers)
         self.fleet.look()
 
@@ -61,7 +65,7 @@ class Depths:
     def read(self, queues):
         if self.fault is not None:
             raise self.fault
-        return Backlog(queues=tuple(queue(self.waiting, name) for name in queues))
+        return QueuesReading(queues=tuple(queue(self.waiting, name) for name in queues))
 
 
 class Served:
@@ -128,14 +132,14 @@ def test_it_is_not_ready_while_redis_cannot_be_read_and_tells_faults_once():
 
 def test_a_silent_worker_is_unheard_from_its_first_silence_on_until_it_is_given_up_or_answers():
     watched = Watched()
-    watched.look(worker("a@h"), silent=("c@h", "b@h"))
+    watched.look(worker("a@h"), unresponsive=("c@h", "b@h"))
     assert watched.fleet.unheard() == ["b@h", "c@h"]
-    watched.look(worker("a@h"), worker("b@h"), after=59.0, silent=("c@h",))
+    watched.look(worker("a@h"), worker("b@h"), after=59.0, unresponsive=("c@h",))
     assert watched.fleet.unheard() == ["c@h"]
     watched.now += 1  # 60 s after the first silence, whatever came later
     assert watched.fleet.unheard() == []
     watched.look(worker("c@h"))
-    watched.look(after=1.0, silent=("c@h",))
+    watched.look(after=1.0, unresponsive=("c@h",))
     assert watched.fleet.unheard() == ["c@h"]
 
 
@@ -144,7 +148,7 @@ def test_the_queues_of_a_worker_are_remembered_while_it_is_unheard():
     watched.look(worker("a@h", busy=1))
     watched.look(worker("a@h", busy=1, queues=()), after=2.0)
     assert watched.fleet.known_queues() == {"a@h": ("celery",)}
-    watched.look(after=59.0, silent=("a@h",))
+    watched.look(after=59.0, unresponsive=("a@h",))
     assert watched.fleet.known_queues() == {"a@h": ("celery",)}
     watched.look(after=3600.0)
     assert watched.fleet.known_queues() == {}
@@ -172,7 +176,7 @@ def test_an_answer_needs_a_fresh_look_and_a_worker_that_was_heard():
     for call in (served.scaler.answer, served.scaler.is_active):
         with pytest.raises(UnknownError, match="last looked at 11 s ago"):
             call(FOUR)
-    served.watched.look(after=3600.0, silent=("celery@one",))
+    served.watched.look(after=3600.0, unresponsive=("celery@one",))
     for call in (served.scaler.answer, served.scaler.is_active):
         with pytest.raises(UnknownError, match="worker 'celery@one' does not answer"):
             call(FOUR)

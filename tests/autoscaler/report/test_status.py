@@ -54,8 +54,8 @@ def test_the_view_of_a_tick_is_whole():
         ),
         outcomes=(done,),
         faults={"lease": "TimeoutError: late"},
-        silent=("s@h",),
-        doubled=("d@h",),
+        unresponsive=("s@h",),
+        duplicates=("d@h",),
         wall_time=1.7e9,
         seconds=0.0123456,
     )
@@ -182,7 +182,7 @@ def test_the_view_of_any_tick_is_json_without_nan(workers, waiting, automatic):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "limited", "expected"),
+    ("parameters", "limited", "expected"),
     [
         pytest.param(
             {"max_processes": 9}, None, {"min": 1, "max": 9}, id="nothing is known of the container"
@@ -199,9 +199,9 @@ def test_the_view_of_any_tick_is_json_without_nan(workers, waiting, automatic):
         ),
     ],
 )
-def test_the_bounds_of_a_worker_are_told_by_their_names(knobs, limited, expected):
+def test_the_bounds_of_a_worker_are_told_by_their_names(parameters, limited, expected):
     box = None if limited is None else container(**limited)
-    assert limits(Policy(**knobs), box) == expected
+    assert limits(Policy(**parameters), box) == expected
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_an_idle_tick_has_nothing_to_tell():
 def test_what_a_person_should_know_is_told_by_kind_and_name():
     broken = QueueReading(name="x", waiting=None, error="WRONGTYPE")
     seen = look(0, worker("a@h", companion=False, queues=("x", "y")), queues=(broken, queue(0, "y")))
-    record = record_of(seen, faults={"lease": "late"}, doubled=("d@h",))
+    record = record_of(seen, faults={"lease": "late"}, duplicates=("d@h",))
     assert conditions(record, Mode.ACT) == {
         ("sensor", "lease"): "late",
         ("queue", "x"): "WRONGTYPE",

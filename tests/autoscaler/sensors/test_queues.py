@@ -11,9 +11,9 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from autoscaler.core.model import QueueReading
 from autoscaler.demo.embedded import RedisServer, wait_until
 from autoscaler.sensors.queues import (
-    Backlog,
-    BacklogSensor,
     KeyLayout,
+    QueueSensor,
+    QueuesReading,
     parse_depth,
     parse_mailbox,
     parse_role,
@@ -50,7 +50,7 @@ def client(server):
 
 
 def sensor(client, **layout):
-    return BacklogSensor(lambda: client, KeyLayout(**layout), "autoscaler:a:override")
+    return QueueSensor(lambda: client, KeyLayout(**layout), "autoscaler:a:override")
 
 
 def fill(client, **lists):
@@ -69,7 +69,7 @@ def test_the_keys_of_a_queue_are_kombus_own():
 
 def test_a_queue_is_the_sum_of_its_priority_steps_and_an_absent_one_is_empty(client):
     fill(client, **{"celery": 2, f"celery{SEP}3": 3, f"celery{SEP}9": 5, f"celery{SEP}4": 100})
-    assert sensor(client).read(["celery", "mails"]) == Backlog(
+    assert sensor(client).read(["celery", "mails"]) == QueuesReading(
         queues=(QueueReading(name="celery", waiting=10), QueueReading(name="mails", waiting=0))
     )
 
@@ -129,7 +129,7 @@ def test_the_override_and_the_mailboxes_come_in_the_same_trip(client):
     client.set("autoscaler:a:override", "ä")
     for queue in ("one@h.celery.pidbox", "übrig@h.celery.pidbox", "reply.queue"):
         client.sadd("_kombu.binding.celery.pidbox", f"{SEP}{SEP}{queue}")
-    assert sensor(client).read([]) == Backlog(
+    assert sensor(client).read([]) == QueuesReading(
         queues=(), mailboxes=frozenset({"one@h", "übrig@h"}), override="ä"
     )
 
@@ -138,7 +138,7 @@ def test_what_the_server_refuses_is_unknown_and_not_empty(client):
     client.rpush("autoscaler:a:override", "no text")
     client.set("_kombu.binding.celery.pidbox", "no set")
     fault = "ResponseError: WRONGTYPE Operation against a key holding the wrong kind of value"
-    assert sensor(client).read(["celery"]) == Backlog(
+    assert sensor(client).read(["celery"]) == QueuesReading(
         queues=(QueueReading(name="celery", waiting=0),), faults={"override": fault, "mailboxes": fault}
     )
 

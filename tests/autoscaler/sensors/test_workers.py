@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from autoscaler.core.model import ContainerReading, PoolKind, Reason, WorkerReading
 from autoscaler.sensors.workers import (
-    PoolSensor,
-    PoolsReading,
+    WorkerSensor,
+    WorkersReading,
     is_unknown_command,
     parse_report,
     parse_stats,
@@ -300,8 +300,8 @@ def with_companion(**report):
 
 def test_a_worker_with_companion_is_read_by_one_call():
     remote = FakeWorkers({"a@h": with_companion()})
-    sensor = PoolSensor(remote)
-    assert sensor.read({"a@h"}, 0.0) == PoolsReading(workers=(parse_report("a@h", REPORT),))
+    sensor = WorkerSensor(remote)
+    assert sensor.read({"a@h"}, 0.0) == WorkersReading(workers=(parse_report("a@h", REPORT),))
     assert remote.commands() == ["pool_report"]
     sensor.read({"a@h"}, 1.0)
     assert remote.calls == [("pool_report", ("a@h",))]
@@ -309,7 +309,7 @@ def test_a_worker_with_companion_is_read_by_one_call():
 
 def test_a_worker_without_is_read_by_stock_commands_and_asked_for_the_companion_once():
     remote = FakeWorkers({"a@h": stock(busy=2)})
-    sensor = PoolSensor(remote)
+    sensor = WorkerSensor(remote)
     expected = WorkerReading(
         name="a@h",
         processes=3,
@@ -320,15 +320,15 @@ def test_a_worker_without_is_read_by_stock_commands_and_asked_for_the_companion_
         prefetch=8,
         queues=("celery",),
     )
-    assert sensor.read({"a@h"}, 0.0) == PoolsReading(workers=(expected,))
+    assert sensor.read({"a@h"}, 0.0) == WorkersReading(workers=(expected,))
     assert remote.commands() == ["pool_report", "stats", "active", "active_queues"]
-    assert sensor.read({"a@h"}, 1.0) == PoolsReading(workers=(expected,))
+    assert sensor.read({"a@h"}, 1.0) == WorkersReading(workers=(expected,))
     assert remote.commands() == ["stats", "active", "active_queues"]
 
 
 def test_fetched_tasks_are_asked_for_only_where_every_process_is_busy():
     remote = FakeWorkers({"full@h": stock(busy=3, reserved=9), "free@h": stock(busy=2, reserved=9)})
-    found = PoolSensor(remote).read({"full@h", "free@h"}, 0.0).workers
+    found = WorkerSensor(remote).read({"full@h", "free@h"}, 0.0).workers
     assert {reading.name: reading.reserved for reading in found} == {"full@h": 9, "free@h": 0}
     assert ("reserved", ("full@h",)) in remote.calls
 
@@ -336,14 +336,14 @@ def test_fetched_tasks_are_asked_for_only_where_every_process_is_busy():
 def test_counts_that_were_not_told_are_unknown():
     reticent = stock()
     del reticent["active"]
-    (found,) = PoolSensor(FakeWorkers({"a@h": reticent})).read({"a@h"}, 0.0).workers
+    (found,) = WorkerSensor(FakeWorkers({"a@h": reticent})).read({"a@h"}, 0.0).workers
     assert (found.busy, found.reserved, found.completed, found.processes) == (None, None, None, 3)
 
 
 def test_queues_that_were_not_told_are_unknown_and_hold_every_shrink():
     reticent = stock()
     del reticent["active_queues"]
-    (found,) = PoolSensor(FakeWorkers({"a@h": reticent})).read({"a@h"}, 0.0).workers
+    (found,) = WorkerSensor(FakeWorkers({"a@h": reticent})).read({"a@h"}, 0.0).workers
     assert (found.queues, found.queues_known) == ((), False)
     idle = replace(found, busy=0, reserved=0)
     assert decide(look(99, idle), policy=prompt_policy()) == (decision(3, 3, Reason.STALE, name="a@h"),)
@@ -351,7 +351,7 @@ def test_queues_that_were_not_told_are_unknown_and_hold_every_shrink():
 
 def test_a_companion_that_comes_with_a_restart_is_found():
     remote = FakeWorkers({"a@h": stock(uptime=500)})
-    sensor = PoolSensor(remote)
+    sensor = WorkerSensor(remote)
     sensor.read({"a@h"}, 0.0)
     remote.replies["a@h"] = {**with_companion(uptime_seconds=1.0), "stats": {**STATS, "uptime": 1}}
     sensor.read({"a@h"}, 1.0)
@@ -360,12 +360,12 @@ def test_a_companion_that_comes_with_a_restart_is_found():
 
 def test_a_silent_name_is_asked_less_and_less_often_and_a_named_one_always():
     remote = FakeWorkers({})
-    sensor = PoolSensor(remote, {"mine@h"})
+    sensor = WorkerSensor(remote, {"mine@h"})
     asked = []
     for second in range(90):
         remote.calls.clear()
         found = sensor.read({"dead@h"}, float(second))
-        assert "mine@h" in found.silent
+        assert "mine@h" in found.unresponsive
         if any("dead@h" in names for _, names in remote.calls):
             asked.append(second)
     assert asked == [0, 1, 6, 16, 36, 76]
@@ -373,7 +373,7 @@ def test_a_silent_name_is_asked_less_and_less_often_and_a_named_one_always():
 
 def test_a_silent_name_that_answers_again_is_read_in_every_tick():
     remote = FakeWorkers({})
-    sensor = PoolSensor(remote)
+    sensor = WorkerSensor(remote)
     for second in range(7):
         sensor.read({"a@h"}, float(second))
     remote.replies["a@h"] = with_companion()
@@ -383,26 +383,26 @@ def test_a_silent_name_that_answers_again_is_read_in_every_tick():
 
 def test_two_workers_of_one_name_are_nobodys_reading_and_are_named():
     remote = FakeWorkers({"a@h": with_companion(), "b@h": with_companion()}, twins=frozenset({"a@h"}))
-    found = PoolSensor(remote).read({"a@h", "b@h"}, 0.0)
-    assert found == PoolsReading(workers=(parse_report("b@h", REPORT),), doubled=("a@h",))
+    found = WorkerSensor(remote).read({"a@h", "b@h"}, 0.0)
+    assert found == WorkersReading(workers=(parse_report("b@h", REPORT),), duplicates=("a@h",))
 
 
 def test_a_second_worker_of_the_name_that_comes_later_is_found_by_its_clock():
     remote = FakeWorkers({"a@h": with_companion(uptime_seconds=100.0)})
-    sensor = PoolSensor(remote)
+    sensor = WorkerSensor(remote)
     sensor.read({"a@h"}, 0.0)
     remote.replies["a@h"] = with_companion(uptime_seconds=5.0)
     remote.twins = frozenset({"a@h"})
     sensor.read({"a@h"}, 1.0)
-    assert sensor.read({"a@h"}, 2.0) == PoolsReading(doubled=("a@h",))
+    assert sensor.read({"a@h"}, 2.0) == WorkersReading(duplicates=("a@h",))
 
 
 def test_a_worker_whose_mailbox_is_gone_is_not_asked_any_more():
     remote = FakeWorkers({"a@h": with_companion()})
-    sensor = PoolSensor(remote)
+    sensor = WorkerSensor(remote)
     sensor.read({"a@h"}, 0.0)
     remote.calls.clear()
-    assert sensor.read(set(), 1.0) == PoolsReading()
+    assert sensor.read(set(), 1.0) == WorkersReading()
     assert remote.calls == []
 
 
@@ -413,7 +413,7 @@ def test_a_worker_whose_mailbox_is_gone_is_not_asked_any_more():
     st.integers(1, 3),
 )
 def test_replies_of_junk_never_make_the_sensor_raise(junk, ticks):
-    sensor = PoolSensor(FakeWorkers({"a@h": {**stock(), **junk}, "b@h": stock()}))
+    sensor = WorkerSensor(FakeWorkers({"a@h": {**stock(), **junk}, "b@h": stock()}))
     for second in range(ticks):
         found = sensor.read({"a@h", "b@h"}, float(second))
         assert "b@h" in {reading.name for reading in found.workers}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from autoscaler.broker.connections import RedisTuning, parse_redis_url
 from autoscaler.cli.main import main
 from autoscaler.core.decider import Mode
-from autoscaler.core.demand.target_wait import LatencyKnobs
+from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.groups import Scope
 from autoscaler.core.policy import Policy
 from autoscaler.demo.embedded import free_port
@@ -74,7 +74,7 @@ def faults_of(flags=None, environment=None):
 )
 def test_the_latency_demand_decides_unless_the_thresholds_are_asked_for(flags, latency, shadow):
     found = load(flags, URL)
-    waits = [knobs and knobs.target_wait_seconds for knobs in (found.latency, found.shadow)]
+    waits = [parameters and parameters.target_wait_seconds for parameters in (found.latency, found.shadow)]
     assert waits == [latency, shadow]
 
 
@@ -106,12 +106,12 @@ def test_the_defaults_are_the_policys_own_and_each_part_its_own():
         container=None,
         quiesces=False,
         quiesce_deadline_seconds=60.0,
-        latency=LatencyKnobs(),
+        latency=TargetWaitPolicy(),
     )
 
 
 def test_every_knob_of_the_policy_has_a_flag_and_a_variable_of_its_own():
-    assert len(config.KNOBS) == len(fields(Policy))
+    assert len(config.PARAMETERS) == len(fields(Policy))
     for part in ("flag", "variable", "key"):
         names = [getattr(setting, part) for setting in config.ALL]
         assert len(set(names)) == len(names)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.core.decider import Decider, Mode, Plan
-from autoscaler.core.demand.target_wait import LatencyKnobs
+from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.model import Observation, QueueReading, WorkerReading
 from autoscaler.core.policy import Policy
 from autoscaler.simulation import workloads
@@ -38,8 +38,10 @@ FREE = Policy(
 )
 
 
-def scaler(policy: Policy = POLICY, knobs: LatencyKnobs | None = None, **fields: object) -> DecidedScaler:
-    decider = Decider(policy=policy, latency=knobs, **fields)  # type: ignore[arg-type]
+def scaler(
+    policy: Policy = POLICY, parameters: TargetWaitPolicy | None = None, **fields: object
+) -> DecidedScaler:
+    decider = Decider(policy=policy, latency=parameters, **fields)  # type: ignore[arg-type]
     return DecidedScaler(decider, name="decided", start_seconds=MODEL.start_seconds)
 
 
@@ -113,10 +115,12 @@ def test_the_start_time_is_known_once_a_process_that_was_asked_for_is_ready():
 
 
 def test_without_the_policys_limits_it_is_the_latency_demand_itself():
-    knobs = LatencyKnobs()
+    parameters = TargetWaitPolicy()
     trace = workloads.batches(seed=5, seconds=3600)
-    direct = simulate(trace, LatencyScaler(knobs, start_seconds=None), MODEL)
-    decided = simulate(trace, scaler(FREE, replace(knobs, assumed_start_seconds=MODEL.start_seconds)), MODEL)
+    direct = simulate(trace, LatencyScaler(parameters, start_seconds=None), MODEL)
+    decided = simulate(
+        trace, scaler(FREE, replace(parameters, assumed_start_seconds=MODEL.start_seconds)), MODEL
+    )
     assert replace(decided, scaler=direct.scaler) == direct
 
 
@@ -143,7 +147,7 @@ def test_a_pool_starts_at_the_least_of_the_policy():
 
 def test_a_decider_that_may_not_act_leaves_the_pool_as_it_is():
     trace = workloads.on_off(seed=1, seconds=300)
-    outcome = simulate(trace, scaler(FREE, LatencyKnobs(), mode=Mode.DRY_RUN), MODEL)
+    outcome = simulate(trace, scaler(FREE, TargetWaitPolicy(), mode=Mode.DRY_RUN), MODEL)
     assert (outcome.starts, outcome.changes, outcome.peak_processes) == (0, 0, 1)
 
 
@@ -160,8 +164,8 @@ def test_whatever_the_policy_every_task_starts_and_the_bounds_are_kept(
 ):
     policy = Policy(min_processes=least, max_processes=most)
     model = PoolModel(min_processes=least, max_processes=most)
-    knobs = LatencyKnobs(target_wait_seconds=target) if latency else None
-    outcome = simulate(workloads.flash_crowd(seed, seconds=90), scaler(policy, knobs), model)
+    parameters = TargetWaitPolicy(target_wait_seconds=target) if latency else None
+    outcome = simulate(workloads.flash_crowd(seed, seconds=90), scaler(policy, parameters), model)
     sizes = [size for _, _, size in outcome.timeline]
     assert least <= min(sizes) <= max(sizes) <= most
     assert min(outcome.waits_seconds, default=0.0) >= 0
@@ -169,7 +173,7 @@ def test_whatever_the_policy_every_task_starts_and_the_bounds_are_kept(
 
 def test_the_same_trace_gives_the_same_outcome():
     trace = workloads.levels(seed=2, seconds=900)
-    first, second = (simulate(trace, scaler(POLICY, LatencyKnobs()), MODEL) for _ in range(2))
+    first, second = (simulate(trace, scaler(POLICY, TargetWaitPolicy()), MODEL) for _ in range(2))
     assert first == second
 
 
@@ -187,5 +191,5 @@ def test_a_million_tasks_take_less_than_a_minute():
         duration_seconds=at,
     )
     begun = time.process_time()  # others may use the machine, too
-    outcome = simulate(million, scaler(POLICY, LatencyKnobs()), MODEL)
+    outcome = simulate(million, scaler(POLICY, TargetWaitPolicy()), MODEL)
     assert (len(outcome.waits_seconds), time.process_time() - begun < 60) == (1_000_000, True)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.core.demand.target_wait import LatencyKnobs
+from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.simulation import workloads
 from autoscaler.simulation.candidate import LatencyScaler
 from autoscaler.simulation.engine import Outcome, PoolModel, PoolView, simulate
@@ -220,7 +220,7 @@ def test_a_million_tasks_take_less_than_a_minute():
         duration_seconds=at,
     )
     begin = time.perf_counter()
-    outcome = simulate(million, LatencyScaler(LatencyKnobs(), start_seconds=1.0), MODEL)
+    outcome = simulate(million, LatencyScaler(TargetWaitPolicy(), start_seconds=1.0), MODEL)
     assert (len(outcome.waits_seconds), time.perf_counter() - begin < 60) == (1_000_000, True)
 
 
@@ -323,7 +323,7 @@ def test_every_task_starts_in_time_for_less_than_the_cheapest_peer_and_half_of_c
     shares, costs, starts = {}, [], []
     for name, make in HELD_OUT.items():
         held_out = make()
-        scaler = LatencyScaler(LatencyKnobs(), start_seconds=MODEL.start_seconds)
+        scaler = LatencyScaler(TargetWaitPolicy(), start_seconds=MODEL.start_seconds)
         ours = summarize(simulate(held_out, scaler, MODEL), 5.0)
         peers = [summarize(size_peer(peer, held_out, MODEL, 5.0), 5.0) for peer in PEERS]
         celery = simulate(held_out, CeleryAutoscale(64, MODEL, idle_only=False), MODEL)
@@ -508,7 +508,7 @@ def test_the_plot_is_a_picture_or_says_what_is_missing(tmp_path: Path):
 
 def test_tuning_puts_the_cheapest_that_keeps_the_target_first():
     work = workloads.on_off(1, 1200.0)
-    trials = tune(work, MODEL, LatencyKnobs(), share=0.99)
+    trials = tune(work, MODEL, TargetWaitPolicy(), share=0.99)
     keeping = [trial for trial in trials if trial.keeps]
     assert len(trials) == 24
     assert trials[0] == min(keeping, key=lambda trial: trial.price)
@@ -517,4 +517,4 @@ def test_tuning_puts_the_cheapest_that_keeps_the_target_first():
 
 def test_tuning_for_a_share_that_is_none_is_refused():
     with pytest.raises(ValueError, match="share is 0; it must be above 0 and at most 1"):
-        tune(trace((0.0, 1.0)), MODEL, LatencyKnobs(), share=0)
+        tune(trace((0.0, 1.0)), MODEL, TargetWaitPolicy(), share=0)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.core.demand.target_wait import LatencyKnobs, LatencyState, Signal, advance
+from autoscaler.core.demand.target_wait import Signal, TargetWaitPolicy, TargetWaitState, advance
 from autoscaler.core.policy import PolicyError
 
-KNOBS = LatencyKnobs(target_wait_seconds=5.0, assumed_start_seconds=1.0, margin_seconds=0.0)
+PARAMETERS = TargetWaitPolicy(target_wait_seconds=5.0, assumed_start_seconds=1.0, margin_seconds=0.0)
 
 
 def signal(at: float, waiting: int, busy: int, processes: int, **more: Any) -> Signal:
@@ -22,22 +22,22 @@ def signal(at: float, waiting: int, busy: int, processes: int, **more: Any) -> S
 
 
 def play(
-    signals: list[Signal], knobs: LatencyKnobs = KNOBS, state: LatencyState | None = None
-) -> tuple[LatencyState, list[int]]:
-    state = state or LatencyState()
+    signals: list[Signal], parameters: TargetWaitPolicy = PARAMETERS, state: TargetWaitState | None = None
+) -> tuple[TargetWaitState, list[int]]:
+    state = state or TargetWaitState()
     wishes = []
     for each in signals:
-        state, wish = advance(knobs, state, each)
+        state, wish = advance(parameters, state, each)
         wishes.append(wish)
     return state, wishes
 
 
-def learnt(service_seconds: int, processes: int, *, ticks: int = 600) -> tuple[LatencyState, int]:
+def learnt(service_seconds: int, processes: int, *, ticks: int = 600) -> tuple[TargetWaitState, int]:
     """A pool that was always busy and ended a task of each process every ``service_seconds``."""
-    state, completed = LatencyState(), 0
+    state, completed = TargetWaitState(), 0
     for at in range(ticks):
         completed = at // service_seconds * processes
-        state, _ = advance(KNOBS, state, signal(float(at), 0, processes, processes, completed=completed))
+        state, _ = advance(PARAMETERS, state, signal(float(at), 0, processes, processes, completed=completed))
     return state, completed
 
 
@@ -112,7 +112,7 @@ def test_tripled_service_times_are_learnt_within_the_remembered_tasks():
     state, done = learnt(2, 5)
     for at in range(600, 700):
         completed = done + (at - 600) // 6 * 5
-        state, _ = advance(KNOBS, state, signal(float(at), 0, 5, 5, completed=completed))
+        state, _ = advance(PARAMETERS, state, signal(float(at), 0, 5, 5, completed=completed))
     # 80 tasks of 6 s ended since. At 2.5 tasks a second 75 are remembered, later 50.
     assert 2 + 4 * (1 - math.exp(-80 / 75)) < state.service_seconds < 2 + 4 * (1 - math.exp(-80 / 50)) + 0.5
 
@@ -144,15 +144,15 @@ def test_an_idle_process_is_given_up_where_nothing_says_that_it_is_needed_again(
 def test_whether_idle_processes_wait_for_the_next_burst_is_learnt_from_the_gaps(
     pause_seconds: int, *, kept: bool
 ):
-    state, at, completed = LatencyState(), 0.0, 0
+    state, at, completed = TargetWaitState(), 0.0, 0
     for _ in range(40):
         for _ in range(10):  # busy with four tasks that end together
-            state, _ = advance(KNOBS, state, signal(at, 0, 4, 4, completed=completed))
+            state, _ = advance(PARAMETERS, state, signal(at, 0, 4, 4, completed=completed))
             at += 1
         completed += 4
         wishes = []
         for _ in range(pause_seconds):
-            state, wish = advance(KNOBS, state, signal(at, 0, 0, 4, completed=completed))
+            state, wish = advance(PARAMETERS, state, signal(at, 0, 0, 4, completed=completed))
             wishes.append(wish)
             at += 1
     assert set(wishes[5:60]) == ({4} if kept else {1})
@@ -166,12 +166,12 @@ def test_nothing_is_given_up_while_a_task_waits():
 def test_a_signal_that_is_not_newer_changes_nothing():
     state, done = learnt(300, 2)
     again = signal(599.0, 50, 2, 2, completed=done)
-    assert advance(KNOBS, state, again) == (state, 2)
+    assert advance(PARAMETERS, state, again) == (state, 2)
 
 
 def test_faults_of_the_knobs_are_told_all_at_once():
     with pytest.raises(PolicyError) as caught:
-        LatencyKnobs(target_wait_seconds=0.0, start_worth_seconds=math.inf, remembered_gaps=True)
+        TargetWaitPolicy(target_wait_seconds=0.0, start_worth_seconds=math.inf, remembered_gaps=True)
     assert caught.value.faults == [
         "target_wait_seconds is 0.0; it must be from 0.1 to 86400 (seconds)",
         "start_worth_seconds is inf; it must be from 0.1 to 86400 (seconds)",
@@ -196,8 +196,8 @@ signals = st.builds(
     oldest_age_seconds=st.none() | st.floats(min_value=0, max_value=1e9),
     start_seconds=st.none() | st.floats(min_value=0, max_value=3600),
 )
-knobs = st.builds(
-    LatencyKnobs,
+parameters = st.builds(
+    TargetWaitPolicy,
     target_wait_seconds=st.floats(min_value=0.1, max_value=86400),
     start_worth_seconds=st.floats(min_value=0.1, max_value=86400),
     release_caution=st.floats(min_value=0, max_value=10),
@@ -207,11 +207,11 @@ knobs = st.builds(
 
 
 @settings(deadline=None)
-@given(knobs=knobs, seen=st.lists(signals, max_size=30))
-def test_any_signals_give_a_sane_wish_and_a_bounded_state(knobs: LatencyKnobs, seen: list[Signal]):
-    state = LatencyState()
+@given(parameters=parameters, seen=st.lists(signals, max_size=30))
+def test_any_signals_give_a_sane_wish_and_a_bounded_state(parameters: TargetWaitPolicy, seen: list[Signal]):
+    state = TargetWaitState()
     for each in seen:
-        state, wish = advance(knobs, state, each)
+        state, wish = advance(parameters, state, each)
         assert 1 <= wish <= max(1, each.processes, each.in_system)
         assert len(state.groups) <= 64
         assert sum(count for _, count in state.groups) in {each.backlog, state.last.backlog}
@@ -233,6 +233,6 @@ def test_a_decision_for_a_fleet_of_ten_thousand_takes_under_a_millisecond():
     for round_ in range(1, 21):
         each = signal(float(round_), 5000, 10_000, 10_000, completed=round_ * 100)
         begin = time.perf_counter()
-        state, _ = advance(KNOBS, state, each)
+        state, _ = advance(PARAMETERS, state, each)
         spent = min(spent, time.perf_counter() - begin)
     assert spent < 0.001
