@@ -8,6 +8,7 @@ import pytest
 
 from autoscaler.demo.embedded import RedisServer
 from tests.support.cluster import Cluster
+from tests.support.programs import skip_without_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the slow tests first in each process: one that begins at the end keeps all others waiting."""
+    skip_without_programs(items)
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     slow = [item for item in items if item.get_closest_marker("slow")]
     rest = [item for item in items if not item.get_closest_marker("slow")]

@@ -14,6 +14,7 @@ import yaml
 from autoscaler.settings import table as config
 from docservice.config import Settings
 from tests.deploy.tools import TOP, run_tool
+from tests.support.programs import needs
 
 FILE = TOP / "deploy/compose.yaml"
 COMPOSE = yaml.safe_load(FILE.read_text())
@@ -70,6 +71,7 @@ def test_every_file_that_a_service_sees_is_in_the_repository():
     assert [str(path) for service in SERVICES.values() for path in binds(service) if not path.exists()] == []
 
 
+@needs("git")
 def test_every_secret_is_a_file_that_git_ignores():
     used = {name for service in SERVICES.values() for name in service.get("secrets", ())}
     assert used == set(COMPOSE["secrets"])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TOP = Path(__file__).parents[2]
-MISSING = "{} is not installed: uv run --group deploy pytest brings it"
+MISSING = "{} is not installed: uv run pytest brings it"
 
 
 def run_tool(

@@ -1,4 +1,4 @@
-"""The README's tables, made from the code: ``uv run python -m tests.support.readme_tables`` writes them anew."""
+"""The README's tables, made from the code: ``python -m tests.support.readme_tables`` writes them anew."""
 
 from __future__ import annotations
 

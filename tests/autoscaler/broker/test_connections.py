@@ -38,11 +38,10 @@ from autoscaler.control.remote import Remote
 from autoscaler.demo.embedded import Process, RedisServer, free_port, wait_until
 from autoscaler.settings import table as config
 from tests.support.cluster import Cluster
+from tests.support.programs import needs
 
 DEBIAN = shutil.which("redis-server")
-needs_debian = pytest.mark.skipif(
-    DEBIAN is None or shutil.which("openssl") is None, reason="redis-server and openssl are not installed"
-)
+needs_debian = needs("redis-server", "openssl")
 LEGAL = "use redis://, rediss:// (TLS), valkey:// or sentinel:// with HOST:PORT/DB"
 UNREADABLE = "Redis URL: its host or port cannot be read; write HOST:PORT"
 REST = "the service speaks the Redis protocol, not a REST API"

@@ -50,7 +50,7 @@ class Watched:
 
     def look(self, *workers, after=0.0, unresponsive=(), faults=None):
         self.now += after
-        self.unresponsive, self.faults = silent, faults or {}
+        self.unresponsive, self.faults = unresponsive, faults or {}
         self.found = replace(look(0), at=self.now, workers=workers)
         self.fleet.look()
 

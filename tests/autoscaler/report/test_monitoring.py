@@ -15,6 +15,7 @@ import yaml
 from autoscaler.demo.embedded import Process, free_port
 from autoscaler.simulation.prometheus import Prometheus, Span
 from tests.support.cluster import ROOT, started
+from tests.support.programs import needs
 
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 RULES_TEST = RULES.with_name("rules_test.yml")
@@ -107,6 +108,7 @@ def running_prometheus(folder, target):
         yield server
 
 
+@needs("promtool")
 def test_the_rules_pass_promtool_and_every_alert_has_a_case_where_it_fires_and_one_where_not():
     for words in (("check", "rules", RULES), ("test", "rules", RULES_TEST)):
         done = subprocess.run(("promtool", *words), capture_output=True, text=True, timeout=60, check=False)
@@ -120,6 +122,7 @@ def test_the_rules_pass_promtool_and_every_alert_has_a_case_where_it_fires_and_o
     assert {(alert, fires) for alert in alerts for fires in (True, False)} == set(cases)
 
 
+@needs("prometheus")
 def test_prometheus_scrapes_the_daemon_and_answers_every_query_of_rules_and_dashboard(cluster):
     cluster.worker(W1)
     daemon = cluster.daemon("--target-wait", "5s", "--shadow", "latency")

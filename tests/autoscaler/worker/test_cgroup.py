@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.sensors import cgroup
+from autoscaler.worker import cgroup
 from autoscaler.worker.cgroup import CgroupMount, CgroupReading, keep_known, read_cgroup
 from tests.support.cgroup_trees import (
     GIB,
@@ -32,6 +31,7 @@ from tests.support.cgroup_trees import (
     v2_mount,
     write_tree,
 )
+from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -811,7 +811,7 @@ def test_the_affinity_of_a_real_process_speaks_for_its_cpuset(make_group: MakeGr
 
 
 @needs_v1
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="makes namespaces with unshare(1)")
+@needs("unshare")
 def test_a_real_process_of_a_sibling_namespace_is_read_through_its_own_root(
     make_group: MakeGroup, start: Start
 ) -> None:

@@ -17,6 +17,7 @@ from autoscaler.demo.embedded import Process
 from tests.docservice.conftest import fresh_database, run_api
 from tests.support.cluster import Cluster, started
 from tests.support.guarded import USERS, Guarded, guarded
+from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,7 @@ def cluster(tmp_path: Path, store: Guarded) -> Iterator[Cluster]:
         yield Cluster(folder=tmp_path, stack=stack, server=store.server)
 
 
+@needs("redis-server")
 def test_the_daemon_empties_and_resizes_a_worker_without_companion(cluster: Cluster, store: Guarded) -> None:
     worker = cluster.worker(W1, "--pool", "gevent", companion=False, url=store.url("worker"))
     quiesce = ("--shrink-without-companion", "quiesce")
@@ -73,6 +75,7 @@ def test_the_daemon_empties_and_resizes_a_worker_without_companion(cluster: Clus
     assert store.refusals() == []
 
 
+@needs("redis-server")
 def test_the_service_its_worker_and_the_daemon_do_their_work(
     servers: Servers, cluster: Cluster, store: Guarded, tmp_path: Path
 ) -> None:
@@ -183,6 +186,7 @@ NOT_MAY = {
 }
 
 
+@needs("redis-server")
 def test_what_the_rights_deny(store: Guarded) -> None:
     users = set(store.admin.acl_users()) - {"admin", "default"}
     assert users == set(NOT_MAY)
