@@ -114,6 +114,16 @@ def test_the_defaults_of_its_variables_are_legal_settings(tmp_path: Path):
     )
 
 
+def test_redis_refuses_writes_before_the_kernel_would_end_it():
+    redis = SERVICES["redis"]
+    (script,) = redis["command"]
+    kept = re.search(r"(?m)^maxmemory (\d+)mb$", script)
+    assert kept is not None
+    assert 2 * int(kept[1]) <= int(redis["mem_limit"].removesuffix("m"))
+    assert "maxmemory-policy noeviction" in script
+    assert "appendonly yes" in script
+
+
 def test_what_runs_for_long_has_a_health_check_or_says_why_not():
     unwatched = {name for name, one in SERVICES.items() if one.get("healthcheck", {}).get("disable")}
     assert unwatched == TASKS | {"worker"}

@@ -20,6 +20,7 @@ PACKAGES = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "redis-server": "redis-server",
+    "systemd-analyze": "systemd",
     "unshare": "util-linux",
 }
 
