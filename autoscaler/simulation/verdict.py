@@ -1,0 +1,39 @@
+"""Which policy of a comparison won, in one sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from autoscaler.simulation.report import Summary
+
+#: A policy that starts a smaller share of the tasks within the target is no candidate.
+KEPT_SHARE = 0.99
+
+
+def winner(summaries: Sequence[Summary], *, share: float = KEPT_SHARE) -> Summary | None:
+    """The cheapest policy that starts at least ``share`` of the tasks within the target; fewer starts break ties.
+
+    None where no policy does.
+    """
+    kept = [summary for summary in summaries if summary.within_target >= share]
+    return min(kept, key=lambda summary: (round(summary.cost, 4), summary.starts), default=None)
+
+
+def verdict(summaries: Sequence[Summary], target_wait_seconds: float, *, share: float = KEPT_SHARE) -> str:
+    """The result as a sentence: the winner, whoever it is, and the next cheapest that keeps the target."""
+    best = winner(summaries, share=share)
+    if best is None:
+        nearest = max(summaries, key=lambda summary: summary.within_target)
+        return (
+            f"No policy starts {share:.0%} of the tasks within {target_wait_seconds:g} s;"
+            f" {nearest.policy} comes nearest with {nearest.within_target:.2%}"
+        )
+    kept = f"{share:.0%} of the tasks within {target_wait_seconds:g} s"
+    said = f"{best.policy} is the cheapest that starts {kept}: cost {best.cost:.2f}"
+    second = winner([summary for summary in summaries if summary is not best], share=share)
+    if second is None:
+        return f"{said}; no other policy keeps the target"
+    return f"{said}, {best.starts} starts; next is {second.policy}: cost {second.cost:.2f}, {second.starts} starts"
