@@ -35,8 +35,8 @@ _WAITING = "#E69F00"
 _ARRIVALS = "#BBBBBB"
 _CHOSEN = "#D55E00"
 _POINTS = 1200
-#: A policy whose peak is this many times ours is cut off at the top, with its peak written there, so that it does
-#: not flatten every other row.
+#: A policy whose peak is this many times ours is cut off at the top, with its peak written there. Drawn whole, it
+#: would flatten every other row.
 _CUT_ABOVE = 3.0
 #: Where a column of bars has its label: the summary's value, how it is written.
 _BARS: tuple[tuple[str, str, str], ...] = (
@@ -85,7 +85,8 @@ def plot_comparison(
         else:
             axes.set_xlabel(f"time ({unit})")
         for column, (field, _, form) in enumerate(_BARS, start=1):
-            _draw_bar(figure.add_subplot(grid[row, column]), summary, summaries, field, form, colour)
+            bar = figure.add_subplot(grid[row, column])
+            _draw_bar(bar, summary, summaries, field=field, form=form, colour=colour)
     for column, (_, label, _) in enumerate(_BARS, start=1):
         _heading(figure.add_subplot(grid[0, column]), label)
     arrivals.tick_params(labelbottom=False)
@@ -229,7 +230,7 @@ def _draw_policy(
 
 
 def _draw_bar(
-    axes: Any, summary: Summary, summaries: Sequence[Summary], field: str, form: str, colour: str
+    axes: Any, summary: Summary, summaries: Sequence[Summary], *, field: str, form: str, colour: str
 ) -> None:
     value = getattr(summary, field)
     kept = [getattr(one, field) for one in summaries if one.within_target >= KEPT_SHARE]

@@ -14,9 +14,9 @@ KEPT_SHARE = 0.99
 
 
 def winner(summaries: Sequence[Summary], *, share: float = KEPT_SHARE) -> Summary | None:
-    """The cheapest policy that starts at least ``share`` of the tasks within the target; fewer starts break ties.
+    """The cheapest policy that starts at least ``share`` of the tasks within the target, or None.
 
-    None where no policy does.
+    Fewer starts break ties.
     """
     kept = [summary for summary in summaries if summary.within_target >= share]
     return min(kept, key=lambda summary: (round(summary.cost, 4), summary.starts), default=None)
@@ -36,4 +36,5 @@ def verdict(summaries: Sequence[Summary], target_wait_seconds: float, *, share: 
     second = winner([summary for summary in summaries if summary is not best], share=share)
     if second is None:
         return f"{said}; no other policy keeps the target"
-    return f"{said}, {best.starts} starts; next is {second.policy}: cost {second.cost:.2f}, {second.starts} starts"
+    after = f"{second.policy}: cost {second.cost:.2f}, {second.starts} starts"
+    return f"{said}, {best.starts} starts; next is {after}"
