@@ -35,8 +35,8 @@ _WAITING = "#E69F00"
 _ARRIVALS = "#BBBBBB"
 _CHOSEN = "#D55E00"
 _POINTS = 1200
-#: A policy whose peak is this many times ours is cut off at the top, with its peak written there. Drawn whole, it
-#: would flatten every other row.
+#: A policy whose peak is this many times ours is cut off at the top, its peak written there: drawn whole,
+#: it would flatten every other row.
 _CUT_ABOVE = 3.0
 #: Where a column of bars has its label: the summary's value, how it is written.
 _BARS: tuple[tuple[str, str, str], ...] = (
