@@ -38,7 +38,7 @@ from autoscaler.core import capacity
 from autoscaler.core.decider import Decider, Mode
 from autoscaler.core.groups import Scope
 from autoscaler.core.model import ContainerReading
-from autoscaler.daemon.loop import FAULTS, Controller, Edges, Timing
+from autoscaler.daemon.loop import FAULTS, Controller, Edges, Timing, controller
 from autoscaler.report import health
 from autoscaler.report.log import clean, get_logger
 from autoscaler.report.metrics import Metrics
@@ -100,7 +100,7 @@ def _decider(settings: config.Settings) -> Decider:
         scope=settings.scope,
         mode=settings.mode,
         quiesces=settings.quiesces,
-        latency=settings.latency,
+        target_wait=settings.latency,
         shadow=settings.shadow,
         target_waits=settings.target_waits,
     )
@@ -142,8 +142,8 @@ def compose(settings: config.Settings) -> App:
         container=ContainerSensor(settings.container) if settings.container else None,
         lease=Lease(connections.redis, keys.lease, seconds=timing.lease_seconds) if acts_on_fleet else None,
     )
-    metrics = Metrics(settings.policy, monotonic=time.monotonic, name=settings.name, mode=settings.mode)
-    controller = Controller(
+    metrics = Metrics(monotonic=time.monotonic, name=settings.name, mode=settings.mode)
+    loop = controller(
         name=settings.name,
         decider=_decider(settings),
         edges=edges,
@@ -151,6 +151,8 @@ def compose(settings: config.Settings) -> App:
         metrics=metrics,
         log=log,
         clean=partial(clean, redact=redactor),
+        monotonic=time.monotonic,
+        wall=time.time,
     )
     return App(
         settings=settings,
@@ -159,7 +161,7 @@ def compose(settings: config.Settings) -> App:
         remote=remote,
         backlog=backlog,
         pools=pools,
-        controller=controller,
+        controller=loop,
         metrics=metrics,
         log=log,
         timing=timing,
@@ -337,8 +339,8 @@ def _table(record: TickRecord) -> str:
                 _shown(reading.reserved if reading else None),
                 _shown(reading.busy if reading else None),
                 _shown(decision.current),
-                _shown(decision.wanted),
-                str(decision.cause),
+                _shown(decision.desired),
+                str(decision.desired_reason),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from autoscaler.simulation.engine import Outcome
-    from autoscaler.simulation.report import Summary
     from autoscaler.simulation.tune import Trial
 
 #: A pool here has no container that could say how much it bears.
@@ -50,7 +49,6 @@ _SETTINGS = {setting.key: setting for setting in (*config.LATENCY, *config.RUN)}
 _SHOWN_TRIALS = 8
 #: A tick takes some 50 us: about two minutes for each policy.
 _MOST_TICKS = 2_000_000
-_MOST_REPLAYED = 5
 
 Command = Any
 
@@ -72,7 +70,7 @@ class Setup:
 
     def replay(self, name: str, parameters: TargetWaitPolicy | None) -> Outcome:
         """Run the trace through the daemon's decider: by the latency demand, or by the thresholds."""
-        decider = Decider(policy=self.policy, latency=parameters)
+        decider = Decider(policy=self.policy, target_wait=parameters)
         scaler = DecidedScaler(
             decider,
             name=name,
@@ -265,14 +263,18 @@ def tune_command(*, as_json: bool, share: float, **given: Any) -> None:
     is what `autoscaler simulate` takes. What is printed was replayed through the daemon's own decider.
     """
     setup = _set_up(given)
-    progress = _Progress(2)
+    progress = _Progress(1)
     progress.tell("searching the parameters")
     trials = search(
-        setup.trace, setup.model, setup.parameters, share=share, interval_seconds=setup.interval_seconds
+        setup.trace,
+        setup.model,
+        setup.policy,
+        setup.parameters,
+        share=share,
+        interval_seconds=setup.interval_seconds,
     )
-    progress.tell("replaying the best of them")
-    chosen, summary = _confirmed(setup, trials, share)
     progress.end()
+    chosen, summary = trials[0], trials[0].summary
     if summary.within_target < share:
         best = (
             f"no setting keeps {setup.target_wait_seconds:g} s for {share:.2%} of the tasks, the best does"
@@ -287,26 +289,9 @@ def tune_command(*, as_json: bool, share: float, **given: Any) -> None:
         best = as_dict(setup.trace, setup.target_wait_seconds, [summary])["policies"][0]
         click.echo(json.dumps({**shown, "flags": flags, "replayed": best}, indent=2))
         return
-    shown_trials = [
-        replace(trial.summary, policy=_label(trial.parameters)) for trial in trials[:_SHOWN_TRIALS]
-    ]
-    click.echo(table(setup.trace, setup.target_wait_seconds, [summary, *shown_trials]))
+    shown_trials = [trial.summary for trial in trials[:_SHOWN_TRIALS]]
+    click.echo(table(setup.trace, setup.target_wait_seconds, shown_trials))
     click.echo(f"\nFlags to use:\n{' '.join(flags)}")
-
-
-def _confirmed(setup: Setup, trials: Sequence[Trial], share: float) -> tuple[Trial, Summary]:
-    """The best trial that keeps the target under the policy's limits too, else the one that comes nearest."""
-    found: list[tuple[Trial, Summary]] = []
-    for trial in trials[:_MOST_REPLAYED]:
-        outcome = setup.replay(f"replayed: {_label(trial.parameters)}", trial.parameters)
-        found.append((trial, summarize(outcome, setup.target_wait_seconds)))
-        if found[-1][1].within_target >= share:
-            return found[-1]
-    return max(found, key=lambda pair: pair[1].within_target)
-
-
-def _label(parameters: TargetWaitPolicy) -> str:
-    return f"start worth {parameters.start_worth_seconds:g}, caution {parameters.release_caution:g}"
 
 
 def _flags(setup: Setup, chosen: Trial) -> list[str]:

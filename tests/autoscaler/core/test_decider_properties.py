@@ -19,10 +19,12 @@ from autoscaler.core.model import (
     Override,
     QueueReading,
     Reason,
+    Result,
     WorkerReading,
 )
 from autoscaler.core.policy import Policy
 from autoscaler.core.state import State
+from tests.support.builders import outcome
 
 MIB = 1024 * 1024
 FORCED = {
@@ -100,7 +102,7 @@ def histories(draw):
 
 def play(policy, ticks, data):
     """Yield (observation, plan, next state) for each tick."""
-    decider, state, at = Decider(policy=policy), State(), 100.0
+    decider, state, at, outcomes = Decider(policy=policy), State(), 100.0, []
     sizes = {"w0": data.draw(st.integers(0, 12)), "w1": data.draw(st.integers(1, 12))}
     for step in ticks:
         at += step
@@ -111,14 +113,25 @@ def play(policy, ticks, data):
             workers=tuple(data.draw(readings(name, sizes[name])) for name in answering),
             override=data.draw(overrides),
             leader=bool(data.draw(st.integers(0, 5))),
+            outcomes=tuple(outcomes),
         )
+        outcomes = []
         state, plan = decider.decide(state, observation)
         yield observation, plan, state
         for decision in plan.decisions:
             if decision.action is Action.HOLD:
                 continue
-            obeys, confirmed = data.draw(st.sampled_from([(True, True), (True, False), (False, False)]))
-            state = state.acted(decision.worker, target=decision.target, at=at, confirmed=confirmed)
+            obeys, result = data.draw(
+                st.sampled_from(
+                    [
+                        (True, Result.DONE),
+                        (True, Result.UNKNOWN),
+                        (False, Result.UNKNOWN),
+                        (False, Result.REFUSED),
+                    ]
+                )
+            )
+            outcomes.append(outcome(decision.target, name=decision.worker, result=result, sent_at=at))
             if obeys:
                 sizes[decision.worker] = decision.target
 
@@ -143,7 +156,7 @@ def test_every_command_is_legal_and_within_every_bound(history):
             assert observation.leader
             assert not override.paused
             assert decision.worker not in override.held_workers
-            bears = capacity.ceiling(policy, reading.container)
+            bears = capacity.lowest(replace(capacity.bounds(policy, reading.container), max_processes=None))
             if most is not None and decision.action is Action.GROW:
                 assert decision.target <= most
             if bears is not None:
@@ -205,9 +218,9 @@ def test_one_action_is_outstanding_for_each_worker_and_cooldowns_hold(history):
 def test_the_memory_stays_bounded(history):
     for _, _, state in play(*history):
         assert len(state.workers) <= 2
-        assert len(state.groups) <= 2
+        assert len(state.groups) <= 3
         for memory in state.groups.values():
-            sizes = [size for _, size in memory.wishes]
+            sizes = [size for _, size in memory.window]
             assert sizes == sorted(set(sizes), reverse=True)
 
 

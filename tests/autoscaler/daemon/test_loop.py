@@ -19,7 +19,7 @@ from autoscaler.broker.keys import OverrideRequest
 from autoscaler.core.decider import Decider
 from autoscaler.core.groups import Scope
 from autoscaler.core.model import Outcome, Reason, Result, WorkerReading
-from autoscaler.daemon.loop import Controller, Edges, Timing
+from autoscaler.daemon.loop import Controller, Edges, Timing, controller
 from autoscaler.demo.embedded import free_port
 from autoscaler.report.log import get_logger
 from autoscaler.report.metrics import Metrics
@@ -57,7 +57,7 @@ class World:
     def controller(self, log: io.StringIO, **policy: object) -> Controller:
         client = redis.Redis(port=free_port(), retry=Retry(NoBackoff(), 0))  # nobody listens there
         parameters = prompt_policy(**policy)
-        return Controller(
+        return controller(
             name="a",
             decider=Decider(policy=parameters, scope=Scope()),
             edges=Edges(
@@ -70,7 +70,7 @@ class World:
                 lease=_Lease(self),
             ),
             timing=Timing(interval_seconds=1.0),
-            metrics=Metrics(parameters, monotonic=lambda: self.now),
+            metrics=Metrics(monotonic=lambda: self.now),
             log=get_logger(level="info", style="json", redact=str, stream=log),
             clean=lambda value: value,
             monotonic=lambda: self.now,
@@ -189,7 +189,7 @@ def test_a_container_that_cannot_be_read_is_one_sensors_fault(run):
     assert run(world)[0].plan.decisions[0].target == 2
     world.box = OSError("no /proc")
     record, _ = run(world)
-    assert (record.faults, record.plan.decisions[0].wanted) == ({"container": "OSError: no /proc"}, 2)
+    assert (record.faults, record.plan.decisions[0].desired) == ({"container": "OSError: no /proc"}, 2)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_no_action_is_begun_once_it_is_told_to_stop():
     world, stop = World(), Event()
     stop.set()
     controller = world.controller(io.StringIO())
-    controller.tick(stop)
+    controller.tick(stop.is_set)
     controller.run(stop)
     assert (world.resized, [part for part in world.closed if part != "redis"]) == ([], ["resizer", "lease"])
 

@@ -53,7 +53,7 @@ class Told:
     def __init__(self, policy: Policy | None = None) -> None:
         self.now = 1000.0
         self.policy = policy or prompt_policy()
-        self.metrics = Metrics(self.policy, monotonic=lambda: self.now)
+        self.metrics = Metrics(monotonic=lambda: self.now)
         self.state = State()
 
     def tick(self, observation, *, outcomes=(), faults=None, seconds=0.02) -> None:
