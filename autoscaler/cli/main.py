@@ -42,7 +42,7 @@ from autoscaler.daemon.loop import FAULTS, Controller, Edges, Timing, controller
 from autoscaler.report import health
 from autoscaler.report.log import clean, get_logger
 from autoscaler.report.metrics import Metrics
-from autoscaler.report.web import Pages, serving
+from autoscaler.report.web import Pages, page_failures, serving
 from autoscaler.sensors import unacked
 from autoscaler.sensors.container import ContainerSensor
 from autoscaler.sensors.queues import QueueSensor
@@ -196,6 +196,7 @@ def run(**flags: Any) -> None:
         ready=app.controller.ready,
         status=app.controller.status,
         registry=app.metrics.registry,
+        failed=page_failures(app.log, app.metrics.registry),
     )
     with until_signalled(signal.SIGTERM, signal.SIGINT) as stop, ExitStack() as stack:
         bound = _serve_pages(stack, pages, app.settings.listen)
@@ -263,7 +264,13 @@ def keda(**flags: Any) -> None:
         registry=registry,
     )
     servicer = server.Servicer(answers, interval_seconds=settings.interval_seconds, calls=calls, log=app.log)
-    pages = Pages(live=seen.live, ready=seen.ready, status=app.controller.status, registry=registry)
+    pages = Pages(
+        live=seen.live,
+        ready=seen.ready,
+        status=app.controller.status,
+        registry=registry,
+        failed=page_failures(app.log, registry),
+    )
     host, port = own["keda_listen"]
     with until_signalled(signal.SIGTERM, signal.SIGINT) as stop, ExitStack() as stack:
         bound = _serve_pages(stack, pages, settings.listen)

@@ -174,6 +174,21 @@ def test_a_sensor_that_fails_is_counted_and_grows_old():
     assert told.of("sensor_age_seconds") == {"backlog": 0, "pool": 10}
 
 
+def test_the_limits_are_those_that_were_applied_an_override_included():
+    told = Told(prompt_policy(min_processes=2, max_processes=9))
+    told.tick(look(7, worker("a@h"), override=Override(max_processes=3)))
+    assert told.of("worker_processes_limit") == {"min a@h": 2, "max a@h": 3}
+
+
+def test_workers_without_queues_give_no_series_twice():
+    told = Told()
+    told.tick(look(0, worker("a@h", queues=()), worker("b@h", queues=()), worker("c@h", queues=("x",))))
+    text = generate_latest(told.metrics.registry).decode()
+    series = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+    assert sorted(series) == sorted(set(series))
+    assert told.of("processes_wish") == {"x": 4}
+
+
 NO_ACTION = {f"{action} {result}": 0 for action in ("grow", "shrink") for result in Result}
 
 

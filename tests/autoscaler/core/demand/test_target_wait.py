@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
 import pytest
@@ -66,6 +66,22 @@ def test_a_burst_of_short_tasks_is_spread_over_the_time_that_is_left():
     # 40 positions; 4 s are left and 3 of them after the start, so a new process starts 1 + 3 of them. The one
     # process comes free 4 times on average, reckoned at 4 - 1.5 * 2 = 1: (40 - 1) / 4 more are needed.
     assert sizes == [1 + math.ceil(39 / 4)]
+
+
+@pytest.mark.parametrize(("caution", "more"), [(0.0, 37 / 4), (2.0, 41 / 4)])
+def test_the_less_is_hoped_of_busy_processes_the_more_new_ones_are_asked_for(caution: float, more: float):
+    state, done = learnt(1, 1)
+    careful = replace(PARAMETERS, release_caution=caution)
+    # The one process becomes free 4 times on average, and 4 - caution * 2 times is what is counted on.
+    _, sizes = play([signal(600.0, 41, 1, 1, completed=done)], careful, state=state)
+    assert sizes == [1 + math.ceil(more)]
+
+
+def test_time_in_which_other_workers_ran_says_nothing_about_the_service_time():
+    state, done = learnt(4, 4)
+    before = state.service_seconds
+    state, _ = play([signal(700.0, 0, 4, 4, completed=done, continuous=False)], state=state)
+    assert state.service_seconds == before
 
 
 def test_a_burst_of_long_tasks_needs_a_process_for_almost_every_task():
