@@ -101,9 +101,7 @@ class Lines:
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
-        self.conditions = ConditionLog(
-            get_logger(level="info", style="json", redact=str, stream=self.stream)
-        )
+        self.conditions = ConditionLog(get_logger(level="info", style="json", redact=str, stream=self.stream))
 
     def after(self, found, *, observed=True):
         begin = self.stream.tell()
@@ -144,9 +142,7 @@ def seen(*readings, faults=None, queues=None, **fields):
     observation = look(0, *readings, queues=queues)
     state, plan = Decider(policy=prompt_policy()).decide(State(), observation)
     workers = {name: known.reading for name, known in state.workers.items()}
-    return TickRecord(
-        observation=observation, plan=plan, workers={**workers, **fields}, faults=faults or {}
-    )
+    return TickRecord(observation=observation, plan=plan, workers={**workers, **fields}, faults=faults or {})
 
 
 LATE = worker("late@h")

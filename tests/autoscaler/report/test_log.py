@@ -88,7 +88,12 @@ def test_cleaning_keeps_the_shape_and_the_numbers():
     redact = Redactor()
     redact.add(["12"])
     value = {"a": 12, "b": [1.5, True, None, ("x12",)], "c12": {"d": "12"}, "x 12": 1}
-    assert clean(value, redact) == {"a": 12, "b": [1.5, True, None, ["x***"]], "c12": {"d": "***"}, "x ***": 1}
+    assert clean(value, redact) == {
+        "a": 12,
+        "b": [1.5, True, None, ["x***"]],
+        "c12": {"d": "***"},
+        "x ***": 1,
+    }
 
 
 def test_a_password_that_is_one_of_our_own_words_renames_no_key():

@@ -40,7 +40,9 @@ def counted(*ticks):
             id="two readings that were not taken at once",
         ),
         pytest.param(
-            [{"a": 500}, {"a": None}, {"a": 503}], [(0, False), (0, False), (3, True)], id="one count is missing"
+            [{"a": 500}, {"a": None}, {"a": 503}],
+            [(0, False), (0, False), (3, True)],
+            id="one count is missing",
         ),
     ],
 )
