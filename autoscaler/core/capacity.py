@@ -46,8 +46,8 @@ def memory_processes(container: ContainerReading, *, headroom: float) -> int | N
     sizes = [size for size in container.child_rss_bytes if size > 0]
     if container.memory_limit_bytes is None or not sizes:
         return None
-    room = container.memory_limit_bytes * headroom - (container.parent_rss_bytes or 0)
-    return max(1, int(room // percentile_95(sizes)))
+    available = container.memory_limit_bytes * headroom - (container.parent_rss_bytes or 0)
+    return max(1, int(available // percentile_95(sizes)))
 
 
 def automatic_max(policy: Policy, container: ContainerReading | None) -> Ceiling | None:

@@ -50,7 +50,7 @@ def constrain(
 ) -> Constraints:
     """The constraints on one worker; ``steps`` are the largest up and down.
 
-    ``may_shrink`` tells that a shrink harms nothing even where the worker has no companion.
+    ``may_shrink`` is True where a shrink harms nothing even though the worker has no companion.
     """
     size, reading = member.size, member.reading
     bounds = capacity.bounds(policy, reading.container, override)

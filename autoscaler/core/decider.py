@@ -68,7 +68,7 @@ class _Seen:
 class Decider:
     """Decides by one policy, for one scope.
 
-    ``quiesces`` tells that a worker without companion is emptied before it is shrunk, and so may shrink.
+    ``quiesces`` is True where a worker without companion is emptied before a shrink, and so may shrink.
     With ``target_wait`` the target wait decides, else the thresholds; with ``shadow`` it only reports what it
     would have recommended. ``target_waits`` gives single queues a target of their own, in seconds.
     """

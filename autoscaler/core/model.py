@@ -121,7 +121,7 @@ class ContainerReading:
     """What a worker's container allows and uses.
 
     ``cpu_limit_cores`` and ``memory_limit_bytes`` are effective: where no limit is set they are the
-    machine's. ``cpu_limited`` tells whether a quota or a cpuset narrows the machine. ``cpu_usage_seconds``
+    machine's. ``cpu_limited`` is True where a quota or a cpuset narrows the machine. ``cpu_usage_seconds``
     and ``throttled_seconds`` only ever grow; from two readings come ``cpu_usage_ratio``, the share of the CPU
     limit in use, and ``cpu_throttled_ratio``, the share of time in which the kernel held the container back.
     ``child_rss_bytes`` has one entry for each pool process.

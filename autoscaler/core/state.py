@@ -91,7 +91,7 @@ class State:
 
 
 def recall(before: GroupState | None, *, changed: bool, at: float) -> GroupState:
-    """The memory of a group that is there at ``at``; ``changed`` tells that a member's size changed."""
+    """The memory of a group that is there at ``at``; ``changed`` is True where a member's size changed."""
     if before is None:
         return GroupState(changed_at=at, seen_at=at, last_at=at)
     return replace(before, last_at=at, changed_at=at if changed else before.changed_at)
@@ -165,7 +165,7 @@ def _differs(before: WorkerReading, now: WorkerReading) -> bool:
 
 
 def _restarted(before: WorkerReading, now: WorkerReading) -> bool:
-    # In a container the pid is often 1 before and after; uptime tells.
+    # In a container the pid is often 1 before and after, so the uptime decides.
     if before.uptime_seconds is None or now.uptime_seconds is None:
         return False
     return now.uptime_seconds < before.uptime_seconds

@@ -38,7 +38,7 @@ class ConditionLog:
     def update(self, found: Mapping[Subject, str], observed: Callable[[Subject], bool | None]) -> None:
         """Take in the conditions of one tick.
 
-        ``observed`` tells of a subject without a condition whether it was looked at: True where it is over,
+        ``observed`` says of a subject without a condition whether it was looked at: True where it is over,
         False where nobody knows this time, None where it is not looked at any more.
         """
         known = dict(found)

@@ -127,7 +127,7 @@ class _Pool:
         return self.idle + len(self.ends) + len(self.readies) - self.retiring
 
     def advance_to(self, until: float, *, one_arrival: bool = False) -> bool:
-        """Let everything up to ``until`` happen, or up to the next arrival; tell whether that one came."""
+        """Let everything up to ``until`` happen, or up to the next arrival; return whether that one came."""
         arrivals, ends, readies = self.arrivals, self.ends, self.readies
         while True:
             arrival = arrivals[self.arrived] if self.arrived < self.total else math.inf

@@ -21,7 +21,7 @@ from autoscaler.core.decider import Decider
 from autoscaler.core.groups import Scope
 from autoscaler.core.model import Outcome, Reason, Result, WorkerReading
 from autoscaler.daemon.loop import Controller, Edges, Timing, controller
-from autoscaler.demo.embedded import free_port
+from autoscaler.demo.embedded import RedisServer, free_port
 from autoscaler.report.log import get_logger
 from autoscaler.report.metrics import Metrics
 from autoscaler.sensors.queues import QueuesReading
@@ -56,6 +56,7 @@ class World:
     resizes: dict[str, Callable[[], None]] = field(default_factory=dict)
     restores: Callable[[], None] = lambda: None
     once: list[Exception] = field(default_factory=list)
+    client: redis.Redis | None = None
     observed: list[Observation] = field(default_factory=list)
     metrics: Metrics = field(default_factory=lambda: Metrics(monotonic=lambda: 0.0))
 
@@ -71,7 +72,8 @@ class World:
         return found
 
     def controller(self, log: io.StringIO, *, interval: float = 1.0, **policy: object) -> Controller:
-        client = redis.Redis(port=free_port(), retry=Retry(NoBackoff(), 0))  # nobody listens there
+        nobody = redis.Redis(port=free_port(), retry=Retry(NoBackoff(), 0))  # nobody listens there
+        client = self.client or nobody
         parameters = prompt_policy(**policy)
         return controller(
             name="a",
@@ -269,8 +271,8 @@ def test_nothing_is_sent_on_an_observation_that_has_grown_old_and_that_is_said(r
 
 def test_what_came_of_the_actions_goes_in_with_the_next_observation(run):
     world = World()
-    record, _ = run(world)
-    record, _ = run(world)
+    run(world)
+    run(world)
     first, second = (seen.outcomes for seen in world.observed)
     assert first == ()
     assert [(one.worker, one.target, one.result, one.sent_at) for one in second] == [
@@ -333,6 +335,18 @@ def test_no_action_is_begun_once_it_is_told_to_stop():
     controller.tick(stop.is_set)
     controller.run(stop)
     assert (world.resized, [part for part in world.closed if part != "redis"]) == ([], ["resizer", "lease"])
+
+
+def test_a_slow_observation_keeps_the_stored_status_alive_before_anything_is_sent(tmp_path):
+    with RedisServer(tmp_path / "redis") as server, redis.Redis(port=server.port) as client:
+        world, lasts = World(client=client), []
+        loop = world.controller(io.StringIO(), interval=2.0)
+        loop.tick()
+        client.expire("autoscaler:a:status", 1000)
+        world.takes_seconds = 3.0
+        world.restores = lambda: lasts.append(client.ttl("autoscaler:a:status"))
+        loop.tick()
+    assert 0 < lasts[0] <= 6
 
 
 def test_live_is_about_the_loop_and_ready_about_redis():

@@ -400,7 +400,7 @@ def test_drawn_service_times_have_the_mean_and_variation_asked_for():
             ["timestamp,value", "2014-04-10,1", "2016-04-10,1"],
             "t, row 3: the time is '2016-04-10', more than a year after the first",
         ),
-        (["offset_s,count", "0,1"], "t: how long a bin lasts cannot be told from one; give bin_seconds"),
+        (["offset_s,count", "0,1"], "t: how long a bin lasts cannot be derived from one; give bin_seconds"),
         (["offset_s,count"], "t: there is no task in it; a trace has one or more"),
         (["offset_s,count", "0,0", "60,0"], "t: there is no task in it; a trace has one or more"),
     ],
