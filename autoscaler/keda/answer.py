@@ -18,8 +18,8 @@ from autoscaler.report.status import limits
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from autoscaler.core.plan import GroupPlan
     from autoscaler.core.model import QueueReading, WorkerReading
+    from autoscaler.core.plan import GroupPlan
     from autoscaler.core.policy import Policy
     from autoscaler.keda.question import Question
     from autoscaler.report.status import TickRecord
