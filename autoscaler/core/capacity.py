@@ -84,13 +84,14 @@ def bounds(policy: Policy, container: ContainerReading | None, override: Overrid
 
 def lowest(applied: Bounds) -> Ceiling | None:
     """The lowest upper bound and its name; None where none is known."""
-    found = (
-        (applied.max_processes, applied.max_reason),
+    found = None if applied.max_processes is None else Ceiling(applied.max_processes, applied.max_reason)
+    for processes, reason in (
         (applied.cpu_processes, Reason.CPU_CEILING),
         (applied.memory_processes, Reason.MEMORY_CEILING),
-    )
-    ceilings = [Ceiling(processes, reason) for processes, reason in found if processes is not None]
-    return min(ceilings, key=lambda ceiling: ceiling.processes, default=None)
+    ):
+        if processes is not None and (found is None or processes < found.processes):
+            found = Ceiling(processes, reason)
+    return found
 
 
 def with_rates(before: ContainerReading | None, now: ContainerReading, seconds: float) -> ContainerReading:

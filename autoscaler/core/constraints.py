@@ -7,8 +7,7 @@ whatever the bounds say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core import capacity
 from autoscaler.core.allocation import TargetRange
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
     from autoscaler.core.state import KnownWorker
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Constraints:
+class Constraints(NamedTuple):
     """What holds for one worker in this tick.
 
     ``size`` is the size it has or is about to have. ``min_reason`` and ``max_reason`` name what stops it at
@@ -93,8 +91,7 @@ def _within(
 def _without_shrink(found: Constraints) -> Constraints:
     """The same for a worker that may not shrink: stock pool_shrink ends children that hold a task."""
     size, target_range = found.size, found.range
-    return replace(
-        found,
+    return found._replace(
         range=target_range._replace(
             min_target=size,
             current=max(size, target_range.current),
@@ -107,9 +104,9 @@ def _without_shrink(found: Constraints) -> Constraints:
 
 def _upper(policy: Policy, bounds: Bounds, member: KnownWorker, size: int) -> Ceiling:
     """The lowest upper bound of a worker and its name."""
-    known, lowest = capacity.lowest(bounds), Ceiling(max(1, size), Reason.UNKNOWN_LIMIT)
-    if known is not None and (bounds.max_processes is not None or known.processes < lowest.processes):
-        lowest = known
+    lowest = capacity.lowest(bounds)
+    if lowest is None or (bounds.max_processes is None and lowest.processes >= max(1, size)):
+        lowest = Ceiling(max(1, size), Reason.UNKNOWN_LIMIT)
     used = capacity.pressure(policy, member.reading.container, size, retiring=member.reading.retiring)
     return used if used is not None and used.processes < lowest.processes else lowest
 
