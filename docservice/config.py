@@ -5,7 +5,6 @@ Each variable ``NAME`` may stand as ``NAME_FILE`` instead, with the path of a fi
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from docservice.connections import (
     check_database_url,
     redis_address,
 )
+from docservice.domain.number_pattern import PatternError, number_pattern
 from docservice.postgres.database import PoolSettings
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Settings:
     mail_number_pattern: str = _variable(
         "DOCSERVICE_MAIL_NUMBER_PATTERN",
         r"\b[A-Z]{2,6}-\d{4}-\d{4,10}\b",
-        "What a mail number looks like in a subject, as a regular expression.",
+        "What a mail number looks like in a subject or text: a regular expression in RE2's syntax.",
     )
     processing_seconds: int = _variable(
         "DOCSERVICE_PROCESSING_SECONDS", 60, "How long processing a document may take.", low=1, high=3600
@@ -139,9 +139,9 @@ class Settings:
         if self.docs not in ("open", "admin", "off"):
             faults.append(f"DOCSERVICE_DOCS must be open, admin or off, not {self.docs!r}")
         try:
-            re.compile(self.mail_number_pattern)
-        except re.error as fault:
-            faults.append(f"DOCSERVICE_MAIL_NUMBER_PATTERN is no regular expression: {fault}")
+            number_pattern(self.mail_number_pattern)
+        except PatternError as fault:
+            faults.append(f"DOCSERVICE_MAIL_NUMBER_PATTERN is {fault}")
         if faults:
             raise ConfigError(faults)
 

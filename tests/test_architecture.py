@@ -22,7 +22,7 @@ _VALUES = {
 ALLOWED = {
     "autoscaler/core": _VALUES,
     "docservice/domain": _VALUES
-    | frozenset(["base64", "binascii", "datetime", "decimal", "secrets", "unicodedata", "urllib"]),
+    | frozenset(["base64", "binascii", "datetime", "decimal", "re2", "secrets", "unicodedata", "urllib"]),
 }
 #: A worker loads these beside Celery: no dependency of the daemon may slip in.
 WORKER_PACKAGES = {"autoscaler", "billiard", "celery", "eventlet", "gevent", "greenlet", "kombu", "vine"}

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from docservice.domain.documents import DocumentType
 
 
@@ -34,11 +36,21 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extraction:
-    """The result of processing one document. A title of None keeps the document's current title."""
+    """The result of processing one document. A title of None keeps the document's current title.
+
+    ``sender``, ``to_addresses`` and ``cc_addresses`` are lists such as ``Ann <a@example.org>, b@b.org``;
+    ``sent_at`` is the moment of the mail's own ``Date``, in UTC; ``findings`` are sentences on what could not
+    be read as it stands.
+    """
 
     mail_number: str | None = None
     title: str | None = None
     sender: str | None = None
+    to_addresses: str | None = None
+    cc_addresses: str | None = None
+    message_id: str | None = None
+    sent_at: datetime | None = None
     text: str | None = None
     pages: int | None = None
     attachments: tuple[Attachment, ...] = ()
+    findings: tuple[str, ...] = ()

@@ -18,14 +18,13 @@ from python_multipart.multipart import parse_options_header
 from docservice.domain import mail_number
 from docservice.domain.documents import NewDocument, file_name
 from docservice.http.errors import ApiError
-from docservice.ingest.extract import sniff
+from docservice.ingest.extract.sniff import SNIFFED_BYTES, sniff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from docservice.ingest.blobs import BlobStore, BlobWriter
 
-_HEAD_BYTES = 4096
 _WRITTEN_TOGETHER = 1 << 20
 _MOST_FIELD_BYTES = 1000
 
@@ -185,8 +184,8 @@ class UploadReader:
             return
         if part.size > self._limits.file_bytes:
             raise ApiError(413, f"the file {part.file_name!r} has more than {self._limits.file_bytes} bytes")
-        if len(part.head) < _HEAD_BYTES:
-            part.head += data[: _HEAD_BYTES - len(part.head)]
+        if len(part.head) < SNIFFED_BYTES:
+            part.head += data[: SNIFFED_BYTES - len(part.head)]
         part.digest.update(data)
         part.waiting += data
         if len(part.waiting) >= _WRITTEN_TOGETHER:

@@ -7,9 +7,9 @@ a second delivery do nothing; what was found is committed as a whole or not at a
 from __future__ import annotations
 
 import asyncio
-import re
 import resource
 import signal
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals
 
+from docservice.domain.number_pattern import number_pattern
 from docservice.ingest.blobs import BlobError, BlobStore
-from docservice.ingest.extract import ProcessingError, Rules, process
+from docservice.ingest.extract.limits import ProcessingError, Rules
+from docservice.ingest.extract.process import process
 from docservice.ingest.publish import TASK, Broker, make_celery
 from docservice.ingest.sweeper import lease_seconds
 from docservice.log import configure_log, logger
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 _FIRST_RETRY_SECONDS = 2
 _LAST_RETRY_SECONDS = 300
 _SETTLE_SECONDS = 5.0
+#: Pages of a PDF are read for this share of the time, so that what was read by then is kept.
+_SHARE_FOR_PAGES = 0.8
 _OUT_OF_TIME_AGAIN_SECONDS = 0.2
 
 
@@ -87,9 +91,9 @@ class Worker:
         self.documents = Documents(self._database)
         self._rules = Rules(
             mail_number_header=settings.mail_number_header,
-            mail_number_pattern=re.compile(settings.mail_number_pattern),
-            most_attachments=settings.attachments,
-            most_bytes=4 * settings.upload_file_bytes,
+            mail_number_pattern=number_pattern(settings.mail_number_pattern),
+            max_attachments=settings.attachments,
+            max_bytes=4 * settings.upload_file_bytes,
         )
 
     async def open(self) -> None:
@@ -144,9 +148,14 @@ class Worker:
         No exception leaves: it would hold on to all that reading has taken up, and what follows needs memory.
         """
         seconds = self._settings.processing_seconds
+        pages_until = time.monotonic() + seconds * _SHARE_FOR_PAGES
+
+        def in_time() -> bool:
+            return time.monotonic() < pages_until
+
         try:
             with _deadline(seconds):
-                return process(data, claim.document_type, self._rules, depth=claim.depth)
+                return process(data, claim.document_type, self._rules, depth=claim.depth, in_time=in_time)
         except _OutOfTime:
             return f"reading it took longer than {seconds} s"
         except ProcessingError as fault:

@@ -38,7 +38,8 @@ returning id, module, document_type, file_name, size_bytes, blob_key, mail_numbe
 """
 _FINISH = """
 update documents set state = 'processed', processed_at = now(), claimed_at = null, failure = null,
-    mail_number = coalesce($3, mail_number), title = coalesce($4, title), sender = $5, pages = $6
+    mail_number = coalesce($3, mail_number), title = coalesce($4, title), sender = $5, pages = $6,
+    sent_at = $7, to_addresses = $8, cc_addresses = $9, message_id = $10, findings = $11
 where id = $1 and attempts = $2 and state = 'processing'
 returning mail_number
 """
@@ -75,7 +76,8 @@ returning module, state
 """
 _SHOWN = """
 select id, module, document_type, mail_number, title, sender, file_name, content_type, size_bytes, state,
-    failure, pages, parent_id, received_at, processed_at, sha256, attempts, blob_key
+    failure, pages, parent_id, received_at, processed_at, sha256, attempts, blob_key,
+    sent_at, to_addresses, cc_addresses, message_id, findings
 from documents where id = $1
 """
 
@@ -174,6 +176,11 @@ class Documents:
                 extraction.title,
                 extraction.sender,
                 extraction.pages,
+                extraction.sent_at,
+                extraction.to_addresses,
+                extraction.cc_addresses,
+                extraction.message_id,
+                list(extraction.findings),
             )
             if row is None:
                 return None

@@ -54,6 +54,10 @@ class DocumentDetail(DocumentState):
     mail_number: str | None
     title: str
     sender: str | None
+    to_addresses: str | None
+    cc_addresses: str | None
+    message_id: str | None
+    sent_at: datetime | None
     file_name: str
     content_type: str
     size_bytes: int
@@ -63,6 +67,7 @@ class DocumentDetail(DocumentState):
     processed_at: datetime | None
     sha256: str
     attempts: int
+    findings: list[str]
 
 
 class DocumentText(BaseModel):

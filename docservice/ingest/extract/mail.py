@@ -1,0 +1,175 @@
+"""A mail: its number, title, people, date, text and attachments.
+
+Pure over bytes. ``mime`` gives the structure, ``mail_headers`` and ``addresses`` the values of fields. This
+module decides what is text, what is an attachment, and which of several sources counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from docservice.domain import mail_number
+from docservice.domain.documents import DEEPEST, file_name, storable
+from docservice.domain.extraction import Attachment, Extraction
+from docservice.ingest.extract import mail_headers, mime
+from docservice.ingest.extract.addresses import addresses
+from docservice.ingest.extract.charset import decode
+from docservice.ingest.extract.html_text import html_text, meta_charset
+from docservice.ingest.extract.limits import (
+    MAX_ADDRESSES_CHARACTERS,
+    MAX_FINDINGS,
+    MAX_MESSAGE_ID_CHARACTERS,
+    MAX_TEXT_CHARACTERS,
+    MAX_TITLE_CHARACTERS,
+    ProcessingError,
+    Rules,
+)
+from docservice.ingest.extract.sniff import sniff
+from docservice.ingest.extract.tnef import SIGNATURE, read_tnef
+
+if TYPE_CHECKING:
+    from docservice.ingest.extract.mime import Header, Part
+
+_HTML = "text/html"
+#: What a person reads as the mail's own words: texts, and what reports of delivery say.
+_TEXT_TYPES = {
+    *("text/plain", _HTML, "text/rfc822-headers", "message/delivery-status"),
+    *("message/disposition-notification", "message/feedback-report"),
+}
+_TNEF_TYPES = ("application/ms-tnef", "application/vnd.ms-tnef")
+
+
+def read_mail(data: bytes, rules: Rules, depth: int) -> Extraction:
+    """All that one mail holds; the mails within it are attachments. ``depth`` counts the enclosing mails.
+
+    Raises:
+        ProcessingError: when it is no mail, or holds more than the rules allow.
+    """
+    data = mime.start_of_mail(data)
+    header, _ = mime.header_and_body(data)
+    if not header.fields:
+        raise ProcessingError("the file is not a mail: it has no header")
+    found = _Contents(rules=rules, depth=depth)
+    for part in mime.parts(data):
+        found.add(part)
+    also = found.charset
+    subject = mail_headers.text(header.first("subject"), also=also)
+    text = found.text()
+    return Extraction(
+        mail_number=_mail_number(header, subject, text, rules, also),
+        title=subject[:MAX_TITLE_CHARACTERS] or None,
+        sender=_people(header, "from", also, MAX_TITLE_CHARACTERS)
+        or _people(header, "sender", also, MAX_TITLE_CHARACTERS),
+        to_addresses=_people(header, "to", also, MAX_ADDRESSES_CHARACTERS),
+        cc_addresses=_people(header, "cc", also, MAX_ADDRESSES_CHARACTERS),
+        message_id=mail_headers.text(header.first("message-id"))[:MAX_MESSAGE_ID_CHARACTERS] or None,
+        sent_at=mail_headers.date(header.first("date")),
+        text=text,
+        attachments=tuple(found.attachments),
+        findings=tuple(found.findings[:MAX_FINDINGS]),
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Contents:
+    """The texts and attachments of a mail, in order, while its parts are read."""
+
+    rules: Rules
+    depth: int
+    charset: str | None = None
+    texts: list[str] = field(default_factory=list)
+    attachments: list[Attachment] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+    attached_bytes: int = 0
+
+    def add(self, part: Part) -> None:
+        """Take one part as text or as an attachment."""
+        kind = part.content_type
+        disposition, options = mail_headers.disposition(
+            part.header.first("content-disposition"), also=self.charset
+        )
+        name = options.get("filename") or kind.parameters.get("name", "")
+        if kind.is_multipart:
+            self.findings.append("the boundary of its parts is missing; it was read as one text")
+            self.texts.append(self._read(part))
+            return
+        shown = kind.full in _TEXT_TYPES and disposition != "attachment"
+        if shown:
+            self.texts.append(self._read(part))
+        if name or not shown:  # a text with a name is read in the mail, and is a file as well
+            self._attach(part, name)
+
+    def text(self) -> str:
+        """The texts one after the other, each once."""
+        kept: list[str] = []
+        words: set[int] = set()
+        for text in self.texts:
+            key = hash(" ".join(text.split()))
+            if text.strip() and key not in words:
+                words.add(key)
+                kept.append(text)
+        return storable("\n\n".join(kept).replace("\r\n", "\n")[:MAX_TEXT_CHARACTERS])
+
+    def _read(self, part: Part) -> str:
+        body = part.text_body()
+        label = part.content_type.parameters.get("charset")
+        self.charset = self.charset or label
+        if part.content_type.full != _HTML:
+            return decode(body[: 4 * MAX_TEXT_CHARACTERS], label, also=self.charset)[:MAX_TEXT_CHARACTERS]
+        read = decode(body[: 4 * MAX_TEXT_CHARACTERS], label or meta_charset(body), also=self.charset)
+        return html_text(read[:MAX_TEXT_CHARACTERS])
+
+    def _attach(self, part: Part, name: str) -> None:
+        body = part.body()
+        if part.content_type.full in ("message/rfc822", "message/global", "message/news"):
+            name = name or "mail.eml"
+        self._keep(body, name)
+        if part.content_type.full in _TNEF_TYPES or body.startswith(SIGNATURE):
+            self._unwrap(body)
+
+    def _keep(self, body: bytes, name: str) -> None:
+        self.attached_bytes += len(body)
+        position = len(self.attachments)
+        if position >= self.rules.max_attachments:
+            raise ProcessingError(f"the mail has more than {self.rules.max_attachments} attachments")
+        if self.attached_bytes > self.rules.max_bytes:
+            raise ProcessingError(f"the mail's attachments have more than {self.rules.max_bytes} bytes")
+        if self.depth >= DEEPEST:
+            raise ProcessingError(f"mails are nested more than {DEEPEST} deep")
+        self.attachments.append(
+            Attachment(
+                part=position,
+                file_name=file_name(name, otherwise=f"attachment-{position + 1}"),
+                content=sniff(body),
+                data=body,
+                sha256=hashlib.sha256(body).hexdigest(),
+            )
+        )
+
+    def _unwrap(self, body: bytes) -> None:
+        """Take what Outlook wrapped into ``winmail.dat`` as if it were attached; the file itself stays."""
+        inner = read_tnef(body)
+        if inner.damage:
+            self.findings.append(f"winmail.dat is damaged: {inner.damage}")
+        if inner.text or inner.html:
+            self.texts.append(inner.text or html_text(decode(inner.html, meta_charset(inner.html))))
+        for attachment in inner.attachments:
+            self._keep(attachment.data, attachment.name)
+
+
+def _people(header: Header, name: str, also: str | None, max_characters: int) -> str | None:
+    found = (addresses(value, also=also) for value in header.all(name)[:10])
+    return ", ".join(filter(None, found))[:max_characters] or None
+
+
+def _mail_number(header: Header, subject: str, text: str, rules: Rules, also: str | None) -> str | None:
+    """From the header of the settings, where it holds a number, else from the subject, else from the text."""
+    written = mail_headers.text(header.first(rules.mail_number_header), also=also)
+    try:
+        if written:
+            return mail_number.normalise(written)
+    except mail_number.MailNumberError:
+        pass  # the header is no number; the mail is read all the same
+    return rules.mail_number_pattern.find(subject) or rules.mail_number_pattern.find(text)
