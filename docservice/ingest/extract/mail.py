@@ -90,7 +90,8 @@ class _Contents:
         disposition, options = mail_headers.disposition(
             part.header.first("content-disposition"), also=self.charset
         )
-        name = options.get("filename") or kind.parameters.get("name", "")
+        typed = mail_headers.content_type(part.header.first("content-type"), also=self.charset)
+        name = options.get("filename") or typed.parameters.get("name", "")
         if kind.is_multipart:
             self.findings.append("the boundary of its parts is missing; it was read as one text")
             self.texts.append(self._read(part))

@@ -92,9 +92,11 @@ def content_type(value: bytes, *, default: str = "text/plain", also: str | None 
     first, written = _written(value)
     found = _MEDIA_TYPE.match(first)
     full = found[0].lower() if found else "text/plain" if value.strip() else default
-    boundary = written.get("boundary", written.get("boundary*", {})).get(0, ("", False))[0]
+    boundary = written.get("boundary", {}).get(0, ("", False))[0]
+    if "boundary*" in written:
+        boundary = _extended_value(written["boundary*"])
     return ContentType(
-        full=full, parameters=_read(written, also), boundary=boundary.encode("latin-1").rstrip()
+        full=full, parameters=_read(written, also), boundary=boundary.encode("latin-1", "replace").rstrip()
     )
 
 

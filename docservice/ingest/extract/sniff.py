@@ -39,6 +39,7 @@ _MAIL_FIELD = re.compile(
     r"|in-reply-to|delivered-to|envelope-to|dkim-signature|domainkey-signature|authentication-results"
     r"|content-(?:type|transfer-encoding|disposition|description|id|language)|(?:x|arc|list|resent)-.+"
 )
+_FIELD_LINE = re.compile(rb"[!-9;-~]+[ \t]*:")
 #: One of these fields with such a value makes a mail alone.
 _CERTAIN_FIELDS = {
     "received": re.compile(rb"\s*(?:from|by|\(|.*;)", re.DOTALL),
@@ -85,7 +86,7 @@ def _is_mail(head: bytes) -> bool:
         return False
     fields = header.fields
     known = [name for name, _ in fields if _MAIL_FIELD.fullmatch(name)]
-    if len(known) >= 2:  # noqa: PLR2004 - one may be chance
+    if len(known) >= 2 and _FIELD_LINE.match(head):  # noqa: PLR2004 - one may be chance
         return True
     certain = ((_CERTAIN_FIELDS[name], value) for name, value in fields if name in _CERTAIN_FIELDS)
     return any(pattern.match(value) for pattern, value in certain)
