@@ -1,9 +1,11 @@
-"""Mails and PDFs made up for the demo, the tests and the benchmarks: the same number gives the same bytes."""
+"""Generated mails and PDFs for the demo, the tests and the benchmarks: a number gives the same bytes."""
 
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,11 +14,12 @@ if TYPE_CHECKING:
 _SUBJECTS = ("Offer", "Claim", "Invoice", "Question", "Reminder", "Contract", "Delivery", "Complaint")
 _TEXT = """please find attached the papers that we spoke of and tell us when they have come
 our number is above and we answer within the week"""
+_FIRST_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 _WORDS = tuple(_TEXT.split())
 
 
 def sample_pdf(text: str) -> bytes:
-    """A PDF of one page with this text, of ASCII letters alone."""
+    """A PDF of one page with this text; signs outside of ASCII become question marks."""
     shown = text.encode("ascii", "replace").replace(b"\\", b"").replace(b"(", b"").replace(b")", b"")
     content = b"BT /F1 12 Tf 72 720 Td (" + shown + b") Tj ET"
     objects = (
@@ -42,7 +45,7 @@ def sample_pdf(text: str) -> bytes:
 
 
 def sample_number(number: int) -> str:
-    """A mail number as the default pattern of the settings knows it."""
+    """A mail number that the default pattern of the settings finds."""
     return f"MN-{2020 + number % 7}-{number * 7919 % 1_000_000:06d}"
 
 
@@ -53,6 +56,7 @@ def sample_mail(number: int, *, size_bytes: int = 4_000, attachment: bool = True
     mail["From"] = f"Sender {number % 97} <sender{number % 97}@example.org>"
     mail["To"] = "office@example.com"
     mail["Subject"] = f"{drawn.choice(_SUBJECTS)} {sample_number(number)}"
+    mail["Date"] = format_datetime(_FIRST_DATE + timedelta(minutes=number))
     mail["Message-ID"] = f"<{number}.{drawn.getrandbits(48):x}@example.org>"
     lines: list[str] = []
     left = size_bytes - 1500
@@ -72,7 +76,7 @@ def sample_mail(number: int, *, size_bytes: int = 4_000, attachment: bool = True
 
 
 def sample_files(*, mails: int, pdfs: int) -> Iterator[tuple[str, bytes]]:
-    """Names and bytes of so many files to upload; every mail has a PDF attached."""
+    """Names and bytes of that many files to upload; every mail has a PDF attached."""
     for number in range(1, mails + 1):
         yield f"mail-{number}.eml", sample_mail(number)
     for number in range(1, pdfs + 1):

@@ -18,6 +18,7 @@ from autoscaler.demo.embedded import free_port
 from docservice.cli import _Count, main
 from docservice.config import ConfigError, Settings, read_settings
 from docservice.connections import AddressError, RedisAddress, broker_options, redis_address
+from docservice.postgres.migrations import migrations
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,9 +177,15 @@ def test_a_start_without_postgres_ends_with_one_line_and_1(redis_url: str) -> No
 
 def test_a_start_before_the_migrations_says_what_to_run(servers: Any, redis_url: str) -> None:
     code, errors, _ = run(["api"], {"REDIS_URL": redis_url, "DATABASE_URL": servers.postgres.url})
-    assert (code, errors) == (
-        1,
-        "docservice: the database lacks 0001_documents, 0002_access; run docservice migrate\n",
+    lacking = ", ".join(step.name for step in migrations())
+    assert (code, errors) == (1, f"docservice: the database lacks {lacking}; run docservice migrate\n")
+
+
+def test_a_pattern_for_mail_numbers_that_can_backtrack_is_refused() -> None:
+    (fault,) = faults(DOCSERVICE_MAIL_NUMBER_PATTERN=r"(\d+)\1")
+    assert fault == (
+        "DOCSERVICE_MAIL_NUMBER_PATTERN is not a regular expression that runs in linear time"
+        " (invalid escape sequence: \\1); look-around and back references are not allowed"
     )
 
 

@@ -115,6 +115,26 @@ def test_a_mail_is_processed_once_however_often_it_is_delivered(settings: Settin
     asyncio.run(walk())
 
 
+def test_what_a_mail_says_of_itself_is_kept(settings: Settings) -> None:
+    async def walk() -> None:
+        async with bench(settings) as made:
+            data = (Path(__file__).parent / "cases" / "mails" / "boundary_missing.eml").read_bytes()
+            mail = await made.add(data.replace(b"Subject:", b"Cc: Carl <c@example.org>\r\nSubject:"))
+            assert await made.worker.process(mail) is Result.PROCESSED
+            found = await made.documents.get(mail) or {}
+            names = ("sender", "to_addresses", "cc_addresses", "message_id", "sent_at", "findings")
+            assert {name: found[name] for name in names} == {
+                "sender": "Ann Example <ann@example.org>",
+                "to_addresses": "bob@example.org",
+                "cc_addresses": "Carl <c@example.org>",
+                "message_id": "<1@example.org>",
+                "sent_at": datetime(2026, 3, 2, 9, tzinfo=UTC),
+                "findings": ["the boundary of its parts is missing; it was read as one text"],
+            }
+
+    asyncio.run(walk())
+
+
 def test_a_file_that_cannot_be_read_fails_with_a_reason(settings: Settings) -> None:
     async def walk() -> None:
         async with bench(settings) as made:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from docservice.domain.extraction import Extraction
 from docservice.domain.number_pattern import number_pattern
 from docservice.ingest.extract.limits import Rules
 from docservice.ingest.extract.process import process
 from docservice.ingest.extract.sniff import sniff
+
+if TYPE_CHECKING:
+    from docservice.domain.extraction import Extraction
 
 CASES = Path(__file__).parents[1] / "cases"
 RULES = Rules(

@@ -75,7 +75,6 @@ def unreadable_stream() -> DecodedStreamObject:
     stream = DecodedStreamObject()
     stream.set_data(b"not packed")
     stream[NameObject("/Filter")] = NameObject("/LZWDecode")
-    stream[NameObject("/DecodeParms")] = NumberObject(3)
     return stream
 
 
@@ -83,7 +82,7 @@ def test_a_damaged_page_costs_that_page_alone() -> None:
     writer = of_pages("one", "two", "three")
     writer.pages[1][NameObject("/Contents")] = writer._add_object(unreadable_stream())
     assert read(written(writer)) == Extraction(
-        text="one\n\nthree", pages=3, findings=("page 2 is damaged (AttributeError)",)
+        text="one\n\nthree", pages=3, findings=("page 2 is damaged (PdfStreamError)",)
     )
 
 
@@ -93,7 +92,7 @@ def test_a_page_is_read_as_far_as_its_streams_can_be_unpacked() -> None:
     contents = ArrayObject([writer._add_object(good), writer._add_object(unreadable_stream())])
     writer.pages[0][NameObject("/Contents")] = contents
     assert read(written(writer)) == Extraction(
-        text="one", pages=1, findings=("page 1 is damaged (AttributeError)",)
+        text="one", pages=1, findings=("page 1 is damaged (PdfStreamError)",)
     )
 
 
@@ -131,9 +130,9 @@ def test_a_stamp_on_a_page_is_text_and_a_hidden_one_is_not() -> None:
 
 
 def test_reading_ends_in_time_and_keeps_what_was_read() -> None:
-    answers = itertools.chain([True, True], itertools.repeat(False))
+    pages = itertools.count(1)
     data = written(of_pages("one", "two", "three"))
-    found = process(data, DocumentType.PDF, RULES, in_time=lambda: next(answers))
+    found = process(data, DocumentType.PDF, RULES, in_time=lambda: next(pages) < 3)
     assert found == Extraction(
         text="one\ntwo", pages=3, findings=("reading takes too long; it ended before page 3 of 3",)
     )
