@@ -172,15 +172,7 @@ class Documents:
                 _FINISH,
                 claim.id,
                 claim.attempt,
-                extraction.mail_number,
-                extraction.title,
-                extraction.sender,
-                extraction.pages,
-                extraction.sent_at,
-                extraction.to_addresses,
-                extraction.cc_addresses,
-                extraction.message_id,
-                list(extraction.findings),
+                *_own_values(extraction),
             )
             if row is None:
                 return None
@@ -247,3 +239,18 @@ class Documents:
             "select blob_key from documents where blob_key = any($1::text[])", list(keys)
         )
         return {row["blob_key"] for row in rows}
+
+
+def _own_values(extraction: Extraction) -> tuple[object, ...]:
+    """The values of ``_FINISH`` that belong to the document itself, from ``$3`` on."""
+    return (
+        extraction.mail_number,
+        extraction.title,
+        extraction.sender,
+        extraction.pages,
+        extraction.sent_at,
+        extraction.to_addresses,
+        extraction.cc_addresses,
+        extraction.message_id,
+        list(extraction.findings),
+    )

@@ -10,8 +10,8 @@ committed. The independent readers are npm's mailparser and postal-mime (``node`
 
 A value of a mail (subject, sender, recipients, id, date, text, attachments) is read alike when it equals what
 one of the two readers found. A PDF is read alike when the number of pages is equal and 98 % of the words that
-pdftotext finds are in the text. Every difference is printed with its reason. ``--candidates`` reads the same mails with other
-libraries of Python, for the choice between them.
+pdftotext finds are in the text. Every difference is printed with its reason. ``--candidates`` reads the same
+mails with other libraries of Python, for the choice between them.
 """
 
 from __future__ import annotations
@@ -91,10 +91,10 @@ EXPLAINED = {
     "minimal-aes256-malformed-oe.pdf": "the encryption is damaged; poppler finds no word either",
     "minimal-aes256-malformed-perms.pdf": "the encryption is damaged; poppler finds no word either",
     "circular-page-tree.pdf": "poppler believes the count; the file has one page",
-    "cmyk.pdf": "poppler reads the text with its bytes exchanged",
+    "cmyk.pdf": "a font without a map to letters; poppler reads noise as well",
     "arabic-box.pdf": "Arabic letters in another order",
     "ja-vert-stamps.pdf": "vertical writing in another order",
-    "issue-301.pdf": "one letter of a formula",
+    "issue-301.pdf": "a word of noise from OCR, put together otherwise",
 }
 
 
