@@ -489,7 +489,8 @@ def report(title: str, tally: Tally, *, whole: bool) -> None:
     if whole:
         for line in (*tally.failed, *tally.differences):
             reason = next(
-                (why for name, why in EXPLAINED.items() if name in line.split(" ")[0]), "UNEXPLAINED"
+                (why for name, why in EXPLAINED.items() if name in line.split(" ")[0]),
+                "slow" if line.endswith(" s") else "UNEXPLAINED",
             )
             print(f"  - [{reason}] {line}")
 

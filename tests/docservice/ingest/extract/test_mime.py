@@ -10,6 +10,7 @@ from email.message import EmailMessage
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from docservice.ingest.extract.limits import ProcessingError
@@ -82,6 +83,7 @@ def test_a_header_ends_where_the_text_begins(
     assert header(data) == (fields, body)
 
 
+@hypothesis_settings(deadline=None)
 @given(
     texts=st.lists(
         st.tuples(
