@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from autoscaler.control.resize import ResizeRequest
-
     from autoscaler.core.decider import Plan
     from autoscaler.core.model import Observation
     from autoscaler.core.state import State
@@ -305,7 +304,7 @@ def test_consumers_that_cannot_be_restored_keep_nothing_else_from_being_done(run
     world = World(restores=fail)
     record, events = run(world)
     assert (record.faults, world.resized) == (
-        {"restore": f"{type(fault).__name__}: {fault}"},
+        {"restore": described(fault)},
         [("a@h", 10)],
     )
     assert ("condition", "sensor", "restore") in events
