@@ -9,34 +9,32 @@ from __future__ import annotations
 from autoscaler.broker.connections import (
     Redactor,
     RedisTuning,
-    RedisUrl,
-    RedisUrlError,
     kombu_options,
-    parse_redis_url,
     redis_client,
 )
-from autoscaler.broker.keys import (
-    CANCELLED_KEY,
-    Keys,
+from autoscaler.broker.errors import BrokerError, broker_errors
+from autoscaler.broker.keys import CANCELLED_KEY, Keys, read_status
+from autoscaler.broker.mailboxes import MAILBOXES_KEY, parse_mailbox, read_mailboxes
+from autoscaler.broker.overrides import (
     OverrideError,
     OverrideRequest,
     read_override,
-    read_status,
     write_override,
 )
+from autoscaler.broker.url import RedisUrl, RedisUrlError, parse_redis_url
 from autoscaler.control.consumers import Consumers
 from autoscaler.control.drain import Drain, DrainError, Phase, Progress, refuse
 from autoscaler.control.remote import Remote
-from autoscaler.control.resize import WorkerResizer
+from autoscaler.control.resize import ResizeRequest, WorkerResizer, refusal
 from autoscaler.core.model import Outcome, Result, WorkerReading
 from autoscaler.core.policy import MAX_PROCESSES
-from autoscaler.sensors.queues import MAILBOXES_KEY, parse_mailbox
 from autoscaler.sensors.workers import ask
 
 __all__ = [
     "CANCELLED_KEY",
     "MAILBOXES_KEY",
     "MAX_PROCESSES",
+    "BrokerError",
     "Consumers",
     "Drain",
     "DrainError",
@@ -51,16 +49,20 @@ __all__ = [
     "RedisUrl",
     "RedisUrlError",
     "Remote",
+    "ResizeRequest",
     "Result",
     "WorkerReading",
     "WorkerResizer",
     "ask",
+    "broker_errors",
     "kombu_options",
     "parse_mailbox",
     "parse_redis_url",
+    "read_mailboxes",
     "read_override",
     "read_status",
     "redis_client",
+    "refusal",
     "refuse",
     "write_override",
 ]

@@ -23,6 +23,7 @@ from autoscaler.api import (
     CANCELLED_KEY,
     MAILBOXES_KEY,
     MAX_PROCESSES,
+    BrokerError,
     Consumers,
     Drain,
     OverrideError,
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 _TIMEOUT_SECONDS = 2.0
 _LOCK_SECONDS = 30
-_FAULTS = (KombuError, RedisError, OSError)
+_FAULTS = (BrokerError, KombuError, RedisError, OSError)
 
 
 class ControlError(RuntimeError):
@@ -231,7 +232,15 @@ class WorkerControl:
         def read(*, everyone: bool) -> list[WorkerReading]:
             return ask(self._remote, self._names() if everyone else names)
 
-        drain = Drain(self._remote, consumers, read, tell=tell, sleep=stop.wait, stopped=stop.is_set)
+        drain = Drain(
+            self._remote,
+            consumers,
+            read,
+            on_progress=tell,
+            mailboxes=self._names,
+            sleep=stop.wait,
+            stopped=stop.is_set,
+        )
         try:
             # Not by the threads of the short calls: it takes as long as the tasks that run.
             return await asyncio.to_thread(drain.run, names, deadline_seconds=deadline_seconds, force=force)

@@ -1,12 +1,12 @@
-"""What the autoscaler shares with others through Redis: the keys, and the shape of what is in them.
+"""The keys that the autoscaler shares with others through Redis, and how its status is stored.
 
-========================================  ====================================================  ========
-``autoscaler:{name}:status``              JSON of the last tick; expires after 3 intervals      daemon
-``autoscaler:{name}:events``              stream of actions and their outcomes, about 1000      daemon
-``autoscaler:{name}:override``            JSON of an :class:`~autoscaler.core.model.Override`        admins
-``autoscaler:{name}:lease``               token of the acting daemon, with an expiry            daemon
-``autoscaler:cancelled``                  hash of what a drain or a quiescing has cancelled     both
-========================================  ====================================================  ========
+==============================  ====================================================================  ======
+``autoscaler:{name}:status``    JSON of the last tick; expires after 3 intervals                      daemon
+``autoscaler:{name}:events``    stream of actions and their outcomes, about 1000                      daemon
+``autoscaler:{name}:override``  JSON of an ``OverrideRequest`` (:mod:`autoscaler.broker.overrides`)   admins
+``autoscaler:{name}:lease``     token of the acting daemon, with an expiry                            daemon
+``autoscaler:cancelled``        hash of the consumers that a drain or a quiesce has cancelled         both
+==============================  ====================================================================  ======
 
 Times in these values are seconds since the epoch, since they pass between machines.
 """
@@ -14,11 +14,10 @@ Times in these values are seconds since the epoch, since they pass between machi
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from autoscaler.core.model import Override
-from autoscaler.core.policy import MAX_PROCESSES
+from autoscaler.broker.errors import broker_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,9 +25,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 MAX_EVENTS = 1000
-#: The end of the year 9999: a time beyond it is a slip (milliseconds), or none (NaN, infinity).
-_LAST_SECOND = 253_402_300_799
-#: One key for all: whoever starts next gives back what is noted, whatever its name.
+#: One key for all: the next daemon to start restores what is recorded, whatever its name.
 CANCELLED_KEY = "autoscaler:cancelled"
 
 
@@ -50,7 +47,7 @@ class Keys:
 
     @property
     def override(self) -> str:
-        """JSON of what administrators asked for."""
+        """JSON of the override that administrators set."""
         return f"autoscaler:{self.name}:override"
 
     @property
@@ -59,117 +56,18 @@ class Keys:
         return f"autoscaler:{self.name}:lease"
 
 
-class OverrideError(ValueError):
-    """An override that cannot be used; the message names the field, its value and what is legal."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OverrideRequest:
-    """An override as it is stored: with its expiry and a hold for each worker, in epoch seconds."""
-
-    paused: bool = False
-    min_processes: int | None = None
-    max_processes: int | None = None
-    hold_until: Mapping[str, float] = field(default_factory=dict)
-    expires_at: float | None = None
-    by: str | None = None
-    why: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, size in (("min", self.min_processes), ("max", self.max_processes)):
-            if size is not None and (type(size) is not int or not 1 <= size <= MAX_PROCESSES):
-                raise OverrideError(f"override: {name} is {size!r}; it must be from 1 to {MAX_PROCESSES}")
-        if not isinstance(self.paused, bool):
-            raise OverrideError(f"override: paused is {self.paused!r}; it must be true or false")
-        if (self.min_processes or 0) > (self.max_processes or MAX_PROCESSES):
-            raise OverrideError(f"override: min is {self.min_processes}, above max, {self.max_processes}")
-        times = [*self.hold_until.values(), *([] if self.expires_at is None else [self.expires_at])]
-        if not all(type(time) in (int, float) and 0 <= time <= _LAST_SECOND for time in times):
-            raise OverrideError("override: hold and expires_at must be seconds since the epoch")
-
-    def to_json(self) -> str:
-        """The stored form."""
-        return json.dumps(
-            {
-                "paused": self.paused,
-                "min": self.min_processes,
-                "max": self.max_processes,
-                "hold": dict(self.hold_until),
-                "expires_at": self.expires_at,
-                "by": self.by,
-                "why": self.why,
-            }
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> OverrideRequest:
-        """Read the stored form.
-
-        Raises:
-            OverrideError: where it is no JSON object or a field is not legal.
-        """
-        try:
-            stored = json.loads(text)
-        except (ValueError, RecursionError) as fault:
-            raise OverrideError("override: it is no JSON") from fault
-        if not isinstance(stored, dict) or not isinstance(stored.get("hold") or {}, dict):
-            raise OverrideError("override: it must be a JSON object, and hold in it one of worker to time")
-        return cls(
-            paused=stored.get("paused", False),
-            min_processes=stored.get("min"),
-            max_processes=stored.get("max"),
-            hold_until=stored.get("hold") or {},
-            expires_at=stored.get("expires_at"),
-            by=None if stored.get("by") is None else str(stored["by"]),
-            why=None if stored.get("why") is None else str(stored["why"]),
-        )
-
-    def at(self, now: float) -> Override:
-        """What still stands at ``now``, epoch seconds."""
-        held = frozenset(worker for worker, until in self.hold_until.items() if until > now)
-        if self.expires_at is not None and self.expires_at <= now:
-            return Override(held_workers=held)
-        return Override(
-            paused=self.paused,
-            min_processes=self.min_processes,
-            max_processes=self.max_processes,
-            held_workers=held,
-            by=self.by,
-            why=self.why,
-        )
-
-
-def read_override(redis: Redis, name: str) -> OverrideRequest:
-    """The stored override of the autoscaler ``name``; an empty one where there is none.
-
-    Raises:
-        OverrideError: where what is stored is not legal.
-        redis.RedisError: when Redis fails.
-    """
-    stored: Any = redis.get(Keys(name=name).override)
-    return OverrideRequest() if stored is None else OverrideRequest.from_json(_text(stored))
-
-
-def write_override(redis: Redis, name: str, request: OverrideRequest, *, now: float) -> None:
-    """Store an override; it leaves Redis when its last part has expired.
-
-    Raises:
-        redis.RedisError: when Redis fails.
-    """
-    times = list(request.hold_until.values())
-    asks = request.paused or request.min_processes is not None or request.max_processes is not None
-    if asks and request.expires_at is None:
-        expiry = None
-    else:
-        last = max([*times, *([request.expires_at] if request.expires_at is not None else [])], default=now)
-        expiry = max(1, int((last - now) * 1000))
-    redis.set(Keys(name=name).override, request.to_json(), px=expiry)
-
-
 def read_status(redis: Redis, name: str) -> dict[str, Any] | None:
-    """The daemon's last tick, or None where no daemon of that name has told one lately."""
-    stored: Any = redis.get(Keys(name=name).status)
-    found = None if stored is None else json.loads(_text(stored))
+    """The daemon's last tick, or None where no daemon of that name has stored one lately.
+
+    Raises:
+        BrokerError: when Redis fails.
+    """
+    with broker_errors():
+        stored: Any = redis.get(Keys(name=name).status)
+    try:
+        found = None if stored is None else json.loads(decoded(stored))
+    except (ValueError, RecursionError):
+        return None
     return found if isinstance(found, dict) else None
 
 
@@ -179,7 +77,7 @@ def publish(
     """Store the tick's status and append its events, in one round trip.
 
     Raises:
-        redis.RedisError: when Redis fails.
+        BrokerError: when Redis fails.
     """
     keys = Keys(name=name)
     pipeline = redis.pipeline(transaction=False)
@@ -187,8 +85,10 @@ def publish(
     for event in events:
         fields: Any = {key: "" if value is None else value for key, value in event.items()}
         pipeline.xadd(keys.events, fields, maxlen=MAX_EVENTS, approximate=True)
-    pipeline.execute()
+    with broker_errors():
+        pipeline.execute()
 
 
-def _text(stored: Any) -> str:
+def decoded(stored: Any) -> str:
+    """A value from Redis as text, whether or not the client decodes replies."""
     return stored.decode(errors="replace") if isinstance(stored, bytes) else str(stored)

@@ -7,9 +7,13 @@ others watch, and it passes on when its holder stops renewing it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
-from redis.exceptions import LockError, RedisError
+from redis.exceptions import LockError, RedisError, ResponseError
+
+from autoscaler.broker.errors import BrokerError, broker_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,31 +34,52 @@ class Lease:
     def hold(self) -> bool:
         """Take or renew the lease; True where it is ours now.
 
+        Our token is kept when Redis fails: the renewal may have reached it, and the next call renews with the
+        same token.
+
         Raises:
-            redis.RedisError: when Redis fails; whether the lease is still ours is unknown then.
+            BrokerError: when Redis fails or the key is not a lease; whether it is still ours is unknown then.
         """
-        if self._held is not None:
-            held, self._held = self._held, None
+        with broker_errors():
             try:
-                held.reacquire()
-            except LockError:
-                pass  # another has it, or it expired: try to take it like anybody else
-            else:
-                self._held = held
-                return True
-        lock = self._redis().lock(self._key, timeout=self._seconds, thread_local=False)
-        if not lock.acquire(blocking=False):
-            return False
-        self._held = lock
-        return True
+                return self._renew() or self._take()
+            except ResponseError as fault:
+                if "WRONGTYPE" not in str(fault):
+                    raise
+                raise BrokerError(
+                    f"lease: the key {self._key} is not a string", f"delete the key {self._key}"
+                ) from fault
 
     def release(self) -> None:
-        """Give it up, so that another takes over at once; one that is lost already is no fault."""
+        """Let another take over at once; a lease that is lost already, or a Redis that fails, is no error."""
+        held, self._held = self._held, None
+        if held is not None:
+            with suppress(LockError, BrokerError), broker_errors():
+                held.release()
+
+    def _renew(self) -> bool:
         if self._held is None:
-            return
+            return False
+        self._held.redis = self._redis()  # the client is another one after a fault
         try:
-            self._held.release()
-        except (LockError, RedisError):
-            return
-        finally:
-            self._held = None
+            self._held.reacquire()
+        except LockError:
+            self._held = None  # expired, or another has it: compete for it like everyone else
+            return False
+        return True
+
+    def _take(self) -> bool:
+        lock = self._redis().lock(self._key, timeout=self._seconds, thread_local=False)
+        token = uuid4().hex
+        try:
+            acquired = lock.acquire(blocking=False, token=token)
+        except (OSError, RedisError):
+            # It may have been set all the same: with its token the next call finds out.
+            lock.local.token = token.encode()
+            self._held = lock
+            raise
+        if acquired:
+            self._held = lock
+            return True
+        self._redis().get(self._key)  # raises WRONGTYPE for a key that no daemon has set
+        return False

@@ -24,8 +24,10 @@ from prometheus_client import CollectorRegistry, Counter
 
 from autoscaler import __version__
 from autoscaler.broker.connections import Connections, Redactor
+from autoscaler.broker.errors import BrokerError
 from autoscaler.broker.keys import CANCELLED_KEY, Keys
 from autoscaler.broker.lease import Lease
+from autoscaler.broker.mailboxes import MailboxRemover
 from autoscaler.cli.options import fail, options
 from autoscaler.cli.preflight import examine
 from autoscaler.cli.simulate import simulate_command, tune_command
@@ -38,7 +40,7 @@ from autoscaler.core import capacity
 from autoscaler.core.decider import Decider, Mode
 from autoscaler.core.groups import Scope
 from autoscaler.core.model import ContainerReading
-from autoscaler.daemon.loop import FAULTS, Controller, Edges, Timing, controller
+from autoscaler.daemon.loop import Controller, Edges, Timing, controller
 from autoscaler.report import health
 from autoscaler.report.log import clean, get_logger
 from autoscaler.report.metrics import Metrics
@@ -46,7 +48,7 @@ from autoscaler.report.web import Pages, page_failures, serving
 from autoscaler.sensors import unacked
 from autoscaler.sensors.container import ContainerSensor
 from autoscaler.sensors.queues import QueueSensor
-from autoscaler.sensors.workers import WorkerSensor
+from autoscaler.sensors.workers import WorkerSensor, run_at_once, run_in_thread
 from autoscaler.settings import table as config
 from autoscaler.worker.cgroup import read_cgroup
 
@@ -93,6 +95,11 @@ class App:
         mailboxes = self.backlog.read(()).mailboxes if everyone else frozenset()
         return self.pools.read(mailboxes, time.monotonic()).workers
 
+    def mailboxes(self) -> frozenset[str] | None:
+        """The workers that have a mailbox now, None where that cannot be read."""
+        seen = self.backlog.read(())
+        return None if "mailboxes" in seen.faults else seen.mailboxes
+
 
 def _decider(settings: config.Settings) -> Decider:
     return Decider(
@@ -106,12 +113,16 @@ def _decider(settings: config.Settings) -> Decider:
     )
 
 
-def compose(settings: config.Settings) -> App:
-    """Put the parts together; nothing connects yet."""
+def compose(settings: config.Settings, *, single_look: bool = False) -> App:
+    """Put the parts together; nothing connects yet. A ``single_look`` waits for what else runs aside."""
     redactor = Redactor()
     log = get_logger(level=settings.log_level, style=settings.log_format, redact=redactor)
     connections = Connections(
-        settings.read_redis_url, settings.tuning, redactor, global_keyprefix=settings.layout.prefix
+        settings.read_redis_url,
+        settings.tuning,
+        redactor,
+        global_keyprefix=settings.layout.prefix,
+        separator=settings.layout.separator,
     )
     connections.url()  # from here on its password is known to the redactor
     keys = Keys(name=settings.name)
@@ -130,9 +141,17 @@ def compose(settings: config.Settings) -> App:
     )
     # The age of a message is read for the latency demand alone: it brings the whole message along.
     wall = time.time if settings.latency or settings.shadow else None
-    backlog = QueueSensor(connections.redis, settings.layout, keys.override, wall=wall)
-    pools = WorkerSensor(remote, settings.scope.workers)
+    backlog = QueueSensor(
+        connections.redis, settings.layout, keys.override, wall=wall, on_separator=connections.use_separator
+    )
     acts_on_fleet = not settings.scope.workers and settings.mode is Mode.ACT
+    remover = MailboxRemover(connections.redis, settings.layout.prefix)
+    pools = WorkerSensor(
+        remote,
+        settings.scope.workers,
+        run_aside=run_at_once if single_look else run_in_thread,
+        remove_mailboxes=remover.remove if acts_on_fleet else None,
+    )
     edges = Edges(
         backlog=backlog,
         pools=pools,
@@ -277,11 +296,11 @@ def keda(**flags: Any) -> None:
         looking = Thread(target=seen.run, args=(stop,), name="fleet", daemon=True)
         looking.start()
 
-        def told(keda_port: int) -> None:
+        def on_bound(keda_port: int) -> None:
             app.log.info("keda.started", version=__version__, listen=bound, keda_listen=f"{host}:{keda_port}")
 
         try:
-            asyncio.run(server.serve(servicer, host, port, stop, told=told))
+            asyncio.run(server.serve(servicer, host, port, stop, on_bound=on_bound))
         except server.ListenError:
             stop.set()
             fail([f"cannot listen on {host}:{port}; give another --keda-listen HOST:PORT"], 1)
@@ -324,7 +343,9 @@ def once(*, as_json: bool, **flags: Any) -> None:
     """
     settings = _load(flags)
     policy = settings.policy.immediate()
-    app = compose(replace(settings, policy=policy, mode=Mode.DRY_RUN, latency=None, shadow=None))
+    app = compose(
+        replace(settings, policy=policy, mode=Mode.DRY_RUN, latency=None, shadow=None), single_look=True
+    )
     record = app.controller.look()
     if "backlog" in record.faults:
         fail([f"Redis cannot be read: {record.faults['backlog']}"], 1)
@@ -369,7 +390,7 @@ def check(*, as_json: bool, **flags: Any) -> None:
 
     Exits with 1 where something would keep the autoscaler from working.
     """
-    app = compose(_load(flags))
+    app = compose(_load(flags), single_look=True)
     findings = examine(app.connections, app.backlog, app.pools, app.settings, now=time.monotonic())
     shown = clean([finding.as_dict() for finding in findings], app.redactor)
     if as_json:
@@ -404,18 +425,19 @@ def drain(workers: tuple[str, ...], *, deadline: float, force: bool, as_json: bo
                 app.remote,
                 app.consumers("drain"),
                 app.read_workers,
-                tell=_tell_drain,
+                on_progress=_tell_drain,
+                mailboxes=app.mailboxes,
                 sleep=stop.wait,
                 stopped=stop.is_set,
             )
             ended = drained.run(workers, deadline_seconds=deadline, force=force)
     except DrainError as fault:
         fail([str(fault)], 1)
-    except FAULTS as fault:
+    except BrokerError as fault:
         fail(
             [
                 app.redactor(
-                    f"Redis failed: {fault}; what was cancelled by then is noted, and a daemon gives it back"
+                    f"Redis failed: {fault}; what was cancelled by then is recorded, and a daemon restores it"
                 )
             ],
             1,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from kombu.exceptions import KombuError
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
-from autoscaler.broker.keys import Keys, read_override
+from autoscaler.broker.errors import BrokerError, broker_errors
+from autoscaler.broker.keys import Keys
+from autoscaler.broker.overrides import read_override
 from autoscaler.report.status import limits, shrinking
 
 if TYPE_CHECKING:
@@ -44,20 +45,20 @@ def examine(
     findings = []
     try:
         seen = backlog.read(sorted(settings.scope.queues))
-    except (OSError, RedisError) as fault:
+    except BrokerError as fault:
         return [_unreachable(connections, fault)]
     findings.append(Finding(level="ok", subject="redis", found=f"{connections.url()} answers"))
     findings += _rights(connections.redis(), settings.name)
     try:
         reading = pools.read(seen.mailboxes, now)
         queues = sorted(settings.scope.queues or {name for one in reading.workers for name in one.queues})
-        seen = backlog.read(queues)
-    except (OSError, RedisError, KombuError) as fault:
+        seen = backlog.read(queues, reading.workers)
+    except BrokerError as fault:
         findings.append(
             Finding(
                 level="fail",
                 subject="remote control",
-                found=f"{type(fault).__name__}: {fault}",
+                found=str(fault),
                 advice="the user needs publish on the pidbox channel and its reply keys",
             )
         )
@@ -67,52 +68,40 @@ def examine(
     return findings
 
 
-def _unreachable(connections: Connections, fault: Exception) -> Finding:
-    advice = "is the address right, and the server up? it is the URL of Celery's broker"
-    if "auth" in str(fault).lower() or "password" in str(fault).lower() or "WRONGPASS" in str(fault):
-        advice = (
-            "the server refuses the login: give user and password in the URL, rediss://USER:PASSWORD@HOST"
-        )
-    return Finding(
-        level="fail",
-        subject="redis",
-        found=f"{connections.url()}: {type(fault).__name__}: {fault}",
-        advice=advice,
-    )
+def _unreachable(connections: Connections, fault: BrokerError) -> Finding:
+    return Finding(level="fail", subject="redis", found=f"{connections.url()}: {fault}", advice=fault.advice)
 
 
 def _rights(redis: Redis, name: str) -> Iterator[Finding]:
     keys = Keys(name=name)
     try:
         read_override(redis, name)
-        redis.get(keys.status)
-    except NoPermissionError as fault:
-        yield Finding(
-            level="warn",
-            subject="rights",
-            found=str(fault),
-            advice=f"grant ~autoscaler:{name}:*: without, overrides are not seen and no status is stored",
-        )
+        with broker_errors():
+            redis.get(keys.status)
+            redis.get(keys.lease)
+    except BrokerError as fault:
+        yield _right(fault, name)
     except ValueError as fault:
         yield Finding(
             level="warn", subject="override", found=str(fault), advice=f"correct or delete {keys.override}"
         )
-    except ResponseError as fault:
-        yield Finding(
-            level="warn",
-            subject="rights",
-            found=str(fault),
-            advice=f"delete the keys under autoscaler:{name}:",
-        )
-    except RedisError as fault:
-        yield Finding(
-            level="fail",
-            subject="rights",
-            found=f"{type(fault).__name__}: {fault}",
-            advice="Redis answered and then did not; run it again",
-        )
     else:
         yield Finding(level="ok", subject="rights", found=f"the keys autoscaler:{name}:* can be read")
+
+
+def _right(fault: BrokerError, name: str) -> Finding:
+    if isinstance(fault.__cause__, NoPermissionError):
+        advice = f"grant ~autoscaler:{name}:*: without, overrides are not seen and no status is stored"
+        return Finding(level="warn", subject="rights", found=str(fault), advice=advice)
+    if isinstance(fault.__cause__, ResponseError):
+        advice = f"delete the keys under autoscaler:{name}:"
+        return Finding(level="warn", subject="rights", found=str(fault), advice=advice)
+    return Finding(
+        level="fail",
+        subject="rights",
+        found=str(fault),
+        advice="Redis answered and then did not; run it again",
+    )
 
 
 def _queues(seen: QueuesReading) -> Iterator[Finding]:

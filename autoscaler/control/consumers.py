@@ -1,36 +1,35 @@
-"""Stops and resumes what a worker consumes, and forgets nothing about it.
+"""Cancels and restores the consumers of a worker, with a record of each cancellation in Redis.
 
-What is to be cancelled is written down in Redis *before* it is cancelled: whoever dies in between leaves a
-worker deaf, and the next to start finds the note and gives the queues back.
+The record is written *before* the consumers are cancelled. A process that dies in between leaves a worker
+that consumes nothing, and the next daemon to start finds the record and restores its consumers. Nothing here
+waits or decides when: that is :mod:`autoscaler.control.evacuate`.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+from autoscaler.broker.errors import broker_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from redis import Redis
 
-#: A note that nobody could act on for so long speaks of a worker that is gone.
+    from autoscaler.control.remote import RemoteCall
+
+#: A record that nobody could act on for so long is of a worker that is gone.
 _FORGET_SECONDS = 3600.0
 
 
-class RemoteCall(Protocol):
-    """One remote-control command to named workers, with bounded time."""
-
-    def call(
-        self, command: str, arguments: Mapping[str, Any], workers: Sequence[str]
-    ) -> dict[str, list[Any]]:
-        """The replies by worker; one that is missing did not answer."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """What was cancelled on a worker, by whom, and until when (epoch seconds) that one minds it."""
+class Cancellation:
+    """The queues whose consumers were cancelled on a worker, and by whom.
+
+    Until ``until`` (epoch seconds) ``owner`` is at work and restores them itself.
+    """
 
     worker: str
     queues: tuple[str, ...]
@@ -39,7 +38,7 @@ class Note:
 
 
 class Consumers:
-    """Cancels and adds consumers, with notes of ``owner`` under ``key``.
+    """Cancels and adds consumers, with records of ``owner`` under ``key``.
 
     ``wall`` is a clock of epoch seconds.
     """
@@ -60,72 +59,88 @@ class Consumers:
         self._wall = wall
 
     def cancel(self, worker: str, queues: Sequence[str], *, for_seconds: float) -> bool:
-        """Write the note, then cancel; True where the worker answered for every queue.
+        """Write the record, then cancel; True where the worker answered for every queue.
 
         Raises:
-            OSError, kombu and redis errors: when the broker fails; the note tells what may be cancelled.
+            BrokerError: when the broker fails; the record says what may be cancelled.
         """
         until = self._wall() + for_seconds
-        note = json.dumps({"queues": list(queues), "until": until, "owner": self._owner})
-        self._redis().hset(self._key, worker, note)
+        record = json.dumps({"queues": list(queues), "until": until, "owner": self._owner})
+        with broker_errors():
+            self._redis().hset(self._key, worker, record)
         return self._each("cancel_consumer", worker, queues)
 
-    def restore(self, note: Note) -> bool:
-        """Add the consumers again; True, and the note is gone, where the worker answered for every queue.
+    def restore(self, cancellation: Cancellation) -> bool:
+        """Add the consumers again; True, and the record is gone, where the worker answered for every queue.
 
         Raises:
-            OSError, kombu and redis errors: when the broker fails; the note stays.
+            BrokerError: when the broker fails; the record stays.
         """
-        if not self._each("add_consumer", note.worker, note.queues):
+        if not self._each("add_consumer", cancellation.worker, cancellation.queues):
             return False
-        self.forget(note.worker)
+        self.forget(cancellation.worker)
         return True
 
     def forget(self, worker: str) -> None:
-        """Drop the note of a worker that needs nothing back."""
-        self._redis().hdel(self._key, worker)
-
-    def notes(self) -> list[Note]:
-        """All notes that can be acted on; those that nobody can are dropped.
+        """Drop the record of a worker that needs nothing restored.
 
         Raises:
-            redis.RedisError: when Redis fails.
+            BrokerError: when Redis fails; the record stays.
+        """
+        with broker_errors():
+            self._redis().hdel(self._key, worker)
+
+    def cancellations(self) -> list[Cancellation]:
+        """All records that can be acted on; unreadable and very old ones are dropped.
+
+        Raises:
+            BrokerError: when Redis fails.
         """
         found = []
-        stored: Any = self._redis().hgetall(self._key)
+        with broker_errors():
+            stored: Any = self._redis().hgetall(self._key)
         for name, text in stored.items():
             worker = name.decode(errors="replace")
-            try:
-                told = json.loads(text)
-                note = Note(
-                    worker=worker,
-                    queues=tuple(map(str, told["queues"])),
-                    until=float(told["until"]),
-                    owner=str(told["owner"]),
-                )
-            except (ValueError, TypeError, KeyError):
-                self.forget(worker)
-                continue
-            if self._wall() - note.until > _FORGET_SECONDS:
+            cancellation = _parse(worker, text)
+            if cancellation is None or self._wall() - cancellation.until > _FORGET_SECONDS:
                 self.forget(worker)
             else:
-                found.append(note)
+                found.append(cancellation)
         return found
 
-    def active_cancellations(self, notes: Iterable[Note]) -> list[Note]:
-        """Those of the notes that somebody minds now."""
-        return [note for note in notes if note.until > self._wall()]
+    def active_cancellations(self, cancellations: Iterable[Cancellation]) -> list[Cancellation]:
+        """Those whose owner is still at work."""
+        return [one for one in cancellations if one.until > self._wall()]
 
-    def orphaned(self, *, just_started: bool) -> list[Note]:
-        """The notes that nobody minds: those past their time and, after a start, our own earlier ones."""
+    def orphaned(self, *, just_started: bool) -> list[Cancellation]:
+        """Those whose owner is gone: past their time and, after a start, our own earlier ones.
+
+        Raises:
+            BrokerError: when Redis fails.
+        """
         now = self._wall()
         return [
-            note for note in self.notes() if note.until < now or (just_started and note.owner == self._owner)
+            one
+            for one in self.cancellations()
+            if one.until < now or (just_started and one.owner == self._owner)
         ]
 
     def _each(self, command: str, worker: str, queues: Sequence[str]) -> bool:
         for queue in queues:
             replies = self._remote.call(command, {"queue": queue}, [worker]).get(worker, [])
-            if not replies or any("error" in reply for reply in replies):
+            if not replies or any("error" in reply for reply in replies if isinstance(reply, dict)):
                 return False  # silence costs the whole timeout: it is not asked again for each queue
         return True
+
+
+def _parse(worker: str, text: str | bytes) -> Cancellation | None:
+    try:
+        stored = json.loads(text)
+        return Cancellation(
+            worker=worker,
+            queues=tuple(map(str, stored["queues"])),
+            until=float(stored["until"]),
+            owner=str(stored["owner"]),
+        )
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None

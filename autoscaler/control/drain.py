@@ -1,9 +1,10 @@
 """Takes workers out of service without losing or repeating a task.
 
-For each worker: cancel its consumers, wait until it runs and holds nothing (ETA tasks are left out: its
-shutdown gives them back), wait out a fetch that may be under way, look again, and only then shut it down. A
-plain shutdown under traffic repeats tasks, since fetched messages go back to the queue while some have begun.
-A worker that does not become empty by the deadline gets its consumers back and is left running.
+For each worker: empty it (:mod:`autoscaler.control.evacuate`) and only then shut it down. A plain shutdown
+under traffic repeats tasks, since fetched messages go back to the queue while some have begun. A worker that
+does not become empty by the deadline gets its consumers back and is left running. A worker counts as drained
+only by evidence: its mailbox is gone, another worker of its name has started, or it stays unresponsive for
+long; in the last case the record of the cancellation is kept, in case it is alive after all.
 """
 
 from __future__ import annotations
@@ -11,48 +12,46 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from kombu.exceptions import KombuError
-from redis.exceptions import RedisError
-
-from autoscaler.control.consumers import Note
+from autoscaler.broker.errors import BrokerError
+from autoscaler.control.evacuate import Evacuation, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from autoscaler.control.consumers import Consumers
+    from autoscaler.control.remote import RemoteCast
     from autoscaler.core.model import WorkerReading
 
-#: kombu's fetch blocks for 1 s; one that began before the cancelling may still bring a message.
-_FETCH_SECONDS = 1.2
 _LOOK_EVERY_SECONDS = 0.25
-#: How long a worker that was told to shut down may take to be gone.
+#: How long a worker that was sent a shutdown may take to be gone.
 _GONE_WITHIN_SECONDS = 20.0
-#: The note outlives the deadline by this, so that nobody gives back what is still being active_cancellations.
-_NOTE_MARGIN_SECONDS = 30.0
-
-
-_FAULTS = (OSError, RedisError, KombuError)
+#: Without other evidence, so many looks in a row and so long without an answer count as gone.
+_GONE_AFTER_MISSES = 5
+_GONE_AFTER_SECONDS = 10.0
+#: The record outlives the deadline by this, so that nobody restores what is still being drained.
+_RECORD_MARGIN_SECONDS = 30.0
 
 
 class Phase(StrEnum):
-    """How far a worker's drain has come."""
+    """How far a worker's drain has come. The values are public: they stand in JSON."""
 
     EMPTYING = "emptying"
     SETTLING = "settling"
     STOPPING = "stopping"
     DRAINED = "drained"
-    GIVEN_BACK = "given_back"
-    GONE = "gone"
+    RESTORED = "given_back"  # not drained: its consumers were added again, and it runs on
+    GONE = "gone"  # not drained, and it did not answer when its consumers were to be added again
 
 
-_ENDED = frozenset({Phase.DRAINED, Phase.GIVEN_BACK, Phase.GONE})
+_ENDED = frozenset({Phase.DRAINED, Phase.RESTORED, Phase.GONE})
+_PHASE_OF = {Stage.EMPTYING: Phase.EMPTYING, Stage.SETTLING: Phase.SETTLING, Stage.EMPTY: Phase.STOPPING}
 
 
 @dataclass(slots=True)
 class Progress:
-    """One worker's drain. ``busy`` and ``reserved`` are as last read, None where the worker did not tell."""
+    """One worker's drain. ``busy`` and ``reserved`` are as last read, None where unknown."""
 
     worker: str
     queues: tuple[str, ...]
@@ -64,13 +63,6 @@ class Progress:
 
 class DrainError(RuntimeError):
     """A drain that must not begin; the message says why and what to do."""
-
-
-class RemoteCast(Protocol):
-    """One remote-control command to named workers that is not answered."""
-
-    def cast(self, command: str, arguments: Mapping[str, Any], workers: Sequence[str]) -> None:
-        """Send it."""
 
 
 class Readings(Protocol):
@@ -99,12 +91,19 @@ def refuse(named: Collection[str], workers: Sequence[WorkerReading], *, force: b
         )
 
 
-def _united(some: Collection[str], others: Collection[str]) -> tuple[str, ...]:
-    return tuple(sorted({*some, *others}))
+@dataclass(slots=True)
+class _Worker:
+    progress: Progress
+    evacuation: Evacuation
+    misses: int = 0
+    missed_since: float | None = None
 
 
 class Drain:
-    """The drain of some workers. ``read`` reads them; ``tell`` is called when something has changed."""
+    """The drain of some workers. ``read`` reads them; ``on_progress`` is called when something has changed.
+
+    ``mailboxes`` names the workers that have a mailbox now, None where that is unknown.
+    """
 
     def __init__(
         self,
@@ -112,109 +111,117 @@ class Drain:
         consumers: Consumers,
         read: Readings,
         *,
-        tell: Callable[[Progress], None],
+        on_progress: Callable[[Progress], None],
+        mailboxes: Callable[[], Collection[str] | None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._stopped = stopped
         self._remote = remote
         self._consumers = consumers
         self._read = read
-        self._tell = tell
+        self._on_progress = on_progress
+        self._mailboxes = mailboxes
         self._monotonic = monotonic
         self._sleep = sleep
-        self._minded_seconds = 0.0
+        self._stopped = stopped
 
     def run(self, named: Sequence[str], *, deadline_seconds: float, force: bool = False) -> list[Progress]:
-        """Drain the named workers and return how each ended: drained, gone or given back.
+        """Drain the named workers and return how each ended: drained, gone, or its consumers restored.
 
         Raises:
             DrainError: before anything is cancelled, when it must not begin.
-            OSError, kombu and redis errors: when the broker fails; notes tell what is cancelled.
+            BrokerError: when the broker fails; records say what is cancelled.
         """
-        workers = self._read(everyone=True)
-        refuse(named, workers, force=force)
-        found = {reading.name: reading for reading in workers}
-        noted = {note.worker: note for note in self._consumers.notes()}
-        active_cancellations = sorted(
-            set(named) & {note.worker for note in self._consumers.active_cancellations(noted.values())}
-        )
-        if active_cancellations and not force:
-            owner = noted[active_cancellations[0]].owner
-            raise DrainError(
-                f"worker {active_cancellations[0]!r} is emptied already, by {owner}; wait for that, or drain it by force"
-            )
-        deadline = self._monotonic() + deadline_seconds
-        drains = [
-            # What somebody else has cancelled is given back with the rest.
-            Progress(
-                worker=name, queues=_united(found[name].queues, noted[name].queues if name in noted else ())
-            )
-            for name in sorted(set(named))
-        ]
-        self._minded_seconds = deadline_seconds + _NOTE_MARGIN_SECONDS
+        workers = self._begin(named, self._monotonic() + deadline_seconds, force=force)
         try:
-            for drain in drains:
-                self._consumers.cancel(drain.worker, drain.queues, for_seconds=self._minded_seconds)
-                self._tell(drain)
-            while open_drains := [drain for drain in drains if drain.phase not in _ENDED]:
-                self._look(open_drains, deadline)
+            for one in workers:
+                one.evacuation.cancel(self._monotonic())
+                self._on_progress(one.progress)
+            while running := [one for one in workers if one.progress.phase not in _ENDED]:
+                self._look(running)
                 self._sleep(_LOOK_EVERY_SECONDS)
         finally:
-            # Interrupted, or the broker failed for good: nobody is left deaf who need not be.
-            for drain in drains:
-                if drain.phase in {Phase.EMPTYING, Phase.SETTLING}:
-                    self._give_back(drain)
-                    self._tell(drain)
-        return drains
+            # Interrupted, or the broker failed for good: no worker stays without consumers that need not.
+            for one in workers:
+                if one.progress.phase in {Phase.EMPTYING, Phase.SETTLING}:
+                    self._restore(one)
+                    self._on_progress(one.progress)
+        return [one.progress for one in workers]
 
-    def _look(self, drains: Sequence[Progress], deadline: float) -> None:
-        over = self._monotonic() > deadline or self._stopped()
+    def _begin(self, named: Sequence[str], deadline: float, *, force: bool) -> list[_Worker]:
+        readings = self._read(everyone=True)
+        refuse(named, readings, force=force)
+        recorded = {one.worker: one for one in self._consumers.cancellations()}
+        active = {one.worker for one in self._consumers.active_cancellations(recorded.values())}
+        others = sorted(set(named) & active)
+        if others and not force:
+            owner = recorded[others[0]].owner
+            raise DrainError(
+                f"worker {others[0]!r} is emptied already, by {owner}; wait for that, or drain it by force"
+            )
+        consumed = {reading.name: reading.queues for reading in readings}
+        workers = []
+        for name in sorted(set(named)):
+            # What somebody else has cancelled is restored with the rest.
+            queues = {*consumed[name], *(recorded[name].queues if name in recorded else ())}
+            evacuation = Evacuation(
+                self._consumers, name, queues, deadline=deadline, margin_seconds=_RECORD_MARGIN_SECONDS
+            )
+            workers.append(_Worker(Progress(worker=name, queues=evacuation.queues), evacuation))
+        return workers
+
+    def _look(self, workers: Sequence[_Worker]) -> None:
+        over = self._stopped() or self._monotonic() > workers[0].evacuation.deadline
         try:
             readings = {reading.name: reading for reading in self._read(everyone=False)}
-            for drain in drains:
-                self._advance(drain, readings.get(drain.worker), over=over)
-        except _FAULTS:
+            for one in workers:
+                self._advance(one, readings.get(one.progress.worker), over=over)
+        except BrokerError:
             if over:
                 raise
 
-    def _advance(self, drain: Progress, reading: WorkerReading | None, *, over: bool) -> None:
-        now, before = self._monotonic(), (drain.phase, drain.busy, drain.reserved)
-        drain.busy = reading.busy if reading else None
-        drain.reserved = reading.reserved if reading else None
-        if drain.phase is Phase.STOPPING:
-            self._await_end(drain, reading, now)
+    def _advance(self, one: _Worker, reading: WorkerReading | None, *, over: bool) -> None:
+        now, progress = self._monotonic(), one.progress
+        before = (progress.phase, progress.busy, progress.reserved)
+        progress.busy = reading.busy if reading else None
+        progress.reserved = reading.reserved if reading else None
+        if progress.phase is Phase.STOPPING:
+            self._await_end(one, reading, now)
         elif over:
-            self._give_back(drain)
-        elif reading is None or drain.busy != 0 or drain.reserved != 0 or not reading.queues_known:
-            drain.phase, drain.since = Phase.EMPTYING, now
-        elif reading.queues:
-            # It did not hear, or came back in the meantime and consumes again.
-            drain.phase, drain.since = Phase.EMPTYING, now
-            drain.queues = _united(drain.queues, reading.queues)
-            self._consumers.cancel(drain.worker, drain.queues, for_seconds=self._minded_seconds)
-        elif drain.phase is Phase.EMPTYING:
-            drain.phase, drain.since = Phase.SETTLING, now
-        elif now - drain.since >= _FETCH_SECONDS:
-            self._remote.cast("shutdown", {}, [drain.worker])
-            drain.phase, drain.since = Phase.STOPPING, now
-        if before != (drain.phase, drain.busy, drain.reserved):
-            self._tell(drain)
+            self._restore(one)
+        else:
+            phase = _PHASE_OF[one.evacuation.advance(reading, now)]
+            progress.queues = one.evacuation.queues
+            if phase is Phase.STOPPING:
+                self._remote.cast("shutdown", {}, [progress.worker])
+            if phase is not progress.phase:
+                progress.phase, progress.since = phase, now
+        if before != (progress.phase, progress.busy, progress.reserved):
+            self._on_progress(progress)
 
-    def _await_end(self, drain: Progress, reading: WorkerReading | None, now: float) -> None:
-        uptime = reading.uptime_seconds if reading else None
-        if reading is None or (uptime is not None and uptime < now - drain.since):
-            drain.phase = Phase.DRAINED  # silent for good, or its supervisor has started another one already
-            self._consumers.forget(drain.worker)
-        elif now - drain.since > _GONE_WITHIN_SECONDS:
-            drain.phase = Phase.GIVEN_BACK  # it did not hear: it must not stay deaf
-            self._give_back(drain)
+    def _await_end(self, one: _Worker, reading: WorkerReading | None, now: float) -> None:
+        progress = one.progress
+        if reading is None:
+            one.misses += 1
+            one.missed_since = now if one.missed_since is None else one.missed_since
+            self._judge_silence(one, now - one.missed_since)
+            return
+        one.misses, one.missed_since = 0, None
+        if reading.uptime_seconds is not None and reading.uptime_seconds < now - progress.since:
+            progress.phase = Phase.DRAINED  # its supervisor has started another one already
+            self._consumers.forget(progress.worker)
+        elif now - progress.since > _GONE_WITHIN_SECONDS:
+            self._restore(one)  # the shutdown did not reach it: it must consume again
 
-    def _give_back(self, drain: Progress) -> None:
-        note = Note(worker=drain.worker, queues=drain.queues)
-        try:
-            given_back = self._consumers.restore(note)
-        except _FAULTS:
-            given_back = False
-        drain.phase = Phase.GIVEN_BACK if given_back else Phase.GONE
+    def _judge_silence(self, one: _Worker, seconds: float) -> None:
+        """One missed reply proves nothing: the worker may be busy, or its reply may have come too late."""
+        mailboxes = self._mailboxes()
+        if mailboxes is not None and one.progress.worker not in mailboxes and one.misses > 1:
+            self._consumers.forget(one.progress.worker)
+            one.progress.phase = Phase.DRAINED
+        elif one.misses >= _GONE_AFTER_MISSES and seconds >= _GONE_AFTER_SECONDS:
+            one.progress.phase = Phase.DRAINED  # the record stays, for a worker that is alive after all
+
+    def _restore(self, one: _Worker) -> None:
+        one.progress.phase = Phase.RESTORED if one.evacuation.restore() else Phase.GONE

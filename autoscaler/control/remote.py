@@ -1,31 +1,84 @@
-"""Celery's remote control with bounded time: one command to named workers, and what they answered.
+"""Celery's remote control with bounded time: commands to named workers, and what they answered.
 
-kombu's own ways wait for ever: a mailbox publishes with endless retries, and its timeout starts anew with
-each reply. Here a call uses a connection and a reply queue of its own, publishes once, and ends at its
-deadline. A connection used again could still be waiting for the last call's replies and miss its own.
+kombu's own calls wait for ever: a mailbox publishes with endless retries, its timeout starts again with each
+reply, and one reply that cannot be decoded ends the call for all. Here a call uses a connection and a reply
+queue of its own, publishes each command once, ends at its deadline, and decodes each reply by itself. A
+connection used again could still be waiting for the last call's replies and miss its own.
+
+Nothing here knows what a command means, and nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
-from kombu import Producer
+from kombu import Consumer, Producer
+from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.pidbox import Mailbox
 
+from autoscaler.broker.errors import broker_errors
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from kombu import Connection
+    from kombu.message import Message
 
 #: A reply is waited for by a blocking read of 1 s; a shorter deadline would cut it short.
 MIN_TIMEOUT_SECONDS = 1.0
+#: In a reply that cannot be decoded the worker's name is looked for no further than this.
+_SEARCHED_BYTES = 4096
+
+#: The replies to one command by worker; more than one where workers share a name.
+Replies = dict[str, list[Any]]
 
 
-class _DeadlinePassed(Exception):  # noqa: N818 - a signal between two frames of this module, not an error
-    pass
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One remote-control command and the workers it goes to; to everyone where ``workers`` is None.
+
+    ``expected`` are names that may be found in a reply that cannot be decoded, beside ``workers``.
+    """
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    workers: tuple[str, ...] | None
+    expected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableReply:
+    """Stands for a reply that is not JSON; ``content_type`` is what it is instead."""
+
+    content_type: str
+
+    def __str__(self) -> str:
+        return f"its reply is {self.content_type}, which is not read; set task_serializer='json' there"
+
+
+class RemoteCall(Protocol):
+    """One remote-control command to named workers, with bounded time."""
+
+    def call(self, command: str, arguments: Mapping[str, Any], workers: Sequence[str]) -> Replies:
+        """The replies by worker; one that is missing did not answer."""
+
+
+class RemoteCalls(Protocol):
+    """Several remote-control commands at once, with bounded time for all of them together."""
+
+    def call_all(self, commands: Sequence[Command]) -> list[Replies]:
+        """The replies to each command, in the order of the commands."""
+
+
+class RemoteCast(Protocol):
+    """One remote-control command to named workers that is not answered."""
+
+    def cast(self, command: str, arguments: Mapping[str, Any], workers: Sequence[str]) -> None:
+        """Send it."""
 
 
 class _PublishOnce(Producer):  # type: ignore[misc]
@@ -50,6 +103,56 @@ class _PrivateMailbox(Mailbox):  # type: ignore[misc]
     oid = ""
 
 
+class _Collector:
+    """Sorts replies by the command they answer, until every expected one is there."""
+
+    def __init__(self, commands: Sequence[Command]) -> None:
+        self._tickets = [uuid4().hex for _ in commands]
+        self.replies: list[Replies] = [{} for _ in commands]
+        self._by_ticket = dict(zip(self._tickets, self.replies, strict=True))
+        names = (command.workers or command.expected for command in commands)
+        self._names = dict(zip(self._tickets, names, strict=True))
+        broadcasts = any(command.workers is None for command in commands)
+        self._missing = None if broadcasts else sum(len(command.workers or ()) for command in commands)
+
+    @property
+    def tickets(self) -> list[str]:
+        """One for each command."""
+        return self._tickets
+
+    @property
+    def complete(self) -> bool:
+        """Whether as many replies have come as workers were asked; never where everyone was asked."""
+        return self._missing is not None and self._missing <= 0
+
+    def take(self, message: Message) -> None:
+        """Put one reply where it belongs."""
+        ticket = message.headers.get("ticket")
+        replies = self._by_ticket.get(ticket)
+        if replies is None:
+            return
+        if self._missing is not None:
+            self._missing -= 1
+        try:
+            body = message.decode()
+        except (ContentDisallowed, DecodeError):
+            name = _name_in(message.body, self._names[ticket])
+            if name is not None:
+                replies.setdefault(name, []).append(UnreadableReply(str(message.content_type)[:60]))
+            return
+        if isinstance(body, dict):
+            for worker, reply in body.items():
+                replies.setdefault(str(worker), []).append(reply)
+
+
+def _name_in(body: object, names: Sequence[str]) -> str | None:
+    """Which of these workers sent an undecoded reply: its name is the first thing in any serialization."""
+    raw = body.encode(errors="replace") if isinstance(body, str) else body if isinstance(body, bytes) else b""
+    raw = raw[:_SEARCHED_BYTES]
+    found = {name: at for name in names if (at := raw.find(name.encode())) >= 0}
+    return min(found, key=lambda name: (found[name], -len(name)), default=None)
+
+
 class Remote:
     """Sends remote-control commands. ``connect`` returns a fresh connection, bounded in time."""
 
@@ -57,42 +160,83 @@ class Remote:
         self._connect = connect
         self._timeout_seconds = max(MIN_TIMEOUT_SECONDS, timeout_seconds)
 
-    def call(
-        self, command: str, arguments: Mapping[str, Any], workers: Sequence[str]
-    ) -> dict[str, list[Any]]:
+    def call(self, command: str, arguments: Mapping[str, Any], workers: Sequence[str]) -> Replies:
         """Send ``command`` to ``workers`` and return their replies by name.
 
         It returns as soon as all have answered, or after the timeout with those that have. A name with more
         than one reply is a name that two workers share. A worker that is missing *may still do* what it was
-        told.
+        asked. A reply that is not JSON is an :class:`UnreadableReply`.
 
         Raises:
-            OSError, kombu and redis errors: when the broker cannot be reached or refuses.
+            BrokerError: when the broker cannot be reached or refuses.
         """
-        if not workers:
-            return {}
-        replies: dict[str, list[Any]] = {}
-        deadline = time.monotonic() + self._timeout_seconds
+        return self.call_all([Command(name=command, arguments=arguments, workers=tuple(workers))])[0]
 
-        def collect(body: Mapping[str, Any]) -> None:
-            for worker, reply in body.items():
-                replies.setdefault(worker, []).append(reply)
-            if time.monotonic() > deadline:
-                raise _DeadlinePassed
+    def roll_call(self, expected: Collection[str] = ()) -> Replies:
+        """Everyone's replies to a broadcast ``ping``; takes the whole timeout.
 
-        with self._mailbox() as mailbox, suppress(_DeadlinePassed):
-            mailbox.call(
-                list(workers), command, dict(arguments), timeout=self._timeout_seconds, callback=collect
+        It reaches every worker that listens, whether or not it has a mailbox in kombu's set. ``expected`` are
+        the names that are known already.
+
+        Raises:
+            BrokerError: when the broker cannot be reached or refuses.
+        """
+        return self.call_all([Command(name="ping", workers=None, expected=tuple(expected))])[0]
+
+    def call_all(self, commands: Sequence[Command]) -> list[Replies]:
+        """Send all commands, then collect all replies: one timeout for all of them together.
+
+        Raises:
+            BrokerError: when the broker cannot be reached or refuses; what was sent before may still happen.
+        """
+        sent = [command for command in commands if command.workers is None or command.workers]
+        if not sent:
+            return [{} for _ in commands]
+        collector = _Collector(sent)
+        with broker_errors(), self._mailbox() as mailbox:
+            queue = mailbox.reply_queue
+            consumer = Consumer(
+                mailbox.connection.default_channel,
+                [queue],
+                accept=["json"],
+                no_ack=True,
+                on_message=collector.take,
+                on_decode_error=lambda message, _: collector.take(message),
             )
-        return replies
+            for command, ticket in zip(sent, collector.tickets, strict=True):
+                mailbox._publish(  # noqa: SLF001 - the only way to send without collecting at once
+                    command.name,
+                    dict(command.arguments),
+                    destination=None if command.workers is None else list(command.workers),
+                    reply_ticket=ticket,
+                    timeout=self._timeout_seconds,
+                )
+            with consumer:
+                self._drain(mailbox.connection, collector)
+            mailbox.connection.default_channel.after_reply_message_received(queue.name)
+        found = iter(collector.replies)
+        return [next(found) if command.workers is None or command.workers else {} for command in commands]
+
+    def _drain(self, connection: Connection, collector: _Collector) -> None:
+        deadline = time.monotonic() + self._timeout_seconds
+        while not collector.complete:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return
+            try:
+                connection.drain_events(timeout=remaining)
+            except TimeoutError as fault:
+                if fault.errno is not None:
+                    raise  # the network's own, not the end of this wait
+                return
 
     def cast(self, command: str, arguments: Mapping[str, Any], workers: Sequence[str]) -> None:
         """Send ``command`` to ``workers`` and wait for no reply.
 
         Raises:
-            OSError, kombu and redis errors: when the broker cannot be reached or refuses.
+            BrokerError: when the broker cannot be reached or refuses.
         """
-        with self._mailbox() as mailbox:
+        with broker_errors(), self._mailbox() as mailbox:
             mailbox.cast(list(workers), command, dict(arguments))
 
     @contextmanager

@@ -148,6 +148,29 @@ class ContainerReading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLayout:
+    """Where a worker keeps things in Redis and how it is configured, as its companion reports it.
+
+    None or empty where it does not say. ``contract`` is the version of the companion's commands;
+    ``private_queues`` are those that no other worker can consume (broadcast, direct).
+    """
+
+    contract: int | None = None
+    separator: str | None = None
+    priority_steps: tuple[int, ...] = ()
+    global_keyprefix: str | None = None
+    unacked_key: str | None = None
+    visibility_timeout_seconds: float | None = None
+    control_exchange: str | None = None
+    eta_task_limit: int | None = None
+    prefetch_disabled: bool | None = None
+    serializer: str | None = None
+    accept: tuple[str, ...] = ()
+    private_queues: tuple[str, ...] = ()
+    start_method: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReading:
     """One worker as it answered in this tick.
 
@@ -174,6 +197,7 @@ class WorkerReading:
     companion: bool = False
     companion_refusal: str | None = None
     start_seconds: float | None = None
+    layout: WorkerLayout | None = None
     container: ContainerReading | None = None
 
     @property
@@ -291,12 +315,13 @@ class Result(StrEnum):
 class Outcome:
     """One action and what came of it; ``detail`` is the worker's or the broker's message where it failed.
 
+    ``before`` is None where the size could not be read.
     ``sent_at`` is when the action was sent and its reply collected, None until the loop has said so.
     ``settles_at`` is when an action that takes its time must have ended.
     """
 
     worker: str
-    before: int
+    before: int | None
     target: int
     command: str
     result: Result
@@ -307,4 +332,6 @@ class Outcome:
     @property
     def action(self) -> Action:
         """The direction of the change."""
+        if self.before is None or self.target == self.before:
+            return Action.HOLD
         return Action.GROW if self.target > self.before else Action.SHRINK

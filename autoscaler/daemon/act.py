@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from autoscaler.control.resize import ResizeRequest
 from autoscaler.core.decider import Mode
 from autoscaler.core.model import Action, Outcome, Result
 from autoscaler.daemon.faults import FAULTS, described
 from autoscaler.report.status import outcome_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 class Resizer(Protocol):
     """Resizes workers; times are monotonic seconds."""
 
-    def resize(self, reading: WorkerReading, target: int, now: float) -> Outcome:
-        """Resize one worker, or begin with it."""
+    def resize(self, requests: Sequence[ResizeRequest], now: float) -> list[Outcome]:
+        """Resize workers, or begin with it: an outcome for each request."""
 
     def advance(self, readings: Mapping[str, WorkerReading], now: float) -> list[Outcome]:
         """Go on with what takes more than one tick."""
@@ -103,12 +104,12 @@ class Actor:
         target = decision.target
         assert target is not None  # noqa: S101 - for the type checker: an action has a target
         try:
-            outcome = self._resizer.resize(reading, target, started)
+            (outcome,) = self._resizer.resize([ResizeRequest(reading=reading, target=target)], started)
         except Exception as fault:  # noqa: BLE001 - whatever it is, it may have been sent
             self._report(fault, "resize", worker=reading.name)
             outcome = Outcome(
                 worker=reading.name,
-                before=reading.processes or 0,
+                before=reading.processes,
                 target=target,
                 command="resize",
                 result=Result.UNKNOWN,

@@ -1,13 +1,10 @@
 """What the outside world may raise in a tick. Everything else is a fault of our own."""
 
-from kombu.exceptions import KombuError
-from redis.exceptions import RedisError
+from autoscaler.broker.errors import BrokerError
 
-from autoscaler.broker.connections import RedisUrlError
-
-FAULTS = (OSError, RedisError, KombuError, RedisUrlError)
+FAULTS = (BrokerError, OSError)
 
 
 def described(fault: BaseException) -> str:
-    """The fault in one line: its type and its message."""
-    return f"{type(fault).__name__}: {fault}"
+    """The fault in one line: a broker error says all by itself, any other by its type and its message."""
+    return str(fault) if isinstance(fault, BrokerError) else f"{type(fault).__name__}: {fault}"

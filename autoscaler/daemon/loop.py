@@ -169,6 +169,8 @@ class Controller:
             faults=self._clean({**seen.faults, **self._actor.faults}),
             unresponsive=seen.unresponsive,
             duplicates=seen.duplicates,
+            unregistered=seen.unregistered,
+            unreadable=seen.unreadable,
             wall_time=self._wall(),
             seconds=self._monotonic() - seen.observation.at,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from autoscaler.broker.keys import OverrideError, OverrideRequest
+from autoscaler.broker.overrides import OverrideError, OverrideRequest
 from autoscaler.core.model import Observation, Override, QueueReading
 from autoscaler.daemon.faults import FAULTS, described
 from autoscaler.sensors.container import overlay
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class QueueSource(Protocol):
     """Reads queue depths and what else Redis knows."""
 
-    def read(self, queues: Sequence[str]) -> QueuesReading:
-        """One round trip."""
+    def read(self, queues: Sequence[str], workers: Sequence[WorkerReading] = ()) -> QueuesReading:
+        """One round trip, by the layouts that ``workers`` report."""
 
 
 class WorkerSource(Protocol):
@@ -76,6 +76,8 @@ class Seen:
     faults: Mapping[str, str]
     unresponsive: tuple[str, ...] = ()
     duplicates: tuple[str, ...] = ()
+    unregistered: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -118,8 +120,9 @@ class Observer:
         """One observation; ``known`` are the workers as last read, ``outcomes`` those of the last actions."""
         at = self._monotonic()
         parts = _Parts(override=self._override.at(self._wall()))
-        queues = sorted(self._scope.queues or _consumed(known))
-        backlog = self._read("backlog", parts, lambda: self._sources.backlog.read(queues))
+        workers = list(known)
+        queues = sorted(self._scope.queues or _consumed(workers))
+        backlog = self._read("backlog", parts, lambda: self._sources.backlog.read(queues, workers))
         if backlog is None or stopped():
             parts.queues = tuple(QueueReading(name=name, waiting=None, error="not read") for name in queues)
             parts.leader = self._sources.lease is None
@@ -140,6 +143,8 @@ class Observer:
             faults=parts.faults,
             unresponsive=parts.workers.unresponsive if parts.workers else (),
             duplicates=parts.workers.duplicates if parts.workers else (),
+            unregistered=parts.workers.unregistered if parts.workers else (),
+            unreadable=parts.workers.unreadable if parts.workers else {},
         )
 
     def _read_rest(
@@ -152,8 +157,8 @@ class Observer:
         if parts.workers is not None and not self._scope.queues:
             consumed = _consumed(parts.workers.workers)
             if not consumed <= set(queues):
-                again = sorted(consumed)
-                backlog = self._read("backlog", parts, lambda: self._sources.backlog.read(again))
+                again, workers = sorted(consumed), parts.workers.workers
+                backlog = self._read("backlog", parts, lambda: self._sources.backlog.read(again, workers))
                 parts.queues = backlog.queues if backlog else parts.queues
 
     def _take_backlog(self, parts: _Parts, backlog: QueuesReading) -> None:

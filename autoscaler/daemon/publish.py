@@ -9,6 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.broker import keys as contract
+from autoscaler.broker.errors import broker_errors
 from autoscaler.broker.keys import Keys
 from autoscaler.daemon.faults import FAULTS, described
 from autoscaler.report.status import Subject, conditions, is_observed, outcome_fields
@@ -116,7 +117,8 @@ class Publisher:
             return
         self._refreshed_at = now
         try:
-            self._redis().pexpire(Keys(name=self._name).status, int(self._expiry_seconds * 1000))
+            with broker_errors():
+                self._redis().pexpire(Keys(name=self._name).status, int(self._expiry_seconds * 1000))
         except FAULTS as fault:
             self._fault = described(fault)
 
@@ -136,8 +138,6 @@ class Publisher:
                 expiry_seconds=self._expiry_seconds,
             )
         except FAULTS as fault:
-            # Without the command, whose values make each tick's fault look new.
-            what = str(fault).rpartition(" of pipeline caused error: ")[2]
-            self._fault, self._refreshed_at = f"{type(fault).__name__}: {what}", None
+            self._fault, self._refreshed_at = described(fault), None
         else:
             self._fault, self._refreshed_at = None, self._monotonic()

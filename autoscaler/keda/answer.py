@@ -1,9 +1,9 @@
-"""What KEDA is told: how many processes the work asks for, and whether there is work at all.
+"""The answer to KEDA: how many processes the work needs, and whether there is any work.
 
-Pure. The law: what is not known is an error, never a small number. The HPA divides the processes by those
-that one worker holds, so that the answer is also what keeps workers: as long as tasks run it does not fall
-below the workers that are there (:class:`~autoscaler.keda.question.ScaleIn`), since nobody but the HPA's
-chance decides which pod goes.
+Pure. What is not known is an error, never a small number. The HPA divides the processes by those that one
+worker holds, so the answer is also what keeps workers: as long as tasks run it does not fall below the
+workers that are there (:class:`~autoscaler.keda.question.ScaleIn`), since the HPA chooses at random which pod
+goes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from autoscaler.keda.question import Question
     from autoscaler.report.status import TickRecord
 
-#: Faults of these sensors leave a hole in what is counted.
+#: Without any of these the count of tasks is incomplete.
 _NEEDED = ("backlog", "mailboxes", "pool")
 
 
@@ -38,7 +38,7 @@ class MissingError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """``processes`` that the work asks for, ``active`` where there is any work."""
+    """``processes`` that the work needs, ``active`` where there is any work."""
 
     processes: int
     active: bool
@@ -50,63 +50,67 @@ def answer(
     waiting: Mapping[str, int],
     *,
     per_worker: int,
-    unheard: Sequence[str] = (),
+    unresponsive: Sequence[str] = (),
     known_queues: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     unacked: int = 0,
 ) -> Answer:
     """The answer by the last look at the fleet and the messages that wait now, by queue.
 
-    ``unheard`` names workers that have kept silent for less than the time after which they are given up,
-    ``known_queues`` is what :func:`remember_queues` has kept. ``unacked`` messages were fetched and not
+    ``unresponsive`` names workers that have not answered for less than the time after which they count as
+    gone, ``known_queues`` is what :func:`remember_queues` has kept. ``unacked`` messages were fetched and not
     acknowledged; they count where :func:`is_deserted`.
 
     Raises:
         UnknownError: where a queue or the workers could not be read.
     """
     groups = groups_of(question, record)
-    deaf = _deaf(question, record, groups, known_queues)
-    members = [name for group in groups for name in group.group.workers] + deaf
+    cancelled = _with_cancelled_consumers(question, record, groups, known_queues)
+    members = [name for group in groups for name in group.group.workers] + cancelled
     _trust(groups, record)
-    # Messages that wait are work whoever is there, and zero workers have to be left behind.
+    # Messages that wait are work whoever is there, and from zero workers the fleet has to start.
     missing = (
-        () if any(waiting.values()) else [name for name in unheard if _may_be(name, question, known_queues)]
+        ()
+        if any(waiting.values())
+        else [name for name in unresponsive if _may_be(name, question, known_queues)]
     )
-    _hear(members, record, missing)
-    heard = {reading.name for reading in record.observation.workers}
-    held = [record.workers[name] for name in members if _holds(record.workers[name], heard=name in heard)]
+    _require_an_answer(members, record, missing)
+    answering = {reading.name for reading in record.observation.workers}
+    held = [
+        record.workers[name] for name in members if _holds(record.workers[name], answers=name in answering)
+    ]
     consumed = {queue for group in groups for queue in group.group.queues}
-    alone = sum(count for queue, count in waiting.items() if queue not in consumed)
+    unconsumed = sum(count for queue, count in waiting.items() if queue not in consumed)
     scheduled = any(record.workers[name].scheduled for name in members)
     if record.observation.override.paused:
         return Answer(processes=len(members) * per_worker, active=bool(members))
-    # Idle workers beside busy ones are kept too, unless only those are spared that hold tasks.
+    # Idle workers beside busy ones are kept too, unless only those that hold tasks are to be spared.
     kept = len(members) if held and question.scale_in is ScaleIn.IDLE else len(held)
     tasks = sum(_tasks(reading) for reading in held)
-    asked = (
+    needed = (
         sum(group.recommended for group in groups)
-        + alone
-        + sum(_tasks(record.workers[name]) for name in deaf)
+        + unconsumed
+        + sum(_tasks(record.workers[name]) for name in cancelled)
     )
-    # Without a worker nobody would ever give them back to their queues.
+    # Without a worker nobody would ever restore them to their queues.
     stranded = unacked > 0 and is_deserted(record)
     return Answer(
-        processes=max(asked, tasks, kept * per_worker, per_worker if stranded else 0),
+        processes=max(needed, tasks, kept * per_worker, per_worker if stranded else 0),
         active=bool(held) or scheduled or any(waiting.values()) or stranded,
     )
 
 
 def remember_queues(
-    before: Mapping[str, tuple[str, ...]], record: TickRecord, unheard: Iterable[str]
+    before: Mapping[str, tuple[str, ...]], record: TickRecord, unresponsive: Iterable[str]
 ) -> dict[str, tuple[str, ...]]:
     """The queues that each worker consumes or, where its consumers are cancelled, consumed, by its name.
 
     A worker that holds tasks keeps its earlier queues beside those it consumes now: queues are cancelled one
-    by one. One that is neither known nor ``unheard`` any longer is forgotten.
+    by one. One that is neither known nor ``unresponsive`` any longer is forgotten.
     """
-    there = record.workers.keys() | set(unheard)
+    there = record.workers.keys() | set(unresponsive)
     found = {name: queues for name, queues in before.items() if name in there}
     for reading in record.observation.workers:
-        keeps = not reading.queues or _holds(reading, heard=True)
+        keeps = not reading.queues or _holds(reading, answers=True)
         queues = {*reading.queues, *(found.get(reading.name, ()) if keeps else ())}
         if queues:
             found[reading.name] = tuple(sorted(queues))
@@ -139,7 +143,7 @@ def per_worker(question: Question, record: TickRecord | None, policy: Policy) ->
         found.append(policy.max_processes)
     if not found:
         raise MissingError(
-            f"no worker of queue {question.queues[0]!r} has told how many processes it can hold;"
+            f"no worker of queue {question.queues[0]!r} has reported how many processes it can hold;"
             " give metadata processesPerWorker, --processes-per-worker or --max"
         )
     return min(found)
@@ -167,22 +171,22 @@ def _trust(groups: Sequence[GroupPlan], record: TickRecord) -> None:
     depths(queue for queue in record.observation.queues if queue.name in counted)
 
 
-def _hear(members: Sequence[str], record: TickRecord, unheard: Sequence[str]) -> None:
-    heard = {reading.name for reading in record.observation.workers}
-    silent = [name for name in members if name not in heard]
-    missing = silent or unheard
-    if len(silent) == len(members) and missing:
+def _require_an_answer(members: Sequence[str], record: TickRecord, unresponsive: Sequence[str]) -> None:
+    answering = {reading.name for reading in record.observation.workers}
+    without_answer = [name for name in members if name not in answering]
+    missing = without_answer or unresponsive
+    if len(without_answer) == len(members) and missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UnknownError(f"worker {missing[0]!r}{more} does not answer: what runs there is not known")
 
 
-def _deaf(
+def _with_cancelled_consumers(
     question: Question,
     record: TickRecord,
     groups: Sequence[GroupPlan],
     known_queues: Mapping[str, tuple[str, ...]],
 ) -> list[str]:
-    """The workers whose consumers of the question's queues are cancelled, by a drain or a quiescing.
+    """The workers whose consumers of the question's queues are cancelled, by a drain or a quiesce.
 
     Where it is not known what one consumed, it counts for whoever asks, as long as it holds a task.
     """
@@ -202,16 +206,16 @@ def _may_be(name: str, question: Question, known_queues: Mapping[str, tuple[str,
 
 
 def _is_unplaced(reading: WorkerReading) -> bool:
-    return not reading.queues and _holds(reading, heard=True)
+    return not reading.queues and _holds(reading, answers=True)
 
 
 def _tasks(reading: WorkerReading) -> int:
     return (reading.busy or 0) + (reading.reserved or 0)
 
 
-def _holds(reading: WorkerReading, *, heard: bool) -> bool:
+def _holds(reading: WorkerReading, *, answers: bool) -> bool:
     counts = (reading.busy, reading.reserved)
-    return not heard or None in counts or any(counts)
+    return not answers or None in counts or any(counts)
 
 
 def _bounds(question: Question, record: TickRecord, policy: Policy) -> list[int]:

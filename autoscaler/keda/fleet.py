@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How often it looks, how old a look may be, and how long a silent worker is waited for, in seconds."""
+    """How often it looks, how old a look may be, how long an unresponsive worker is waited for; seconds."""
 
     interval_seconds: float
     fresh_seconds: float
@@ -61,12 +61,12 @@ class Fleet:
         """Look once."""
         record = self._look()
         now = self._monotonic()
-        heard = {reading.name for reading in record.observation.workers}
+        answering = {reading.name for reading in record.observation.workers}
         for name in record.unresponsive:
             self._silent_since.setdefault(name, now)
-        for name in heard:
+        for name in answering:
             self._silent_since.pop(name, None)
-        self._queues = remember_queues(self._queues, record, self.unheard())
+        self._queues = remember_queues(self._queues, record, self.unresponsive())
         self._seen = (record, now)
         faults = frozenset(record.faults)
         if faults != self._faults:
@@ -89,8 +89,8 @@ class Fleet:
             )
         return record
 
-    def unheard(self) -> list[str]:
-        """The workers that keep silent and are not given up yet, by name."""
+    def unresponsive(self) -> list[str]:
+        """The workers that do not answer and do not count as gone yet, by name."""
         since = self._monotonic() - self._pace.patience_seconds
         return sorted(name for name, at in list(self._silent_since.items()) if at > since)
 

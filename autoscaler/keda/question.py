@@ -1,7 +1,7 @@
-"""What a ScaledObject asks: the metadata of its trigger, checked.
+"""What a ScaledObject asks for: the metadata of its trigger, checked.
 
-Pure. KEDA passes on all of a trigger's metadata, its own keys too; those are left alone, any other one is a
-slip and is refused by its name.
+Pure. KEDA passes on all of a trigger's metadata, its own keys too; those are ignored, any other one is a
+mistake and is refused by its name.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def parse_question(metadata: Mapping[str, str], default: Question) -> Question:
         )
     if not queues:
         raise QuestionError(
-            "no queue is named; give metadata queue: NAME (several parted by commas), or --queue"
+            "no queue is named; give metadata queue: NAME (several separated by commas), or --queue"
         )
     per_worker = default.processes_per_worker
     if "processesPerWorker" in metadata:

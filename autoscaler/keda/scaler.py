@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from redis.exceptions import RedisError
-
-from autoscaler.broker.connections import RedisUrlError
+from autoscaler.broker.errors import BrokerError
 from autoscaler.keda.answer import Answer, UnknownError, answer, depths, is_deserted, per_worker
 from autoscaler.keda.question import parse_question
 
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from autoscaler.sensors.queues import QueuesReading
 
 _Found = TypeVar("_Found")
-_FAULTS = (OSError, RedisError, RedisUrlError)
 
 
 class FleetSource(Protocol):
@@ -30,8 +27,8 @@ class FleetSource(Protocol):
     def latest(self) -> TickRecord:
         """The last look."""
 
-    def unheard(self) -> list[str]:
-        """The workers that keep silent and are not given up yet."""
+    def unresponsive(self) -> list[str]:
+        """The workers that do not answer and do not count as gone yet."""
 
     def known_queues(self) -> Mapping[str, tuple[str, ...]]:
         """The queues that each worker consumes or, where they were cancelled, consumed last."""
@@ -46,7 +43,7 @@ class QueueSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaledObject:
-    """Who asks, and the metadata of its trigger."""
+    """A ScaledObject and the metadata of its trigger."""
 
     namespace: str
     name: str
@@ -81,30 +78,30 @@ class Scaler:
         self._one_at_a_time = Lock()
         self._targets: dict[tuple[str, str, tuple[str, ...]], int] = {}
 
-    def target(self, asked: ScaledObject) -> int:
+    def target(self, scaled_object: ScaledObject) -> int:
         """The processes that one worker can hold, for the HPA to divide by.
 
         Raises:
             QuestionError, MissingError: where the metadata has a fault, or leaves out what nobody knows.
         """
-        return self._target(asked, self._question(asked))
+        return self._target(scaled_object, self._question(scaled_object))
 
-    def answer(self, asked: ScaledObject) -> Answer:
-        """What the work of a ScaledObject's queues asks for.
-
-        Raises:
-            QuestionError, MissingError, UnknownError: where it cannot be told; never a number instead.
-        """
-        question = self._question(asked)
-        return self._answer(question, lambda: self._target(asked, question))
-
-    def is_active(self, asked: ScaledObject) -> bool:
-        """Whether there is work, which needs no word on how much one worker holds.
+    def answer(self, scaled_object: ScaledObject) -> Answer:
+        """The processes that the work of a ScaledObject's queues needs.
 
         Raises:
-            QuestionError, UnknownError: where it cannot be told.
+            QuestionError, MissingError, UnknownError: where it is not known; never a number instead.
         """
-        return self._answer(self._question(asked), lambda: 1).active
+        question = self._question(scaled_object)
+        return self._answer(question, lambda: self._target(scaled_object, question))
+
+    def is_active(self, scaled_object: ScaledObject) -> bool:
+        """Whether there is work; how much one worker holds need not be known for that.
+
+        Raises:
+            QuestionError, UnknownError: where it is not known.
+        """
+        return self._answer(self._question(scaled_object), lambda: 1).active
 
     def _answer(self, question: Question, target: Callable[[], int]) -> Answer:
         waiting = self._waiting(question)
@@ -114,19 +111,19 @@ class Scaler:
             record,
             waiting,
             per_worker=target(),
-            unheard=self._fleet.unheard(),
+            unresponsive=self._fleet.unresponsive(),
             known_queues=self._fleet.known_queues(),
             unacked=self._read(self._unacked) if is_deserted(record) else 0,
         )
 
-    def _question(self, asked: ScaledObject) -> Question:
-        return parse_question(asked.metadata, self._default)
+    def _question(self, scaled_object: ScaledObject) -> Question:
+        return parse_question(scaled_object.metadata, self._default)
 
-    def _target(self, asked: ScaledObject, question: Question) -> int:
+    def _target(self, scaled_object: ScaledObject, question: Question) -> int:
         if question.processes_per_worker is not None:
             return question.processes_per_worker
         # KEDA puts the target into the HPA once: what follows has to go on dividing by the same.
-        key = (asked.namespace, asked.name, question.queues)
+        key = (scaled_object.namespace, scaled_object.name, question.queues)
         if key not in self._targets:
             try:
                 record = self._fleet.latest()
@@ -142,7 +139,6 @@ class Scaler:
         with self._one_at_a_time:
             try:
                 return read()
-            except _FAULTS as fault:
+            except BrokerError as fault:
                 self._reset()
-                word = self._redact(f"Redis cannot be read: {type(fault).__name__}: {fault}")
-                raise UnknownError(word) from fault
+                raise UnknownError(self._redact(f"Redis cannot be read: {fault}")) from fault

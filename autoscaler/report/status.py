@@ -62,6 +62,8 @@ class TickRecord:
     faults: Mapping[str, str] = field(default_factory=dict)
     unresponsive: tuple[str, ...] = ()
     duplicates: tuple[str, ...] = ()
+    unregistered: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
     wall_time: float = 0.0
     seconds: float = 0.0
 
@@ -100,6 +102,8 @@ def status(record: TickRecord) -> dict[str, Any]:
         "silent": list(record.unresponsive),
         "duplicates": list(record.duplicates),
         "doubled": list(record.duplicates),
+        "unregistered": list(record.unregistered),
+        "unreadable": dict(record.unreadable),
         "faults": dict(record.faults),
         "tick_seconds": round(record.seconds, 4),
     }
@@ -112,6 +116,10 @@ def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
         found |= {("queue", queue.name): queue.error for queue in record.observation.queues if queue.error}
     for name in record.duplicates:
         found["name", name] = "two workers answer to it; give each worker a name of its own"
+    for name in record.unregistered:
+        found["mailbox", name] = "it answers and has no mailbox in Redis: other tools do not see it"
+    for name, content_type in record.unreadable.items():
+        found["replies", name] = f"{content_type} is not read; set task_serializer='json' there"
     for decision in record.plan.decisions:
         reading = record.workers.get(decision.worker)
         if reading is not None and not reading.companion:

@@ -1,4 +1,4 @@
-"""What the container of one worker allows, told from outside of it.
+"""What the container of one worker allows, seen from outside of it.
 
 A sidecar's own ``/sys/fs/cgroup`` shows the sidecar's limits. The worker's come from what an operator states,
 from the files of a Kubernetes downward-API volume, or from the worker's process where its pid is known. What
@@ -167,7 +167,7 @@ def choose_worker(processes: Iterable[tuple[int, int, Sequence[str]]]) -> int:
         LookupError: where there is none, or more than one.
     """
     parents = {pid: parent for pid, parent, command in processes if is_worker(command)}
-    # The processes of a prefork pool bear their worker's command line.
+    # The processes of a prefork pool have their worker's command line.
     mains = [pid for pid, parent in parents.items() if parent not in parents]
     if len(mains) != 1:
         raise LookupError(

@@ -1,7 +1,8 @@
 """How much work waits: the queues of Celery's Redis transport, in one round trip.
 
-A queue is one Redis list for each priority step; the first bears the queue's name, the others have the
-separator and the step behind it (kombu, ``transport/redis.py``). An empty list is an absent key.
+A queue is one Redis list for each priority step; the first has the queue's name, the others have the
+separator and the step behind it (kombu, ``transport/redis.py``). An empty list is an absent key. Where the
+workers of a queue report their layout, that is followed; the flags hold for workers that report none.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError, ResponseError
 
+from autoscaler.broker.connections import DEFAULT_SEPARATOR
+from autoscaler.broker.errors import CLUSTER_ERRORS, broker_errors
+from autoscaler.broker.mailboxes import MAILBOXES_KEY, read_mailboxes, separator_of
 from autoscaler.core.model import QueueReading
 from autoscaler.worker.published_at import oldest_age
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from redis import Redis
 
-#: The set in which kombu keeps the control mailboxes of workers; killed ones stay in it.
-MAILBOXES_KEY = "_kombu.binding.celery.pidbox"
-_MAILBOX_SUFFIX = ".celery.pidbox"
+    from autoscaler.core.model import WorkerLayout, WorkerReading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,7 @@ class KeyLayout:
     """How queue names become keys: kombu's ``global_keyprefix``, ``sep`` and ``priority_steps``."""
 
     prefix: str = ""
-    separator: str = "\x06\x16"
+    separator: str = DEFAULT_SEPARATOR
     priority_steps: tuple[int, ...] = (0, 3, 6, 9)
 
     def keys(self, queue: str) -> tuple[str, ...]:
@@ -39,20 +41,32 @@ class KeyLayout:
             for step in self.priority_steps
         )
 
+    def reported_by(self, worker: WorkerLayout | None) -> KeyLayout:
+        """This one with what a worker reports put over it."""
+        if worker is None:
+            return self
+        return KeyLayout(
+            prefix=self.prefix if worker.global_keyprefix is None else worker.global_keyprefix,
+            separator=worker.separator or self.separator,
+            priority_steps=worker.priority_steps or self.priority_steps,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuesReading:
-    """What Redis told in one round trip.
+    """What Redis answered in one round trip.
 
     ``mailboxes`` names every worker whose mailbox is known, dead ones too. ``override`` is the text of the
     override key, or None. ``faults`` says why ``mailboxes`` or ``override`` is unknown, which is not the same
-    as empty; a queue's fault is in its reading.
+    as empty; a queue's fault is in its reading. ``separator`` is the workers' ``sep`` as their mailboxes show
+    it, None where there are none.
     """
 
     queues: tuple[QueueReading, ...]
     mailboxes: frozenset[str] = frozenset()
     override: str | None = None
     faults: Mapping[str, str] = field(default_factory=dict)
+    separator: str | None = None
 
 
 def parse_role(reply: object) -> str | None:
@@ -63,7 +77,7 @@ def parse_role(reply: object) -> str | None:
     name = role.decode() if isinstance(role, bytes) else str(role)
     if name == "master":
         return None
-    return f"the server is a {name}, whose counts lag silently; point the URL at the primary"
+    return f"the server is a {name}, whose counts lag behind; point the URL at the primary"
 
 
 def parse_depth(queue: str, replies: Sequence[object], distrust: str | None) -> QueueReading:
@@ -73,16 +87,12 @@ def parse_depth(queue: str, replies: Sequence[object], distrust: str | None) -> 
     for reply in replies:
         if isinstance(reply, Exception):
             what = (
-                "WRONGTYPE: a key of this queue is no list" if _is_wrong_type(reply) else type(reply).__name__
+                "WRONGTYPE: a key of this queue is not a list"
+                if _is_wrong_type(reply)
+                else type(reply).__name__
             )
             return QueueReading(name=queue, waiting=None, error=what)
     return QueueReading(name=queue, waiting=sum(reply for reply in replies if isinstance(reply, int)))
-
-
-def parse_mailbox(member: bytes) -> str | None:
-    """The worker's name from a member of kombu's binding set, None where it is no worker's mailbox."""
-    queue = member.split(b"\x06\x16")[-1].decode(errors="replace")
-    return queue.removesuffix(_MAILBOX_SUFFIX) if queue.endswith(_MAILBOX_SUFFIX) else None
 
 
 def _is_wrong_type(fault: Exception) -> bool:
@@ -93,7 +103,7 @@ class QueueSensor:
     """Reads queue depths, the server's role, the known mailboxes and the override key.
 
     With ``wall``, a clock of epoch seconds, it also reads the oldest message of each queue and its age,
-    where its publisher has stamped it.
+    where its publisher has stamped it. ``on_separator`` gets the workers' ``sep`` when it is seen.
     """
 
     def __init__(
@@ -103,53 +113,55 @@ class QueueSensor:
         override_key: str,
         *,
         wall: Callable[[], float] | None = None,
+        on_separator: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._redis = redis
         self._layout = layout
         self._override_key = override_key
         self._wall = wall
+        self._on_separator = on_separator
 
-    def read(self, queues: Sequence[str]) -> QueuesReading:
-        """One pipelined round trip.
+    def read(self, queues: Sequence[str], workers: Iterable[WorkerReading] = ()) -> QueuesReading:
+        """One pipelined round trip; the layout of a queue is what those ``workers`` report that consume it.
 
         Raises:
-            redis.RedisError: when the server cannot be reached; a fault of one key is in its reading.
+            BrokerError: when the server cannot be reached; a fault of one key is in its reading.
         """
+        keys = keys_of(queues, workers, self._layout)
         pipeline = self._redis().pipeline(transaction=False)
         pipeline.role()
         pipeline.get(self._override_key)
         pipeline.smembers(f"{self._layout.prefix}{MAILBOXES_KEY}")
-        steps = len(self._layout.priority_steps)
-        for queue in queues:
-            for key in self._layout.keys(queue):
-                pipeline.llen(key)
+        for key in (key for several in keys for key in several):
+            pipeline.llen(key)
         if self._wall is not None:
-            for queue in queues:
-                for key in self._layout.keys(queue):
-                    pipeline.lindex(key, -1)
-        replies: list[Any] = pipeline.execute(raise_on_error=False)
-        _raise_if_none_answered(replies)
+            for key in (key for several in keys for key in several):
+                pipeline.lindex(key, -1)
+        with broker_errors():
+            replies: list[Any] = pipeline.execute(raise_on_error=False)
+            _raise_if_none_answered(replies)
         role, override, members, *rest = replies
-        depths, oldest = rest[: len(queues) * steps], rest[len(queues) * steps :]
+        count = sum(map(len, keys))
+        depths, oldest = _split(rest[:count], keys), _split(rest[count:], keys)
         distrust = parse_role(role)
         readings = tuple(
-            self._with_age(
-                parse_depth(queue, depths[index * steps : (index + 1) * steps], distrust),
-                oldest[index * steps : (index + 1) * steps],
-            )
-            for index, queue in enumerate(queues)
+            self._with_age(parse_depth(queue, found, distrust), ends)
+            for queue, found, ends in zip(queues, depths, oldest, strict=True)
         )
-        found = () if isinstance(members, Exception) else (parse_mailbox(member) for member in members)
+        known = () if isinstance(members, Exception) else tuple(members)
+        if separator := separator_of(known):
+            self._on_separator(separator)
         parts = {"override": override, "mailboxes": members}
         return QueuesReading(
             queues=readings,
-            mailboxes=frozenset(name for name in found if name),
+            mailboxes=read_mailboxes(known),
             override=override.decode(errors="replace") if isinstance(override, bytes) else None,
             faults={
                 part: f"{type(reply).__name__}: {reply}"
                 for part, reply in parts.items()
                 if isinstance(reply, Exception)
             },
+            separator=separator,
         )
 
     def _with_age(self, reading: QueueReading, oldest: Sequence[object]) -> QueueReading:
@@ -159,7 +171,33 @@ class QueueSensor:
         return replace(reading, oldest_age_seconds=oldest_age(messages, self._wall()))
 
 
+def keys_of(
+    queues: Sequence[str], workers: Iterable[WorkerReading], default: KeyLayout
+) -> list[tuple[str, ...]]:
+    """The lists of each queue, by the layouts that its workers report; ``default`` where one reports none."""
+    layouts: dict[str, dict[KeyLayout, None]] = {}
+    for reading in workers:
+        layout = default.reported_by(reading.layout)
+        for queue in reading.queues:
+            layouts.setdefault(queue, {})[layout] = None
+    return [
+        tuple(dict.fromkeys(key for layout in layouts.get(queue, (default,)) for key in layout.keys(queue)))
+        for queue in queues
+    ]
+
+
+def _split(replies: Sequence[object], keys: Sequence[tuple[str, ...]]) -> list[Sequence[object]]:
+    found, start = [], 0
+    for several in keys:
+        found.append(replies[start : start + len(several)])
+        start += len(several)
+    return found
+
+
 def _raise_if_none_answered(replies: Sequence[object]) -> None:
+    cluster = next((reply for reply in replies if isinstance(reply, CLUSTER_ERRORS)), None)
+    if cluster is not None:
+        raise cluster
     # A server that refuses everything (password rotated, still loading) is a fault of the server.
     if replies and all(isinstance(reply, RedisError) for reply in replies):
         first = replies[0]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from autoscaler.broker.errors import broker_errors
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -29,7 +31,8 @@ class UnackedSensor:
         """The messages of all queues.
 
         Raises:
-            redis.RedisError: where it cannot be read.
+            BrokerError: where it cannot be read.
         """
-        found: Any = self._redis().hlen(self._key)
+        with broker_errors():
+            found: Any = self._redis().hlen(self._key)
         return int(found)

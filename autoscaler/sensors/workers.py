@@ -1,231 +1,200 @@
-"""What the workers say of their pools, over Celery's remote control.
+"""What the workers report of their pools, over Celery's remote control.
 
 A worker with the companion answers ``pool_report``: one call, counts only. One without is asked by stock
 commands: ``stats`` for the true size, ``active`` for what runs and, only where every process is busy,
-``reserved``. Silent names are asked less and less often, so that a mailbox left behind by ``kill -9``
-does not cost a timeout in every tick.
+``reserved``.
+
+Workers are found by their mailboxes, by name, and by a roll call: a broadcast ``ping`` that also reaches a
+worker whose mailbox is gone from kombu's set, which is written only at connect. A worker that has missed a
+call is not asked again until it answers a roll call. Roll calls run aside of the tick (``run_aside``), so
+that mailboxes of killed workers never delay those that answer. Nothing here decides what a silence means.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from autoscaler.core.model import ContainerReading, PoolKind, WorkerReading
+from autoscaler.broker.errors import BrokerError
+from autoscaler.control.remote import UnreadableReply
+from autoscaler.sensors.reports import is_unknown_command, parse_report, parse_stats, with_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-_POOLS = {
-    "prefork": PoolKind.PREFORK,
-    "gevent": PoolKind.GEVENT,
-    "eventlet": PoolKind.EVENTLET,
-    "thread": PoolKind.THREADS,
-    "threads": PoolKind.THREADS,
-    "solo": PoolKind.SOLO,
-}
-#: A float holds every whole number up to here; no size and no time comes near it.
-_MOST = 2**53
-_FIRST_PATIENCE_SECONDS = 5.0
-_LONGEST_PATIENCE_SECONDS = 60.0
-_ROLL_CALL_EVERY_SECONDS = 600.0
-#: Stock workers tell whole seconds, and a reply may take a moment.
+    from autoscaler.control.remote import RemoteCall, Replies
+    from autoscaler.core.model import WorkerReading
+
+#: How often everyone is called when all is well: a namesake, or a worker without a mailbox, is found by it.
+_ROLL_CALL_EVERY_SECONDS = 60.0
+#: How soon after a roll call the next one may follow while a worker does not respond.
+_MIN_PATIENCE_SECONDS = 5.0
+#: A worker that is unresponsive for so long is no longer reported; a roll call can still bring it back.
+_FORGET_SECONDS = 600.0
+#: A mailbox that nobody has answered for so long is removed, where that is allowed.
+_REMOVE_SECONDS = 3600.0
+_MAX_REMOVALS = 100
+#: Stock workers report whole seconds, and a reply may take a moment.
 _UPTIME_TOLERANCE_SECONDS = 3.0
-#: No worker has this name: Celery's are never without an @.
-_NO_WORKER = "nobody"
+#: Celery's beat has such a name and answers ``ping`` only (``beat_enable_remote_control``, Celery 5.7).
+_BEAT = "celerybeat@"
 
-Reply = dict[str, Any]
 _Shape = TypeVar("_Shape", dict[str, Any], list[Any])
 
 
-class RemoteCall(Protocol):
-    """One remote-control command to named workers, with bounded time."""
+class RemoteControl(Protocol):
+    """Remote control with bounded time, to named workers and to all."""
 
-    def call(
-        self, command: str, arguments: Mapping[str, Any], workers: Sequence[str]
-    ) -> dict[str, list[Any]]:
+    def call(self, command: str, arguments: Mapping[str, Any], workers: Sequence[str]) -> Replies:
         """The replies by worker; one that is missing did not answer."""
+
+    def roll_call(self, expected: Collection[str]) -> Replies:
+        """Everyone's replies to ``ping``; ``expected`` are the names that are known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkersReading:
-    """The workers that answered, those asked in vain, and names that more than one worker answers to."""
+    """The workers that answered, and what is known of the others, by name.
+
+    ``unresponsive`` did not answer lately. ``duplicates`` are names that more than one worker answers to.
+    ``unregistered`` answer and have no mailbox in kombu's set. ``unreadable`` answer in a format that is not
+    read, which it names; they are among ``unresponsive`` too. ``beats`` are Celery's beat, no workers.
+    """
 
     workers: tuple[WorkerReading, ...] = ()
     unresponsive: tuple[str, ...] = ()
     duplicates: tuple[str, ...] = ()
-
-
-def pool_kind(implementation: object) -> PoolKind:
-    """The kind of pool from ``stats``'s ``celery.concurrency.prefork:TaskPool`` or a plain name."""
-    name = str(implementation).partition(":")[0].rpartition(".")[2]
-    return _POOLS.get(name, PoolKind.OTHER)
-
-
-def parse_report(worker: str, report: Reply) -> WorkerReading:
-    """A reading from a companion's ``pool_report``."""
-    refusal = report.get("refusal")
-    container = _mapping(report.get("container"))
-    return WorkerReading(
-        name=worker,
-        pool=pool_kind(report.get("pool")),
-        processes=_count(report.get("size")),
-        retiring=_count(report.get("retiring")) or 0,
-        busy=_count(report.get("busy")),
-        reserved=_count(report.get("reserved")),
-        scheduled=_count(report.get("scheduled")),
-        completed=_count(report.get("completed")),
-        uptime_seconds=_number(report.get("uptime_seconds")),
-        prefetch=_count(report.get("prefetch")),
-        queues=tuple(sorted(str(queue) for queue in _list(report.get("queues")))),
-        autoscale=bool(report.get("autoscale")),
-        companion=refusal is None,
-        companion_refusal=None if refusal is None else str(refusal),
-        start_seconds=_number(report.get("start_seconds")),
-        container=ContainerReading(
-            cpu_limit_cores=_number(container.get("cpu_limit_cores")),
-            cpu_limited=bool(container.get("cpu_limited")),
-            cpu_usage_seconds=_number(container.get("cpu_usage_seconds")),
-            throttled_seconds=_number(container.get("throttled_seconds")),
-            memory_limit_bytes=_count(container.get("memory_limit_bytes")),
-            memory_limited=bool(container.get("memory_limited")),
-            memory_used_bytes=_count(container.get("memory_used_bytes")),
-            parent_rss_bytes=_count(report.get("parent_rss_bytes")),
-            child_rss_bytes=tuple(
-                size for size in map(_count, _list(report.get("child_rss_bytes"))) if size is not None
-            ),
-        ),
-    )
-
-
-def parse_stats(worker: str, stats: Reply) -> WorkerReading:
-    """A reading from stock ``stats``, without the counts of tasks."""
-    pool = _mapping(stats.get("pool"))
-    kind = pool_kind(pool.get("implementation"))
-    processes = pool.get("processes")
-    size: int | None
-    if kind is PoolKind.PREFORK:
-        # `max-concurrency` never moves from the -c value; the list of processes does.
-        size = len(processes) if isinstance(processes, list) else None
-    elif kind is PoolKind.SOLO:
-        size = 1
-    else:
-        size = _count(pool.get("max-concurrency"))
-    totals = stats.get("total")
-    started = sum(_count(count) or 0 for count in totals.values()) if isinstance(totals, dict) else None
-    return WorkerReading(
-        name=worker,
-        pool=kind,
-        processes=size,
-        completed=started,
-        uptime_seconds=_number(stats.get("uptime")),
-        prefetch=_count(stats.get("prefetch_count")),
-        autoscale="autoscaler" in stats,
-    )
-
-
-def with_tasks(reading: WorkerReading, busy: int | None, reserved: int | None) -> WorkerReading:
-    """The stock reading with its counts of tasks; ``completed`` held those started until now."""
-    started = reading.completed
-    completed = None if started is None or busy is None else max(0, started - busy)
-    return replace(reading, busy=busy, reserved=reserved, completed=completed)
-
-
-def is_unknown_command(reply: Reply) -> bool:
-    """Whether a reply says that the worker does not know the command."""
-    return str(reply.get("error", "")).startswith("KeyError(")
-
-
-def _count(value: object) -> int | None:
-    number = _number(value)
-    return None if number is None or number < 0 else int(number)
-
-
-def _number(value: object) -> float | None:
-    # JSON as Python reads it has NaN, infinities and whole numbers beyond any float.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MOST:
-        return None
-    return float(value)
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
+    unregistered: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    beats: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
-class _Acquaintance:
-    """What the sensor keeps of one worker between ticks."""
+class _Known:
+    """What the sensor keeps of one name between ticks. Times are those of the readings."""
 
+    known_since: float
     companion: bool | None = None
     uptime_seconds: float | None = None
     uptime_at: float | None = None
-    roll_call_at: float = 0.0
-    silent_since_seconds: float = 0.0
+    misses: int = 0
+    silent_since: float | None = None
     ask_again_at: float = 0.0
+    pinged: bool = False
+    duplicate: bool = False
+    beat: bool = False
+    unreadable: str | None = None
+
+
+@dataclass(slots=True)
+class _RollCall:
+    """One roll call: when it began and, once it has ended, who answered."""
+
+    at: float
+    replies: Replies | None = None
+    failed: bool = False
+
+
+def run_in_thread(work: Callable[[], None]) -> None:
+    """Run ``work`` aside, in a thread that the process waits for: a call cut short leaves replies behind."""
+    Thread(target=work, name="roll-call").start()
+
+
+def run_at_once(work: Callable[[], None]) -> None:
+    """Run ``work`` here and now: for a single look, and for tests."""
+    work()
 
 
 class WorkerSensor:
-    """Reads all workers, or those that are named, by targeted calls."""
+    """Reads all workers, or those that are named, by targeted calls.
 
-    def __init__(self, remote: RemoteCall, named: Collection[str] = ()) -> None:
+    ``remove_mailboxes`` removes the mailboxes of workers that are gone for good from kombu's set; without it
+    they stay. It may raise BrokerError, and is then not called again.
+    """
+
+    def __init__(
+        self,
+        remote: RemoteControl,
+        named: Collection[str] = (),
+        *,
+        run_aside: Callable[[Callable[[], None]], None] = run_at_once,
+        remove_mailboxes: Callable[[Collection[str]], None] | None = None,
+    ) -> None:
         self._remote = remote
         self._named = frozenset(named)
-        self._known: dict[str, _Acquaintance] = {}
+        self._run_aside = run_aside
+        self._remove_mailboxes = remove_mailboxes
+        self._known: dict[str, _Known] = {}
+        self._mailboxes: frozenset[str] = frozenset()
+        self._roll_call: _RollCall | None = None
+        self._called_at: float | None = None
+        self._call_soon = False
+        self._wait_seconds = self._patience_seconds = _MIN_PATIENCE_SECONDS
 
     def read(self, mailboxes: Collection[str], at: float) -> WorkersReading:
-        """Ask every worker that is named, known or has a mailbox, and is due.
+        """Ask every worker that is named, has a mailbox or has answered, unless it is unresponsive.
 
         Raises:
-            OSError, kombu and redis errors: when the broker cannot be reached.
+            BrokerError: when the broker cannot be reached.
         """
-        for gone in [name for name in self._known if name not in mailboxes and name not in self._named]:
-            del self._known[gone]
-        for name in {*self._named, *mailboxes}:
-            self._known.setdefault(name, _Acquaintance())
-        asked = sorted(
-            name for name, one in self._known.items() if name in self._named or at >= one.ask_again_at
-        )
-        duplicates, absent = self._roll_call([n for n in asked if at >= self._known[n].roll_call_at], at)
-        single = [name for name in asked if name not in duplicates | absent]
-        found, without = _reports(
-            self._remote, [name for name in single if self._known[name].companion is not False], duplicates
-        )
-        for names, companion in (([reading.name for reading in found], True), (without, False)):
-            for name in names:
-                self._known[name].companion = companion
+        before, self._mailboxes = self._mailboxes, frozenset(mailboxes)
+        new = self._mailboxes - before
+        for name in self._named | self._mailboxes:
+            one = self._known.get(name)
+            if one is None or (one.misses and name in new):
+                # A name that is known already and unresponsive: a new worker of it has connected.
+                self._known[name] = _Known(known_since=at)
+        if self._called_at is None:
+            self._begin_roll_call(at, run_at_once)
+        self._take_roll_call(at)
+        round_ = _Round(self._remote, {name for name, one in self._known.items() if one.duplicate})
+        asked = sorted(name for name, one in self._known.items() if self._is_due(one, at))
+        found = self._ask(round_, asked)
+        self._record(found, round_, asked, at)
+        if self._roll_call is None and self._roll_call_is_due(at):
+            self._begin_roll_call(at, self._run_aside)
+        return self._reading(found, at)
+
+    def _ask(self, round_: _Round, names: Sequence[str]) -> list[WorkerReading]:
+        found, without = round_.reports([name for name in names if self._known[name].companion is not False])
+        for reading in found:
+            self._known[reading.name].companion = True
+        for name in without:
+            self._known[name].companion = False
         # After the reports: a worker that does not know the command is asked by stock commands at once.
-        found += _stock(
-            self._remote, [name for name in single if self._known[name].companion is False], duplicates
-        )
+        found += round_.stock([name for name in names if self._known[name].companion is False])
+        return sorted(found, key=lambda reading: reading.name)
+
+    def _is_due(self, one: _Known, at: float) -> bool:
+        return not one.beat and not one.duplicate and (one.misses == 0 or at >= one.ask_again_at)
+
+    def _record(
+        self, found: Sequence[WorkerReading], round_: _Round, asked: Sequence[str], at: float
+    ) -> None:
         for reading in found:
             self._watch_uptime(reading, at)
-        answered = {reading.name for reading in found} | duplicates
+        answered = {reading.name for reading in found}
         for name in asked:
-            self._grow_patience(name, at, silent=name not in answered)
-        return WorkersReading(
-            workers=tuple(sorted(found, key=lambda reading: reading.name)),
-            unresponsive=tuple(name for name in asked if name not in answered),
-            duplicates=tuple(sorted(duplicates)),
-        )
+            one = self._known[name]
+            one.duplicate = name in round_.duplicates
+            one.unreadable = round_.unreadable.get(name)
+            if name in answered or one.duplicate:
+                one.misses, one.silent_since = 0, None
+            elif name.startswith(_BEAT) and one.pinged and one.unreadable is None:
+                one.beat = True
+            else:
+                self._miss(one, at)
+        if any(self._known[name].misses == 1 for name in asked):
+            self._call_soon, self._patience_seconds = True, _MIN_PATIENCE_SECONDS
 
-    def _roll_call(self, names: Sequence[str], at: float) -> tuple[set[str], set[str]]:
-        """Which of these names more than one worker answers to, and which none.
-
-        A call ends with the last reply that it expects, before a namesake's can come: so it asks for one
-        worker more than there are, and takes all of its time.
-        """
-        if not names:
-            return set(), set()
-        replies = self._remote.call("ping", {}, [*names, _NO_WORKER])
-        duplicates = {name for name in names if len(replies.get(name, ())) > 1}
-        for name in replies.keys() - duplicates:
-            if name in self._known:
-                self._known[name].roll_call_at = at + _ROLL_CALL_EVERY_SECONDS
-        return duplicates, set(names) - replies.keys()
+    def _miss(self, one: _Known, at: float) -> None:
+        one.misses += 1
+        one.silent_since = at if one.silent_since is None else one.silent_since
+        one.companion = one.companion or None
+        one.pinged = False
+        one.ask_again_at = math.inf  # until it answers a roll call
 
     def _watch_uptime(self, reading: WorkerReading, at: float) -> None:
         """A clock that does not go on from the last reading is a restarted worker's, or a namesake's."""
@@ -235,79 +204,184 @@ class WorkerSensor:
         if before is None or before_at is None or reading.uptime_seconds is None:
             return
         if abs(reading.uptime_seconds - before - (at - before_at)) > _UPTIME_TOLERANCE_SECONDS:
-            one.roll_call_at = at
+            self._call_soon = True
             one.companion = one.companion or None  # it may have come back with the companion: ask again
 
-    def _grow_patience(self, name: str, at: float, *, silent: bool) -> None:
-        one = self._known[name]
-        if not silent:
-            one.silent_since_seconds, one.ask_again_at = 0.0, 0.0
+    # The roll call
+
+    def _roll_call_is_due(self, at: float) -> bool:
+        if self._call_soon or self._called_at is None:
+            return True
+        unresponsive = {
+            name for name, one in self._known.items() if one.misses and not self._is_forgotten(one, at)
+        }
+        if unresponsive & self._named:
+            wait = _MIN_PATIENCE_SECONDS
+        else:
+            wait = self._wait_seconds if unresponsive else _ROLL_CALL_EVERY_SECONDS
+        return at >= self._called_at + wait
+
+    def _begin_roll_call(self, at: float, run: Callable[[Callable[[], None]], None]) -> None:
+        roll_call = self._roll_call = _RollCall(at=at)
+        self._called_at, self._call_soon = at, False
+        self._wait_seconds = self._patience_seconds
+        self._patience_seconds = min(_ROLL_CALL_EVERY_SECONDS, self._patience_seconds * 2)
+        expected = sorted(self._known)
+        gone = self._gone_for_good(at)
+
+        def work() -> None:
+            replies: Replies = {}
+            try:
+                replies = self._remote.roll_call(expected)
+                self._remove(gone)
+            except BrokerError:
+                roll_call.failed = True  # the calls of the tick meet the same fault, and report it
+            finally:
+                roll_call.replies = replies
+
+        run(work)
+
+    def _take_roll_call(self, at: float) -> None:
+        roll_call = self._roll_call
+        if roll_call is None or roll_call.replies is None:
             return
-        # The first silence is asked again at once; a worker may be busy for a moment.
-        waits = one.silent_since_seconds
-        one.ask_again_at = at + waits
-        one.silent_since_seconds = min(_LONGEST_PATIENCE_SECONDS, max(_FIRST_PATIENCE_SECONDS, waits * 2))
-        one.companion = one.companion or None
+        self._roll_call = None
+        if roll_call.failed:
+            return
+        for name, replies in roll_call.replies.items():
+            self._hear(self._known.setdefault(name, _Known(known_since=at)), replies, at)
+        for name in self._known.keys() - roll_call.replies.keys():
+            self._miss_in_roll_call(name, roll_call.at, at)
+
+    def _hear(self, one: _Known, replies: Sequence[object], at: float) -> None:
+        one.duplicate = len(replies) > 1
+        one.pinged = True
+        if one.misses and one.ask_again_at == math.inf:
+            # It answers a ping and has missed a call: it is asked again, each time later.
+            wait = 0.0 if one.misses == 1 else _MIN_PATIENCE_SECONDS * 2 ** min(one.misses - 2, 6)
+            one.ask_again_at = at + min(wait, _ROLL_CALL_EVERY_SECONDS)
+
+    def _miss_in_roll_call(self, name: str, called_at: float, at: float) -> None:
+        one = self._known[name]
+        one.duplicate = False
+        if one.known_since > called_at:
+            return
+        if one.misses == 0 and one.uptime_at is None and not one.beat:
+            self._miss(one, at)  # never seen: no call of a tick waits for it
+        absent = name not in self._mailboxes and name not in self._named
+        if absent and (one.beat or (one.silent_since is not None and one.silent_since <= called_at)):
+            del self._known[name]
+
+    def _gone_for_good(self, at: float) -> list[str]:
+        if self._remove_mailboxes is None:
+            return []
+        return sorted(
+            name
+            for name in self._mailboxes
+            if (one := self._known.get(name)) is not None
+            and one.silent_since is not None
+            and at - one.silent_since > _REMOVE_SECONDS
+        )[:_MAX_REMOVALS]
+
+    def _remove(self, names: Sequence[str]) -> None:
+        if not names or self._remove_mailboxes is None:
+            return
+        try:
+            self._remove_mailboxes(names)
+        except BrokerError:
+            self._remove_mailboxes = None  # the right to do so is not given
+
+    def _is_forgotten(self, one: _Known, at: float) -> bool:
+        return one.silent_since is not None and at - one.silent_since > _FORGET_SECONDS
+
+    def _reading(self, found: Sequence[WorkerReading], at: float) -> WorkersReading:
+        answering = [reading.name for reading in found]
+        unresponsive = {
+            name: one
+            for name, one in self._known.items()
+            if one.misses and not one.beat and (name in self._named or not self._is_forgotten(one, at))
+        }
+        return WorkersReading(
+            workers=tuple(found),
+            unresponsive=tuple(sorted(unresponsive)),
+            duplicates=tuple(sorted(name for name, one in self._known.items() if one.duplicate)),
+            unregistered=tuple(name for name in answering if name not in self._mailboxes),
+            unreadable={name: one.unreadable for name, one in sorted(unresponsive.items()) if one.unreadable},
+            beats=tuple(sorted(name for name, one in self._known.items() if one.beat)),
+        )
 
 
 def ask(remote: RemoteCall, names: Sequence[str]) -> list[WorkerReading]:
-    """What those of the named workers say that answer now; a name that more than one answers to is left out.
+    """What those of the named workers report that answer now; a duplicate name is left out.
 
     Raises:
-        OSError, kombu and redis errors: when the broker cannot be reached.
+        BrokerError: when the broker cannot be reached.
     """
-    duplicates: set[str] = set()
-    found, without = _reports(remote, names, duplicates)
-    found += _stock(remote, without, duplicates)
-    return sorted((one for one in found if one.name not in duplicates), key=lambda reading: reading.name)
+    round_ = _Round(remote, set())
+    found, without = round_.reports(names)
+    found += round_.stock(without)
+    return sorted(
+        (one for one in found if one.name not in round_.duplicates), key=lambda reading: reading.name
+    )
 
 
-def _call(
-    remote: RemoteCall, command: str, workers: Sequence[str], duplicates: set[str], shape: type[_Shape]
-) -> dict[str, _Shape]:
-    """The replies of the expected shape; a name that answered twice is nobody's reading."""
-    replies = remote.call(command, {}, workers) if workers else {}
-    duplicates.update(name for name, several in replies.items() if len(several) > 1)
-    return {
-        name: several[0]
-        for name, several in replies.items()
-        if name not in duplicates and name in workers and several and isinstance(several[0], shape)
-    }
+@dataclass(slots=True)
+class _Round:
+    """The calls of one look at some workers, and what they showed beside the readings."""
+
+    remote: RemoteCall
+    duplicates: set[str]
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    def _call(self, command: str, workers: Sequence[str], shape: type[_Shape]) -> dict[str, _Shape]:
+        """The replies of the expected shape; a name that answered twice is nobody's reading."""
+        replies = self.remote.call(command, {}, workers) if workers else {}
+        self.duplicates.update(name for name, several in replies.items() if len(several) > 1)
+        for name, several in replies.items():
+            if (content_type := _unreadable(several)) is not None:
+                self.unreadable[name] = content_type
+        return {
+            name: several[0]
+            for name, several in replies.items()
+            if name not in self.duplicates and name in workers and several and isinstance(several[0], shape)
+        }
+
+    def reports(self, names: Sequence[str]) -> tuple[list[WorkerReading], list[str]]:
+        """The readings of those with the companion, and the names of those that do not know it."""
+        readings, without = [], []
+        for name, reply in self._call("pool_report", names, dict).items():
+            if is_unknown_command(reply):
+                without.append(name)
+            elif "error" not in reply:
+                readings.append(parse_report(name, reply))
+        return readings, without
+
+    def stock(self, names: Sequence[str]) -> list[WorkerReading]:
+        """The readings of those without the companion."""
+        stats = {
+            name: parse_stats(name, reply)
+            for name, reply in self._call("stats", names, dict).items()
+            if "error" not in reply
+        }
+        active = self._call("active", sorted(stats), list)
+        # An idle process takes a fetched task at once: only a full pool can hold reserved ones back.
+        full = [name for name, tasks in active.items() if len(tasks) >= (stats[name].processes or 0)]
+        reserved = self._call("reserved", sorted(full), list)
+        # Never remembered: whether a worker consumes decides whether it may be shrunk or shut down.
+        consumed = self._call("active_queues", sorted(stats), list)
+        readings = []
+        for name in sorted(stats.keys() - self.duplicates):
+            busy = len(active[name]) if name in active else None
+            fetched = len(reserved[name]) if name in reserved else None if name in full or busy is None else 0
+            reading = with_tasks(stats[name], busy, fetched)
+            readings.append(
+                replace(reading, queues=_names(consumed.get(name)), queues_known=name in consumed)
+            )
+        return readings
 
 
-def _reports(
-    remote: RemoteCall, names: Sequence[str], duplicates: set[str]
-) -> tuple[list[WorkerReading], list[str]]:
-    """The readings of those with the companion, and the names of those that do not know it."""
-    readings, without = [], []
-    for name, reply in _call(remote, "pool_report", names, duplicates, dict).items():
-        if is_unknown_command(reply):
-            without.append(name)
-        elif "error" not in reply:
-            readings.append(parse_report(name, reply))
-    return readings, without
-
-
-def _stock(remote: RemoteCall, names: Sequence[str], duplicates: set[str]) -> list[WorkerReading]:
-    """The readings of those without the companion."""
-    stats = {
-        name: parse_stats(name, reply)
-        for name, reply in _call(remote, "stats", names, duplicates, dict).items()
-        if "error" not in reply
-    }
-    active = _call(remote, "active", sorted(stats), duplicates, list)
-    # An idle process takes a fetched task at once: only a full pool can hold reserved ones back.
-    full = [name for name, tasks in active.items() if len(tasks) >= (stats[name].processes or 0)]
-    reserved = _call(remote, "reserved", sorted(full), duplicates, list)
-    # Never remembered: whether a worker consumes decides whether it may be shrunk or shut down.
-    consumed = _call(remote, "active_queues", sorted(stats), duplicates, list)
-    readings = []
-    for name in sorted(stats.keys() - duplicates):
-        busy = len(active[name]) if name in active else None
-        fetched = len(reserved[name]) if name in reserved else None if name in full or busy is None else 0
-        reading = with_tasks(stats[name], busy, fetched)
-        readings.append(replace(reading, queues=_names(consumed.get(name)), queues_known=name in consumed))
-    return readings
+def _unreadable(replies: Iterable[object]) -> str | None:
+    return next((reply.content_type for reply in replies if isinstance(reply, UnreadableReply)), None)
 
 
 def _names(queues: list[Any] | None) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from autoscaler.broker.connections import RedisTuning, RedisUrlError, parse_redis_url
+from autoscaler.broker.connections import RedisTuning
+from autoscaler.broker.url import RedisUrlError, parse_redis_url
 from autoscaler.core.decider import Mode
 from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.groups import Scope

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
@@ -15,6 +16,7 @@ app.conf.update(
     worker_hijack_root_logger=False,
     worker_prefetch_multiplier=int(os.environ.get("PREFETCH", "1")),
 )
+app.conf.update(json.loads(os.environ.get("SETTINGS", "{}")))
 ledger = redis.Redis.from_url(os.environ.get("LEDGER") or os.environ.get("BROKER") or "redis://127.0.0.1:1")
 
 

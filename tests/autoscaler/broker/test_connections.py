@@ -19,7 +19,6 @@ import redis
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from kombu import Connection
-from kombu.exceptions import OperationalError
 from prometheus_client import generate_latest
 from redis.exceptions import RedisError
 
@@ -27,12 +26,11 @@ from autoscaler.broker.connections import (
     Connections,
     Redactor,
     RedisTuning,
-    RedisUrl,
-    RedisUrlError,
     kombu_options,
-    parse_redis_url,
     redis_client,
 )
+from autoscaler.broker.errors import BrokerError, broker_errors
+from autoscaler.broker.url import RedisUrl, RedisUrlError, parse_redis_url
 from autoscaler.cli.main import compose
 from autoscaler.control.remote import Remote
 from autoscaler.demo.embedded import Process, RedisServer, free_port, wait_until
@@ -46,9 +44,9 @@ LEGAL = "use redis://, rediss:// (TLS), valkey:// or sentinel:// with HOST:PORT/
 UNREADABLE = "Redis URL: its host or port cannot be read; write HOST:PORT"
 REST = "the service speaks the Redis protocol, not a REST API"
 SOCKET = "a socket file does not cross container borders"
-OPTIONS = "ssl_cert_reqs, ssl_ca_certs, ssl_certfile, ssl_keyfile, master"
+OPTIONS = "ssl_cert_reqs, ssl_ca_certs, ssl_certfile, ssl_keyfile"
 CHECKS = "required, optional, none"
-LOGINS = "Redis URL: the hosts of sentinel:// bear different logins; the master has one"
+LOGINS = "Redis URL: the hosts of sentinel:// have different logins; the master has one"
 MASTER = "Redis URL: the option 'master' names the master of sentinel://, and only there"
 
 
@@ -88,6 +86,22 @@ TWO = {"scheme": "sentinel", "hosts": (("h1", 1), ("h2", 26379)), "sentinel_mast
             "rediss://h/1?ssl_ca_certs=/ca.pem&ssl_cert_reqs=optional",
             url(scheme="rediss", db=1, tls={"ssl_ca_certs": "/ca.pem", "ssl_cert_reqs": "optional"}),
             "rediss://h:6379/1",
+        ),
+        ("redis://h?db=3", url(db=3), "redis://h:6379/3"),
+        ("redis://:abc=@h:1", url(port=1, password="abc="), "redis://:***@h:1/0"),
+        (
+            "redis://h/1?health_check_interval=30&socket_timeout=2.5&socket_keepalive=True&protocol=3&x=",
+            url(
+                db=1,
+                options={"health_check_interval": 30.0, "socket_timeout": 2.5, "socket_keepalive": 1.0},
+                ignored_options=("protocol", "x"),
+            ),
+            "redis://h:6379/1",
+        ),
+        (
+            "redis://h?socket_timeout=never&socket_connect_timeout=1e999",
+            url(ignored_options=("socket_connect_timeout", "socket_timeout")),
+            "redis://h:6379/0",
         ),
         ("sentinel://h1:1,h2/4?master=m", url(**TWO, db=4), "sentinel://h1:1,h2:26379/4"),
         (
@@ -131,7 +145,8 @@ def test_a_url_is_parsed_and_shown_without_its_password(text, expected, shown):
         ("redis://h/x", "Redis URL: database 'x' is not a number from 0 up, as in redis://HOST:6379/0"),
         ("redis://h/-1", "Redis URL: database '-1' is not a number from 0 up, as in redis://HOST:6379/0"),
         ("redis://h/1/2", "Redis URL: database '1/2' is not a number from 0 up, as in redis://HOST:6379/0"),
-        ("redis://h?db=1", f"Redis URL: option 'db' is not known; legal are {OPTIONS}"),
+        ("rediss://h?ssl_ca=x", f"Redis URL: option 'ssl_ca' is not known; for TLS there are {OPTIONS}"),
+        ("redis://h?db=x", "Redis URL: database 'x' is not a number from 0 up, as in redis://HOST:6379/0"),
         ("redis://h?ssl_cert_reqs=none", "Redis URL: option 'ssl_cert_reqs' needs TLS; use rediss://"),
         (
             "sentinel://h?master=m&ssl_cert_reqs=none",
@@ -162,6 +177,8 @@ def test_both_clients_are_made_from_the_same_value():
             "socket_connect_timeout": 1,
             "client_name": "me",
             "global_keyprefix": "pre:",
+            "sep": "\x06\x16",
+            "socket_keepalive": False,
             "max_retries": 1,
             "interval_start": 0,
             "interval_step": 0,
@@ -183,6 +200,31 @@ def test_both_clients_are_made_from_the_same_value():
         assert {name: asked[name] for name in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", {"socket_timeout": 4, "socket_connect_timeout": 2, "socket_keepalive": False}),
+        pytest.param(
+            "?socket_timeout=60&socket_connect_timeout=60", {"socket_timeout": 4}, id="never longer"
+        ),
+        pytest.param("?socket_timeout=2", {"socket_timeout": 2}, id="shorter"),
+        pytest.param("?socket_timeout=0.1", {"socket_timeout": 1.5}, id="not shorter than a blocking read"),
+        pytest.param("?socket_connect_timeout=0", {"socket_connect_timeout": 2}, id="0 is no timeout"),
+        ("?socket_keepalive=true", {"socket_keepalive": True}),
+        ("?health_check_interval=7", {"health_check_interval": 7}),
+    ],
+)
+def test_options_that_other_clients_carry_in_the_url_are_honoured_where_they_apply(query, expected):
+    parsed, tuning = parse_redis_url(f"redis://h{query}"), RedisTuning(socket_timeout_seconds=4)
+    with redis_client(parsed, tuning) as client:
+        found = client.connection_pool.connection_kwargs
+        assert {name: found[name] for name in expected} == expected
+    transport = kombu_options(parsed, tuning, "")["transport_options"]
+    assert {name: transport[name] for name in expected.keys() & transport.keys()} == {
+        name: value for name, value in expected.items() if name in transport
+    }
+
+
 # What never shows
 
 # No star (the mask), and a beginning that no message of ours has.
@@ -197,7 +239,7 @@ BROKEN = (
     "{}@h",
     "redis://:{}@h:port/0",
     "redis://:{}@h/database",
-    "redis://:{}@h/0?a=b",
+    "rediss://:{}@h/0?ssl_a=b",
     "redis://:{}@",
     "redis://{}@h",
     "rediss://:{}@h?ssl_cert_reqs=x",
@@ -285,6 +327,29 @@ def test_a_rotated_password_is_read_after_a_reset_and_the_old_one_stays_secret()
     assert redactor("old-word new-word") == "*** ***"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("redis://:half-a-pass", id="half-written"),
+        pytest.param("rediss", id="barely begun"),
+    ],
+)
+def test_a_file_of_the_url_that_is_half_written_is_a_broker_error_and_no_end(text, tmp_path):
+    path = tmp_path / "url"
+    path.write_text(text)
+    connections = Connections(path.read_text, RedisTuning(), Redactor())
+    for use in (connections.redis, connections.kombu, connections.url):
+        with pytest.raises(BrokerError, match="Redis URL"):
+            use()
+    path.write_text("redis://h")
+    assert connections.redis() is not None
+    connections.reset()
+    path.unlink()
+    with pytest.raises(BrokerError, match="FileNotFoundError"):
+        connections.redis()
+
+
 # TLS
 
 
@@ -330,19 +395,24 @@ def both(text):
     parsed, found = parse_redis_url(text), []
     with redis_client(parsed, BOUNDED) as client:
         try:
-            found.append(client.ping())
-        except RedisError as fault:
-            found.append("CERTIFICATE_VERIFY_FAILED" in str(fault) or str(fault))
+            with broker_errors():
+                found.append(client.ping())
+        except BrokerError as fault:
+            found.append(str(fault))
     remote = Remote(lambda: Connection(**kombu_options(parsed, BOUNDED, "")), timeout_seconds=5)
     try:
         found.append(remote.call("ping", {}, ["t@h"]))
-    except (OperationalError, RedisError) as fault:
-        found.append("CERTIFICATE_VERIFY_FAILED" in str(fault) or str(fault))
+    except BrokerError as fault:
+        found.append(str(fault))
     return found
 
 
 PONG = [True, {"t@h": [{"ok": "pong"}]}]
-REFUSED = [True, True]
+REFUSED = "TLS: the server's certificate is refused: "
+UNTRUSTED = [f"{REFUSED}self-signed certificate"] * 2
+OTHER_NAME = [
+    f"{REFUSED}IP address mismatch, certificate is not valid for '127.0.0.1'",
+] * 2
 
 
 @needs_debian
@@ -350,9 +420,9 @@ REFUSED = [True, True]
     ("server", "options", "expected"),
     [
         pytest.param("here", "?ssl_ca_certs={}", PONG, id="required is the default: a known authority"),
-        pytest.param("here", "", REFUSED, id="required is the default: an unknown authority"),
+        pytest.param("here", "", UNTRUSTED, id="required is the default: an unknown authority"),
         pytest.param("here", "?ssl_cert_reqs=none", PONG, id="none: anybody"),
-        pytest.param("elsewhere", "?ssl_ca_certs={}", REFUSED, id="required: the name is another host's"),
+        pytest.param("elsewhere", "?ssl_ca_certs={}", OTHER_NAME, id="required: the name is another host's"),
     ],
 )
 def test_tls_checks_the_server_on_both_clients(secured, server, options, expected):
@@ -404,8 +474,7 @@ def test_sentinel_finds_the_master_for_both_clients_also_when_the_first_is_gone(
 def test_a_master_that_sentinel_does_not_know_is_told(watched):
     port, _ = watched
     found = both(f"sentinel://:s3cret@127.0.0.1:{port}/0?master=other")
-    assert found[0] == "No master found for 'other'"
-    assert "No master found for 'other'" in found[1]
+    assert found == ["Sentinel: the Sentinels know no reachable master 'other'"] * 2
 
 
 @needs_debian
@@ -418,7 +487,7 @@ def test_a_silent_sentinel_costs_a_bounded_time(watched):
         seconds = time.monotonic() - started
     finally:
         process.send(signal.SIGCONT)
-    assert all("No master found for 'main'" in str(part) for part in found)
+    assert found == ["Sentinel: none of the Sentinels answers, so the master 'main' is not known"] * 2
     assert seconds < 4 * BOUNDED.socket_timeout_seconds
     wait_until(
         lambda: both(f"sentinel://:s3cret@127.0.0.1:{port}/0?master=main") == PONG,

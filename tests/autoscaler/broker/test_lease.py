@@ -7,9 +7,9 @@ import time
 import pytest
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from autoscaler.broker.errors import BrokerError
 from autoscaler.broker.lease import Lease
 from autoscaler.demo.embedded import RedisServer, wait_until
 
@@ -91,17 +91,59 @@ def test_redis_that_is_down_is_told_and_a_release_goes_through(tmp_path):
         first.hold()
         server.stop()
         first.release()
-        with pytest.raises(RedisError):
+        with pytest.raises(BrokerError):
             first.hold()
 
 
-def test_after_a_fault_of_redis_it_is_ours_again_once_our_own_old_one_has_expired(client, tmp_path):
-    """Whether it is still ours is unknown then, so it is taken like anybody else would take it."""
+def test_a_renewal_that_failed_keeps_our_own_token_and_renews_with_it(client, tmp_path):
     down = redis.Redis(port=RedisServer(tmp_path).port, retry=Retry(NoBackoff(), 0))
-    first = lease(client, seconds=0.5)
-    first.hold()
-    first._held.redis = down
-    with pytest.raises(RedisError):
+    clients = [client, down, client]
+    first = Lease(lambda: clients.pop(0), KEY, seconds=30.0)
+    assert first.hold()
+    with pytest.raises(BrokerError):
         first.hold()
+    assert first.hold()
+
+
+class LosesTheReply:
+    """A client whose SET reaches the server and whose answer is lost."""
+
+    def __init__(self, client):
+        self._client = client
+
+    def lock(self, key, **options):
+        return self._client.__class__.lock(self, key, **options)
+
+    def set(self, *words, **options):
+        self._client.set(*words, **options)
+        raise redis.TimeoutError("Timeout reading from socket")
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+
+def test_a_lease_that_was_taken_while_its_answer_was_lost_is_ours_at_the_next_call(client):
+    clients = [LosesTheReply(client), client, client]
+    first = Lease(lambda: clients.pop(0), KEY, seconds=30.0)
+    with pytest.raises(BrokerError):
+        first.hold()
+    assert first.hold()
+
+
+def test_a_key_that_no_daemon_has_set_is_named(client):
+    client.hset(KEY, "a", "b")
+    with pytest.raises(BrokerError, match=f"lease: the key {KEY} is not a string") as raised:
+        lease(client).hold()
+    assert raised.value.advice == f"delete the key {KEY}"
+
+
+def test_after_a_fault_another_that_has_taken_it_meanwhile_keeps_it(client, tmp_path):
+    down = redis.Redis(port=RedisServer(tmp_path).port, retry=Retry(NoBackoff(), 0))
+    clients = [client, down, client, client, client]
+    first = Lease(lambda: clients.pop(0), KEY, seconds=30.0)
+    first.hold()
+    with pytest.raises(BrokerError):
+        first.hold()
+    client.delete(KEY)
+    assert lease(client).hold()
     assert first.hold() is False
-    wait_until(first.hold, within_seconds=5, what="the lease")

@@ -14,7 +14,7 @@ from celery import Celery
 
 from autoscaler.broker.connections import Connections, Redactor, RedisTuning
 from autoscaler.broker.keys import CANCELLED_KEY
-from autoscaler.control.consumers import Consumers, Note
+from autoscaler.control.consumers import Cancellation, Consumers
 from autoscaler.control.remote import Remote
 from autoscaler.demo.embedded import Process
 from tests.autoscaler.daemon.test_daemon import W1, W2
@@ -143,7 +143,7 @@ def test_a_drain_that_is_interrupted_gives_the_consumers_back(cluster):
     started(lambda: len(cluster.ended()) == 2, what="the held task and one sent after the drain")
 
 
-def test_a_second_drain_is_refused_and_by_force_gives_back_what_the_first_had_cancelled(cluster):
+def test_a_second_drain_is_refused_and_by_force_restores_what_the_first_had_cancelled(cluster):
     cluster.worker(W1)
     cluster.hold(1)
     started(lambda: cluster.redis.hlen("started") == 1, what="the long task's start")
@@ -156,7 +156,7 @@ def test_a_second_drain_is_refused_and_by_force_gives_back_what_the_first_had_ca
     )
     code, _, err = drain(cluster, "--force", "--deadline", "1", W1)
     assert (code, err[-1]) == (1, f"{W1}: given_back, 1 running, 0 fetched")
-    assert consumers.notes() == []
+    assert consumers.cancellations() == []
     cluster.release()
     cluster.send(1, 0.1)
     started(lambda: len(cluster.ended()) == 2, what="the held task and one sent after the drain")
@@ -175,7 +175,7 @@ def test_a_drain_does_not_wait_for_eta_tasks_and_loses_none(cluster):
 
 
 @pytest.mark.parametrize("active_cancellations", [False, True])
-def test_what_a_drain_that_died_left_cancelled_is_given_back_by_a_daemon_once_nobody_minds_it(
+def test_what_a_drain_that_died_left_cancelled_is_restored_by_a_daemon_once_its_time_is_over(
     cluster, active_cancellations
 ):
     cluster.worker(W1)
@@ -186,17 +186,19 @@ def test_what_a_drain_that_died_left_cancelled_is_given_back_by_a_daemon_once_no
     if active_cancellations:
         started(lambda: daemon.metric("tick_duration_seconds_count") > 5, what="some ticks")
         assert cluster.ended() == {}
-        assert [note.worker for note in consumers.notes()] == [W1]
+        assert [one.worker for one in consumers.cancellations()] == [W1]
     else:
         started(lambda: len(cluster.ended()) == 1, what="the task")
-        started(lambda: consumers.notes() == [], what="the end of the note")
+        started(lambda: consumers.cancellations() == [], what="the end of the record")
 
 
-def test_notes_that_make_no_sense_are_dropped(cluster):
+def test_records_that_cannot_be_read_are_dropped(cluster):
     cluster.redis.hset(CANCELLED_KEY, mapping={"a": "no json", "b": "[]", "c": '{"queues": ["q"]}'})
     good = {"queues": ["q"], "until": time.time() + 60, "owner": "drain"}
     cluster.redis.hset(CANCELLED_KEY, "d", json.dumps(good))
     connections = Connections(lambda: cluster.server.url, RedisTuning(), Redactor())
     consumers = Consumers(None, connections.redis, CANCELLED_KEY, owner="x", wall=time.time)
-    assert consumers.notes() == [Note(worker="d", queues=("q",), until=good["until"], owner="drain")]
+    assert consumers.cancellations() == [
+        Cancellation(worker="d", queues=("q",), until=good["until"], owner="drain")
+    ]
     assert cluster.redis.hkeys(CANCELLED_KEY) == [b"d"]

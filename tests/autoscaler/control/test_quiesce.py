@@ -6,8 +6,12 @@ import signal
 
 import pytest
 
+from autoscaler.broker.errors import BrokerError
 from autoscaler.broker.keys import CANCELLED_KEY
+from autoscaler.broker.url import RedisUrlError
+from autoscaler.control.consumers import Cancellation
 from autoscaler.control.quiesce import QuiescingResizer
+from autoscaler.control.resize import ResizeRequest
 from autoscaler.core.model import Outcome, Result
 from tests.autoscaler.daemon.test_daemon import W1, size
 from tests.support.builders import worker
@@ -36,46 +40,146 @@ def test_a_busy_worker_is_emptied_shrunk_and_given_its_queues_back(cluster):
     started(lambda: size(daemon) == 2, what="the shrink")
     started(lambda: len(cluster.ended()) == 22, what="all tasks, also those sent meanwhile")
     assert cluster.lost_and_twice(22) == (0, 0)
-    started(lambda: cluster.redis.hgetall(CANCELLED_KEY) == {}, what="the end of the note")
+    started(lambda: cluster.redis.hgetall(CANCELLED_KEY) == {}, what="the end of the record")
     told = [(line["command"], line["result"]) for line in daemon.events("pool.resize_begun")]
     assert told[0] == ("quiesce", "begun")
 
 
-class _Told:
-    """Consumers and an actuator that write down what they are told, and answer as a test says."""
+class Recording:
+    """Consumers and a resizer that write down what is done with them, and answer as a test says."""
 
-    def __init__(self, *, heard):
-        self.heard, self.sent = heard, []
+    def __init__(self, fault=None, *, restores=True):
+        self.sent, self.fault, self.restores = [], fault, restores
 
     def cancel(self, worker, queues, *, for_seconds):
-        del queues, for_seconds
-        self.sent.append(("cancel", worker))
-        return self.heard
-
-    def restore(self, note):
-        self.sent.append(("give back", note.worker))
+        del queues
+        self.sent.append(("cancel", worker, for_seconds))
+        if self.fault is not None:
+            raise self.fault
         return True
 
-    def resize(self, reading, target):
-        self.sent.append(("shrink", reading.name))
-        done = {"command": "pool_shrink", "result": Result.DONE}
-        return Outcome(worker=reading.name, before=reading.processes, target=target, **done)
+    def restore(self, cancellation):
+        self.sent.append(("restore", cancellation.worker, cancellation.queues))
+        return self.restores
+
+    def resize(self, requests):
+        self.sent += [("resize", one.reading.name, one.target) for one in requests]
+        return [
+            Outcome(
+                worker=one.reading.name,
+                before=one.reading.processes,
+                target=one.target,
+                command="pool_shrink",
+                result=Result.DONE,
+            )
+            for one in requests
+        ]
+
+    def done(self):
+        return [what for what, *_ in self.sent]
+
+
+def stock(**fields):
+    return worker(W1, 4, companion=False, **fields)
+
+
+def quiescing_resizer(recording):
+    return QuiescingResizer(recording, recording, quiesces=True, deadline_seconds=5)
+
+
+def begin(resizer, reading=None):
+    request = ResizeRequest(reading=reading or stock(busy=1), target=2)
+    (outcome,) = resizer.resize([request], 0.0)
+    return outcome
 
 
 @pytest.mark.parametrize(
     ("consumes", "expected"),
     [
-        pytest.param((), ["cancel", "shrink", "give back"], id="deaf and empty: it shrinks"),
-        pytest.param(("celery",), ["cancel", "give back"], id="it consumes all the same: it does not"),
+        pytest.param((), ["cancel", "resize", "restore"], id="consumes nothing and is empty: it shrinks"),
+        pytest.param(
+            ("celery",),
+            ["cancel", "cancel", "cancel", "cancel", "restore"],
+            id="its consumers come back: they are cancelled again, and it does not shrink",
+        ),
     ],
 )
 def test_only_a_worker_that_says_it_consumes_nothing_is_shrunk(consumes, expected):
-    told = _Told(heard=False)
-    actuator = QuiescingResizer(told, told, quiesces=True, deadline_seconds=5)
-    assert actuator.resize(worker(W1, 4, companion=False, busy=1), 2, 0.0).result is Result.BEGUN
+    recording = Recording()
+    resizer = quiescing_resizer(recording)
+    assert begin(resizer).result is Result.BEGUN
     for at in (2.0, 4.0, 6.0):
-        actuator.advance({W1: worker(W1, 4, companion=False, queues=consumes)}, at)
-    assert [what for what, _ in told.sent] == expected
+        resizer.advance({W1: stock(queues=consumes)}, at)
+    assert recording.done() == expected
+
+
+def test_a_fetch_in_flight_is_waited_for_and_starts_the_wait_again():
+    recording = Recording()
+    resizer = quiescing_resizer(recording)
+    begin(resizer)
+    for at, busy in ((1.0, 0), (1.5, 1), (2.0, 0), (3.0, 0)):
+        resizer.advance({W1: stock(busy=busy, queues=())}, at)
+    assert recording.done() == ["cancel"]
+    resizer.advance({W1: stock(queues=())}, 3.3)
+    assert recording.done() == ["cancel", "resize", "restore"]
+
+
+def test_at_the_deadline_a_worker_that_cannot_be_reached_keeps_its_record():
+    resizer = quiescing_resizer(Recording(restores=False))
+    begin(resizer)
+    (outcome,) = resizer.advance({}, 5.1)
+    assert (outcome.result, outcome.before, outcome.detail) == (
+        Result.UNKNOWN,
+        None,
+        "its consumers are still cancelled; they are restored when it answers",
+    )
+
+
+def test_a_broker_that_fails_at_the_cancellation_is_unknown_and_restored_at_the_deadline():
+    recording = Recording(BrokerError("gone"))
+    resizer = quiescing_resizer(recording)
+    outcome = begin(resizer)
+    assert (outcome.result, outcome.detail) == (Result.UNKNOWN, "gone")
+    resizer.advance({W1: stock(queues=("celery",))}, 6.0)
+    assert recording.done() == ["cancel", "cancel", "restore"]
+
+
+class OrphansOf(Recording):
+    """Records of workers that a run that died has left, or a Redis that cannot be reached."""
+
+    def __init__(self, orphans):
+        super().__init__()
+        self.orphans = orphans
+
+    def orphaned(self, *, just_started):
+        del just_started
+        if isinstance(self.orphans, BrokerError):
+            raise self.orphans
+        return self.orphans
+
+
+def test_a_redis_that_cannot_be_reached_does_not_end_the_search_for_orphans():
+    recording = OrphansOf(RedisUrlError("Redis URL: no scheme found"))
+    resizer = quiescing_resizer(recording)
+    resizer.restore_orphans(0.0)
+    recording.orphans = [Cancellation(worker=W1, queues=("celery",))]
+    resizer.restore_orphans(1.0)
+    assert recording.sent == [("restore", W1, ("celery",))]
+
+
+def test_what_needs_no_emptying_is_resized_at_once_and_the_outcomes_keep_their_order():
+    recording = Recording()
+    requests = [
+        ResizeRequest(reading=worker("a@h", 4), target=2),
+        ResizeRequest(reading=stock(busy=1), target=2),
+        ResizeRequest(reading=worker("b@h", 4, companion=False), target=6),
+    ]
+    found = quiescing_resizer(recording).resize(requests, 0.0)
+    assert [(one.worker, one.result) for one in found] == [
+        ("a@h", Result.DONE),
+        (W1, Result.BEGUN),
+        ("b@h", Result.DONE),
+    ]
 
 
 def test_a_disabled_daemon_gives_back_what_an_earlier_one_has_left(cluster):
@@ -110,7 +214,7 @@ def test_a_daemon_that_is_killed_meanwhile_is_followed_by_one_that_gives_them_ba
     cluster.send(1, 0.1)
     cluster.daemon()
     started(lambda: len(cluster.ended()) == 1, what="the short task")
-    started(lambda: cluster.redis.hgetall(CANCELLED_KEY) == {}, what="the end of the note")
+    started(lambda: cluster.redis.hgetall(CANCELLED_KEY) == {}, what="the end of the record")
 
 
 def test_a_worker_that_does_not_become_empty_in_time_is_left_as_it_was(cluster):

@@ -1,4 +1,4 @@
-"""One command to one worker, and what is known of its outcome."""
+"""Requests in, outcomes out: what is sent, what is refused, and what is known of it."""
 
 from __future__ import annotations
 
@@ -8,79 +8,137 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kombu.exceptions import OperationalError
-from redis.exceptions import ConnectionError as RedisConnectionError
 
-from autoscaler.control.resize import WorkerResizer, command_for, judge
+from autoscaler.broker.errors import BrokerError
+from autoscaler.control.remote import UnreadableReply
+from autoscaler.control.resize import ResizeRequest, WorkerResizer, command_for, judge
 from autoscaler.core.model import Outcome, PoolKind, Result
 from tests.support.builders import worker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from autoscaler.control.remote import Command
 
 TWINS = "two workers answered to this name; give each worker a name of its own"
 SILENCE = "no reply in time; its size is read again before anything else is sent"
+NEITHER = "the reply is neither ok nor error; its size is read again"
+NOT_IDLE = (
+    "without the companion a shrink loses tasks, and this worker is not known to be idle;"
+    " load autoscaler.companion in it, or wait until it is idle"
+)
 
 
 @dataclass
-class OneReply:
-    """A remote control that gives these replies, or fails with ``fault``."""
+class FakeRemote:
+    """A remote control with these replies by worker, or that fails with ``fault``."""
 
-    replies: list[Any] = field(default_factory=list)
+    replies: dict[str, list[Any]] = field(default_factory=dict)
     fault: Exception | None = None
-    calls: list[tuple[str, dict[str, Any], list[str]]] = field(default_factory=list)
+    sent: list[tuple[str, dict[str, Any], tuple[str, ...]]] = field(default_factory=list)
 
-    def call(
-        self, command: str, arguments: Mapping[str, Any], workers: Sequence[str]
-    ) -> dict[str, list[Any]]:
-        self.calls.append((command, dict(arguments), list(workers)))
+    def call_all(self, commands: Sequence[Command]) -> list[dict[str, list[Any]]]:
+        self.sent += [(one.name, dict(one.arguments), one.workers or ()) for one in commands]
         if self.fault is not None:
             raise self.fault
-        return {workers[0]: self.replies} if self.replies else {}
+        return [
+            {name: self.replies[name] for name in one.workers or () if name in self.replies}
+            for one in commands
+        ]
+
+
+def request(target, name="a@h", **fields):
+    return ResizeRequest(reading=worker(name, **fields), target=target)
+
+
+def outcome(target, result, detail=None, *, command="pool_resize", before=2, name="a@h"):
+    return Outcome(worker=name, before=before, target=target, command=command, result=result, detail=detail)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 10_000), st.booleans())
 def test_every_size_that_is_sent_is_a_whole_number_of_1_or_more_and_leads_to_the_target(
     before, target, companion
 ):
-    reading = worker(processes=before, companion=companion)
+    command = command_for(request(target, processes=before, companion=companion))
     if before == target:
-        with pytest.raises(ValueError, match="cannot be resized"):
-            command_for(reading, target)
+        assert command is None
         return
-    name, arguments = command_for(reading, target)
-    (number,) = arguments.values()
+    (number,) = command.arguments.values()
     assert type(number) is int
     assert number >= 1
     assert {
         "pool_resize": number,
         "pool_grow": before + number,
         "pool_shrink": before - number,
-    }[name] == target
-    assert (name == "pool_resize") == companion
+    }[command.name] == target
+    assert (command.name == "pool_resize") == companion
 
 
 @pytest.mark.parametrize("target", [0, -3, 10_001, True, 4.0, "4", None])
-def test_a_target_that_is_no_whole_number_of_1_or_more_is_never_sent(target):
-    remote = OneReply()
-    with pytest.raises(ValueError, match="it must be a whole number from 1 to 10000"):
-        WorkerResizer(remote).resize(worker(processes=2), target)
-    assert remote.calls == []
+def test_a_target_that_is_no_whole_number_of_1_or_more_is_refused_and_never_sent(target):
+    remote = FakeRemote()
+    (found,) = WorkerResizer(remote).resize([request(target, processes=2)])
+    assert (found.result, remote.sent) == (Result.REFUSED, [])
+    assert found.detail == f"the target {target!r} is not a whole number from 1 to 10000"
 
 
 @pytest.mark.parametrize(
-    "reading",
+    ("fields", "target", "detail"),
     [
-        pytest.param(worker(processes=None), id="its size is unknown"),
-        pytest.param(worker(processes=2, pool=PoolKind.THREADS), id="its pool has one size"),
-        pytest.param(worker(processes=2, autoscale=True), id="it resizes itself"),
+        pytest.param(
+            {"processes": None}, 4, "its size cannot be read, so nothing is sent", id="unknown size"
+        ),
+        pytest.param(
+            {"processes": 2, "pool": PoolKind.THREADS},
+            4,
+            "its threads pool cannot be resized; use --pool prefork, gevent or eventlet",
+            id="its pool has one size",
+        ),
+        pytest.param(
+            {"processes": 2, "autoscale": True},
+            4,
+            "it runs with --autoscale, which does its own resizing; start it without",
+            id="it resizes itself",
+        ),
+        *(
+            pytest.param(
+                {"processes": 4, "companion": False, "busy": busy, "reserved": reserved},
+                2,
+                NOT_IDLE,
+                id=f"a stock shrink with busy {busy} and reserved {reserved}",
+            )
+            for busy, reserved in ((1, 0), (0, 1), (None, 0), (0, None), (None, None))
+        ),
     ],
 )
-def test_a_worker_that_cannot_be_resized_is_never_told_to(reading):
-    remote = OneReply()
-    with pytest.raises(ValueError, match="cannot be resized to 4"):
-        WorkerResizer(remote).resize(reading, 4)
-    assert remote.calls == []
+def test_a_worker_that_must_not_be_resized_is_sent_nothing(fields, target, detail):
+    remote = FakeRemote({"a@h": [{"ok": 1}]})
+    assert WorkerResizer(remote).resize([request(target, **fields)]) == [
+        outcome(target, Result.REFUSED, detail, command="none", before=fields["processes"])
+    ]
+    assert remote.sent == []
+
+
+def test_an_idle_stock_worker_shrinks_and_a_busy_one_may_grow():
+    remote = FakeRemote({"a@h": [{"ok": 1}], "b@h": [{"ok": 1}]})
+    found = WorkerResizer(remote).resize(
+        [
+            request(1, processes=2, companion=False, busy=0, reserved=0),
+            request(3, "b@h", processes=2, companion=False, busy=2, reserved=None),
+        ]
+    )
+    assert [(one.command, one.result) for one in found] == [
+        ("pool_shrink", Result.DONE),
+        ("pool_grow", Result.DONE),
+    ]
+
+
+def test_a_size_that_the_worker_has_already_sends_nothing_and_is_done():
+    remote = FakeRemote()
+    assert WorkerResizer(remote).resize([request(2, processes=2)]) == [
+        outcome(2, Result.DONE, command="none")
+    ]
+    assert remote.sent == []
 
 
 @pytest.mark.parametrize(
@@ -90,14 +148,22 @@ def test_a_worker_that_cannot_be_resized_is_never_told_to(reading):
         pytest.param([{"ok": {"size": 4, "was": 2}}], (Result.DONE, None), id="companion: done"),
         pytest.param([{"error": "ValueError('no')"}], (Result.REFUSED, "ValueError('no')"), id="refused"),
         pytest.param([{"error": {"a": 1}}], (Result.REFUSED, "{'a': 1}"), id="refused, oddly"),
+        pytest.param([{"error": "x" * 999}], (Result.REFUSED, "x" * 300), id="refused, at length"),
         pytest.param([], (Result.UNKNOWN, SILENCE), id="silence"),
         pytest.param([{"ok": 1}, {"ok": 1}], (Result.UNKNOWN, TWINS), id="two of one name"),
+        pytest.param(
+            [UnreadableReply("application/x-python-serialize")],
+            (
+                Result.UNKNOWN,
+                (
+                    "its reply is application/x-python-serialize, which is not read;"
+                    " set task_serializer='json' there"
+                ),
+            ),
+            id="pickle",
+        ),
         *(
-            pytest.param(
-                [junk],
-                (Result.UNKNOWN, "the reply is neither ok nor error; its size is read again"),
-                id=f"junk {junk!r}",
-            )
+            pytest.param([junk], (Result.UNKNOWN, NEITHER), id=f"junk {junk!r}")
             for junk in (None, [], "ok", {}, 7)
         ),
     ],
@@ -106,32 +172,33 @@ def test_a_reply_is_judged(replies, expected):
     assert judge(replies) == expected
 
 
-def test_a_resize_is_one_command_to_one_worker():
-    remote = OneReply([{"ok": "pool will grow"}])
-    outcome = WorkerResizer(remote).resize(worker("a@h", processes=2, companion=False), 5)
-    assert outcome == Outcome(
-        worker="a@h", before=2, target=5, command="pool_grow", result=Result.DONE, detail=None
+def test_all_commands_go_out_together_and_workers_that_are_sent_the_same_share_one():
+    remote = FakeRemote({"a@h": [{"ok": 1}], "c@h": [{"error": "no"}], "d@h": [{"ok": 1}, {"ok": 1}]})
+    found = WorkerResizer(remote).resize(
+        [
+            request(4, "a@h", processes=2),
+            request(0, "x@h", processes=2),
+            request(4, "b@h", processes=3),
+            request(5, "c@h", processes=2, companion=False),
+            request(3, "d@h", processes=2),
+        ]
     )
-    assert remote.calls == [("pool_grow", {"n": 3}, ["a@h"])]
+    assert remote.sent == [
+        ("pool_resize", {"size": 4}, ("a@h", "b@h")),
+        ("pool_grow", {"n": 3}, ("c@h",)),
+        ("pool_resize", {"size": 3}, ("d@h",)),
+    ]
+    assert [(one.worker, one.result) for one in found] == [
+        ("a@h", Result.DONE),
+        ("x@h", Result.REFUSED),
+        ("b@h", Result.UNKNOWN),
+        ("c@h", Result.REFUSED),
+        ("d@h", Result.UNKNOWN),
+    ]
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        OSError("gone"),
-        OperationalError("gone"),
-        RedisConnectionError("gone"),
-        pytest.param(ValueError("gone"), id="a URL that turned bad in its file"),
-    ],
-)
-def test_a_broker_that_fails_leaves_the_outcome_unknown(fault):
-    remote = OneReply(fault=fault)
-    outcome = WorkerResizer(remote).resize(worker("a@h", processes=2), 1)
-    assert outcome == Outcome(
-        worker="a@h",
-        before=2,
-        target=1,
-        command="pool_resize",
-        result=Result.UNKNOWN,
-        detail=f"{type(fault).__name__}: gone",
-    )
+def test_a_broker_that_fails_leaves_every_outcome_unknown_with_its_one_line():
+    remote = FakeRemote(fault=BrokerError("ConnectionError: gone"))
+    found = WorkerResizer(remote).resize([request(1, processes=2), request(0, "b@h", processes=2)])
+    assert found[0] == outcome(1, Result.UNKNOWN, "ConnectionError: gone")
+    assert found[1].result is Result.REFUSED

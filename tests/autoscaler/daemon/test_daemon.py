@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from autoscaler.broker.keys import OverrideRequest, read_status, write_override
+from autoscaler.broker.keys import read_status
+from autoscaler.broker.overrides import OverrideRequest, write_override
 from tests.support.cluster import command, started
 
 W1, W2 = "w1@h", "w2@h"

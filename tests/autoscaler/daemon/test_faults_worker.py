@@ -10,7 +10,7 @@ import pytest
 
 from autoscaler.broker.connections import Connections, Redactor, RedisTuning
 from autoscaler.control.remote import Remote
-from autoscaler.control.resize import WorkerResizer
+from autoscaler.control.resize import ResizeRequest, WorkerResizer
 from autoscaler.core.decider import Decider
 from autoscaler.core.model import Observation, QueueReading, Reason, Result
 from autoscaler.core.state import State
@@ -94,7 +94,7 @@ def test_a_command_that_comes_late_leads_to_the_right_size_in_the_end(cluster, c
     worker = cluster.worker(processes=1, companion=companion)
     connections = Connections(lambda: cluster.server.url, RedisTuning(), Redactor())
     remote = Remote(connections.kombu, timeout_seconds=1.5)
-    sensor, actuator = WorkerSensor(remote, [W1]), WorkerResizer(remote)
+    sensor, resizer = WorkerSensor(remote, [W1]), WorkerResizer(remote)
     decider, state = Decider(policy=prompt_policy(max_processes=4, settle_seconds=8)), State()
 
     def look(state, *outcomes):
@@ -110,7 +110,7 @@ def test_a_command_that_comes_late_leads_to_the_right_size_in_the_end(cluster, c
     state, plan = look(state)
     assert plan.decisions[0].target == 4
     worker.send(signal.SIGSTOP)
-    outcome = actuator.resize(state.workers[W1].reading, 4)
+    (outcome,) = resizer.resize([ResizeRequest(reading=state.workers[W1].reading, target=4)])
     assert outcome.result is Result.UNKNOWN
     sent = [replace(outcome, sent_at=time.monotonic())]
     worker.send(signal.SIGCONT)

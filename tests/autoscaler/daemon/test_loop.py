@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from autoscaler.broker.connections import RedisUrlError
-from autoscaler.broker.keys import OverrideRequest
+from autoscaler.broker.errors import BrokerError
+from autoscaler.broker.overrides import OverrideRequest
+from autoscaler.broker.url import RedisUrlError
 from autoscaler.core.decider import Decider
 from autoscaler.core.groups import Scope
 from autoscaler.core.model import Outcome, Reason, Result, WorkerReading
+from autoscaler.daemon.faults import described
 from autoscaler.daemon.loop import Controller, Edges, Timing, controller
 from autoscaler.demo.embedded import RedisServer, free_port
 from autoscaler.report.log import get_logger
@@ -31,6 +31,7 @@ from tests.support.builders import container, prompt_policy, queue, worker
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from autoscaler.control.resize import ResizeRequest
     from autoscaler.core.decider import Plan
     from autoscaler.core.model import Observation
     from autoscaler.core.state import State
@@ -115,8 +116,8 @@ class _Part:
 
 
 class _Backlog(_Part):
-    def read(self, queues: Sequence[str]) -> QueuesReading:
-        del queues
+    def read(self, queues: Sequence[str], workers: Sequence[WorkerReading] = ()) -> QueuesReading:
+        del queues, workers
         return self.world.reading("backlog")
 
 
@@ -142,8 +143,11 @@ class _Lease(_Part):
 
 
 class _Resizer(_Part):
-    def resize(self, reading: WorkerReading, target: int, now: float) -> Outcome:
+    def resize(self, requests: Sequence[ResizeRequest], now: float) -> list[Outcome]:
         del now
+        return [self._resize(one.reading, one.target) for one in requests]
+
+    def _resize(self, reading: WorkerReading, target: int) -> Outcome:
         self.world.resized.append((reading.name, target))
         self.world.resizes.get(reading.name, lambda: None)()
         return Outcome(
@@ -198,10 +202,10 @@ def test_a_tick_gathers_decides_and_applies(run):
 @pytest.mark.parametrize(
     ("part", "fault", "expected"),
     [
-        ("backlog", RedisConnectionError("gone"), Reason.UNKNOWN_SIZE),
-        ("pools", OperationalError("gone"), Reason.UNKNOWN_SIZE),
+        ("backlog", BrokerError("gone"), Reason.UNKNOWN_SIZE),
+        ("pools", BrokerError("gone"), Reason.UNKNOWN_SIZE),
         ("pools", OSError("gone"), Reason.UNKNOWN_SIZE),
-        ("leads", RedisConnectionError("gone"), Reason.NOT_LEADER),
+        ("leads", BrokerError("gone"), Reason.NOT_LEADER),
     ],
 )
 def test_a_part_that_fails_is_unknown_told_once_and_holds(run, part, fault, expected):
@@ -212,7 +216,7 @@ def test_a_part_that_fails_is_unknown_told_once_and_holds(run, part, fault, expe
     record, events = run(world, 3)
     assert (reason(record), world.resized) == (expected, [])
     sensor = {"backlog": "backlog", "pools": "pool", "leads": "lease"}[part]
-    assert record.faults == {sensor: f"{type(fault).__name__}: gone"}
+    assert record.faults == {sensor: described(fault)}
     assert [event for event in events if event[1] == "sensor"] == [("condition", "sensor", sensor)]
 
 
@@ -300,7 +304,7 @@ def test_consumers_that_cannot_be_restored_keep_nothing_else_from_being_done(run
     world = World(restores=fail)
     record, events = run(world)
     assert (record.faults, world.resized) == (
-        {"restore": f"{type(fault).__name__}: {fault}"},
+        {"restore": described(fault)},
         [("a@h", 10)],
     )
     assert ("condition", "sensor", "restore") in events
@@ -355,7 +359,7 @@ def test_live_is_about_the_loop_and_ready_about_redis():
     assert (controller.live(), controller.ready()) == (None, "Redis has not been read yet")
     controller.tick()
     assert (controller.live(), controller.ready()) == (None, None)
-    world.backlog = RedisConnectionError("gone")
+    world.backlog = BrokerError("gone")
     world.now += 20
     controller.tick()
     assert controller.live() is None

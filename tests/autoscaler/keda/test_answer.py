@@ -1,4 +1,4 @@
-"""What KEDA is told, from plain values."""
+"""The answer to KEDA, from plain values."""
 
 from __future__ import annotations
 
@@ -93,6 +93,11 @@ NO_LIST = QueueReading(name="celery", waiting=None, error="no list")
     [
         (seen(look(0, IDLE), faults={"pool": "OSError: late"}), "pool: OSError: late"),
         (seen(look(0, IDLE), faults={"backlog": "x"}), "backlog: x"),
+        pytest.param(
+            seen(look(0, IDLE), faults={"mailboxes": "no right"}),
+            "mailboxes: no right",
+            id="which workers there are is not known",
+        ),
         (seen(look(0, IDLE, BUSY), SILENCE), "worker 'a@h' and 1 more does not answer"),
         (seen(look(0, IDLE, queues=(NO_LIST,))), "queue 'celery' cannot be read: no list"),
     ],
@@ -105,8 +110,8 @@ def test_what_was_not_read_is_no_answer(record, why):
 def test_a_worker_that_was_never_heard_is_waited_for_unless_work_waits():
     record = seen(look(0, worker("other@h", queues=("other",))))
     with pytest.raises(UnknownError, match="worker 'a@h' does not answer: what runs there is not known"):
-        told(CELERY, record, unheard=("a@h",))
-    assert told(CELERY, record, 3, unheard=("a@h",)) == Answer(processes=3, active=True)
+        told(CELERY, record, unresponsive=("a@h",))
+    assert told(CELERY, record, 3, unresponsive=("a@h",)) == Answer(processes=3, active=True)
     with pytest.raises(UnknownError, match="queue 'q' cannot be read: WRONGTYPE"):
         depths([QueueReading(name="q", waiting=None, error="WRONGTYPE")])
 
@@ -119,7 +124,7 @@ def test_a_worker_holds_what_is_stated_or_its_lowest_bound():
     assert per_worker(CELERY, record, open_ended) == 3
     assert per_worker(CELERY, record, Policy(max_processes=2)) == 2
     assert per_worker(CELERY, None, Policy(max_processes=8)) == 8
-    with pytest.raises(MissingError, match="no worker of queue 'celery' has told"):
+    with pytest.raises(MissingError, match="no worker of queue 'celery' has reported"):
         per_worker(CELERY, seen(look(0, worker())), open_ended)
 
 
@@ -187,7 +192,9 @@ def test_silence_of_a_cancelled_worker_is_no_answer_and_that_of_another_queue_is
     with pytest.raises(UnknownError, match="worker 'b@h' does not answer"):
         told(CELERY, record, known_queues=MINE)
     mails = {"b@h": ("mails",)}
-    assert told(CELERY, record, unheard=("b@h",), known_queues=mails) == Answer(processes=0, active=False)
+    assert told(CELERY, record, unresponsive=("b@h",), known_queues=mails) == Answer(
+        processes=0, active=False
+    )
 
 
 def test_queues_are_remembered_while_tasks_are_held_and_forgotten_with_the_worker():
@@ -201,6 +208,6 @@ def test_queues_are_remembered_while_tasks_are_held_and_forgotten_with_the_worke
         (look(0, worker("b@h"), at=1005), (), {"b@h": ("celery",)}),
     ]
     known = {}
-    for observation, unheard, expected in steps:
-        known = remember_queues(known, seen(observation), unheard)
+    for observation, unresponsive, expected in steps:
+        known = remember_queues(known, seen(observation), unresponsive)
         assert known == expected

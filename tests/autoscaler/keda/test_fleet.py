@@ -9,6 +9,7 @@ import pytest
 from structlog import get_logger
 from structlog.testing import capture_logs
 
+from autoscaler.broker.errors import BrokerError
 from autoscaler.core.decider import Decider
 from autoscaler.core.groups import Scope
 from autoscaler.core.policy import Policy
@@ -130,20 +131,20 @@ def test_it_is_not_ready_while_redis_cannot_be_read_and_tells_faults_once():
     ]
 
 
-def test_a_silent_worker_is_unheard_from_its_first_silence_on_until_it_is_given_up_or_answers():
+def test_a_worker_is_unresponsive_from_its_first_missed_reply_until_it_counts_as_gone_or_answers():
     watched = Watched()
     watched.look(worker("a@h"), unresponsive=("c@h", "b@h"))
-    assert watched.fleet.unheard() == ["b@h", "c@h"]
+    assert watched.fleet.unresponsive() == ["b@h", "c@h"]
     watched.look(worker("a@h"), worker("b@h"), after=59.0, unresponsive=("c@h",))
-    assert watched.fleet.unheard() == ["c@h"]
+    assert watched.fleet.unresponsive() == ["c@h"]
     watched.now += 1  # 60 s after the first silence, whatever came later
-    assert watched.fleet.unheard() == []
+    assert watched.fleet.unresponsive() == []
     watched.look(worker("c@h"))
     watched.look(after=1.0, unresponsive=("c@h",))
-    assert watched.fleet.unheard() == ["c@h"]
+    assert watched.fleet.unresponsive() == ["c@h"]
 
 
-def test_the_queues_of_a_worker_are_remembered_while_it_is_unheard():
+def test_the_queues_of_a_worker_are_remembered_while_it_is_unresponsive():
     watched = Watched()
     watched.look(worker("a@h", busy=1))
     watched.look(worker("a@h", busy=1, queues=()), after=2.0)
@@ -195,7 +196,7 @@ def test_a_task_on_a_worker_whose_consumers_were_cancelled_keeps_it():
 
 def test_the_target_stays_what_it_was_first_for_each_scaled_object_and_its_queues():
     served = Served()
-    with pytest.raises(MissingError, match="no worker of queue 'celery' has told"):
+    with pytest.raises(MissingError, match="no worker of queue 'celery' has reported"):
         served.scaler.target(ASKED)
     served.watched.look(limited(3.0))
     assert served.scaler.target(ASKED) == 3  # what was missing is not kept
@@ -206,7 +207,7 @@ def test_the_target_stays_what_it_was_first_for_each_scaled_object_and_its_queue
     served.watched.now += 3600
     assert served.scaler.target(ASKED) == 3
     assert served.scaler.target(FOUR) == 4
-    with pytest.raises(MissingError, match="no worker of queue 'mails' has told"):
+    with pytest.raises(MissingError, match="no worker of queue 'mails' has reported"):
         served.scaler.target(replace(ASKED, metadata={"queue": "mails"}))
     with pytest.raises(QuestionError):
         served.scaler.target(replace(ASKED, metadata={"scaleIn": "never"}))
@@ -223,7 +224,7 @@ def test_the_answer_keeps_workers_by_the_target_that_was_told():
 def test_a_fault_of_redis_drops_the_connection_and_is_told_without_secrets():
     served = Served()
     served.watched.look(worker())
-    served.depths.fault = ConnectionResetError("secret")
+    served.depths.fault = BrokerError("ConnectionResetError: secret")
     with pytest.raises(UnknownError, match=r"^Redis cannot be read: ConnectionResetError: \*\*\*$"):
         served.scaler.answer(FOUR)
     assert served.resets == [True]

@@ -49,7 +49,7 @@ REFUSALS = [
         "is_active",
         {"queue": None},
         "INVALID_ARGUMENT",
-        "no queue is named; give metadata queue: NAME (several parted by commas), or --queue",
+        "no queue is named; give metadata queue: NAME (several separated by commas), or --queue",
     ),
     (
         "processes",
@@ -62,7 +62,7 @@ REFUSALS = [
         {"queue": "another"},
         "FAILED_PRECONDITION",
         (
-            "no worker of queue 'another' has told how many processes it can hold;"
+            "no worker of queue 'another' has reported how many processes it can hold;"
             " give metadata processesPerWorker, --processes-per-worker or --max"
         ),
     ),

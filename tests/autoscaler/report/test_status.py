@@ -139,6 +139,8 @@ def test_the_view_of_a_tick_is_whole():
         "silent": ["s@h"],
         "duplicates": ["d@h"],
         "doubled": ["d@h"],
+        "unregistered": [],
+        "unreadable": {},
         "faults": {"lease": "TimeoutError: late"},
         "tick_seconds": 0.0123,
     }

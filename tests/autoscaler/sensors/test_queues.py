@@ -6,22 +6,23 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
-from autoscaler.core.model import QueueReading
+from autoscaler.broker.errors import BrokerError
+from autoscaler.core.model import QueueReading, WorkerLayout
 from autoscaler.demo.embedded import RedisServer, wait_until
 from autoscaler.sensors.queues import (
     KeyLayout,
     QueueSensor,
     QueuesReading,
     parse_depth,
-    parse_mailbox,
     parse_role,
 )
+from tests.support.builders import worker
 
 SEP = "\x06\x16"
-REPLICA = "the server is a slave, whose counts lag silently; point the URL at the primary"
-WRONG_TYPE = "WRONGTYPE: a key of this queue is no list"
+REPLICA = "the server is a slave, whose counts lag behind; point the URL at the primary"
+WRONG_TYPE = "WRONGTYPE: a key of this queue is not a list"
 ODD_NAMES = [
     "two\nlines",
     'quo"te',
@@ -130,7 +131,7 @@ def test_the_override_and_the_mailboxes_come_in_the_same_trip(client):
     for queue in ("one@h.celery.pidbox", "übrig@h.celery.pidbox", "reply.queue"):
         client.sadd("_kombu.binding.celery.pidbox", f"{SEP}{SEP}{queue}")
     assert sensor(client).read([]) == QueuesReading(
-        queues=(), mailboxes=frozenset({"one@h", "übrig@h"}), override="ä"
+        queues=(), mailboxes=frozenset({"one@h", "übrig@h"}), override="ä", separator=SEP
     )
 
 
@@ -171,14 +172,52 @@ def test_without_the_right_to_ask_for_the_role_no_depth_is_trusted(client, serve
 def test_a_server_that_refuses_everything_is_a_fault_of_the_server(client, server):
     client.execute_command("ACL", "SETUSER", "nobody", "reset", "on", ">nobody")
     login = {"username": "nobody", "password": "nobody"}
-    with redis.Redis(port=server.port, **login) as nobody, pytest.raises(NoPermissionError):
+    with redis.Redis(port=server.port, **login) as nobody, pytest.raises(BrokerError) as raised:
         sensor(nobody).read(["celery"])
+    assert isinstance(raised.value.__cause__, NoPermissionError)
 
 
 def test_a_server_that_is_down_raises(tmp_path):
     gone = RedisServer(tmp_path)
-    with redis.Redis.from_url(gone.url) as client, pytest.raises(RedisError):
+    with redis.Redis.from_url(gone.url) as client, pytest.raises(BrokerError):
         sensor(client).read(["celery"])
+
+
+def reporting(name, *queues, **layout):
+    return worker(name, queues=queues, layout=WorkerLayout(**layout) if layout else None)
+
+
+def test_the_layout_that_the_workers_of_a_queue_report_is_followed(client):
+    fill(client, **{"a": 1, "a|5": 2, f"a{SEP}3": 4, "app:b": 8, f"c{SEP}3": 16, "c|3": 32})
+    workers = [
+        reporting("a@h", "a", separator="|", priority_steps=(0, 5)),
+        reporting("b@h", "b", global_keyprefix="app:"),
+        reporting("c@h", "c", separator="|"),
+        reporting("d@h", "c"),
+    ]
+    found = sensor(client).read(["a", "b", "c", "d"], workers)
+    # Workers of one queue that differ: the lists of each.
+    assert depths(found) == {"a": 3, "b": 8, "c": 48, "d": 0}
+
+
+def test_the_separator_of_the_workers_is_seen_by_their_mailboxes(client):
+    client.sadd("_kombu.binding.celery.pidbox", "||a@h.celery.pidbox", "||c@h.celery.pidbox")
+    seen = []
+    sensing = QueueSensor(lambda: client, KeyLayout(), "o", on_separator=seen.append)
+    found = sensing.read([])
+    assert (found.separator, seen, found.mailboxes) == ("|", ["|"], frozenset({"a@h", "c@h"}))
+
+
+def test_a_node_of_a_redis_cluster_is_named_in_one_line(tmp_path):
+    options = ("--cluster-enabled", "yes")
+    with (
+        RedisServer(tmp_path / "redis", options=options) as node,
+        redis.Redis(port=node.port) as client,
+        pytest.raises(BrokerError) as raised,
+    ):
+        sensor(client).read(["celery"])
+    assert str(raised.value) == "the server is a node of a Redis Cluster, which Celery cannot use as a broker"
+    assert raised.value.advice == "give the URL of a single server, or of sentinel:// for failover"
 
 
 # Pure
@@ -206,9 +245,3 @@ def test_a_depth_is_a_sum_or_unknown(replies):
     assert found == QueueReading(
         name="q", waiting=None if broken else sum(replies), error=WRONG_TYPE if broken else None
     )
-
-
-@given(st.binary(max_size=40))
-def test_any_member_of_the_set_of_mailboxes_can_be_read(member):
-    found = parse_mailbox(member)
-    assert found is None or member.endswith(b".celery.pidbox")

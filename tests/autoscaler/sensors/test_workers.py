@@ -1,269 +1,37 @@
-"""What workers say of their pools: pure parsing, and the sensor over a hand-made remote control."""
+"""Which workers are asked and what they report, over a hand-made remote control and a hand-made clock."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoscaler.core.model import ContainerReading, PoolKind, Reason, WorkerReading
-from autoscaler.sensors.workers import (
-    WorkerSensor,
-    WorkersReading,
-    is_unknown_command,
-    parse_report,
-    parse_stats,
-    pool_kind,
-    with_tasks,
-)
+from autoscaler.broker.errors import BrokerError
+from autoscaler.control.remote import UnreadableReply
+from autoscaler.core.model import Reason, WorkerReading
+from autoscaler.sensors.reports import parse_report
+from autoscaler.sensors.workers import WorkerSensor, WorkersReading
 from tests.support.builders import decide, decision, look, prompt_policy
+from tests.support.worker_replies import JUNK, REPORT, STATS, UNKNOWN_COMMAND
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-UNKNOWN_COMMAND = {"error": "KeyError('pool_report')"}
-REPORT = {
-    "companion": 1,
-    "pool": "prefork",
-    "autoscale": False,
-    "refusal": None,
-    "size": 4,
-    "ready": 3,
-    "retiring": 1,
-    "busy": 2,
-    "reserved": 3,
-    "scheduled": 5,
-    "completed": 70,
-    "uptime_seconds": 12.5,
-    "pid": 1,
-    "prefetch": 16,
-    "queues": ["b", "a"],
-    "start_seconds": 0.3,
-    "container": {
-        "cpu_limit_cores": 1.5,
-        "cpu_limited": True,
-        "cpu_usage_seconds": 9.5,
-        "throttled_seconds": 0.5,
-        "memory_limit_bytes": 4096,
-        "memory_limited": True,
-        "memory_used_bytes": 1024,
-    },
-    "parent_rss_bytes": 100,
-    "child_rss_bytes": [10, 20],
-}
-STATS = {
-    "total": {"nap": 7, "sum": 3},
-    "uptime": 60,
-    "prefetch_count": 8,
-    "pool": {
-        "implementation": "celery.concurrency.prefork:TaskPool",
-        "max-concurrency": 2,
-        "processes": [11, 12, 13],
-    },
-}
-
-
-@pytest.mark.parametrize(
-    ("implementation", "kind"),
-    [
-        ("celery.concurrency.prefork:TaskPool", PoolKind.PREFORK),
-        ("celery.concurrency.gevent:TaskPool", PoolKind.GEVENT),
-        ("celery.concurrency.eventlet:TaskPool", PoolKind.EVENTLET),
-        ("celery.concurrency.thread:TaskPool", PoolKind.THREADS),
-        ("celery.concurrency.solo:TaskPool", PoolKind.SOLO),
-        ("celery.concurrency.base:BasePool", PoolKind.OTHER),
-        ("threads", PoolKind.THREADS),
-        ("prefork", PoolKind.PREFORK),
-        (None, PoolKind.OTHER),
-        ({"a": 1}, PoolKind.OTHER),
-    ],
-)
-def test_the_kind_of_pool_is_known_by_its_module_or_its_name(implementation, kind):
-    assert pool_kind(implementation) is kind
-
-
-def test_a_companions_report_is_a_whole_reading():
-    assert parse_report("w@h", REPORT) == WorkerReading(
-        name="w@h",
-        pool=PoolKind.PREFORK,
-        processes=4,
-        retiring=1,
-        busy=2,
-        reserved=3,
-        scheduled=5,
-        completed=70,
-        uptime_seconds=12.5,
-        prefetch=16,
-        queues=("a", "b"),
-        companion=True,
-        start_seconds=0.3,
-        container=ContainerReading(
-            cpu_limit_cores=1.5,
-            cpu_limited=True,
-            cpu_usage_seconds=9.5,
-            throttled_seconds=0.5,
-            memory_limit_bytes=4096,
-            memory_limited=True,
-            memory_used_bytes=1024,
-            parent_rss_bytes=100,
-            child_rss_bytes=(10, 20),
-        ),
-    )
-
-
-def test_a_companion_that_refuses_to_resize_counts_as_none_and_says_why():
-    reading = parse_report("w@h", {**REPORT, "pool": "threads", "refusal": "a threads pool has one size"})
-    assert (reading.companion, reading.companion_refusal, reading.unsupported) == (
-        False,
-        "a threads pool has one size",
-        "its threads pool cannot be resized; use --pool prefork, gevent or eventlet",
-    )
-
-
-def test_an_empty_report_is_unknown_and_nowhere_zero():
-    assert parse_report("w@h", {}) == WorkerReading(
-        name="w@h", pool=PoolKind.OTHER, processes=None, companion=True, container=ContainerReading()
-    )
-
-
-@pytest.mark.parametrize(
-    ("pool", "kind", "size"),
-    [
-        pytest.param(
-            {
-                "implementation": "celery.concurrency.prefork:TaskPool",
-                "max-concurrency": 2,
-                "processes": [1, 2, 3],
-            },
-            PoolKind.PREFORK,
-            3,
-            id="prefork: the processes, not the -c value",
-        ),
-        pytest.param(
-            {"implementation": "celery.concurrency.prefork:TaskPool", "max-concurrency": 2, "processes": []},
-            PoolKind.PREFORK,
-            0,
-            id="prefork: shrunk to nothing",
-        ),
-        pytest.param(
-            {"implementation": "celery.concurrency.prefork:TaskPool", "max-concurrency": 2},
-            PoolKind.PREFORK,
-            None,
-            id="prefork: without a list it is unknown",
-        ),
-        pytest.param(
-            {"implementation": "celery.concurrency.gevent:TaskPool", "max-concurrency": 100},
-            PoolKind.GEVENT,
-            100,
-            id="gevent",
-        ),
-        pytest.param(
-            {"implementation": "celery.concurrency.gevent:TaskPool", "max-concurrency": -95},
-            PoolKind.GEVENT,
-            None,
-            id="gevent: a size below nothing is unknown",
-        ),
-        pytest.param(
-            {"implementation": "celery.concurrency.eventlet:TaskPool", "max-concurrency": 7},
-            PoolKind.EVENTLET,
-            7,
-            id="eventlet",
-        ),
-        pytest.param(
-            {"implementation": "celery.concurrency.thread:TaskPool", "max-concurrency": 5},
-            PoolKind.THREADS,
-            5,
-            id="threads",
-        ),
-        pytest.param({"implementation": "celery.concurrency.solo:TaskPool"}, PoolKind.SOLO, 1, id="solo"),
-        pytest.param(
-            {"implementation": "my.own:Pool", "max-concurrency": 3}, PoolKind.OTHER, 3, id="anyone's own"
-        ),
-        pytest.param({}, PoolKind.OTHER, None, id="nothing is told"),
-    ],
-)
-def test_the_true_size_of_each_kind_of_pool_from_stock_stats(pool, kind, size):
-    expected = WorkerReading(
-        name="w@h", pool=kind, processes=size, completed=10, uptime_seconds=60.0, prefetch=8
-    )
-    assert parse_stats("w@h", {**STATS, "pool": pool}) == expected
-
-
-def test_a_worker_with_its_own_autoscaler_is_seen_by_its_stats():
-    reading = parse_stats("w@h", {**STATS, "autoscaler": {"current": 3, "max": 9, "min": 1, "qty": 0}})
-    assert reading.unsupported == "it runs with --autoscale, which does its own resizing; start it without"
-
-
-@pytest.mark.parametrize(
-    ("busy", "completed"), [(3, 7), (12, 0), pytest.param(None, None, id="unknown busy: unknown completed")]
-)
-def test_completed_tasks_are_those_started_less_those_that_run(busy, completed):
-    assert with_tasks(parse_stats("w@h", STATS), busy, 1).completed == completed
-
-
-@pytest.mark.parametrize(
-    ("reply", "unknown"),
-    [
-        (UNKNOWN_COMMAND, True),
-        ({"error": "AttributeError('grow')"}, False),
-        ({"error": 5}, False),
-        ({"ok": "pong"}, False),
-    ],
-)
-def test_an_unknown_command_is_told_from_other_errors(reply, unknown):
-    assert is_unknown_command(reply) is unknown
-
-
-JUNK = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.sampled_from([10**400, -(10**400)])
-    | st.floats()
-    | st.text(max_size=5),
-    lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=5), part, max_size=3),
-    max_leaves=6,
-)
-
-
-def finite(reading: WorkerReading) -> bool:
-    parts = [getattr(reading, name) for name in WorkerReading.__dataclass_fields__]
-    box = reading.container or ContainerReading()
-    parts += [getattr(box, name) for name in ContainerReading.__dataclass_fields__]
-    return all(math.isfinite(part) for part in parts if isinstance(part, int | float))
-
-
-@given(st.dictionaries(st.sampled_from(sorted(REPORT)), JUNK))
-def test_a_report_of_junk_never_raises_and_never_brings_a_number_that_is_none(junk):
-    assert finite(parse_report("w@h", {**REPORT, **junk}))
-
-
-@given(st.dictionaries(st.sampled_from(sorted(REPORT["container"])), JUNK))
-def test_a_container_of_junk_never_raises(junk):
-    assert finite(parse_report("w@h", {**REPORT, "container": junk}))
-
-
-@given(st.dictionaries(st.sampled_from(sorted({*STATS, "autoscaler"})), JUNK), JUNK, JUNK)
-def test_stats_of_junk_never_raise(junk, implementation, processes):
-    pool = {"implementation": implementation, "processes": processes, "max-concurrency": processes}
-    assert finite(parse_stats("w@h", {**STATS, **junk}))
-    assert finite(parse_stats("w@h", {**STATS, "pool": pool}))
-
+    from collections.abc import Collection, Mapping, Sequence
 
 # The sensor
 
 
 @dataclass
 class FakeWorkers:
-    """A remote control whose workers answer as told: replies by worker and command, or none at all."""
+    """A remote control whose workers answer as set: replies by worker and command, or none at all."""
 
     replies: dict[str, dict[str, Any]]
     twins: frozenset[str] = frozenset()
+    fault: BrokerError | None = None
     calls: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    roll_calls: int = 0
 
     def call(
         self, command: str, arguments: Mapping[str, Any], workers: Sequence[str]
@@ -272,13 +40,29 @@ class FakeWorkers:
         self.calls.append((command, tuple(workers)))
         found = {}
         for name in workers:
-            if name in self.replies and command in (told := {"ping": {"ok": "pong"}} | self.replies[name]):
-                found[name] = [told[command]] * (2 if name in self.twins else 1)
+            if name in self.replies and command in self.replies[name]:
+                found[name] = [self.replies[name][command]] * (2 if name in self.twins else 1)
         return found
 
+    def roll_call(self, expected: Collection[str]) -> dict[str, list[Any]]:
+        del expected
+        self.roll_calls += 1
+        if self.fault is not None:
+            raise self.fault
+        return {
+            name: [replies.get("ping", {"ok": "pong"})] * (2 if name in self.twins else 1)
+            for name, replies in self.replies.items()
+        }
+
     def commands(self) -> list[str]:
-        """The commands since the last time, roll calls aside."""
-        found = [command for command, _ in self.calls if command != "ping"]
+        """The commands since the last time."""
+        found = [command for command, _ in self.calls]
+        self.calls.clear()
+        return found
+
+    def asked(self) -> set[str]:
+        """The names that were asked since the last time."""
+        found = {name for _, names in self.calls for name in names}
         self.calls.clear()
         return found
 
@@ -358,27 +142,171 @@ def test_a_companion_that_comes_with_a_restart_is_found():
     assert sensor.read({"a@h"}, 2.0).workers[0].companion
 
 
-def test_a_silent_name_is_asked_less_and_less_often_and_a_named_one_always():
-    remote = FakeWorkers({})
+def test_a_name_that_does_not_answer_is_never_asked_beside_those_that_do():
+    remote = FakeWorkers({"a@h": with_companion()})
     sensor = WorkerSensor(remote, {"mine@h"})
-    asked = []
     for second in range(90):
-        remote.calls.clear()
-        found = sensor.read({"dead@h"}, float(second))
-        assert "mine@h" in found.unresponsive
-        if any("dead@h" in names for _, names in remote.calls):
-            asked.append(second)
-    assert asked == [0, 1, 6, 16, 36, 76]
+        found = sensor.read({"a@h", "dead@h"}, float(second))
+        assert (found.unresponsive, remote.asked()) == (("dead@h", "mine@h"), {"a@h"})
+        remote.replies["a@h"] = with_companion(uptime_seconds=12.5 + second + 1)
 
 
-def test_a_silent_name_that_answers_again_is_read_in_every_tick():
-    remote = FakeWorkers({})
+def test_a_worker_that_stops_answering_costs_one_call_and_is_asked_again_once_it_answers_a_roll_call():
+    remote = FakeWorkers({"a@h": with_companion(), "b@h": with_companion()})
     sensor = WorkerSensor(remote)
-    for second in range(7):
-        sensor.read({"a@h"}, float(second))
+    sensor.read({"a@h", "b@h"}, 0.0)
+    stopped = remote.replies.pop("a@h")
+    remote.calls.clear()
+    seen = []
+    for second in range(1, 20):
+        remote.replies["b@h"] = with_companion(uptime_seconds=12.5 + second)
+        if second == 8:
+            remote.replies["a@h"] = stopped
+        found = sensor.read({"a@h", "b@h"}, float(second))
+        seen.append(("a@h" in remote.asked(), found.unresponsive))
+    silent = ("a@h",)
+    assert seen[:2] == [(True, silent), (False, silent)]
+    assert seen[2:7] == [(False, silent)] * 5
+    assert seen[-1] == (True, ())
+
+
+def test_roll_calls_become_rarer_while_a_worker_stays_unresponsive():
+    remote = FakeWorkers({"a@h": with_companion()})
+    sensor = WorkerSensor(remote)
+    at = []
+    for second in range(200):
+        before = remote.roll_calls
+        remote.replies["a@h"] = with_companion(uptime_seconds=12.5 + second)
+        sensor.read({"a@h", "dead@h"}, float(second))
+        if remote.roll_calls > before:
+            at.append(second)
+    gaps = [after - before for before, after in pairwise(at)]
+    assert gaps == sorted(gaps)
+    assert (at[:3], gaps[-1]) == ([0, 5, 15], 60)
+
+
+def test_a_worker_that_answers_pings_and_no_report_is_asked_less_and_less_often():
+    remote = FakeWorkers({"a@h": {}, "b@h": with_companion()})
+    sensor = WorkerSensor(remote)
+    asked = []
+    for second in range(300):
+        remote.replies["b@h"] = with_companion(uptime_seconds=12.5 + second)
+        found = sensor.read({"a@h", "b@h"}, float(second))
+        assert found.unresponsive == ("a@h",)
+        if "a@h" in remote.asked():
+            asked.append(second)
+    gaps = [after - before for before, after in pairwise(asked[1:])]
+    assert len(asked) < 15
+    assert gaps[-1] >= 60
+
+
+def test_a_worker_without_a_mailbox_is_found_by_the_roll_call_and_the_loss_is_reported():
+    remote = FakeWorkers({"a@h": with_companion()})
+    found = WorkerSensor(remote).read(set(), 0.0)
+    assert found == WorkersReading(workers=(parse_report("a@h", REPORT),), unregistered=("a@h",))
+
+
+def test_a_known_worker_is_asked_on_when_its_mailbox_is_lost():
+    remote = FakeWorkers({"a@h": with_companion()})
+    sensor = WorkerSensor(remote)
+    sensor.read({"a@h"}, 0.0)
+    remote.replies["a@h"] = with_companion(uptime_seconds=13.5)
+    found = sensor.read(set(), 1.0)
+    assert ([one.name for one in found.workers], found.unregistered) == (["a@h"], ("a@h",))
+
+
+def test_a_worker_that_ended_cleanly_is_gone_with_the_next_roll_call():
+    remote = FakeWorkers({"a@h": with_companion(), "b@h": with_companion()})
+    sensor = WorkerSensor(remote)
+    sensor.read({"a@h", "b@h"}, 0.0)
+    del remote.replies["a@h"]
+    assert sensor.read({"b@h"}, 1.0).unresponsive == ("a@h",)
+    assert sensor.read({"b@h"}, 2.0).unresponsive == ()
+
+
+def test_the_last_worker_that_ended_cleanly_is_gone_too():
+    remote = FakeWorkers({"a@h": with_companion()})
+    sensor = WorkerSensor(remote)
+    sensor.read({"a@h"}, 0.0)
+    remote.replies.clear()
+    assert sensor.read(set(), 1.0).unresponsive == ("a@h",)
+    assert sensor.read(set(), 2.0) == WorkersReading()
+
+
+def test_a_roll_call_that_failed_says_nothing_about_anybody():
+    remote = FakeWorkers({"a@h": with_companion()}, fault=BrokerError("gone"))
+    assert [one.name for one in WorkerSensor(remote).read({"a@h"}, 0.0).workers] == ["a@h"]
+
+
+def test_a_new_worker_of_an_unresponsive_name_is_asked_as_soon_as_it_has_a_mailbox():
+    remote = FakeWorkers({"b@h": with_companion()})
+    sensor = WorkerSensor(remote)
+    sensor.read({"a@h", "b@h"}, 0.0)
+    sensor.read({"b@h"}, 1.0)
     remote.replies["a@h"] = with_companion()
-    found = [len(sensor.read({"a@h"}, float(second)).workers) for second in range(7, 20)]
-    assert found == [0] * 9 + [1] * 4
+    assert [one.name for one in sensor.read({"a@h", "b@h"}, 2.0).workers] == ["a@h", "b@h"]
+
+
+def test_beat_answers_pings_only_and_is_neither_a_worker_nor_unresponsive():
+    remote = FakeWorkers({"celerybeat@h": {}, "a@h": with_companion()})
+    sensor = WorkerSensor(remote)
+    first = sensor.read({"celerybeat@h", "a@h"}, 0.0)
+    assert (first.beats, first.unresponsive) == (("celerybeat@h",), ())
+    remote.calls.clear()
+    for second in range(1, 200):
+        remote.replies["a@h"] = with_companion(uptime_seconds=12.5 + second)
+        assert sensor.read({"celerybeat@h", "a@h"}, float(second)).beats == ("celerybeat@h",)
+    assert remote.asked() == {"a@h"}
+
+
+def test_a_worker_whose_replies_are_pickle_is_named_alone():
+    pickle = UnreadableReply("application/x-python-serialize")
+    remote = FakeWorkers({"a@h": {"pool_report": pickle, "ping": pickle}, "b@h": with_companion()})
+    found = WorkerSensor(remote).read({"a@h", "b@h"}, 0.0)
+    assert found == WorkersReading(
+        workers=(parse_report("b@h", REPORT),),
+        unresponsive=("a@h",),
+        unreadable={"a@h": "application/x-python-serialize"},
+    )
+
+
+def test_what_is_unresponsive_for_long_is_forgotten_and_its_mailbox_removed_where_that_is_allowed():
+    removed = []
+    remote = FakeWorkers({"a@h": with_companion()})
+    sensor = WorkerSensor(remote, remove_mailboxes=removed.extend)
+    reported = []
+    for second in range(0, 4000, 10):
+        remote.replies["a@h"] = with_companion(uptime_seconds=12.5 + second)
+        reported.append(sensor.read({"a@h", "dead@h"}, float(second)).unresponsive)
+    assert (reported[60], reported[61], reported[-1]) == (("dead@h",), (), ())
+    assert set(removed) == {"dead@h"}
+
+
+def test_where_the_right_to_remove_a_mailbox_is_missing_it_is_not_tried_again():
+    tried = []
+
+    def remove(names):
+        tried.append(names)
+        raise BrokerError("NoPermissionError: no srem")
+
+    remote = FakeWorkers({"a@h": with_companion()})
+    sensor = WorkerSensor(remote, remove_mailboxes=remove)
+    for second in range(0, 5000, 10):
+        remote.replies["a@h"] = with_companion(uptime_seconds=12.5 + second)
+        sensor.read({"a@h", "dead@h"}, float(second))
+    assert tried == [["dead@h"]]
+
+
+def test_roll_calls_run_aside_and_no_tick_waits_for_one():
+    remote = FakeWorkers({"a@h": with_companion()})
+    pending = []
+    sensor = WorkerSensor(remote, run_aside=pending.append)
+    for second in range(200):
+        remote.replies["a@h"] = with_companion(uptime_seconds=12.5 + second)
+        assert len(sensor.read({"a@h", "dead@h"}, float(second)).workers) == 1
+    assert (remote.roll_calls, len(pending)) == (1, 1)  # the first, before anybody is known
+    pending.pop()()
+    assert remote.roll_calls == 2
 
 
 def test_two_workers_of_one_name_are_nobodys_reading_and_are_named():
@@ -397,15 +325,7 @@ def test_a_second_worker_of_the_name_that_comes_later_is_found_by_its_clock():
     assert sensor.read({"a@h"}, 2.0) == WorkersReading(duplicates=("a@h",))
 
 
-def test_a_worker_whose_mailbox_is_gone_is_not_asked_any_more():
-    remote = FakeWorkers({"a@h": with_companion()})
-    sensor = WorkerSensor(remote)
-    sensor.read({"a@h"}, 0.0)
-    remote.calls.clear()
-    assert sensor.read(set(), 1.0) == WorkersReading()
-    assert remote.calls == []
-
-
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(
         st.sampled_from(["ping", "pool_report", "stats", "active", "reserved", "active_queues"]), JUNK

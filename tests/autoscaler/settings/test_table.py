@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.broker.connections import RedisTuning, parse_redis_url
+from autoscaler.broker.connections import RedisTuning
+from autoscaler.broker.url import parse_redis_url
 from autoscaler.cli.main import main
 from autoscaler.core.decider import Mode
 from autoscaler.core.demand.target_wait import TargetWaitPolicy

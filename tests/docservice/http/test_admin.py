@@ -10,7 +10,8 @@ import celery
 import pytest
 import redis
 
-from autoscaler.broker.keys import Keys, publish, read_override
+from autoscaler.broker.keys import Keys, publish
+from autoscaler.broker.overrides import read_override
 from autoscaler.demo.embedded import Process, wait_until
 
 if TYPE_CHECKING:

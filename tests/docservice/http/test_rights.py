@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from autoscaler.broker.keys import OverrideRequest, write_override
+from autoscaler.broker.overrides import OverrideRequest, write_override
 from autoscaler.demo.embedded import Process
 from tests.docservice.conftest import fresh_database, run_api
 from tests.support.cluster import Cluster, started

@@ -1,0 +1,147 @@
+"""One exception for every fault of the broker, raised at the edges and caught by the callers.
+
+What belongs here: turning what sockets, redis-py, kombu and an unusable URL raise into :class:`BrokerError`
+with one short line and, where the cause is known, what to do. What may never enter: a password, or a text of
+unbounded length. The original exception stays as ``__cause__``.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from kombu.exceptions import KombuError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    MovedError,
+    NoPermissionError,
+    ReadOnlyError,
+    RedisError,
+)
+from redis.sentinel import MasterNotFoundError, SlaveNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: What a node of a Redis Cluster answers to a client that knows nothing of clusters.
+CLUSTER_ERRORS = (AskError, ClusterCrossSlotError, ClusterDownError, MovedError)
+_MAX_CHARACTERS = 300
+#: Between ``://`` and the last ``@`` before a space stands a login.
+_LOGIN = re.compile(r"://[^\s]*@")
+
+
+class BrokerError(Exception):
+    """The broker could not be reached, refused, or is not what its URL says. One line, without secrets.
+
+    ``advice`` says what to do about it, or is empty.
+    """
+
+    def __init__(self, message: str, advice: str = "") -> None:
+        super().__init__(message)
+        self.advice = advice
+
+
+@contextmanager
+def broker_errors() -> Iterator[None]:
+    """Raise whatever the broker's clients raise within as a :class:`BrokerError`."""
+    try:
+        yield
+    except BrokerError:
+        raise
+    except (OSError, RedisError, KombuError) as fault:
+        raise describe(fault) from fault
+
+
+def describe(fault: Exception) -> BrokerError:
+    """The broker error for what a client raised."""
+    chain = tuple(_chain(fault))
+    certificate = next((one for one in chain if isinstance(one, ssl.SSLCertVerificationError)), None)
+    text = str(fault)
+    if certificate is not None:
+        return BrokerError(
+            f"TLS: the server's certificate is refused: {_reason(certificate)}", _tls_advice(certificate)
+        )
+    if any(isinstance(one, ssl.SSLError) for one in chain) or "SSL" in text:
+        return BrokerError(
+            f"TLS: the handshake failed: {one_line(text)}",
+            "rediss:// needs a port that speaks TLS, redis:// one that does not",
+        )
+    if any(isinstance(one, MasterNotFoundError | SlaveNotFoundError) for one in chain):
+        return _sentinel_error(text)
+    if any(isinstance(one, CLUSTER_ERRORS) for one in chain):
+        return BrokerError(
+            "the server is a node of a Redis Cluster, which Celery cannot use as a broker",
+            "give the URL of a single server, or of sentinel:// for failover",
+        )
+    return BrokerError(f"{type(fault).__name__}: {one_line(text)}", _advice(chain, text))
+
+
+def one_line(text: str) -> str:
+    """``text`` as one short line in which no URL shows its login."""
+    # redis-py repeats the whole command with its values in front of what went wrong in a pipeline.
+    text = text.rpartition(" of pipeline caused error: ")[2]
+    # Other spaces stay as they are: a secret that holds one must still be found by a redactor.
+    text = re.sub(r"[\r\n]+", " ", _LOGIN.sub("://***@", text)).strip()
+    if len(text) <= _MAX_CHARACTERS:
+        return text
+    # Whole words only: of a secret cut in two a redactor would not know the rest.
+    return f"{text[:_MAX_CHARACTERS].rpartition(' ')[0]} ..."
+
+
+def _chain(fault: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    one: BaseException | None = fault
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        # redis-py keeps the socket's own error as context or as an argument only.
+        inner = next((part for part in one.args if isinstance(part, BaseException)), None)
+        one = one.__cause__ or one.__context__ or inner
+
+
+def _reason(certificate: ssl.SSLCertVerificationError) -> str:
+    return one_line(certificate.verify_message or str(certificate)).rstrip(".")
+
+
+def _tls_advice(certificate: ssl.SSLCertVerificationError) -> str:
+    if "expired" in _reason(certificate):
+        return "renew the server's certificate, and check this machine's clock"
+    if "match" in _reason(certificate).lower():
+        return "connect by the name that the certificate was issued for"
+    return "give the file of the authority that signed it: rediss://...?ssl_ca_certs=/path/ca.pem"
+
+
+def _sentinel_error(text: str) -> BrokerError:
+    named = re.match(r"No (?:master|slave) found for '([^']{1,100})'", text)
+    master = f" {named[1]!r}" if named else ""
+    if "AuthenticationError" in text or "NOAUTH" in text or "WRONGPASS" in text:
+        return BrokerError(
+            f"Sentinel: it refuses the login, so the master{master} is not known",
+            "the Sentinels need a password of their own, which this URL does not give",
+        )
+    if "ConnectionError" in text or "TimeoutError" in text:
+        return BrokerError(
+            f"Sentinel: none of the Sentinels answers, so the master{master} is not known",
+            "are the addresses of the Sentinels right, and are they up?",
+        )
+    return BrokerError(
+        f"Sentinel: the Sentinels know no reachable master{master}",
+        "is the option master= the name that the Sentinels monitor, and is that server up?",
+    )
+
+
+def _advice(chain: tuple[BaseException, ...], text: str) -> str:
+    if any(isinstance(one, NoPermissionError) for one in chain):
+        return "the Redis user lacks this right; grant it with ACL SETUSER"
+    if any(isinstance(one, AuthenticationError) for one in chain) or "WRONGPASS" in text or "NOAUTH" in text:
+        return "the server refuses the login: give user and password in the URL, rediss://USER:PASSWORD@HOST"
+    if any(isinstance(one, ReadOnlyError) for one in chain):
+        return "the server is a replica; point the URL at the primary"
+    if any(isinstance(one, OSError) for one in chain) or "connect" in text.lower():
+        return "is the address right, and the server up? it is the URL of Celery's broker"
+    return ""

@@ -1,0 +1,143 @@
+"""The override that administrators store for a daemon: its fields, their bounds, reading and writing it.
+
+Only the stored form belongs here. What an override does to a decision is the core's concern.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from autoscaler.broker.errors import broker_errors
+from autoscaler.broker.keys import Keys, decoded
+from autoscaler.core.model import Override
+from autoscaler.core.policy import MAX_PROCESSES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from redis import Redis
+
+#: The end of the year 9999: a time beyond it is milliseconds by mistake, or no time (NaN, infinity).
+_LAST_SECOND = 253_402_300_799
+_MAX_TEXT_CHARACTERS = 200
+
+
+class OverrideError(ValueError):
+    """An override that cannot be used; the message names the field, its value and what is legal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverrideRequest:
+    """An override as it is stored: with its expiry and a hold for each worker, in epoch seconds.
+
+    ``by`` and ``why`` are shortened to 200 characters when it is read: both are copied into every status.
+    """
+
+    paused: bool = False
+    min_processes: int | None = None
+    max_processes: int | None = None
+    hold_until: Mapping[str, float] = field(default_factory=dict)
+    expires_at: float | None = None
+    by: str | None = None
+    why: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, size in (("min", self.min_processes), ("max", self.max_processes)):
+            if size is not None and (type(size) is not int or not 1 <= size <= MAX_PROCESSES):
+                raise OverrideError(f"override: {name} is {size!r}; it must be from 1 to {MAX_PROCESSES}")
+        if not isinstance(self.paused, bool):
+            raise OverrideError(f"override: paused is {self.paused!r}; it must be true or false")
+        if (self.min_processes or 0) > (self.max_processes or MAX_PROCESSES):
+            raise OverrideError(f"override: min is {self.min_processes}, above max, {self.max_processes}")
+        times = [*self.hold_until.values(), *([] if self.expires_at is None else [self.expires_at])]
+        if not all(type(time) in (int, float) and 0 <= time <= _LAST_SECOND for time in times):
+            raise OverrideError("override: hold and expires_at must be seconds since the epoch")
+
+    def to_json(self) -> str:
+        """The stored form."""
+        return json.dumps(
+            {
+                "paused": self.paused,
+                "min": self.min_processes,
+                "max": self.max_processes,
+                "hold": dict(self.hold_until),
+                "expires_at": self.expires_at,
+                "by": self.by,
+                "why": self.why,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> OverrideRequest:
+        """Read the stored form.
+
+        Raises:
+            OverrideError: where it is no JSON object or a field is not legal.
+        """
+        try:
+            stored = json.loads(text)
+        except (ValueError, RecursionError) as fault:
+            raise OverrideError("override: it is not JSON") from fault
+        if not isinstance(stored, dict) or not isinstance(stored.get("hold") or {}, dict):
+            raise OverrideError("override: it must be a JSON object, and hold an object of worker to time")
+        return cls(
+            paused=stored.get("paused", False),
+            min_processes=stored.get("min"),
+            max_processes=stored.get("max"),
+            hold_until=stored.get("hold") or {},
+            expires_at=stored.get("expires_at"),
+            by=_bounded(stored.get("by")),
+            why=_bounded(stored.get("why")),
+        )
+
+    def at(self, now: float) -> Override:
+        """The parts that have not expired at ``now``, epoch seconds."""
+        held = frozenset(worker for worker, until in self.hold_until.items() if until > now)
+        if self.expires_at is not None and self.expires_at <= now:
+            return Override(held_workers=held)
+        return Override(
+            paused=self.paused,
+            min_processes=self.min_processes,
+            max_processes=self.max_processes,
+            held_workers=held,
+            by=self.by,
+            why=self.why,
+        )
+
+
+def read_override(redis: Redis, name: str) -> OverrideRequest:
+    """The stored override of the autoscaler ``name``; an empty one where there is none.
+
+    Raises:
+        OverrideError: where what is stored is not legal.
+        BrokerError: when Redis fails.
+    """
+    with broker_errors():
+        stored: Any = redis.get(Keys(name=name).override)
+    return OverrideRequest() if stored is None else OverrideRequest.from_json(decoded(stored))
+
+
+def write_override(redis: Redis, name: str, request: OverrideRequest, *, now: float) -> None:
+    """Store an override; it leaves Redis when its last part has expired.
+
+    Raises:
+        BrokerError: when Redis fails.
+    """
+    times = list(request.hold_until.values())
+    sets_something = request.paused or request.min_processes is not None or request.max_processes is not None
+    if sets_something and request.expires_at is None:
+        expiry = None
+    else:
+        last = max([*times, *([request.expires_at] if request.expires_at is not None else [])], default=now)
+        expiry = max(1, int((last - now) * 1000))
+    with broker_errors():
+        redis.set(Keys(name=name).override, request.to_json(), px=expiry)
+
+
+def _bounded(value: object) -> str | None:
+    if value is None:
+        return None
+    text = str(value)
+    return text if len(text) <= _MAX_TEXT_CHARACTERS else f"{text[: _MAX_TEXT_CHARACTERS - 3]}..."

@@ -1,0 +1,207 @@
+"""The grammar of a Redis URL, and nothing else: no connection, no file, no environment.
+
+``redis://``, ``rediss://``, ``valkey://``, ``valkeys://`` and ``sentinel://`` are understood. TLS checks the
+server's certificate unless the URL says otherwise. Options that other clients read from a shared URL
+(``health_check_interval``, ``socket_timeout``, ...) never make it unusable: what applies here is kept as a
+number, the rest is listed in ``ignored_options``. Only an unknown ``ssl_...`` option is refused, because a
+misspelled one would silently weaken the connection.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from autoscaler.broker.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_SCHEMES = {
+    "redis": "redis",
+    "rediss": "rediss",
+    "valkey": "redis",
+    "valkeys": "rediss",
+    "sentinel": "sentinel",
+}
+_LEGAL = "use redis://, rediss:// (TLS), valkey:// or sentinel:// with HOST:PORT/DB"
+_REFUSED = {
+    "http": "the service speaks the Redis protocol, not a REST API",
+    "https": "the service speaks the Redis protocol, not a REST API",
+    "unix": "a socket file does not cross container borders",
+    "redis+socket": "a socket file does not cross container borders",
+    "redis+cluster": "Celery has no cluster transport",
+}
+_CERT_REQS = ("required", "optional", "none")
+_TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_MAX_DBS = 1_000_000
+#: Options of redis-py and kombu that apply here too: times in seconds, and a switch.
+NUMERIC_OPTIONS = frozenset(
+    {"socket_timeout", "socket_connect_timeout", "health_check_interval", "socket_keepalive"}
+)
+
+
+class RedisUrlError(BrokerError, ValueError):
+    """A Redis URL that cannot be used; the message never shows its password."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisUrl:
+    """A parsed Redis URL. ``str()`` gives it without its password.
+
+    ``options`` has the times (seconds) and switches (0 or 1) of :data:`NUMERIC_OPTIONS` that the URL sets;
+    ``ignored_options`` names those that have no meaning here.
+    """
+
+    scheme: str
+    hosts: tuple[tuple[str, int], ...]
+    db: int = 0
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: dict[str, str] = field(default_factory=dict)
+    sentinel_master: str | None = None
+    options: Mapping[str, float] = field(default_factory=dict)
+    ignored_options: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        user = quote(self.username or "", safe="")
+        login = f"{user}:***@" if self.password is not None else f"{user}@" if user else ""
+        hosts = ",".join(host_port(host, port) for host, port in self.hosts)
+        return f"{self.scheme}://{login}{hosts}/{self.db}"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every spelling of the password that may turn up in a text."""
+        if not self.password:
+            return ()
+        return tuple(
+            {self.password, quote(self.password, safe=""), quote(self.password), repr(self.password)[1:-1]}
+        )
+
+
+def parse_redis_url(text: str) -> RedisUrl:
+    """Parse ``SCHEME://[USER][:PASSWORD]@HOST[:PORT][/DB][?OPTION=VALUE&...]``.
+
+    For Sentinel, hosts are separated by a comma (or as kombu has it, by ``;sentinel://``, each with the login
+    again) and the master's name is the option ``master``. Its connections do not use TLS.
+
+    Raises:
+        RedisUrlError: in one line, without the password.
+    """
+    scheme, found, rest = text.strip().partition("://")
+    scheme = scheme.lower()
+    if not found or scheme not in _SCHEMES:
+        raise RedisUrlError(f"Redis URL: {_why_refused(scheme) if found else 'no scheme found'}; {_LEGAL}")
+    real = _SCHEMES[scheme]
+    login, host_part, tail = _split_sentinels(rest) if real == "sentinel" else _split(rest)
+    options = _parse_options(tail)
+    username, colon, password = login.partition(":")
+    if username and not colon:
+        # Redis takes a user only with a password, and a lone word is most often the password.
+        raise RedisUrlError("Redis URL: its login has no ':'; write :PASSWORD@ or USER:PASSWORD@")
+    master = options.get("master")
+    if (master is not None) != (real == "sentinel"):
+        raise RedisUrlError("Redis URL: the option 'master' names the master of sentinel://, and only there")
+    tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    if tls and real != "rediss":
+        raise RedisUrlError(f"Redis URL: option {min(tls)!r} needs TLS; use rediss://")
+    hosts = tuple(_parse_hosts(host_part, 26379 if real == "sentinel" else 6379))
+    if len(hosts) > 1 and real != "sentinel":
+        raise RedisUrlError(f"Redis URL: {len(hosts)} hosts found; give one, or sentinel:// for failover")
+    numbers = _numeric(options)
+    return RedisUrl(
+        scheme=real,
+        hosts=hosts,
+        db=_parse_db(tail, options),
+        username=unquote(username) or None,
+        password=unquote(password) if colon else None,
+        tls=_tls(tls) if real == "rediss" else {},
+        sentinel_master=master,
+        options=numbers,
+        ignored_options=tuple(sorted(options.keys() - tls.keys() - numbers.keys() - {"master", "db"})),
+    )
+
+
+def _why_refused(scheme: str) -> str:
+    if scheme in _REFUSED:
+        return f"scheme {scheme!r} is refused: {_REFUSED[scheme]}"
+    # Without a scheme, what stands before '://' may be a part of the password.
+    return f"scheme {scheme!r} is not known" if re.fullmatch(r"[a-z+]{1,20}", scheme) else "no scheme found"
+
+
+def _split(rest: str) -> tuple[str, str, str]:
+    """Login, hosts and what follows them."""
+    # A raw '/' or '?' in a password is a common mistake; the last '@' ends the login.
+    login, _, after = rest.rpartition("@")
+    end = re.search(r"[/?#]", after)
+    cut = end.start() if end else len(after)
+    return login, after[:cut], after[cut:]
+
+
+def _split_sentinels(rest: str) -> tuple[str, str, str]:
+    """The same where kombu's way, with login and database again for each host, is legal too."""
+    logins, hosts, tails = zip(*map(_split, rest.split(";sentinel://")), strict=True)
+    if len({login for login in logins if login}) > 1:
+        raise RedisUrlError("Redis URL: the hosts of sentinel:// have different logins; the master has one")
+    return max(logins, key=len), ",".join(hosts), max(tails, key=len)
+
+
+def _parse_hosts(text: str, default_port: int) -> Iterable[tuple[str, int]]:
+    for part in re.split(r"[,;]", text):
+        try:
+            pieces = urlsplit(f"//{part}")
+            host, port = pieces.hostname, pieces.port
+            (host or "").encode("idna")  # what a connection does; it would raise no OSError then
+        except ValueError as fault:
+            raise RedisUrlError("Redis URL: its host or port cannot be read; write HOST:PORT") from fault
+        if not host:
+            raise RedisUrlError(f"Redis URL: no host found; {_LEGAL}")
+        yield host, port or default_port
+
+
+def _parse_db(tail: str, options: Mapping[str, str]) -> int:
+    path = re.split(r"[?#]", tail)[0].strip("/") or options.get("db", "")
+    if not path:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,6}", path) or int(path) >= _MAX_DBS:
+        raise RedisUrlError(
+            f"Redis URL: database {path[:20]!r} is not a number from 0 up, as in redis://HOST:6379/0"
+        )
+    return int(path)
+
+
+def _parse_options(tail: str) -> dict[str, str]:
+    _, _, query = tail.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = sorted(name for name in set(options) - set(_TLS_OPTIONS) if name.startswith("ssl_"))
+    if unknown:
+        legal = ", ".join(_TLS_OPTIONS)
+        raise RedisUrlError(f"Redis URL: option {unknown[0][:40]!r} is not known; for TLS there are {legal}")
+    return options
+
+
+def _numeric(options: Mapping[str, str]) -> dict[str, float]:
+    """The options that apply to every client, as numbers; one that cannot be read is left out."""
+    found = {}
+    for name in NUMERIC_OPTIONS & options.keys():
+        text = options[name].strip().lower()
+        text = {"true": "1", "yes": "1", "on": "1", "false": "0", "no": "0", "off": "0"}.get(text, text)
+        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) and math.isfinite(float(text)):
+            found[name] = float(text)
+    return found
+
+
+def _tls(options: Mapping[str, str]) -> dict[str, str]:
+    # celery writes CERT_REQUIRED, redis-py 'required': both are understood, one is kept.
+    checks = options.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    if checks not in _CERT_REQS:
+        raise RedisUrlError(f"Redis URL: ssl_cert_reqs is {checks[:20]!r}; legal are {', '.join(_CERT_REQS)}")
+    return {**options, "ssl_cert_reqs": checks}
+
+
+def host_port(host: str, port: int) -> str:
+    """``HOST:PORT``, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

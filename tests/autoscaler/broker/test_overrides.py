@@ -1,0 +1,147 @@
+"""The override that administrators store: its fields and bounds, and how it is kept in Redis."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscaler.broker.overrides import OverrideError, OverrideRequest, read_override, write_override
+from autoscaler.core.model import Override
+from autoscaler.demo.embedded import RedisServer
+
+SIZES = "it must be from 1 to 10000"
+TIMES = "override: hold and expires_at must be seconds since the epoch"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with RedisServer(tmp_path_factory.mktemp("redis")) as one:
+        yield one
+
+
+@pytest.fixture
+def client(server):
+    with redis.Redis.from_url(server.url) as one:
+        one.flushall()
+        yield one
+
+
+seconds = st.floats(0, 4e9)
+words = st.none() | st.text(max_size=20)
+requests = st.builds(
+    OverrideRequest,
+    paused=st.booleans(),
+    min_processes=st.none() | st.integers(1, 50),
+    max_processes=st.none() | st.integers(50, 10_000),
+    hold_until=st.dictionaries(st.text(max_size=20), seconds, max_size=4),
+    expires_at=st.none() | seconds,
+    by=words,
+    why=words,
+)
+
+
+@given(requests)
+def test_an_override_comes_back_as_it_was_stored(request_):
+    assert OverrideRequest.from_json(request_.to_json()) == request_
+
+
+@given(requests, st.floats(0, 4e9))
+def test_only_what_has_not_expired_stands(request_, now):
+    found = request_.at(now)
+    assert found.held_workers == {name for name, until in request_.hold_until.items() if until > now}
+    if request_.expires_at is not None and request_.expires_at <= now:
+        assert found == Override(held_workers=found.held_workers)
+    else:
+        assert (found.paused, found.min_processes, found.max_processes, found.by, found.why) == (
+            request_.paused,
+            request_.min_processes,
+            request_.max_processes,
+            request_.by,
+            request_.why,
+        )
+
+
+@pytest.mark.parametrize(
+    ("stored", "fault"),
+    [
+        ("", "override: it is not JSON"),
+        ("{", "override: it is not JSON"),
+        pytest.param("[" * 100_000, "override: it is not JSON", id="deeper than anything can be read"),
+        ("[]", "override: it must be a JSON object, and hold an object of worker to time"),
+        ('{"hold": [1]}', "override: it must be a JSON object, and hold an object of worker to time"),
+        ('{"paused": "yes"}', "override: paused is 'yes'; it must be true or false"),
+        ('{"paused": null}', "override: paused is None; it must be true or false"),
+        ('{"min": 0}', f"override: min is 0; {SIZES}"),
+        ('{"max": 10001}', f"override: max is 10001; {SIZES}"),
+        ('{"max": true}', f"override: max is True; {SIZES}"),
+        ('{"min": 2.0}', f"override: min is 2.0; {SIZES}"),
+        ('{"min": 5, "max": 3}', "override: min is 5, above max, 3"),
+        ('{"hold": {"a@h": "soon"}}', TIMES),
+        ('{"hold": {"a@h": NaN}}', TIMES),
+        ('{"expires_at": Infinity}', TIMES),
+        pytest.param('{"expires_at": 1800000000000}', TIMES, id="milliseconds"),
+        ('{"expires_at": true}', TIMES),
+    ],
+)
+def test_an_override_that_is_not_legal_says_what_is(stored, fault):
+    with pytest.raises(OverrideError) as caught:
+        OverrideRequest.from_json(stored)
+    assert str(caught.value) == fault
+
+
+@given(
+    st.text(max_size=30)
+    | st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists).map(json.dumps)
+)
+def test_junk_never_raises_anything_else(stored):
+    with pytest.raises(OverrideError):
+        OverrideRequest.from_json(stored)
+
+
+def test_no_override_is_an_empty_one(client):
+    assert read_override(client, "a") == OverrideRequest()
+
+
+def test_an_override_is_read_by_another_client_and_each_autoscaler_has_its_own(client):
+    request_ = OverrideRequest(paused=True, by="ann", why="a release")
+    write_override(client, "a", request_, now=1000.0)
+    assert (read_override(client, "a"), read_override(client, "b")) == (request_, OverrideRequest())
+
+
+@pytest.mark.parametrize(
+    ("request_", "milliseconds"),
+    [
+        pytest.param(OverrideRequest(paused=True), -1, id="a pause without an end stays"),
+        pytest.param(OverrideRequest(max_processes=3, expires_at=1060.0), 60_000, id="until it expires"),
+        pytest.param(OverrideRequest(hold_until={"w": 1030.0}), 30_000, id="until the hold ends"),
+        pytest.param(
+            OverrideRequest(paused=True, expires_at=1010.0, hold_until={"w": 1030.0}),
+            30_000,
+            id="until the last part ends",
+        ),
+        pytest.param(
+            OverrideRequest(paused=True, hold_until={"w": 1030.0}),
+            -1,
+            id="a pause without an end outlives a hold",
+        ),
+    ],
+)
+def test_an_override_leaves_redis_with_its_last_part(client, request_, milliseconds):
+    write_override(client, "a", request_, now=1000.0)
+    left = client.pttl("autoscaler:a:override")
+    assert left == milliseconds or milliseconds - 2000 < left <= milliseconds
+
+
+@pytest.mark.parametrize("request_", [OverrideRequest(), OverrideRequest(paused=True, expires_at=900.0)])
+def test_an_override_that_asks_for_nothing_any_more_does_not_stay(client, request_):
+    write_override(client, "a", request_, now=1000.0)
+    assert client.pttl("autoscaler:a:override") in {-2, 0, 1}
+
+
+def test_who_and_why_are_shortened_since_every_status_repeats_them():
+    found = OverrideRequest.from_json(json.dumps({"by": "x" * 10**6, "why": "y" * 200}))
+    assert (found.by, found.why) == ("x" * 197 + "...", "y" * 200)

@@ -1,0 +1,213 @@
+"""Drains on a clock that the test moves: what counts as empty, as drained, and what becomes of the record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from autoscaler.broker.errors import BrokerError
+from autoscaler.control.consumers import Cancellation
+from autoscaler.control.drain import Drain, DrainError, Phase
+from tests.support.builders import worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from autoscaler.core.model import WorkerReading
+
+W1, W2 = "a@h", "b@h"
+
+
+@dataclass
+class World:
+    """A worker to drain beside one that stays, and a clock that a sleep moves.
+
+    ``script`` gives the reading of the first after its cancellation, by the time (seconds) from which it
+    holds; None is no answer.
+    """
+
+    script: dict[float, WorkerReading | BrokerError | None]
+    registered: Callable[[float], set[str] | None] = lambda _: None
+    restores: bool = True
+    now: float = 0.0
+    records: dict[str, Cancellation] = field(default_factory=dict)
+    sent: list[tuple[float, str]] = field(default_factory=list)
+    phases: list[tuple[float, Phase]] = field(default_factory=list)
+
+    # What the drain reads
+
+    def read(self, *, everyone: bool) -> Sequence[WorkerReading]:
+        if everyone:
+            return [ALIVE, worker(W2)]
+        found = self.script[max(at for at in self.script if at <= self.now)]
+        if isinstance(found, BrokerError):
+            raise found
+        return [] if found is None else [found]
+
+    def mailboxes(self) -> set[str] | None:
+        return self.registered(self.now)
+
+    # What the drain does
+
+    def cast(self, command, arguments, workers) -> None:
+        assert (arguments, workers) == ({}, [W1])
+        self.sent.append((self.now, command))
+
+    def cancellations(self):
+        return list(self.records.values())
+
+    def active_cancellations(self, cancellations):
+        return [one for one in cancellations if one.until > self.now]
+
+    def cancel(self, name, queues, *, for_seconds):
+        self.records[name] = Cancellation(worker=name, queues=tuple(queues), until=self.now + for_seconds)
+        self.sent.append((self.now, "cancel"))
+        return True
+
+    def restore(self, cancellation):
+        self.sent.append((self.now, "restore"))
+        if self.restores:
+            self.records.pop(cancellation.worker, None)
+        return self.restores
+
+    def forget(self, name):
+        self.records.pop(name, None)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def drain(self, *, stopped=lambda: False, force=False, deadline=10.0) -> Phase:
+        drain = Drain(
+            self,
+            self,
+            self.read,
+            on_progress=lambda progress: self.phases.append((self.now, progress.phase)),
+            mailboxes=self.mailboxes,
+            monotonic=lambda: self.now,
+            sleep=self.sleep,
+            stopped=stopped,
+        )
+        (ended,) = drain.run([W1], deadline_seconds=deadline, force=force)
+        return ended.phase
+
+
+ALIVE = worker(W1, uptime_seconds=100.0)
+EMPTY = replace(ALIVE, queues=())
+NEW = worker(W1, uptime_seconds=0.5)
+
+
+def shut_down(world):
+    return next(at for at, what in world.sent if what == "shutdown")
+
+
+def test_an_empty_worker_is_shut_down_only_after_a_fetch_in_flight_could_have_come():
+    world = World({0: EMPTY, 2: None}, registered=lambda now: {W1, W2} if now < 2.5 else {W2})
+    assert world.drain() is Phase.DRAINED
+    assert world.sent == [(0.0, "cancel"), (1.25, "shutdown")]
+    assert world.records == {}
+
+
+@pytest.mark.parametrize(
+    "holds",
+    [
+        pytest.param(replace(EMPTY, busy=1), id="it runs a task"),
+        pytest.param(replace(EMPTY, reserved=1), id="it has fetched one"),
+        pytest.param(replace(EMPTY, busy=None), id="what it runs is unknown"),
+        pytest.param(replace(EMPTY, reserved=None), id="what it has fetched is unknown"),
+        pytest.param(replace(EMPTY, queues_known=False), id="what it consumes is unknown"),
+        pytest.param(None, id="it does not answer"),
+    ],
+)
+def test_a_worker_that_is_not_known_to_be_empty_is_never_shut_down_and_restored_at_the_deadline(holds):
+    world = World({0: holds})
+    assert world.drain() is Phase.RESTORED
+    assert [what for _, what in world.sent] == ["cancel", "restore"]
+    assert world.records == {}
+
+
+def test_a_message_that_comes_while_it_settles_starts_the_wait_again():
+    world = World({0: EMPTY, 1.25: replace(EMPTY, busy=1), 3: EMPTY, 5: None})
+    world.registered = lambda now: {W2} if now > 5 else {W1}
+    assert world.drain() is Phase.DRAINED
+    assert shut_down(world) >= 3 + 1.2
+
+
+def test_consumers_that_come_back_are_cancelled_again_with_those_that_are_new():
+    world = World({0: replace(ALIVE, queues=("celery", "mails")), 0.25: EMPTY, 3: NEW})
+    world.drain()
+    assert [what for _, what in world.sent][:3] == ["cancel", "cancel", "shutdown"]
+
+
+def test_one_missed_reply_after_the_shutdown_proves_nothing():
+    world = World({0: EMPTY, 1.75: None, 2: EMPTY}, registered=lambda _: {W1, W2})
+    assert world.drain(deadline=60) is Phase.RESTORED
+    assert world.sent[-1][1] == "restore"
+    assert Phase.DRAINED not in {phase for _, phase in world.phases}
+    assert world.records == {}
+
+
+def test_a_restarted_worker_of_the_name_is_proof():
+    world = World({0: EMPTY, 3: NEW}, registered=lambda _: {W1, W2})
+    assert (world.drain(), world.records) == (Phase.DRAINED, {})
+    assert world.now < 4
+
+
+def test_a_mailbox_that_is_gone_is_proof_only_together_with_silence():
+    world = World({0: EMPTY, 8: None}, registered=lambda _: {W2})
+    assert (world.drain(), world.records) == (Phase.DRAINED, {})
+    assert world.now >= 8
+
+
+@pytest.mark.parametrize("registered", [None, {W1, W2}])
+def test_a_long_silence_counts_as_drained_and_the_record_is_kept_until_it_is_certain(registered):
+    world = World({0: EMPTY, 2: None}, registered=lambda _: registered)
+    assert world.drain() is Phase.DRAINED
+    assert world.now >= 2 + 10
+    assert [one.queues for one in world.records.values()] == [("celery",)]
+
+
+def test_a_worker_that_does_not_heed_the_shutdown_gets_its_consumers_back():
+    world = World({0: EMPTY})
+    assert (world.drain(), world.records) == (Phase.RESTORED, {})
+    assert shut_down(world) + 20 < world.now < shut_down(world) + 21
+
+
+def test_where_the_consumers_cannot_be_restored_the_record_stays():
+    world = World({0: replace(EMPTY, busy=1)}, restores=False)
+    assert world.drain() is Phase.GONE
+    assert list(world.records) == [W1]
+
+
+def test_a_broker_that_fails_for_a_while_is_waited_for():
+    world = World({0: EMPTY, 0.5: BrokerError("gone"), 3: EMPTY, 5: NEW})
+    assert world.drain() is Phase.DRAINED
+
+
+def test_a_broker_that_fails_past_the_deadline_ends_the_drain_and_tries_to_restore():
+    world = World({0: BrokerError("gone")})
+    with pytest.raises(BrokerError, match="gone"):
+        world.drain()
+    assert world.sent[-1][1] == "restore"
+
+
+def test_a_drain_that_is_stopped_restores_at_once():
+    world = World({0: replace(EMPTY, busy=1)})
+    assert world.drain(stopped=lambda: world.now > 1, deadline=600) is Phase.RESTORED
+    assert world.now < 2
+
+
+def test_the_record_outlives_the_deadline():
+    world = World({0: replace(EMPTY, busy=1)}, restores=False)
+    world.drain(deadline=10)
+    assert world.records[W1].until == 10 + 30
+
+
+def test_a_worker_that_another_drain_empties_is_refused_and_taken_over_by_force():
+    other = Cancellation(worker=W1, queues=("mails",), until=600.0, owner="drain")
+    world = World({0: EMPTY, 3: NEW}, records={W1: other})
+    with pytest.raises(DrainError, match=r"worker 'a@h' is emptied already, by drain"):
+        world.drain()
+    assert world.sent == []
+    assert world.drain(force=True) is Phase.DRAINED
