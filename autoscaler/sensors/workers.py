@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from autoscaler.core.model import ContainerReading, PoolKind, WorkerReading
+from autoscaler.core.model import PoolKind, WorkerReading
+from autoscaler.sensors.container import container_reading
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -65,7 +66,6 @@ def pool_kind(implementation: object) -> PoolKind:
 def parse_report(worker: str, report: Reply) -> WorkerReading:
     """A reading from a companion's ``pool_report``."""
     refusal = report.get("refusal")
-    container = _mapping(report.get("container"))
     return WorkerReading(
         name=worker,
         pool=pool_kind(report.get("pool")),
@@ -82,19 +82,7 @@ def parse_report(worker: str, report: Reply) -> WorkerReading:
         companion=refusal is None,
         companion_refusal=None if refusal is None else str(refusal),
         start_seconds=_number(report.get("start_seconds")),
-        container=ContainerReading(
-            cpu_limit_cores=_number(container.get("cpu_limit_cores")),
-            cpu_limited=bool(container.get("cpu_limited")),
-            cpu_usage_seconds=_number(container.get("cpu_usage_seconds")),
-            throttled_seconds=_number(container.get("throttled_seconds")),
-            memory_limit_bytes=_count(container.get("memory_limit_bytes")),
-            memory_limited=bool(container.get("memory_limited")),
-            memory_used_bytes=_count(container.get("memory_used_bytes")),
-            parent_rss_bytes=_count(report.get("parent_rss_bytes")),
-            child_rss_bytes=tuple(
-                size for size in map(_count, _list(report.get("child_rss_bytes"))) if size is not None
-            ),
-        ),
+        container=container_reading(report),
     )
 
 
