@@ -1,4 +1,4 @@
-"""What the container of one worker allows, seen from outside of it.
+"""What the container of one worker allows and uses, seen from outside of it.
 
 A sidecar's own ``/sys/fs/cgroup`` shows the sidecar's limits. The worker's come from what an operator states,
 from the files of a Kubernetes downward-API volume, or from the worker's process where its pid is known. What
@@ -8,18 +8,24 @@ the worker's companion reports fills the rest.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
 from autoscaler.core.model import ContainerReading
+from autoscaler.sensors import values
 from autoscaler.worker.cgroup import CgroupReading, keep_known, read_cgroup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
+
+
+#: Fields that say something of another: they go with it.
+_LIMITED = frozenset({"cpu_limited", "memory_limited"})
+_MAX_ID = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +51,47 @@ def overlay(stated: ContainerReading | None, reported: ContainerReading | None) 
     """``reported`` with every value that ``stated`` knows put over it."""
     if stated is None or reported is None:
         return stated or reported
-    known: dict[str, Any] = {}
-    if stated.cpu_limit_cores is not None:
-        known |= {"cpu_limit_cores": stated.cpu_limit_cores, "cpu_limited": stated.cpu_limited}
-    if stated.memory_limit_bytes is not None:
-        known |= {"memory_limit_bytes": stated.memory_limit_bytes, "memory_limited": stated.memory_limited}
-    for name in ("cpu_usage_seconds", "throttled_seconds", "memory_used_bytes", "parent_rss_bytes"):
-        if (value := getattr(stated, name)) is not None:
-            known[name] = value
-    if stated.child_rss_bytes:
-        known["child_rss_bytes"] = stated.child_rss_bytes
+    known = {
+        field.name: value
+        for field in fields(stated)
+        if field.name not in _LIMITED and (value := getattr(stated, field.name)) not in {None, ()}
+    }
+    for limit, limited in (("cpu_limit_cores", "cpu_limited"), ("memory_limit_bytes", "memory_limited")):
+        if limit in known:
+            known[limited] = getattr(stated, limited)
     return replace(reported, **known)
+
+
+def container_reading(report: Mapping[str, Any]) -> ContainerReading:
+    """The container's part of a companion's ``pool_report``; what is missing or makes no sense is unknown."""
+    container = report.get("container")
+    group: Mapping[str, Any] = container if isinstance(container, dict) else {}
+    peaks = report.get("child_peak_bytes")
+    peak: Mapping[str, Any] = peaks if isinstance(peaks, dict) else {}
+    sizes = report.get("child_rss_bytes")
+    resident = map(values.count, sizes if isinstance(sizes, list | tuple) else ())
+    identity = group.get("container_id")
+    shared = report.get("memory_shared")
+    return ContainerReading(
+        cpu_limit_cores=values.number(group.get("cpu_limit_cores")),
+        cpu_limited=bool(group.get("cpu_limited")),
+        cpu_usage_seconds=values.number(group.get("cpu_usage_seconds")),
+        throttled_seconds=values.number(group.get("throttled_seconds")),
+        memory_limit_bytes=values.count(group.get("memory_limit_bytes")),
+        memory_limited=bool(group.get("memory_limited")),
+        memory_used_bytes=values.count(group.get("memory_used_bytes")),
+        parent_rss_bytes=values.count(report.get("parent_rss_bytes")),
+        child_rss_bytes=tuple(size for size in resident if size is not None),
+        child_peak_bytes=values.count(peak.get("max")),
+        child_peak_p95_bytes=values.count(peak.get("p95")),
+        child_shared_bytes=values.count(report.get("child_shared_bytes")),
+        worker_memory_bytes=values.count(report.get("worker_memory_bytes")),
+        memory_shared=shared if isinstance(shared, bool) else None,
+        oom_kills=values.count(group.get("oom_kills")),
+        memory_failcnt=values.count(group.get("memory_failcnt")),
+        memory_pressure=values.number(group.get("memory_pressure")),
+        container_id=identity[:_MAX_ID] if isinstance(identity, str) and identity else None,
+    )
 
 
 class ContainerSensor:
@@ -112,16 +148,8 @@ class ContainerSensor:
             return None
         self._last = now = keep_known(self._last, read_cgroup(pid))
         parent, children = _resident(pid)
-        return ContainerReading(
-            cpu_limit_cores=now.cpu_limit_cores,
-            cpu_limited=now.cpu_limited,
-            cpu_usage_seconds=now.cpu_usage_seconds,
-            throttled_seconds=now.throttled_seconds,
-            memory_limit_bytes=now.memory_limit_bytes,
-            memory_limited=now.memory_limited,
-            memory_used_bytes=now.memory_used_bytes,
-            parent_rss_bytes=parent,
-            child_rss_bytes=children,
+        return container_reading(
+            {"container": now.as_json(), "parent_rss_bytes": parent, "child_rss_bytes": children}
         )
 
 

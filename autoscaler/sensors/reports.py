@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from autoscaler.core.model import ContainerReading, PoolKind, WorkerLayout, WorkerReading
+from autoscaler.core.model import PoolKind, WorkerLayout, WorkerReading
+from autoscaler.sensors import values
+from autoscaler.sensors.container import container_reading
 
 _POOLS = {
     "prefork": PoolKind.PREFORK,
@@ -19,12 +21,6 @@ _POOLS = {
     "threads": PoolKind.THREADS,
     "solo": PoolKind.SOLO,
 }
-#: A float holds every whole number up to here; no size and no time comes near it.
-_MAX_NUMBER = 2**53
-#: No list and no text of a layout comes near these.
-_MAX_ITEMS = 1000
-_MAX_CHARACTERS = 200
-_MAX_PRIORITY = 255
 
 Reply = dict[str, Any]
 
@@ -38,37 +34,24 @@ def pool_kind(implementation: object) -> PoolKind:
 def parse_report(worker: str, report: Reply) -> WorkerReading:
     """A reading from a companion's ``pool_report``."""
     refusal = report.get("refusal")
-    container = _mapping(report.get("container"))
     return WorkerReading(
         name=worker,
         pool=pool_kind(report.get("pool")),
-        processes=_count(report.get("size")),
-        retiring=_count(report.get("retiring")) or 0,
-        busy=_count(report.get("busy")),
-        reserved=_count(report.get("reserved")),
-        scheduled=_count(report.get("scheduled")),
-        completed=_count(report.get("completed")),
-        uptime_seconds=_number(report.get("uptime_seconds")),
-        prefetch=_count(report.get("prefetch")),
-        queues=tuple(sorted(str(queue) for queue in _list(report.get("queues")))),
+        processes=values.count(report.get("size")),
+        retiring=values.count(report.get("retiring")) or 0,
+        busy=values.count(report.get("busy")),
+        reserved=values.count(report.get("reserved")),
+        scheduled=values.count(report.get("scheduled")),
+        completed=values.count(report.get("completed")),
+        uptime_seconds=values.number(report.get("uptime_seconds")),
+        prefetch=values.count(report.get("prefetch")),
+        queues=tuple(sorted(str(queue) for queue in values.items(report.get("queues")))),
         autoscale=bool(report.get("autoscale")),
         companion=refusal is None,
         companion_refusal=None if refusal is None else str(refusal),
-        start_seconds=_number(report.get("start_seconds")),
+        start_seconds=values.number(report.get("start_seconds")),
         layout=parse_layout(report),
-        container=ContainerReading(
-            cpu_limit_cores=_number(container.get("cpu_limit_cores")),
-            cpu_limited=bool(container.get("cpu_limited")),
-            cpu_usage_seconds=_number(container.get("cpu_usage_seconds")),
-            throttled_seconds=_number(container.get("throttled_seconds")),
-            memory_limit_bytes=_count(container.get("memory_limit_bytes")),
-            memory_limited=bool(container.get("memory_limited")),
-            memory_used_bytes=_count(container.get("memory_used_bytes")),
-            parent_rss_bytes=_count(report.get("parent_rss_bytes")),
-            child_rss_bytes=tuple(
-                size for size in map(_count, _list(report.get("child_rss_bytes"))) if size is not None
-            ),
-        ),
+        container=container_reading(report),
     )
 
 
@@ -77,27 +60,27 @@ def parse_layout(report: Reply) -> WorkerLayout | None:
     layout = report.get("layout")
     if not isinstance(layout, dict):
         return None
-    contract = _count(layout.get("contract"))
+    contract = values.count(layout.get("contract"))
     return WorkerLayout(
-        contract=_count(report.get("companion")) if contract is None else contract,
-        separator=_text(layout.get("separator")) or None,
-        priority_steps=_steps(layout.get("priority_steps")),
-        global_keyprefix=_text(layout.get("global_keyprefix")),
-        unacked_key=_text(layout.get("unacked_key")) or None,
-        visibility_timeout_seconds=_number(layout.get("visibility_timeout_seconds")),
-        control_exchange=_text(layout.get("control_exchange")) or None,
-        eta_task_limit=_count(layout.get("eta_task_limit")),
-        prefetch_disabled=_switch(layout.get("prefetch_disabled")),
-        serializer=_text(layout.get("serializer")) or None,
-        accept=_texts(layout.get("accept")),
-        private_queues=_texts(layout.get("private_queues")),
-        start_method=_text(layout.get("start_method")) or None,
+        contract=values.count(report.get("companion")) if contract is None else contract,
+        separator=values.text(layout.get("separator")) or None,
+        priority_steps=values.steps(layout.get("priority_steps")),
+        global_keyprefix=values.text(layout.get("global_keyprefix")),
+        unacked_key=values.text(layout.get("unacked_key")) or None,
+        visibility_timeout_seconds=values.number(layout.get("visibility_timeout_seconds")),
+        control_exchange=values.text(layout.get("control_exchange")) or None,
+        eta_task_limit=values.count(layout.get("eta_task_limit")),
+        prefetch_disabled=values.switch(layout.get("prefetch_disabled")),
+        serializer=values.text(layout.get("serializer")) or None,
+        accept=values.texts(layout.get("accept")),
+        private_queues=values.texts(layout.get("private_queues")),
+        start_method=values.text(layout.get("start_method")) or None,
     )
 
 
 def parse_stats(worker: str, stats: Reply) -> WorkerReading:
     """A reading from stock ``stats``, without the counts of tasks."""
-    pool = _mapping(stats.get("pool"))
+    pool = values.mapping(stats.get("pool"))
     kind = pool_kind(pool.get("implementation"))
     processes = pool.get("processes")
     size: int | None
@@ -107,16 +90,16 @@ def parse_stats(worker: str, stats: Reply) -> WorkerReading:
     elif kind is PoolKind.SOLO:
         size = 1
     else:
-        size = _count(pool.get("max-concurrency"))
+        size = values.count(pool.get("max-concurrency"))
     totals = stats.get("total")
-    started = sum(_count(count) or 0 for count in totals.values()) if isinstance(totals, dict) else None
+    started = sum(values.count(count) or 0 for count in totals.values()) if isinstance(totals, dict) else None
     return WorkerReading(
         name=worker,
         pool=kind,
         processes=size,
         completed=started,
-        uptime_seconds=_number(stats.get("uptime")),
-        prefetch=_count(stats.get("prefetch_count")),
+        uptime_seconds=values.number(stats.get("uptime")),
+        prefetch=values.count(stats.get("prefetch_count")),
         autoscale="autoscaler" in stats,
     )
 
@@ -131,45 +114,3 @@ def with_tasks(reading: WorkerReading, busy: int | None, reserved: int | None) -
 def is_unknown_command(reply: Reply) -> bool:
     """Whether a reply says that the worker does not know the command."""
     return str(reply.get("error", "")).startswith("KeyError(")
-
-
-def _count(value: object) -> int | None:
-    number = _number(value)
-    return None if number is None or number < 0 else int(number)
-
-
-def _number(value: object) -> float | None:
-    # JSON as Python reads it has NaN, infinities and whole numbers beyond any float.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MAX_NUMBER:
-        return None
-    return float(value)
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and len(value) <= _MAX_CHARACTERS else None
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    found = (_text(one) for one in _list(value)[:_MAX_ITEMS])
-    return tuple(sorted({one for one in found if one}))
-
-
-def _switch(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
-def _steps(value: object) -> tuple[int, ...]:
-    steps = _list(value)
-    if len(steps) > _MAX_PRIORITY + 1 or not all(
-        type(step) is int and 0 <= step <= _MAX_PRIORITY for step in steps
-    ):
-        return ()
-    return tuple(sorted(set(steps)))
