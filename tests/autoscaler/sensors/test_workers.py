@@ -130,7 +130,9 @@ def test_queues_that_were_not_told_are_unknown_and_hold_every_shrink():
     (found,) = WorkerSensor(FakeWorkers({"a@h": reticent})).read({"a@h"}, 0.0).workers
     assert (found.queues, found.queues_known) == ((), False)
     idle = replace(found, busy=0, reserved=0)
-    assert decide(look(99, idle), policy=prompt_policy()) == (decision(3, 3, Reason.STALE, name="a@h"),)
+    assert decide(look(99, idle), policy=prompt_policy()) == (
+        decision(3, 3, Reason.PEER_UNRESPONSIVE, name="a@h"),
+    )
 
 
 def test_a_companion_that_comes_with_a_restart_is_found():
