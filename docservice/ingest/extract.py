@@ -1,6 +1,6 @@
 """What an upload holds: a mail with its attachments, the text of a PDF, a text.
 
-The law of this module: pure over bytes. Whatever the bytes are, the answer is an :class:`Outcome` or a
+The law of this module: pure over bytes. Whatever the bytes are, the answer is an :class:`Extraction` or a
 :class:`ProcessingError` whose message a person can read; sizes, counts and depths are bounded, so that a file
 made to hurt costs no more than a large one.
 """
@@ -21,6 +21,7 @@ from pypdf.errors import PyPdfError
 
 from docservice.domain import mail_number
 from docservice.domain.documents import DEEPEST, DocumentType, file_name, storable
+from docservice.domain.extraction import Attachment, Content, Extraction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,14 +63,6 @@ class ProcessingError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
-    """What a file was found to be, by its first bytes."""
-
-    document_type: DocumentType
-    content_type: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """How mails are read. ``most_attachments`` and ``most_bytes`` bound what one mail may bring."""
 
@@ -77,29 +70,6 @@ class Rules:
     mail_number_pattern: re.Pattern[str]
     most_attachments: int
     most_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attachment:
-    """One attachment of a mail; ``part`` is its place among them, from 0."""
-
-    part: int
-    file_name: str
-    content: Content
-    data: bytes
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What processing found. A title of None leaves the one that the document has."""
-
-    mail_number: str | None = None
-    title: str | None = None
-    sender: str | None = None
-    text: str | None = None
-    pages: int | None = None
-    attachments: tuple[Attachment, ...] = ()
 
 
 def sniff(head: bytes) -> Content:
@@ -136,7 +106,7 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
-def process(data: bytes, document_type: DocumentType, rules: Rules, *, depth: int = 0) -> Outcome:
+def process(data: bytes, document_type: DocumentType, rules: Rules, *, depth: int = 0) -> Extraction:
     """What is in a document of this type. ``depth`` is the number of mails that it lay in.
 
     Raises:
@@ -149,9 +119,9 @@ def process(data: bytes, document_type: DocumentType, rules: Rules, *, depth: in
             case DocumentType.PDF:
                 return _pdf(data)
             case DocumentType.TEXT:
-                return Outcome(text=_kept(data.decode("utf-8", "replace")))
+                return Extraction(text=_kept(data.decode("utf-8", "replace")))
             case _:
-                return Outcome()
+                return Extraction()
     except RecursionError as fault:
         raise ProcessingError("its parts lie too deep within each other") from fault
     except MemoryError as fault:
@@ -165,7 +135,7 @@ def _kept(text: str) -> str:
 # Mails
 
 
-def _mail(data: bytes, rules: Rules, depth: int) -> Outcome:
+def _mail(data: bytes, rules: Rules, depth: int) -> Extraction:
     message = _parsed(data)
     subject = _header(message, "Subject")
     found: list[Attachment] = []
@@ -192,7 +162,7 @@ def _mail(data: bytes, rules: Rules, depth: int) -> Outcome:
                 sha256=hashlib.sha256(body).hexdigest(),
             )
         )
-    return Outcome(
+    return Extraction(
         mail_number=_mail_number(message, subject, rules),
         title=subject[:MOST_TITLE_CHARACTERS] or None,
         sender=_header(message, "From")[:MOST_TITLE_CHARACTERS] or None,
@@ -307,7 +277,7 @@ def _mail_number(message: Message, subject: str, rules: Rules) -> str | None:
 # PDFs
 
 
-def _pdf(data: bytes) -> Outcome:
+def _pdf(data: bytes) -> Extraction:
     try:
         return _pdf_text(pypdf.PdfReader(io.BytesIO(data)))
     except (ProcessingError, RecursionError, MemoryError):
@@ -319,7 +289,7 @@ def _pdf(data: bytes) -> Outcome:
         raise ProcessingError(f"the PDF is broken ({type(fault).__name__})") from fault
 
 
-def _pdf_text(reader: pypdf.PdfReader) -> Outcome:
+def _pdf_text(reader: pypdf.PdfReader) -> Extraction:
     if reader.is_encrypted and not reader.decrypt(""):
         raise ProcessingError("the PDF is protected by a password; send one without")
     pages = len(reader.pages)
@@ -332,4 +302,4 @@ def _pdf_text(reader: pypdf.PdfReader) -> Outcome:
             break
         texts.append(page.extract_text()[:room])
         room -= len(texts[-1])
-    return Outcome(text=_kept("\n".join(texts)), pages=pages)
+    return Extraction(text=_kept("\n".join(texts)), pages=pages)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from celery import signals
 
 from docservice.ingest.blobs import BlobError, BlobStore
-from docservice.ingest.extract import Outcome, ProcessingError, Rules, process
+from docservice.ingest.extract import ProcessingError, Rules, process
 from docservice.ingest.publish import TASK, Broker, make_celery
 from docservice.ingest.sweeper import lease_seconds
 from docservice.log import configure_log, logger
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from docservice.config import Settings
     from docservice.domain.documents import Claim
+    from docservice.domain.extraction import Extraction
 
 _FIRST_RETRY_SECONDS = 2
 _LAST_RETRY_SECONDS = 300
@@ -117,16 +118,16 @@ class Worker:
     async def _process(self, claim: Claim) -> Result:
         try:
             data = await self._blobs.read(claim.blob_key, most_bytes=claim.size_bytes)
-            outcome = self._read(claim, data)
-            if isinstance(outcome, str):
-                return await self._fail(claim, outcome)
-            keys = await self._store_parts(outcome)
+            extraction = self._read(claim, data)
+            if isinstance(extraction, str):
+                return await self._fail(claim, extraction)
+            keys = await self._store_parts(extraction)
         except BlobError as fault:
             return await self._again(claim, str(fault))
         except Exception as fault:  # noqa: BLE001 - a fault of ours must not make a document wait for ever
             self._log.exception("document.fault", document=claim.id)
             return await self._again(claim, f"it could not be read ({type(fault).__name__})")
-        ids = await self.documents.finish(claim, outcome, keys)
+        ids = await self.documents.finish(claim, extraction, keys)
         if ids is None:  # the claim went to another while we worked
             for key in keys:
                 await self._blobs.remove(key)
@@ -137,7 +138,7 @@ class Worker:
         self._log.info("document.processed", document=claim.id, attachments=len(ids))
         return Result.PROCESSED
 
-    def _read(self, claim: Claim, data: bytes) -> Outcome | str:
+    def _read(self, claim: Claim, data: bytes) -> Extraction | str:
         """What the document holds, or why it cannot be read.
 
         No exception leaves: it would hold on to all that reading has taken up, and what follows needs memory.
@@ -151,9 +152,9 @@ class Worker:
         except ProcessingError as fault:
             return str(fault)
 
-    async def _store_parts(self, outcome: Outcome) -> list[str]:
+    async def _store_parts(self, extraction: Extraction) -> list[str]:
         keys = []
-        for part in outcome.attachments:
+        for part in extraction.attachments:
             key = self._blobs.new_key(datetime.now(UTC).date())
             await self._blobs.write(key, part.data)
             keys.append(key)

@@ -10,7 +10,7 @@ from docservice.domain.documents import Claim, DocumentType, NewDocument
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from docservice.ingest.extract import Outcome
+    from docservice.domain.extraction import Extraction
     from docservice.postgres.database import Database
 
 _INSERT = """
@@ -158,7 +158,9 @@ class Documents:
             attempt=row["attempts"],
         )
 
-    async def finish(self, claim: Claim, outcome: Outcome, blob_keys: Sequence[str]) -> list[int] | None:
+    async def finish(
+        self, claim: Claim, extraction: Extraction, blob_keys: Sequence[str]
+    ) -> list[int] | None:
         """Store what was found, with the attachments as documents of their own, and return their ids.
 
         None, and nothing stored, when the claim is no longer held.
@@ -168,23 +170,23 @@ class Documents:
                 _FINISH,
                 claim.id,
                 claim.attempt,
-                outcome.mail_number,
-                outcome.title,
-                outcome.sender,
-                outcome.pages,
+                extraction.mail_number,
+                extraction.title,
+                extraction.sender,
+                extraction.pages,
             )
             if row is None:
                 return None
-            if outcome.text:
+            if extraction.text:
                 await connection.execute(
                     "insert into document_texts values ($1, $2)"
                     " on conflict (document_id) do update set content = excluded.content",
                     claim.id,
-                    outcome.text,
+                    extraction.text,
                 )
-            if not outcome.attachments:
+            if not extraction.attachments:
                 return []
-            parts = outcome.attachments
+            parts = extraction.attachments
             rows = await connection.fetch(
                 _INSERT_PARTS,
                 claim.module,

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from docservice.dev.samples import sample_mail, sample_number, sample_pdf
 from docservice.domain.documents import DocumentType, file_name
-from docservice.ingest.extract import Content, Outcome, ProcessingError, Rules, process, sniff
+from docservice.domain.extraction import Content, Extraction
+from docservice.ingest.extract import ProcessingError, Rules, process, sniff
 
 RULES = Rules(
     mail_number_header="X-Mail-Number",
@@ -67,11 +68,13 @@ def test_a_mail_within_a_mail_is_one_attachment() -> None:
 
 
 def test_a_pdf_gives_its_text_and_pages() -> None:
-    assert process(sample_pdf("Hello there"), DocumentType.PDF, RULES) == Outcome(text="Hello there", pages=1)
+    assert process(sample_pdf("Hello there"), DocumentType.PDF, RULES) == Extraction(
+        text="Hello there", pages=1
+    )
 
 
 def test_a_text_loses_what_no_database_keeps() -> None:
-    assert process(b"a\x00b\xff", DocumentType.TEXT, RULES) == Outcome(text="ab\ufffd")
+    assert process(b"a\x00b\xff", DocumentType.TEXT, RULES) == Extraction(text="ab\ufffd")
 
 
 def test_a_sample_is_what_it_says() -> None:
