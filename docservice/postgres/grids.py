@@ -92,7 +92,7 @@ class Grids:
                 columns = [list(column) for column in zip(*items, strict=True)]
                 return await self._database.fetch(sql, *columns)
 
-            return _Plan(arguments, Batcher(run, most=_MOST_LOOKUPS, at_once=2), exact_total=True)
+            return _Plan(arguments, Batcher(run, max_items=_MOST_LOOKUPS, max_in_flight=2), exact_total=True)
         arguments = Arguments(direct)
         statement = page_statement(query, arguments)
 
@@ -101,12 +101,19 @@ class Grids:
 
         return _Plan(arguments, ask, exact_total=query.selective)
 
-    async def export(self, query: GridQuery, write: Callable[[bytes], Awaitable[None]]) -> None:
-        """Write all rows of a query as CSV, as they come; raises as :meth:`page`."""
+    async def export(
+        self, query: GridQuery, write: Callable[[bytes], Awaitable[None]], *, seconds: float
+    ) -> None:
+        """Write all rows of a query as CSV, as they come, within ``seconds``; raises as :meth:`page`."""
         arguments = Arguments(direct)
         statement = export_statement(query, arguments)
         async with self._database.transaction() as connection:
-            await connection.execute("set local statement_timeout = 0")
+            await connection.execute(f"set local statement_timeout = {round(seconds * 1000)}")
             await connection.copy_from_query(
-                statement, *arguments.values(query), output=write, format="csv", header=True, timeout=3600
+                statement,
+                *arguments.values(query),
+                output=write,
+                format="csv",
+                header=True,
+                timeout=seconds + 5,
             )

@@ -1,32 +1,30 @@
-"""The grid routes in the OpenAPI document, by hand: the framework does not see them."""
+"""The grid routes in the OpenAPI document, written by hand: the framework does not know them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from docservice.domain.grid import COLUMNS
+from docservice.http.routes.grids import PAGE_PARAMETERS
+
+_FAILURES = {
+    401: "No token, or one that is unknown, expired or revoked",
+    403: "The token may not see this module",
+    422: "An unknown column, operation or parameter, or a wrong value",
+    503: "Postgres does not answer, or not in time",
+}
+_BODY_FAILURES = {
+    400: "The body broke off",
+    408: "The body came too slowly",
+    413: "The body is too large",
+    415: "Not JSON",
+}
 
 
 def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
     """The paths of these routes; ``error`` is the reference to a failure's schema."""
-    failures = {
-        str(status): {"description": text, "content": {"application/json": {"schema": error}}}
-        for status, text in (
-            (401, "No token, or one that is unknown, expired or revoked"),
-            (403, "The token does not see this module"),
-            (422, "An unknown column, operation or parameter, or a wrong value"),
-            (503, "Postgres does not answer, or not in time"),
-        )
-    }
-    body_failures = {
-        str(status): {"description": text, "content": {"application/json": {"schema": error}}}
-        for status, text in (
-            (400, "The body broke off"),
-            (408, "The body came too slowly"),
-            (413, "The body is too large"),
-            (415, "No JSON"),
-        )
-    }
+    failures = _failures(error, _FAILURES)
+    body_failures = _failures(error, _BODY_FAILURES)
     page = {"description": "A page", "content": {"application/json": {"schema": _PAGE_SCHEMA}}}
     module = {
         "name": "module",
@@ -49,7 +47,7 @@ def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
             },
             "post": {
                 **common,
-                "summary": "A page of a grid, asked as grid components ask",
+                "summary": "A page of a grid, with the request body of AG Grid or MUI",
                 "operationId": "post_grid",
                 "requestBody": {"required": True, "content": {"application/json": {"schema": _BODY_SCHEMA}}},
                 "responses": {"200": page, **failures, **body_failures},
@@ -61,10 +59,17 @@ def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
                 **common,
                 "summary": "All rows of a grid as CSV",
                 "operationId": "export_grid",
-                "parameters": _parameters(),
+                "parameters": [item for item in _parameters() if item["name"] not in PAGE_PARAMETERS],
                 "responses": {"200": text, **failures},
             },
         },
+    }
+
+
+def _failures(error: dict[str, Any], failures: dict[int, str]) -> dict[str, Any]:
+    return {
+        str(status): {"description": text, "content": {"application/json": {"schema": error}}}
+        for status, text in failures.items()
     }
 
 
@@ -74,8 +79,8 @@ def _parameters() -> list[dict[str, Any]]:
 
     found = [
         parameter("limit", {"type": "integer", "minimum": 1, "maximum": 500}, "Rows of the page."),
-        parameter("offset", {"type": "integer", "minimum": 0, "maximum": 1_000_000}, "Rows to leave out."),
-        parameter("cursor", {"type": "string"}, "`next_cursor` of the page before."),
+        parameter("offset", {"type": "integer", "minimum": 0, "maximum": 1_000_000}, "Rows to skip."),
+        parameter("cursor", {"type": "string"}, "`next_cursor` of the previous page."),
         parameter("sort", {"type": "string"}, "`-received_at,title`: columns, `-` for descending."),
     ]
     for column in COLUMNS.values():
@@ -83,7 +88,7 @@ def _parameters() -> list[dict[str, Any]]:
             name = column.name if op == "exact" else f"{column.name}.{op}"
             null = op in ("blank", "filled")
             schema = {"type": "boolean"} if null else {"type": "array", "items": {"type": "string"}}
-            found.append(parameter(name, schema, "Given several times, either is meant."))
+            found.append(parameter(name, schema, "Repeat it to match any of several values."))
     return found
 
 

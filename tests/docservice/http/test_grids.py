@@ -327,7 +327,7 @@ def test_an_export_has_all_rows_of_the_query_and_no_formula(loop: Loop) -> None:
     async def write(data: bytes) -> None:
         written.extend(data)
 
-    loop.runner.run(loop.grids.export(from_parameters("mail", [("limit", "2")]), write))
+    loop.runner.run(loop.grids.export(from_parameters("mail", [("limit", "2")]), write, seconds=30))
     rows = list(csv.DictReader(io.StringIO(written.decode())))
     assert [row["title"] for row in rows] == ["'=1+1", "plain", titles[2], "'@x", "'-3"]
     assert list(rows[0]) == list(COLUMNS)
