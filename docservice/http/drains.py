@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from autoscaler.api import Progress
-    from docservice.postgres.admin import Administration
+    from docservice.postgres.administration import Administration
 
 _TELL_SECONDS = 0.5
 #: How long giving the consumers back may take when this process ends.

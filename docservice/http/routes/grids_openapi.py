@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from docservice.domain.grid import COLUMNS
+from docservice.domain.grid.columns import COLUMNS, VALUELESS_OPS
+from docservice.domain.grid.http_get import PAGE_PARAMETERS
 
 
 def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
                 **common,
                 "summary": "All rows of a grid as CSV",
                 "operationId": "export_grid",
-                "parameters": _parameters(),
+                "parameters": [item for item in _parameters() if item["name"] not in PAGE_PARAMETERS],
                 "responses": {"200": text, **failures},
             },
         },
@@ -76,12 +77,15 @@ def _parameters() -> list[dict[str, Any]]:
         parameter("limit", {"type": "integer", "minimum": 1, "maximum": 500}, "Rows of the page."),
         parameter("offset", {"type": "integer", "minimum": 0, "maximum": 1_000_000}, "Rows to leave out."),
         parameter("cursor", {"type": "string"}, "`next_cursor` of the page before."),
+        parameter(
+            "total", {"enum": ["capped", "exact"]}, "`exact`: also beyond 10,000, if counted within a second."
+        ),
         parameter("sort", {"type": "string"}, "`-received_at,title`: columns, `-` for descending."),
     ]
     for column in COLUMNS.values():
         for op in column.operations:
             name = column.name if op == "exact" else f"{column.name}.{op}"
-            null = op in ("blank", "filled")
+            null = op in VALUELESS_OPS
             schema = {"type": "boolean"} if null else {"type": "array", "items": {"type": "string"}}
             found.append(parameter(name, schema, "Given several times, either is meant."))
     return found
@@ -96,11 +100,15 @@ _PAGE_SCHEMA: dict[str, Any] = {
         "error": {"type": "null"},
         "data": {
             "type": "object",
-            "required": ["rows", "total", "total_capped", "next_cursor"],
+            "required": ["rows", "total", "total_capped", "total_estimate", "next_cursor"],
             "properties": {
                 "rows": {"type": "array", "items": {"type": "object", "required": list(COLUMNS)}},
                 "total": {"type": "integer"},
-                "total_capped": {"type": "boolean"},
+                "total_capped": {
+                    "type": "boolean",
+                    "description": "There are more than `total` rows; `total_estimate` is about how many.",
+                },
+                "total_estimate": {"type": ["integer", "null"]},
                 "next_cursor": {"type": ["string", "null"]},
             },
         },
@@ -117,6 +125,12 @@ _BODY_SCHEMA: dict[str, Any] = {
         "filterModel": {"type": ["object", "null"]},
         "sortModel": {"type": ["array", "null"], "items": {"type": "object"}},
         "cursor": {"type": ["string", "null"]},
+        "total": {"enum": ["exact", "capped"], "default": "exact"},
+        **{
+            name: {"type": ["array", "null"], "maxItems": 0, "description": "Sent by AG Grid; always empty."}
+            for name in ("rowGroupCols", "valueCols", "pivotCols", "groupKeys")
+        },
+        "pivotMode": {"enum": [False, None]},
     },
     "example": {
         "startRow": 0,

@@ -34,7 +34,7 @@ import asyncpg
 import httpx
 
 from autoscaler.demo.embedded import PostgresServer, Process, RedisServer, free_port
-from docservice.domain.grid import COLUMNS
+from docservice.domain.grid.columns import COLUMNS
 from docservice.domain.identity import Role, new_token, token_hash
 from docservice.postgres.database import Database, PoolSettings
 from docservice.postgres.migrations import migrate
