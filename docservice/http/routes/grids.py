@@ -13,10 +13,9 @@ from urllib.parse import parse_qsl
 import orjson
 
 from docservice.domain.documents import module_name
-from docservice.domain.grid.columns import GridError
 from docservice.domain.grid.component_body import from_body
 from docservice.domain.grid.cursor import cursor_text
-from docservice.domain.grid.http_get import PAGE_PARAMETERS, from_parameters
+from docservice.domain.grid.http_get import from_parameters
 from docservice.domain.grid.query import MAX_CONDITIONS, MAX_FILTERS, GridQuery
 from docservice.http.auth import bearer, require_module
 from docservice.http.context import request_id
@@ -31,10 +30,10 @@ if TYPE_CHECKING:
     from docservice.http.services import Services
     from docservice.postgres.grids import Page
 
-_MAX_REMEMBERED = 4096
-_MAX_REMEMBERED_BYTES = 256
-_MAX_QUERY_BYTES = 16_384
-_MAX_FIELDS = MAX_FILTERS * MAX_CONDITIONS
+_MOST_REMEMBERED = 4096
+_MOST_REMEMBERED_BYTES = 256
+_MOST_QUERY_BYTES = 16_384
+_MOST_FIELDS = MAX_FILTERS * MAX_CONDITIONS
 _HEAD = b'{"success":true,"message":null,"error":null,"data":'
 #: What the head of every page says.
 PAGE_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"private, no-store"))
@@ -68,38 +67,34 @@ class GridRoutes:
         if method == "POST":
             query = from_body(module, await _read_json(receive, headers))
         else:
-            query = self.parameters(module, scope["query_string"], export=export)
+            query = self.parameters(module, scope["query_string"])
         if export:
             await self._export(sha256, query, send)
         else:
             await _send_page(send, *await self.page(sha256, query))
 
-    def parameters(self, module: str, raw: bytes, *, export: bool = False) -> GridQuery:
-        """The query of a GET. Parsing is pure, so its result is remembered; an export has no page.
+    def parameters(self, module: str, raw: bytes) -> GridQuery:
+        """The query of a GET. Parsing is pure, so what was parsed once need not be again.
 
         Raises:
-            ApiError: when it is malformed.
-            GridError: when it cannot be answered.
+            ApiError: when it is no query.
+            GridError: when it is one that cannot be answered.
         """
-        if export:
-            return from_parameters(module, _without_page(self._pairs(raw)))
         known = self._remembered.get((module, raw))
         if known is not None:
             return known
-        query = from_parameters(module, self._pairs(raw))
-        if len(raw) <= _MAX_REMEMBERED_BYTES and not query.point:  # hardly ever two for the same number
-            self._remembered[module, raw] = query
-            if len(self._remembered) > _MAX_REMEMBERED:
-                self._remembered.popitem(last=False)
-        return query
-
-    def _pairs(self, raw: bytes) -> list[tuple[str, str]]:
-        if len(raw) > _MAX_QUERY_BYTES:
-            raise ApiError(422, f"the query has more than {_MAX_QUERY_BYTES} bytes; use POST")
+        if len(raw) > _MOST_QUERY_BYTES:
+            raise ApiError(422, f"the query has more than {_MOST_QUERY_BYTES} bytes; use POST")
         try:
-            return _fields(raw.decode("ascii"))
+            pairs = _fields(raw.decode("ascii"))
         except ValueError as fault:
             raise ApiError(422, "the query is malformed: it is not UTF-8, or has too many fields") from fault
+        query = from_parameters(module, pairs)
+        if len(raw) <= _MOST_REMEMBERED_BYTES and not query.point:  # hardly ever two for the same number
+            self._remembered[module, raw] = query
+            if len(self._remembered) > _MOST_REMEMBERED:
+                self._remembered.popitem(last=False)
+        return query
 
     async def page(self, sha256: bytes, query: GridQuery) -> tuple[bytes, bytes]:
         """A page for :func:`page_parts`, and what the cache did for it: hit, miss, bypass or none.
@@ -169,18 +164,10 @@ class GridRoutes:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _without_page(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The parameters of an export, which has all rows; raises GridError for those that choose some."""
-    for name, _ in pairs:
-        if name in PAGE_PARAMETERS:
-            raise GridError(name, "an export has all rows of the query; leave this out")
-    return pairs
-
-
 def _fields(text: str) -> list[tuple[str, str]]:
     """The names and values of a query; raises ValueError."""
-    if "%" in text or "+" in text or text.count("&") >= _MAX_FIELDS:
-        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
+    if "%" in text or "+" in text or text.count("&") >= _MOST_FIELDS:
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
     # Most of them: nothing is written in another way, and so this is all there is to do.
     return [(name, value) for name, _, value in [field.partition("=") for field in text.split("&") if field]]
 
