@@ -1,4 +1,4 @@
-"""The WHERE of grids: written from the shape of a query and the table of columns, never from a caller's words.
+"""The WHERE of grids: written from a query's shape and the table of columns, never from a caller's words.
 
 What belongs here: conditions as SQL, and the arguments that they are run with. A value is always an argument,
 and each argument knows where its value stands in a query: a statement is written once for all queries of a

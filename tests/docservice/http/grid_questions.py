@@ -193,13 +193,13 @@ def _ordered_parameter(random: Random, column: str) -> tuple[str, str, Passes, b
     if column in NUMBER_COLUMNS:
         number = random.choice(INTEGERS)
         test = _not(_order_test(column, "exact", number)) if op == "not" else _order_test(column, op, number)
-        return name, str(number), test, True
+        return name, str(number), test, op == "not"
     moment = _moment(random)
     if random.random() < 0.5:
         test = _not(_order_test(column, "exact", moment)) if op == "not" else _order_test(column, op, moment)
-        return name, moment.isoformat(), test, True
+        return name, moment.isoformat(), test, op == "not"
     day = moment.replace(hour=0, minute=0)
-    return name, day.date().isoformat(), _day_test(column, op, day), True
+    return name, day.date().isoformat(), _day_test(column, op, day), op == "not"
 
 
 def _day_test(column: str, op: str, day: datetime) -> Passes:

@@ -22,7 +22,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import httpx
 import pytest
 
 from autoscaler.demo.embedded import PostgresServer, RedisServer
@@ -34,6 +33,8 @@ from tests.docservice.http.grid_questions import NUMBERS, START, TEXTS, Question
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import httpx
 
 MODULE = "oracle"
 ROWS = 60
@@ -59,7 +60,8 @@ def stored_row(random: Random) -> dict[str, Any]:
         "state": random.choice(("received", "processed", "failed")),
         "failure": text(None, None),
         "pages": random.choice((None, 0, 1, 2, 3)),
-        "received_at": START + timedelta(minutes=30 * random.randint(0, 150), seconds=random.choice((0, 1, 59))),
+        "received_at": START
+        + timedelta(minutes=30 * random.randint(0, 150), seconds=random.choice((0, 1, 59))),
         "processed_at": random.choice((None, START + timedelta(hours=random.randint(0, 72)))),
         "sha256": "0" * 64,
         "blob_key": "k",
@@ -80,7 +82,7 @@ class Grid:
             connection = await asyncpg.connect(self.url)
             try:
                 found = await connection.fetch(
-                    f"select {', '.join(_COLUMNS)} from documents where module = $1", MODULE  # noqa: S608
+                    f"select {', '.join(_COLUMNS)} from documents where module = $1", MODULE
                 )
                 return [dict(row) for row in found]
             finally:
