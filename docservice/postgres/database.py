@@ -83,21 +83,19 @@ class Database:
             except TimeoutError:
                 self._pool.terminate()
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
+    def connection(self) -> _Lease:
         """A connection for the time of an ``async with``.
 
         Raises:
             StoreUnavailableError: when there is none, or it is lost within the block.
             StoreTimeoutError: when the server ended a statement that took too long.
         """
-        if self._pool is None:
+        pool = self._pool
+        if pool is None:
             raise StoreUnavailableError("the pool of connections is not open")
-        try:
-            async with self._pool.acquire(timeout=self._settings.connect_timeout_seconds) as connection:
-                yield connection
-        except _UNAVAILABLE as fault:
-            raise _translated(fault) from fault
+        # A wait is bounded by a timer and a task of its own; without a wait both are left out.
+        free = pool.get_idle_size() > 0 or pool.get_size() < pool.get_max_size()
+        return _Lease(pool.acquire(timeout=None if free else self._settings.connect_timeout_seconds))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
@@ -115,6 +113,26 @@ class Database:
         """The first row of one statement, or None; raises as :meth:`connection`."""
         async with self.connection() as connection:
             return await connection.fetchrow(sql, *arguments)
+
+
+class _Lease:
+    """A connection of the pool, whose faults are raised as exceptions of this package."""
+
+    __slots__ = ("_acquired",)
+
+    def __init__(self, acquired: Any) -> None:
+        self._acquired = acquired
+
+    async def __aenter__(self) -> Any:
+        try:
+            return await self._acquired.__aenter__()
+        except _UNAVAILABLE as fault:
+            raise _translated(fault) from fault
+
+    async def __aexit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
+        await self._acquired.__aexit__(kind, fault, trace)
+        if isinstance(fault, _UNAVAILABLE):
+            raise _translated(fault) from fault
 
 
 async def _keep_session(_connection: object) -> None:

@@ -63,8 +63,9 @@ class Grids:
     is under way go together in the next, as rows of one statement.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, count_seconds: float = COUNT_SECONDS) -> None:
         self._database = database
+        self._count_seconds = count_seconds
         self._plans: OrderedDict[Hashable, _Plan] = OrderedDict()
 
     async def page(self, query: GridQuery) -> Page:
@@ -130,7 +131,7 @@ class Grids:
         try:
             async with self._database.transaction() as connection:
                 await connection.execute(
-                    f"{_CUSTOM_PLAN}; set local statement_timeout = {round(COUNT_SECONDS * 1000)}"
+                    f"{_CUSTOM_PLAN}; set local statement_timeout = {round(self._count_seconds * 1000)}"
                 )
                 return int(await connection.fetchval(statement, *arguments.values(query)))
         except StoreTimeoutError:

@@ -178,7 +178,7 @@ def test_a_start_before_the_migrations_says_what_to_run(servers: Any, redis_url:
     code, errors, _ = run(["api"], {"REDIS_URL": redis_url, "DATABASE_URL": servers.postgres.url})
     assert (code, errors) == (
         1,
-        "docservice: the database lacks 0001_documents, 0002_access; run docservice migrate\n",
+        "docservice: the database lacks 0001_documents, 0002_access, 0003_search; run docservice migrate\n",
     )
 
 

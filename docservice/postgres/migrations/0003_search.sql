@@ -13,11 +13,11 @@ declare
 begin
     -- One expression each and nothing but what pg_catalog has: so they are inlined, and an index may use them.
     execute format(
-        'create function docservice_fold(value text) returns text language sql immutable parallel safe'
+        'create or replace function docservice_fold(value text) returns text language sql immutable parallel safe'
         ' as $sql$ select %s $sql$', format(folded, 'value'));
     -- All that is searched in a row, one value a line.
     execute format(
-        'create function docservice_search(id bigint, document_type text, mail_number text, title text,'
+        'create or replace function docservice_search(id bigint, document_type text, mail_number text, title text,'
         ' sender text, file_name text, content_type text, size_bytes bigint, state text, failure text,'
         ' pages bigint, parent_id bigint) returns text language sql immutable parallel safe'
         ' as $sql$ select %s $sql$',
@@ -29,6 +29,6 @@ begin
 end
 $body$;
 
-create index documents_search on documents using gin (
+create index if not exists documents_search on documents using gin (
     docservice_search(id, document_type, mail_number, title, sender, file_name, content_type, size_bytes, state,
         failure, pages::bigint, parent_id) gin_trgm_ops);

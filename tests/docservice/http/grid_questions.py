@@ -257,8 +257,9 @@ def _ag_sort(column: str, descending: bool) -> dict[str, str]:
     return {"colId": column, "sort": "desc" if descending else "asc"}
 
 
-def _ag_column(random: Random, column: str) -> tuple[dict[str, Any], list[Passes]]:
-    form = random.choice(("simple", "simple", "compound", "compound", "set", "multi"))
+def _ag_column(random: Random, column: str, *, depth: int = 1) -> tuple[dict[str, Any], list[Passes]]:
+    forms = ("simple", "simple", "compound", "compound", "set", "multi")
+    form = random.choice(forms[: None if depth < 3 else -1])
     if form == "set" and column in ("state", "title", "mail_number", "pages"):
         values = random.sample(("failed", "received", "a", "b", None), random.randint(0, 3))
         if column == "pages":
@@ -275,7 +276,7 @@ def _ag_column(random: Random, column: str) -> tuple[dict[str, Any], list[Passes
         return model, complete if operator == "AND" or not complete else [_any(complete)]
     if form == "multi":
         first, test = _ag_condition(random, column)
-        second, others = _ag_column(random, column)
+        second, others = _ag_column(random, column, depth=depth + 1)
         return {"filterType": "multi", "filterModels": [first, second, None]}, [*([test] if test else []), *others]
     written, test = _ag_condition(random, column)
     return written, [test] if test else []

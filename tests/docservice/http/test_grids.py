@@ -17,13 +17,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from docservice.domain.grid.columns import COLUMNS, IGNORING_CASE, Kind, Op
+from docservice.domain.grid.component_body import from_body
 from docservice.domain.grid.conditions import choices
 from docservice.domain.grid.cursor import cursor_text
 from docservice.domain.grid.http_get import from_parameters
 from docservice.domain.grid.query import DEFAULT_SORT, Condition, GridQuery, Sort, normal_filters
 from docservice.domain.mail_number import MailNumberError, normalise
 from docservice.postgres.database import Database, PoolSettings
-from docservice.postgres.grids import COUNTED_ROWS, Grids, Page
+from docservice.postgres.grid_sql import COUNTED_ROWS, page_statement
+from docservice.postgres.grid_where import Arguments, direct
+from docservice.postgres.grids import Grids, Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -369,9 +372,6 @@ def test_every_common_question_has_its_index(
             " now() - make_interval(secs => i) from generate_series(1, 20000) i"
         )
         await loop.database.fetch("vacuum analyze documents")
-        from docservice.postgres.grid_sql import page_statement  # noqa: PLC0415
-        from docservice.postgres.grid_where import Arguments, direct  # noqa: PLC0415
-
         arguments = Arguments(direct)
         query = from_parameters("m1", parameters)
         statement = page_statement(query, arguments)
@@ -386,22 +386,67 @@ def test_every_common_question_has_its_index(
     assert f"using {index} on" in text or f"on {index} " in text, text
 
 
-def test_a_slow_question_is_ended_by_the_server(database_url: str) -> None:
-    from docservice.postgres.database import StoreTimeoutError  # noqa: PLC0415
+def test_a_rare_text_is_found_by_the_search_index_and_a_common_one_by_order(loop: Loop) -> None:
+    async def plan(text: str) -> str:
+        query = from_parameters("m1", [("title.icontains", text)])
+        arguments = Arguments(direct)
+        statement = page_statement(query, arguments)
+        async with loop.database.transaction() as connection:
+            await connection.execute("set local plan_cache_mode = force_custom_plan")
+            rows = await connection.fetch(f"explain {statement}", *arguments.values(query))
+        return "\n".join(row[0] for row in rows)
 
-    async def ask() -> None:
-        database = Database(
-            PoolSettings(url=database_url, size=1, statement_timeout_seconds=0.1, connect_timeout_seconds=5)
+    async def plans() -> tuple[str, str]:
+        await loop.database.fetch(
+            "insert into documents (module, document_type, title, file_name, content_type, size_bytes,"
+            " sha256, blob_key, received_at) select 'm' || i % 5, 'email', 'Document ' || md5(i::text), 'f',"
+            " 'c', 1, 's', 'k', now() - make_interval(secs => i) from generate_series(1, 20000) i"
         )
-        await database.open()
-        try:
-            with pytest.raises(StoreTimeoutError):
-                await database.fetch("select pg_sleep(5)")
-            assert (await database.fetch_row("select 1 as one"))["one"] == 1
-        finally:
-            await database.close()
+        await loop.database.fetch("vacuum analyze documents")
+        return await plan("Zeppelin"), await plan("DOCUMENT")
 
-    asyncio.run(ask())
+    rare, common = loop.runner.run(plans())
+    assert "documents_search" in rare, rare
+    assert "documents_latest" in common, common
+
+
+def test_an_exact_total_is_counted_where_it_is_asked_for(loop: Loop) -> None:
+    async def fill() -> None:
+        await loop.database.fetch(
+            "insert into documents (module, document_type, title, file_name, content_type, size_bytes,"
+            " sha256, blob_key) select 'mail', 'email', 't', 'f', 'c', i % 2, 's', 'k'"
+            f" from generate_series(1, {3 * COUNTED_ROWS}) i"
+        )
+        await loop.database.fetch("analyze documents")
+
+    loop.runner.run(fill())
+    capped = loop.page(from_parameters("mail", [("limit", "1")]))
+    assert (capped.total, capped.total_capped) == (COUNTED_ROWS, True)
+    assert capped.total_estimate is not None
+    assert abs(capped.total_estimate - 3 * COUNTED_ROWS) < COUNTED_ROWS
+    exact = loop.page(from_parameters("mail", [("limit", "1"), ("total", "exact")]))
+    assert (exact.total, exact.total_capped, exact.total_estimate) == (3 * COUNTED_ROWS, False, None)
+    half = loop.page(from_body("mail", {"filterModel": {"size_bytes": {"type": "equals", "filter": 1}}}))
+    assert (half.total, half.total_capped, half.total_estimate) == (3 * COUNTED_ROWS // 2, False, None)
+
+
+def test_a_total_that_takes_too_long_to_count_is_capped_with_an_estimate(loop: Loop) -> None:
+    grids = Grids(loop.database, count_seconds=0.001)
+
+    async def ask() -> Page:
+        await loop.database.fetch(
+            "insert into documents (module, document_type, title, file_name, content_type, size_bytes,"
+            " sha256, blob_key) select 'mail', 'email', repeat('t', 500), 'f', 'c', 1, 's', 'k'"
+            f" from generate_series(1, {2 * COUNTED_ROWS}) i"
+        )
+        await loop.database.fetch("analyze documents")
+        query = from_parameters("mail", [("title.not_contains", "x" * 50), ("total", "exact")])
+        return await grids.page(query)
+
+    page = loop.runner.run(ask())
+    assert (page.total, page.total_capped) == (COUNTED_ROWS, True)
+    assert page.total_estimate is not None
+    assert page.total_estimate > COUNTED_ROWS
 
 
 def test_the_driver_is_the_one_whose_faults_are_known() -> None:
