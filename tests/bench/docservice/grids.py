@@ -167,7 +167,8 @@ class Bench:
         connection = await asyncpg.connect(self.postgres.url)
         # Built again at the end: kept up row by row, the trigram indexes take most of the time.
         names = ("documents_mail_number_parts", "documents_search")
-        indexes = [await connection.fetchval("select pg_get_indexdef($1::text::regclass)", name) for name in names]
+        definition = "select pg_get_indexdef($1::text::regclass)"
+        indexes = [await connection.fetchval(definition, name) for name in names]
         await connection.execute(f"drop index {', '.join(names)}")
         for first in range(rows + 1, wanted + 1, 200_000):
             await connection.execute(FILL, first, min(first + 199_999, wanted))
