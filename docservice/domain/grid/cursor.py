@@ -9,9 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 from typing import TYPE_CHECKING
-
-import orjson
 
 from docservice.domain.grid.columns import COLUMNS, Column, GridError, Kind
 from docservice.domain.grid.conditions import read_datetime, read_integer, storable_text
@@ -37,8 +36,8 @@ def read_cursor(sort: tuple[Sort, ...], cursor: object) -> tuple[Value | None, .
     try:
         text = cursor if isinstance(cursor, str) else ""
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        values = orjson.loads(raw[6:]) if raw[:6] == _signature(sort) else None
-    except (binascii.Error, ValueError):
+        values = json.loads(raw[6:].decode()) if raw[:6] == _signature(sort) else None
+    except (binascii.Error, ValueError, RecursionError):
         values = None
     if not isinstance(values, list) or len(values) != len(sort):
         raise GridError(

@@ -10,24 +10,20 @@ from docservice.domain.grid.http_get import PAGE_PARAMETERS
 
 def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
     """The paths of these routes; ``error`` is the reference to a failure's schema."""
-    failures = {
-        str(status): {"description": text, "content": {"application/json": {"schema": error}}}
-        for status, text in (
-            (401, "No token, or one that is unknown, expired or revoked"),
-            (403, "The token does not see this module"),
-            (422, "An unknown column, operation or parameter, or a wrong value"),
-            (503, "Postgres does not answer, or not in time"),
-        )
-    }
-    body_failures = {
-        str(status): {"description": text, "content": {"application/json": {"schema": error}}}
-        for status, text in (
-            (400, "The body broke off"),
-            (408, "The body came too slowly"),
-            (413, "The body is too large"),
-            (415, "No JSON"),
-        )
-    }
+    failures = _failures(
+        error,
+        (401, "No token, or one that is unknown, expired or revoked"),
+        (403, "The token may not see this module"),
+        (422, "An unknown column, operation or parameter, or a wrong value"),
+        (503, "Postgres does not answer, or not in time"),
+    )
+    body_failures = _failures(
+        error,
+        (400, "The body broke off"),
+        (408, "The body came too slowly"),
+        (413, "The body is too large"),
+        (415, "Not JSON"),
+    )
     page = {"description": "A page", "content": {"application/json": {"schema": _PAGE_SCHEMA}}}
     module = {
         "name": "module",
@@ -37,7 +33,6 @@ def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
         "description": "In any letter case.",
     }
     common = {"tags": ["grids"], "security": [{"HTTPBearer": []}]}
-    text = {"description": "All rows", "content": {"text/csv": {"schema": {"type": "string"}}}}
     return {
         "/modules/{module}/grid": {
             "parameters": [module],
@@ -56,16 +51,27 @@ def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
                 "responses": {"200": page, **failures, **body_failures},
             },
         },
-        "/modules/{module}/grid.csv": {
-            "parameters": [module],
-            "get": {
-                **common,
-                "summary": "All rows of a grid as CSV",
-                "operationId": "export_grid",
-                "parameters": [item for item in _parameters() if item["name"] not in PAGE_PARAMETERS],
-                "responses": {"200": text, **failures},
-            },
+        "/modules/{module}/grid.csv": {"parameters": [module], "get": _export(common, failures)},
+    }
+
+
+def _export(common: dict[str, Any], failures: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **common,
+        "summary": "All rows of a grid as CSV",
+        "operationId": "export_grid",
+        "parameters": [item for item in _parameters() if item["name"] not in PAGE_PARAMETERS],
+        "responses": {
+            "200": {"description": "All rows", "content": {"text/csv": {"schema": {"type": "string"}}}},
+            **failures,
         },
+    }
+
+
+def _failures(error: dict[str, Any], *answers: tuple[int, str]) -> dict[str, Any]:
+    return {
+        str(status): {"description": text, "content": {"application/json": {"schema": error}}}
+        for status, text in answers
     }
 
 
