@@ -1,6 +1,6 @@
 """Drawn questions to a grid, each with what plain Python answers to it over the same rows.
 
-Nothing of the service is used here: each form, GET, AG Grid's and MUI's, is written and understood on its own.
+Nothing of the service is used here: each form, GET, AG Grid's and MUI's, is written and understood by itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 TEXT_COLUMNS = ("title", "sender", "file_name", "failure", "state", "document_type", "content_type")
 NUMBER_COLUMNS = ("pages", "size_bytes", "id", "parent_id")
 DATE_COLUMNS = ("received_at", "processed_at")
-TEXTS = ("a", "A", "b", "ab", "aB", "ABC", "abc", "%", "_", "\\", "'", "ß", "Ä", "ä", "σ", "Σ", "ς", "ed", "FAIL")
+GREEK = ("\u03c3", "\u03a3", "\u03c2")  # sigma: small, capital, final
+TEXTS = (
+    *("a", "A", "b", "ab", "aB", "ABC", "abc", "%", "_", "\\", "'", "\u00df", "\u00c4", "\u00e4"),
+    *(*GREEK, "ed", "FAIL"),
+)
 NUMBERS = ("A", "a", "MN", "mn-1", "MN-12", "12", "-1", "MN-123", "N-1")
 INTEGERS = (0, 1, 2, 3, 12, 100)
 DECIMALS = (0.5, 1.5, 2.0, -1.5)
@@ -29,7 +33,7 @@ BLANK = (None, "")
 
 def fold(text: str) -> str:
     """Each letter in lower case on its own."""
-    return "".join(sign.lower()[0] for sign in text).replace("ς", "σ")
+    return "".join(sign.lower()[0] for sign in text).replace("\u03c2", "\u03c3")
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,9 @@ def _moment(random: Random) -> datetime:
 
 def _sort(random: Random) -> tuple[tuple[str, bool], ...]:
     """The columns of a sort, the last of them the unique one; none for the default."""
-    columns = random.sample(("title", "sender", "pages", "received_at", "mail_number", "state"), random.randint(0, 2))
+    columns = random.sample(
+        ("title", "sender", "pages", "received_at", "mail_number", "state"), random.randint(0, 2)
+    )
     if not columns:
         return (("received_at", True), ("id", True))
     chosen = [(column, random.random() < 0.5) for column in columns]
@@ -246,14 +252,16 @@ def _ag_grid(random: Random) -> Question:
         "startRow": offset,
         "endRow": offset + limit,
         "filterModel": model,
-        "sortModel": [] if _is_default(sort) else [_ag_sort(*part) for part in sort],
+        "sortModel": []
+        if _is_default(sort)
+        else [_ag_sort(column, descending=down) for column, down in sort],
     }
     if random.random() < 0.5:
         body |= {"rowGroupCols": [], "valueCols": [], "pivotCols": [], "pivotMode": False, "groupKeys": []}
     return Question("POST", (), body, _all(tests), sort, limit, offset)
 
 
-def _ag_sort(column: str, descending: bool) -> dict[str, str]:
+def _ag_sort(column: str, *, descending: bool) -> dict[str, str]:
     return {"colId": column, "sort": "desc" if descending else "asc"}
 
 
@@ -264,7 +272,9 @@ def _ag_column(random: Random, column: str, *, depth: int = 1) -> tuple[dict[str
         values = random.sample(("failed", "received", "a", "b", None), random.randint(0, 3))
         if column == "pages":
             values = random.sample(("1", "2", None), random.randint(0, 2))
-        kept = {None if value is None else value.upper() if column == "mail_number" else value for value in values}
+        kept = {
+            None if value is None else value.upper() if column == "mail_number" else value for value in values
+        }
         return {"filterType": "set", "values": values}, [
             lambda row: (None if row[column] in BLANK else str(row[column])) in kept
         ]
@@ -277,7 +287,10 @@ def _ag_column(random: Random, column: str, *, depth: int = 1) -> tuple[dict[str
     if form == "multi":
         first, test = _ag_condition(random, column)
         second, others = _ag_column(random, column, depth=depth + 1)
-        return {"filterType": "multi", "filterModels": [first, second, None]}, [*([test] if test else []), *others]
+        return {"filterType": "multi", "filterModels": [first, second, None]}, [
+            *([test] if test else []),
+            *others,
+        ]
     written, test = _ag_condition(random, column)
     return written, [test] if test else []
 
@@ -303,7 +316,10 @@ def _ag_number(random: Random, column: str) -> tuple[dict[str, Any], Passes | No
     if kind == "notEqual":
         return written, lambda row: row[column] is not None and row[column] != first
     if kind == "inRange":
-        return {**written, "filterTo": last}, lambda row: row[column] is not None and first < row[column] < last
+        return {
+            **written,
+            "filterTo": last,
+        }, lambda row: row[column] is not None and first < row[column] < last
     return written, _order_test(column, _AG_ORDER[kind], first)
 
 
@@ -364,13 +380,15 @@ def _mui(random: Random) -> Question:
     limit, page = random.randint(1, 20), random.choice((0, 0, 1))
     body = {
         "paginationModel": {"page": page, "pageSize": limit},
-        "sortModel": [] if _is_default(sort) else [_mui_sort(*part) for part in sort],
+        "sortModel": []
+        if _is_default(sort)
+        else [_mui_sort(column, descending=down) for column, down in sort],
         "filterModel": model,
     }
     return Question("POST", (), body, _all(tests), sort, limit, page * limit)
 
 
-def _mui_sort(column: str, descending: bool) -> dict[str, str]:
+def _mui_sort(column: str, *, descending: bool) -> dict[str, str]:
     return {"field": column, "sort": "desc" if descending else "asc"}
 
 
@@ -385,35 +403,46 @@ def _quick_test(value: str) -> Passes:
     return passes
 
 
-def _mui_item(random: Random, column: str) -> tuple[dict[str, Any], Passes | None]:
-    def item(operator: str, *value: Any) -> dict[str, Any]:
-        return {"field": column, "operator": operator} | ({"value": value[0]} if value else {})
+def _item(column: str, operator: str, *value: Any) -> dict[str, Any]:
+    return {"field": column, "operator": operator} | ({"value": value[0]} if value else {})
 
+
+def _mui_item(random: Random, column: str) -> tuple[dict[str, Any], Passes | None]:
     if random.random() < 0.15:
         operator = random.choice(("isEmpty", "isNotEmpty"))
-        return item(operator), _blank(column) if operator == "isEmpty" else _filled(column)
+        return _item(column, operator), _blank(column) if operator == "isEmpty" else _filled(column)
     if random.random() < 0.1:
-        return item("=" if column in NUMBER_COLUMNS else "is" if column in DATE_COLUMNS else "contains", ""), None
+        operator = "=" if column in NUMBER_COLUMNS else "is" if column in DATE_COLUMNS else "contains"
+        return _item(column, operator, ""), None
     if column in DATE_COLUMNS:
         return _mui_date(random, column)
     if column in NUMBER_COLUMNS:
-        number = random.choice((*INTEGERS, *DECIMALS))
-        operator = random.choice((*_MUI_NUMBER, "!=", "isAnyOf"))
-        if operator == "isAnyOf":
-            return item(operator, [number, 2]), lambda row: row[column] in (number, 2)
-        if operator == "!=":
-            return item(operator, number), lambda row: row[column] != number
-        return item(operator, number), _order_test(column, _MUI_NUMBER[operator], number)
+        return _mui_number(random, column)
     if column in ("state", "document_type", "content_type") and random.random() < 0.5:
-        wanted = random.choice(("failed", "received", "email", "Failed"))
-        operator = random.choice(("is", "not", "isAnyOf"))
-        if operator == "not":
-            return item(operator, wanted), lambda row: row[column] != wanted
-        return item(operator, [wanted] if operator == "isAnyOf" else wanted), lambda row: row[column] == wanted
+        return _mui_select(random, column)
     raw = random.choice(NUMBERS if column == "mail_number" else TEXTS)
     operator = random.choice(tuple(_MUI_TEXT))
     test = _text_test(column, _MUI_TEXT[operator], raw, ignoring=True)
-    return item(operator, random.choice((raw, f" {raw} "))), test
+    return _item(column, operator, random.choice((raw, f" {raw} "))), test
+
+
+def _mui_number(random: Random, column: str) -> tuple[dict[str, Any], Passes]:
+    number = random.choice((*INTEGERS, *DECIMALS))
+    operator = random.choice((*_MUI_NUMBER, "!=", "isAnyOf"))
+    if operator == "isAnyOf":
+        return _item(column, operator, [number, 2]), lambda row: row[column] in (number, 2)
+    if operator == "!=":
+        return _item(column, operator, number), lambda row: row[column] != number
+    return _item(column, operator, number), _order_test(column, _MUI_NUMBER[operator], number)
+
+
+def _mui_select(random: Random, column: str) -> tuple[dict[str, Any], Passes]:
+    wanted = random.choice(("failed", "received", "email", "Failed"))
+    operator = random.choice(("is", "not", "isAnyOf"))
+    if operator == "not":
+        return _item(column, operator, wanted), lambda row: row[column] != wanted
+    value = [wanted] if operator == "isAnyOf" else wanted
+    return _item(column, operator, value), lambda row: row[column] == wanted
 
 
 def _mui_date(random: Random, column: str) -> tuple[dict[str, Any], Passes]:
