@@ -22,7 +22,7 @@ from docservice.http.envelope import JSON
 from docservice.http.errors import ApiError, api_error
 from docservice.http.services import Services
 from docservice.log import logger
-from docservice.postgres.admin import AuditRecord, DrainRunsError
+from docservice.postgres.administration import AuditRecord, DrainRunsError
 from docservice.postgres.database import StoreTimeoutError, StoreUnavailableError
 
 _MAX_REFUSALS_A_MINUTE = 20

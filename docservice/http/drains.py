@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from autoscaler.api import Progress
-    from docservice.postgres.admin import Administration
+    from docservice.postgres.administration import Administration
     from docservice.workers import WorkerControl
 
 _SAVE_SECONDS = 0.5

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from docservice.domain.documents import ModuleNameError
-from docservice.domain.grid import GridError
+from docservice.domain.grid.columns import GridError
 from docservice.http.envelope import JSON, APIResponse, failure_body
 from docservice.ingest.blobs import BlobError
 from docservice.log import logger

@@ -15,7 +15,7 @@ from docservice.http.errors import ApiError
 if TYPE_CHECKING:
     from starlette.types import Send
 
-    from docservice.domain.grid import GridQuery
+    from docservice.domain.grid.query import GridQuery
     from docservice.postgres.grids import Grids
 
 _CHUNK_BYTES = 1 << 18

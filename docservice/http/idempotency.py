@@ -25,7 +25,7 @@ from docservice.log import logger
 
 if TYPE_CHECKING:
     from docservice.domain.identity import Identity
-    from docservice.postgres.admin import Administration
+    from docservice.postgres.administration import Administration
 
 _LEASE_SECONDS = 60.0
 

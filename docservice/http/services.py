@@ -17,7 +17,7 @@ from docservice.ingest.sweeper import Sweeper
 from docservice.log import AccessLog
 from docservice.metrics import Metrics
 from docservice.page_cache import Cache
-from docservice.postgres.admin import Administration
+from docservice.postgres.administration import Administration
 from docservice.postgres.database import Database
 from docservice.postgres.document_type_columns import DocumentTypeColumns
 from docservice.postgres.documents import Documents

@@ -190,7 +190,7 @@ def test_a_start_before_the_migrations_says_what_to_run(servers: Any, redis_url:
     assert (code, errors) == (
         1,
         (
-            "docservice: the database lacks 0001_documents, 0002_access, 0005_blob_keys;"
+            "docservice: the database lacks 0001_documents, 0002_access, 0003_search, 0005_blob_keys;"
             " run docservice migrate\n"
         ),
     )

@@ -35,7 +35,7 @@ from docservice.http.routes.admin_models import (
     WorkerPool,
 )
 from docservice.http.services import Services
-from docservice.postgres.admin import AuditEntry, DrainRunsError
+from docservice.postgres.administration import AuditEntry, DrainRunsError
 from docservice.workers import ResizePlan, ResizeResult, WorkerResize
 
 _MAX_ID = 2**63 - 1

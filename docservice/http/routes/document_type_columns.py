@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from docservice.domain.documents import DocumentType, module_name
-from docservice.domain.grid import COLUMNS
+from docservice.domain.grid.columns import COLUMNS
 from docservice.domain.identity import Identity
 from docservice.http.auth import require_module
 from docservice.http.deps import Module, Operator, Serving, Viewer, require_operator, require_viewer
@@ -70,7 +70,7 @@ class NewDocumentTypeColumn(BaseModel):
     document_type: DocumentType
     column: str
     label: Label | None = None
-    position: int = Field(default=0, ge=0, le=_MAX_POSITION)
+    position: int = Field(default=0, ge=0, le=_MAX_POSITION, strict=True)  # true is not 1
 
 
 class ColumnDocumentType(BaseModel):

@@ -13,14 +13,10 @@ from urllib.parse import parse_qsl
 import orjson
 
 from docservice.domain.documents import module_name
-from docservice.domain.grid import (
-    MOST_CONDITIONS,
-    MOST_FILTERS,
-    GridQuery,
-    cursor_text,
-    from_body,
-    from_parameters,
-)
+from docservice.domain.grid.component_body import from_body
+from docservice.domain.grid.cursor import cursor_text
+from docservice.domain.grid.http_get import PAGE_PARAMETERS, from_parameters
+from docservice.domain.grid.query import MAX_CONDITIONS, MAX_FILTERS, GridQuery
 from docservice.http.auth import bearer, require_module
 from docservice.http.context import request_id
 from docservice.http.errors import ApiError
@@ -38,10 +34,8 @@ if TYPE_CHECKING:
 _MAX_REMEMBERED = 4096
 _MAX_REMEMBERED_BYTES = 256
 _MAX_QUERY_BYTES = 16_384
-_MAX_FIELDS = MOST_FILTERS * MOST_CONDITIONS
+_MAX_FIELDS = MAX_FILTERS * MAX_CONDITIONS
 _HEAD = b'{"success":true,"message":null,"error":null,"data":'
-#: Parameters that select a part of the rows; an export takes none of them.
-PAGE_PARAMETERS = ("limit", "offset", "cursor")
 #: The headers of every page.
 PAGE_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"private, no-store"))
 #: The pattern of the route of pages.
@@ -168,9 +162,10 @@ def _pairs(raw: bytes) -> list[tuple[str, str]]:
 
 def _export_pairs(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """The same pairs, when none of them asks for a part: an export has all rows."""
-    given = sorted({name for name, _ in pairs} & set(PAGE_PARAMETERS))
+    given = sorted({name for name, _ in pairs} & PAGE_PARAMETERS)
     if given:
-        raise ApiError(422, f"{given[0]}: an export has all rows; leave {', '.join(PAGE_PARAMETERS)} out")
+        legal = ", ".join(sorted(PAGE_PARAMETERS))
+        raise ApiError(422, f"{given[0]}: an export has all rows; leave {legal} out")
     return pairs
 
 
@@ -187,8 +182,9 @@ def _written(query: GridQuery, page: Page) -> bytes:
     more = page.last is not None and page.length == query.limit
     cursor = f'"{cursor_text(query.sort, page.last)}"' if more and page.last is not None else "null"
     capped = "true" if page.total_capped else "false"
+    estimate = "null" if page.total_estimate is None else str(page.total_estimate)
     rest = (
-        f',"total":{page.total},"total_capped":{capped},"next_cursor":{cursor}}},'
+        f',"total":{page.total},"total_capped":{capped},"total_estimate":{estimate},"next_cursor":{cursor}}},'
         f'"meta":{{"module":"{query.module}","limit":{query.limit},"offset":{query.offset},'
         f'"count":{page.length},"request_id":"'
     )

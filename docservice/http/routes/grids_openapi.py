@@ -1,30 +1,29 @@
-"""The grid routes in the OpenAPI document, written by hand: the framework does not know them."""
+"""The grid routes in the OpenAPI document, by hand: the framework does not see them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from docservice.domain.grid import COLUMNS
-from docservice.http.routes.grids import PAGE_PARAMETERS
-
-_FAILURES = {
-    401: "No token, or one that is unknown, expired or revoked",
-    403: "The token may not see this module",
-    422: "An unknown column, operation or parameter, or a wrong value",
-    503: "Postgres does not answer, or not in time",
-}
-_BODY_FAILURES = {
-    400: "The body broke off",
-    408: "The body came too slowly",
-    413: "The body is too large",
-    415: "Not JSON",
-}
+from docservice.domain.grid.columns import COLUMNS, VALUELESS_OPS
+from docservice.domain.grid.http_get import PAGE_PARAMETERS
 
 
 def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
     """The paths of these routes; ``error`` is the reference to a failure's schema."""
-    failures = _failures(error, _FAILURES)
-    body_failures = _failures(error, _BODY_FAILURES)
+    failures = _failures(
+        error,
+        (401, "No token, or one that is unknown, expired or revoked"),
+        (403, "The token may not see this module"),
+        (422, "An unknown column, operation or parameter, or a wrong value"),
+        (503, "Postgres does not answer, or not in time"),
+    )
+    body_failures = _failures(
+        error,
+        (400, "The body broke off"),
+        (408, "The body came too slowly"),
+        (413, "The body is too large"),
+        (415, "Not JSON"),
+    )
     page = {"description": "A page", "content": {"application/json": {"schema": _PAGE_SCHEMA}}}
     module = {
         "name": "module",
@@ -34,7 +33,6 @@ def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
         "description": "In any letter case.",
     }
     common = {"tags": ["grids"], "security": [{"HTTPBearer": []}]}
-    text = {"description": "All rows", "content": {"text/csv": {"schema": {"type": "string"}}}}
     return {
         "/modules/{module}/grid": {
             "parameters": [module],
@@ -47,29 +45,33 @@ def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
             },
             "post": {
                 **common,
-                "summary": "A page of a grid, with the request body of AG Grid or MUI",
+                "summary": "A page of a grid, asked as grid components ask",
                 "operationId": "post_grid",
                 "requestBody": {"required": True, "content": {"application/json": {"schema": _BODY_SCHEMA}}},
                 "responses": {"200": page, **failures, **body_failures},
             },
         },
-        "/modules/{module}/grid.csv": {
-            "parameters": [module],
-            "get": {
-                **common,
-                "summary": "All rows of a grid as CSV",
-                "operationId": "export_grid",
-                "parameters": [item for item in _parameters() if item["name"] not in PAGE_PARAMETERS],
-                "responses": {"200": text, **failures},
-            },
+        "/modules/{module}/grid.csv": {"parameters": [module], "get": _export(common, failures)},
+    }
+
+
+def _export(common: dict[str, Any], failures: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **common,
+        "summary": "All rows of a grid as CSV",
+        "operationId": "export_grid",
+        "parameters": [item for item in _parameters() if item["name"] not in PAGE_PARAMETERS],
+        "responses": {
+            "200": {"description": "All rows", "content": {"text/csv": {"schema": {"type": "string"}}}},
+            **failures,
         },
     }
 
 
-def _failures(error: dict[str, Any], failures: dict[int, str]) -> dict[str, Any]:
+def _failures(error: dict[str, Any], *answers: tuple[int, str]) -> dict[str, Any]:
     return {
         str(status): {"description": text, "content": {"application/json": {"schema": error}}}
-        for status, text in failures.items()
+        for status, text in answers
     }
 
 
@@ -79,16 +81,19 @@ def _parameters() -> list[dict[str, Any]]:
 
     found = [
         parameter("limit", {"type": "integer", "minimum": 1, "maximum": 500}, "Rows of the page."),
-        parameter("offset", {"type": "integer", "minimum": 0, "maximum": 1_000_000}, "Rows to skip."),
-        parameter("cursor", {"type": "string"}, "`next_cursor` of the previous page."),
+        parameter("offset", {"type": "integer", "minimum": 0, "maximum": 1_000_000}, "Rows to leave out."),
+        parameter("cursor", {"type": "string"}, "`next_cursor` of the page before."),
+        parameter(
+            "total", {"enum": ["capped", "exact"]}, "`exact`: also beyond 10,000, if counted within a second."
+        ),
         parameter("sort", {"type": "string"}, "`-received_at,title`: columns, `-` for descending."),
     ]
     for column in COLUMNS.values():
         for op in column.operations:
             name = column.name if op == "exact" else f"{column.name}.{op}"
-            null = op in ("blank", "filled")
+            null = op in VALUELESS_OPS
             schema = {"type": "boolean"} if null else {"type": "array", "items": {"type": "string"}}
-            found.append(parameter(name, schema, "Repeat it to match any of several values."))
+            found.append(parameter(name, schema, "Given several times, either is meant."))
     return found
 
 
@@ -101,11 +106,15 @@ _PAGE_SCHEMA: dict[str, Any] = {
         "error": {"type": "null"},
         "data": {
             "type": "object",
-            "required": ["rows", "total", "total_capped", "next_cursor"],
+            "required": ["rows", "total", "total_capped", "total_estimate", "next_cursor"],
             "properties": {
                 "rows": {"type": "array", "items": {"type": "object", "required": list(COLUMNS)}},
                 "total": {"type": "integer"},
-                "total_capped": {"type": "boolean"},
+                "total_capped": {
+                    "type": "boolean",
+                    "description": "There are more than `total` rows; `total_estimate` is about how many.",
+                },
+                "total_estimate": {"type": ["integer", "null"]},
                 "next_cursor": {"type": ["string", "null"]},
             },
         },
@@ -122,6 +131,12 @@ _BODY_SCHEMA: dict[str, Any] = {
         "filterModel": {"type": ["object", "null"]},
         "sortModel": {"type": ["array", "null"], "items": {"type": "object"}},
         "cursor": {"type": ["string", "null"]},
+        "total": {"enum": ["exact", "capped"], "default": "exact"},
+        **{
+            name: {"type": ["array", "null"], "maxItems": 0, "description": "Sent by AG Grid; always empty."}
+            for name in ("rowGroupCols", "valueCols", "pivotCols", "groupKeys")
+        },
+        "pivotMode": {"enum": [False, None]},
     },
     "example": {
         "startRow": 0,

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from autoscaler.demo.embedded import wait_until
-from docservice.domain.grid import GridQuery
+from docservice.domain.grid.query import GridQuery
 from docservice.http.errors import ApiError
 from docservice.http.exports import Exports
 
