@@ -1,35 +1,27 @@
 """The document service: grids and mail numbers on Postgres and Redis, with its Celery worker.
 
-The map, from plain values up to the command line; a module imports only from lines above its own::
+The map, from plain values up to the command line; a module imports only from lines above its own, and of
+:mod:`autoscaler` only ``autoscaler.api``::
 
-    upload -> api -> blobs, store -> broker -> tasks -> processing -> store
-    grid   -> api -> cache, else store -> cache
+    upload -> http -> blobs, postgres -> publish -> queue -> tasks -> extract -> postgres
+    grid   -> http -> page_cache, else postgres
 
-===============  ============================================================================
-mail_number      a mail number and how it is matched: exact, prefix, contains
-documents        what a document is and the states it goes through
-grid             one question to a grid: columns allowed, filters, sort, page, cursor
-identity         who asks: roles, modules, tokens
-processing       what an upload holds: mail, PDF, text; pure over bytes
-samples          mails and PDFs made up for the demo and the benchmarks
-config           the settings of a run, all faults told at once
-connections      one ``REDIS_URL``, one ``DATABASE_URL``: checked, never printed
-log, metrics     what operators and Prometheus are told
-store            Postgres: migrations, SQL, the pool
-cache            Redis: pages and identities by version
-blobs            where the bytes of documents live
-broker           the Celery application and its queue
-control          the workers' remote control
-tasks, sweeper   what workers do; what became of work that nobody did
-api              the routes, in one envelope
-app              ``create_app(settings)``
-gathering        how answers are written to the network: those of one turn together
-fast_path        pages on connections whose requests repeat their headers, below ASGI
-health           whether the API of this container is well, asked on the standard library alone
-burst            many mails at once, over HTTP, to watch the workers
-cli              the commands
-===============  ============================================================================
+=================  ===========================================================================
+domain             values only: documents, mail numbers, grid queries, identities, extractions
+log, metrics       what is logged and counted
+health             the health check of a container, on the standard library alone
+batching           small queries that arrive together go in one round trip
+postgres           the pool, migrations, SQL by noun
+config             the settings of a run, all faults reported at once
+page_cache         pages and identities in Redis, by version
+ingest             blobs, publish (to the queue), tasks (in workers), extract, sweeper
+workers            what administrators ask of Celery workers, over ``autoscaler.api``
+http               the ASGI application: ``create_app(settings)``, routes, authentication, audit
+dev                sample files and a load test, for the demo and the benchmarks
+cli                the commands; the only composer
+=================  ===========================================================================
 
-The first six know no I/O, no clock and no logger. Of :mod:`autoscaler` the service imports ``companion``,
-``capacity`` and ``contract``, and nothing else.
+To change: a route, ``http/routes``; what every request gets, ``http/asgi``; who may do what, ``http/auth``
+and ``http/deps``; a setting, ``config``; a metric, ``metrics``; when a document is sent again,
+``ingest/sweeper``.
 """

@@ -1,4 +1,8 @@
-"""Many small questions in few round trips: what arrives while one is under way goes together in the next."""
+"""Many small queries in few round trips: what arrives while one is in flight goes together in the next.
+
+What belongs here: the batching itself, over any function from a list of items to a list of answers. It opens
+no connection and knows neither Redis nor Postgres.
+"""
 
 from __future__ import annotations
 
@@ -16,85 +20,85 @@ _SLOW_SECONDS = 0.05
 
 
 class Batcher(Generic[Item, Answer]):
-    """Ask ``run`` for at most ``most`` items together, with at most ``at_once`` such questions under way.
+    """Call ``run`` with at most ``max_items`` items, with at most ``max_in_flight`` calls at the same time.
 
-    A second one begins beside the first only for ``most`` items, or when the first takes longer than 50 ms:
-    two half empty questions cost more than a full one.
+    A second call begins beside the first only for a full batch, or when the first takes longer than 50 ms:
+    two half empty calls cost more than a full one.
 
-    An item is only ever answered from a question that began after it arrived, so an answer is never older
-    than its question. A fault of ``run`` is every one of its items'.
+    An item is only answered by a call that began after it arrived, so an answer is never older than its item.
+    A fault of ``run`` is raised for every item of that call.
     """
 
     def __init__(
-        self, run: Callable[[list[Item]], Awaitable[list[Answer]]], *, most: int, at_once: int
+        self, run: Callable[[list[Item]], Awaitable[list[Answer]]], *, max_items: int, max_in_flight: int
     ) -> None:
         self._run = run
-        self._most = most
-        self._at_once = at_once
+        self._max_items = max_items
+        self._max_in_flight = max_in_flight
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
-        # Who asks, and since when.
-        self._under_way: dict[asyncio.Task[None], float] = {}
-        self._watch: asyncio.TimerHandle | None = None
+        # The tasks that call ``run``, and the loop's time when each call began.
+        self._in_flight: dict[asyncio.Task[None], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     def __call__(self, item: Item) -> asyncio.Future[Answer]:
         """The answer to one item, to be awaited; it raises what ``run`` raises."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((item, answer))
-        if len(self._waiting) >= self._most or not self._others(None):
-            self._begin()
-        if self._watch is None and self._at_once > 1:
-            self._watch = loop.call_later(_SLOW_SECONDS, self._look)
+        if len(self._waiting) >= self._max_items or not self._another(None):
+            self._start()
+        if self._timer is None and self._max_in_flight > 1:
+            self._timer = loop.call_later(_SLOW_SECONDS, self._pass_slow)
         return answer
 
-    async def ended(self) -> None:
-        """Wait until nothing is under way."""
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+    async def finished(self) -> None:
+        """Wait until no call is in flight."""
+        await asyncio.gather(*self._in_flight, return_exceptions=True)
 
-    def _others(self, task: asyncio.Task[None] | None) -> bool:
-        """Whether somebody else asks, and is not so slow that it is better passed by."""
+    def _another(self, task: asyncio.Task[None] | None) -> bool:
+        """Whether another task is in flight that is not slow."""
         since = asyncio.get_running_loop().time() - _SLOW_SECONDS
-        for other, begun in self._under_way.items():  # noqa: SIM110 - for each item, and a generator costs more
+        for other, begun in self._in_flight.items():  # noqa: SIM110 - for each item, and a generator costs more
             if begun > since and other is not task:
                 return True
         return False
 
-    def _begin(self) -> None:
-        if len(self._under_way) < self._at_once:
+    def _start(self) -> None:
+        if len(self._in_flight) < self._max_in_flight:
             task = asyncio.create_task(self._work())
-            self._under_way[task] = asyncio.get_running_loop().time()
+            self._in_flight[task] = asyncio.get_running_loop().time()
             task.add_done_callback(self._leave)  # for one that was cancelled before it began
 
     def _leave(self, task: asyncio.Task[None]) -> None:
-        self._under_way.pop(task, None)
+        self._in_flight.pop(task, None)
 
-    def _look(self) -> None:
-        """Pass by what is slow, as long as somebody waits."""
-        self._watch = None
+    def _pass_slow(self) -> None:
+        """Start another call beside a slow one, as long as items wait."""
+        self._timer = None
         if self._waiting:
-            if not self._others(None):
-                self._begin()
-            self._watch = asyncio.get_running_loop().call_later(_SLOW_SECONDS, self._look)
+            if not self._another(None):
+                self._start()
+            self._timer = asyncio.get_running_loop().call_later(_SLOW_SECONDS, self._pass_slow)
 
     async def _work(self) -> None:
         task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("a question is asked by a task")
+            raise RuntimeError("batches run in a task")
         try:
             while self._waiting:
-                if len(self._waiting) < self._most:
-                    await asyncio.sleep(0)  # one turn, in which others that have arrived join
-                batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+                if len(self._waiting) < self._max_items:
+                    await asyncio.sleep(0)  # one turn of the loop, in which other items join
+                batch = [self._waiting.popleft() for _ in range(min(self._max_items, len(self._waiting)))]
                 if batch:
-                    self._under_way[task] = asyncio.get_running_loop().time()
-                    await self._ask(batch)
-                if len(self._waiting) < self._most and self._others(task):
-                    break  # who goes on with them
+                    self._in_flight[task] = asyncio.get_running_loop().time()
+                    await self._answer(batch)
+                if len(self._waiting) < self._max_items and self._another(task):
+                    break  # that one goes on with them
         finally:
             # In the step that found nothing waiting: what came between it and a callback would wait for ever.
             self._leave(task)
 
-    async def _ask(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+    async def _answer(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._run([item for item, _ in batch])
             answered = list(zip(batch, answers, strict=True))
@@ -102,7 +106,7 @@ class Batcher(Generic[Item, Answer]):
             for _, waiting in batch:
                 waiting.cancel()
             raise
-        except Exception as fault:  # noqa: BLE001 - handed to those who asked
+        except Exception as fault:  # noqa: BLE001 - raised for those who wait
             for _, waiting in batch:
                 if not waiting.done():
                     waiting.set_exception(fault)

@@ -1,13 +1,14 @@
 """The commands: ``docservice api | worker | migrate | token | sweep | samples | burst | healthcheck``.
 
-The only composer. Settings come from the environment. Faults of theirs end the start with one line and exit
-2, before anything connects; a server that does not answer ends it with one line and exit 1, within its
-timeout. Each command loads what it needs and no more: a migration starts in half the time that the API takes.
+The only composer. Settings come from the environment. Invalid settings end a command with one line and exit
+code 2, before anything connects; a server that does not answer ends it with one line and exit code 1, within
+its timeout. Each command imports only what it needs: a migration starts in half the time that the API takes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -34,6 +35,8 @@ from docservice.postgres.tokens import TokenRow, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from docservice.http.asgi import DocumentService
 
 Done = TypeVar("Done")
 _SHUTDOWN_SECONDS = 15
@@ -74,7 +77,7 @@ def _run(work: Awaitable[Done]) -> Done:
 
 
 async def _check(settings: Settings) -> None:
-    """Fail with one line unless Postgres, its schema, Redis and the store of blobs are there."""
+    """Fail with one line unless Postgres, its schema, Redis and the store of blobs are available."""
     missing = await _with_database(settings, pending)
     if missing:
         _fail(f"the database lacks {', '.join(missing)}; run docservice migrate", 1)
@@ -82,7 +85,7 @@ async def _check(settings: Settings) -> None:
     try:
         if not await cache.ping():
             _fail(
-                f"REDIS_URL: no answer from {settings.redis.shown} within its timeout; check that it runs,"
+                f"REDIS_URL: no answer from {settings.redis} within its timeout; check that it runs,"
                 " the user and the password",
                 1,
             )
@@ -92,28 +95,40 @@ async def _check(settings: Settings) -> None:
 
 
 class _Count(click.ParamType):  # type: ignore[type-arg]
-    """A number of processes, or ``auto`` for what the container bears."""
+    """A number of processes, or ``auto`` for what fits in the container."""
 
     name = "integer|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number, however it was given."""
+        """The number of a text."""
         text = str(value)
         if text == "auto":
-            return _bearable()
+            return _fitting()
         if not (text.isascii() and text.isdigit() and int(text)):
             self.fail(f"{value!r} is neither auto nor a whole number of 1 or more", param, ctx)
         return int(text)
 
 
-def _bearable() -> int:
-    """The processes that the container bears, by the autoscaler's own command."""
+def _fitting() -> int:
+    """The processes that fit in the container, by the autoscaler's own command."""
     found = subprocess.run(
         [sys.executable, "-m", "autoscaler", "concurrency"], capture_output=True, text=True, check=False
     )
     if found.returncode or not found.stdout.strip().isdigit():
         _fail(f"auto: {found.stderr.strip() or 'no number was found'}; give a number instead", 1)
     return int(found.stdout)
+
+
+def application() -> DocumentService:
+    """The ASGI application of a process that uvicorn started, from the environment."""
+    from docservice.http.app import create_app  # noqa: PLC0415 - see above
+
+    app = create_app(read_settings(os.environ))
+    # What was made until here stays; scanning it for garbage again and again costs every request.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    return app
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -139,18 +154,18 @@ def api(host: str, port: int, workers: int) -> None:
         "access_log": False,  # the service writes its own, with request ids and without tokens
         "log_level": "warning",
         "loop": "uvloop",
-        "http": "docservice.fast_path:FastPathProtocol",
+        "http": "docservice.http.protocol:BoundedProtocol",
         "server_header": False,
-        # Who calls is believed from a proxy's header only where the proxy is named.
+        # The client address is taken from a proxy header only where the proxy is named.
         "proxy_headers": bool(os.environ.get("FORWARDED_ALLOW_IPS")),
         "timeout_graceful_shutdown": _SHUTDOWN_SECONDS,
     }
     if workers == 1:
-        uvicorn.run("docservice.http.app:from_environment", factory=True, **options)
+        uvicorn.run("docservice.cli:application", factory=True, **options)
         return
     with tempfile.TemporaryDirectory(prefix="docservice-metrics-") as folder:
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
-        uvicorn.run("docservice.http.app:from_environment", factory=True, workers=workers, **options)
+        uvicorn.run("docservice.cli:application", factory=True, workers=workers, **options)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
@@ -159,7 +174,7 @@ def api(host: str, port: int, workers: int) -> None:
 )
 @click.argument("celery_options", nargs=-1, type=click.UNPROCESSED)
 def worker(concurrency: int, celery_options: tuple[str, ...]) -> None:
-    """Process uploads. What else is given goes to `celery worker`, such as -n NAME@%h."""
+    """Process uploads. Other options are passed to `celery worker`, such as -n NAME@%h."""
     from docservice.ingest.tasks import make_worker  # noqa: PLC0415 - see above
 
     configure_log()
@@ -181,15 +196,15 @@ def worker(concurrency: int, celery_options: tuple[str, ...]) -> None:
 
 @main.command("migrate")
 def migrate_command() -> None:
-    """Bring the schema of the database forward."""
+    """Apply the missing migrations to the database."""
     applied = _run(_with_database(_settings(), migrate))
     click.echo(f"applied: {', '.join(applied)}" if applied else "nothing to apply")
 
 
 @main.command()
-@click.option("--orphans", is_flag=True, help="Also remove bytes of uploads that were never committed.")
+@click.option("--orphans", is_flag=True, help="Also remove files of uploads that were never committed.")
 def sweep(*, orphans: bool) -> None:
-    """Send documents that nobody was told of, and take back what lost workers had claimed. Once."""
+    """Send documents that no worker received, and return what lost workers had claimed. Once."""
     from docservice.http.services import Services  # noqa: PLC0415 - see above
     from docservice.ingest.sweeper import remove_orphans  # noqa: PLC0415
 
@@ -199,14 +214,11 @@ def sweep(*, orphans: bool) -> None:
         services = Services(settings)
         await services.database.open(least=1)
         try:
-            swept = await services.sweeper.sweep()
+            swept = await services.sweeper.sweep(alone=True)
             removed = await remove_orphans(services.blobs, services.documents) if orphans else 0
         finally:
-            await services.broker.close()
-            await services.cache.close()
-            services.control.close()
-            await services.database.close()
-        return f"sent {swept.sent}, taken back {swept.returned}, failed {swept.failed}, removed {removed}"
+            await services.close()
+        return f"sent {swept.sent}, returned {swept.returned}, failed {swept.failed}, removed {removed}"
 
     click.echo(_run(once()))
 
@@ -216,7 +228,7 @@ def sweep(*, orphans: bool) -> None:
 @click.option("--pdfs", default=5, show_default=True, type=click.IntRange(0, 100_000))
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 def samples(mails: int, pdfs: int, folder: Path) -> None:
-    """Write mails, each with a PDF attached, and PDFs to upload into FOLDER: made up, the same each time."""
+    """Write sample mails, each with a PDF attached, and sample PDFs into FOLDER; always the same ones."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in sample_files(mails=mails, pdfs=pdfs):
@@ -230,27 +242,33 @@ def samples(mails: int, pdfs: int, folder: Path) -> None:
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True, envvar="DOCSERVICE_URL")
 @click.option("--documents", default=2000, show_default=True, type=click.IntRange(1, 1_000_000))
 @click.option(
-    "--per-request", default=100, show_default=True, type=click.IntRange(1, 1000), help="Files of a request."
+    "--per-request",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1, 1000),
+    help="Files per request.",
 )
 @click.option("--module", default="burst", show_default=True)
 def burst(url: str, documents: int, per_request: int, module: str) -> None:
-    """Send made-up mails to an API at once, to watch its workers. Needs an operator's DOCSERVICE_TOKEN."""
+    """Send many sample mails to an API, to watch its workers. Needs an operator's DOCSERVICE_TOKEN."""
     try:
         token_text = read_variable("DOCSERVICE_TOKEN", os.environ)
-        lot = Burst(url=url, module=module, documents=documents, per_request=per_request)
+        load = Burst(url=url, module=module, documents=documents, per_request=per_request)
     except ValueError as fault:
         _fail(str(fault), 2)
     if token_text is None:
         _fail("DOCSERVICE_TOKEN is not set; docservice token create --role operator makes one", 2)
     try:
-        seconds = send_burst(lot, token_text)
+        seconds = send_burst(load, token_text)
     except BurstError as fault:
         _fail(str(fault), 1)
     click.echo(f"sent {documents} mails to {module} in {seconds:.1f} s")
 
 
 @main.command()
-@click.option("--port", help=f"Of the API.  [default: {health.DEFAULT_PORT}] [env: {health.PORT_VARIABLE}]")
+@click.option(
+    "--port", help=f"Port of the API. [default: {health.DEFAULT_PORT}] [env: {health.PORT_VARIABLE}]"
+)
 @click.option("--ready", is_flag=True, help="Ask /readyz instead of /livez.")
 def healthcheck(port: str | None, *, ready: bool) -> None:
     """Ask the API of this container for its health; exits with 0 or 1. No curl is needed."""
@@ -262,21 +280,26 @@ def healthcheck(port: str | None, *, ready: bool) -> None:
 
 @main.group()
 def token() -> None:
-    """Make, list and revoke the tokens that callers of the API bear."""
+    """Create, list and revoke API tokens."""
 
 
 @token.command("create")
-@click.option("--name", required=True, help="Whose it is: stands in the audit.")
+@click.option("--name", required=True, help="Who uses it; shown in the audit.")
 @click.option("--role", type=click.Choice(_ROLES), default=Role.VIEWER.value, show_default=True)
 @click.option(
-    "--module", "modules", multiple=True, help="A module that it sees; may be repeated. None given: all."
+    "--module",
+    "modules",
+    multiple=True,
+    help="A module that it may see; repeatable. Without: all.",
 )
 @click.option(
-    "--expires-in-days", type=click.FloatRange(min=0, min_open=True, max=3650), help="Without: never."
+    "--expires-in-days",
+    type=click.FloatRange(min=0, min_open=True, max=3650),
+    help="Without: never.",
 )
 def token_create(name: str, role: str, modules: tuple[str, ...], expires_in_days: float | None) -> None:
-    """Make a token and print it. It is shown this once."""
-    if not name.strip() or len(name) > 100 or not name.isprintable():  # noqa: PLR2004 - told in the message
+    """Create a token and print it. It is shown only once."""
+    if not name.strip() or len(name) > 100 or not name.isprintable():  # noqa: PLR2004 - the message says it
         _fail("--name must have 1 to 100 printable characters", 2)
     try:
         seen = sorted({module_name(module) for module in modules}) or None
@@ -300,7 +323,7 @@ def token_create(name: str, role: str, modules: tuple[str, ...], expires_in_days
 
 @token.command("list")
 def token_list() -> None:
-    """Show all tokens, without what they are."""
+    """List all tokens, without their secrets."""
     for row in _run(_with_database(_settings(), lambda database: Tokens(database).all())):
         click.echo("\t".join(_cells(row)))
 
@@ -319,7 +342,7 @@ def _cells(row: TokenRow) -> list[str]:
 @token.command("revoke")
 @click.argument("token_id", type=click.IntRange(1, 2**63 - 1))
 def token_revoke(token_id: int) -> None:
-    """End a token by its id: at once, or within the expiry of identities where Redis does not answer."""
+    """Revoke a token by its id: from the next request on, or later where this command cannot reach Redis."""
     settings = _settings()
 
     async def revoke(database: Database) -> tuple[bool, bool]:
@@ -331,8 +354,13 @@ def token_revoke(token_id: int) -> None:
         finally:
             await cache.close()
 
-    revoked, told = _run(_with_database(settings, revoke))
+    revoked, reached = _run(_with_database(settings, revoke))
     if not revoked:
         _fail(f"there is no active token {token_id}; see docservice token list", 1)
-    within = "" if told else f"; Redis does not answer, so grids believe it for {settings.identity_seconds} s"
+    within = (
+        ""
+        if reached
+        else f"; Redis does not answer here, so an API that reaches it may accept the token for"
+        f" {settings.identity_seconds} s"
+    )
     click.echo(f"token {token_id} is revoked{within}")

@@ -1,6 +1,8 @@
-"""The settings of a run: one table of defaults, one validation, all faults told at once.
+"""The settings of the document service: one table of defaults, one validation, all faults reported at once.
 
-Each variable ``NAME`` may stand as ``NAME_FILE`` instead, with the path of a file that holds the value.
+Nothing here connects to anything. Each variable ``NAME`` may be given as ``NAME_FILE`` instead: the path of a
+file that holds the value. Error messages name the variable and what is legal; they never hold a URL, since a
+mistyped password can be in any part of it. ``REDIS_URL`` follows the same grammar as the autoscaler's.
 """
 
 from __future__ import annotations
@@ -8,14 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
 
-from docservice.connections import (
-    AddressError,
-    RedisAddress,
-    RedisTuning,
-    check_database_url,
-    redis_address,
-)
+from autoscaler.api import RedisTuning, RedisUrl, RedisUrlError, parse_redis_url
 from docservice.domain.number_pattern import PatternError, number_pattern
 from docservice.postgres.database import PoolSettings
 
@@ -23,14 +20,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MIB = 2**20
+_DATABASE_SCHEMES = ("postgresql", "postgres")
+_DATABASE_OPTIONS = frozenset(
+    {"sslmode", "sslrootcert", "sslcert", "sslkey", "sslnegotiation", "target_session_attrs"}
+)
+_DATABASE_LEGAL = "write postgresql://USER@HOST:PORT/DATABASE"
 
 
 class ConfigError(ValueError):
-    """Settings with faults; ``faults`` has one sentence for each."""
+    """Invalid settings; ``faults`` has one sentence for each."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("; ".join(faults))
         self.faults = faults
+
+
+class DatabaseUrlError(ValueError):
+    """A ``DATABASE_URL`` that cannot be used; the message does not hold it."""
 
 
 def _variable(name: str, default: object, about: str, *, low: float = 0, high: float = 0) -> Any:
@@ -40,33 +46,37 @@ def _variable(name: str, default: object, about: str, *, low: float = 0, high: f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that a run is told. Sizes are bytes, times are seconds."""
+    """All settings. Sizes are bytes, times are seconds."""
 
-    redis: RedisAddress = field(
-        metadata={"name": "REDIS_URL", "about": "set it to a redis:// or rediss:// address"}
+    redis: RedisUrl = field(
+        metadata={"name": "REDIS_URL", "about": "set it to a redis://, rediss:// or sentinel:// URL"}
     )
     database_url: str = field(
-        repr=False, metadata={"name": "DATABASE_URL", "about": "set it to a postgresql:// address"}
+        repr=False, metadata={"name": "DATABASE_URL", "about": "set it to a postgresql:// URL"}
     )
     redis_max_connections: int = _variable(
         "REDIS_MAX_CONNECTIONS",
         32,
-        "Most connections to Redis of a process; one of them is for reads.",
+        "Maximum connections to Redis of one process; one of them is for reads.",
         low=2,
         high=10_000,
     )
     redis_socket_timeout_seconds: float = _variable(
-        "REDIS_SOCKET_TIMEOUT", 1.0, "How long an answer may take.", low=0.05, high=60
+        "REDIS_SOCKET_TIMEOUT", 1.0, "How long a reply from Redis may take.", low=0.05, high=60
     )
     redis_connect_timeout_seconds: float = _variable(
-        "REDIS_SOCKET_CONNECT_TIMEOUT", 1.0, "How long connecting may take.", low=0.05, high=60
+        "REDIS_SOCKET_CONNECT_TIMEOUT", 1.0, "How long connecting to Redis may take.", low=0.05, high=60
     )
     redis_health_check_seconds: int = _variable(
-        "REDIS_HEALTH_CHECK_INTERVAL", 30, "Check a connection idle for longer; 0 is never.", low=0, high=3600
+        "REDIS_HEALTH_CHECK_INTERVAL",
+        30,
+        "Check a connection idle for longer; 0 never checks.",
+        low=0,
+        high=3600,
     )
     redis_client_name: str = _variable("REDIS_CLIENT_NAME", "docservice", "Name shown in CLIENT LIST.")
     database_pool_size: int = _variable(
-        "DATABASE_POOL_SIZE", 16, "Most connections to Postgres of a process.", low=1, high=1000
+        "DATABASE_POOL_SIZE", 16, "Maximum connections to Postgres of one process.", low=1, high=1000
     )
     database_statement_timeout_seconds: float = _variable(
         "DATABASE_STATEMENT_TIMEOUT", 10.0, "How long a statement may take.", low=0.1, high=3600
@@ -81,33 +91,44 @@ class Settings:
     blob_url: str = _variable(
         "DOCSERVICE_BLOB_URL",
         "file:///var/lib/docservice/blobs",
-        "Where the bytes of documents live: file:///FOLDER, s3://BUCKET/PREFIX, or another of fsspec's.",
+        "Where document files are stored: file:///FOLDER, s3://BUCKET/PREFIX, or another fsspec URL.",
     )
     cache_seconds: int = _variable(
-        "DOCSERVICE_CACHE_SECONDS", 60, "How long a page is kept; 0 keeps none.", low=0, high=86_400
+        "DOCSERVICE_CACHE_SECONDS", 60, "How long a grid page is cached; 0 caches none.", low=0, high=86_400
     )
     identity_seconds: int = _variable(
-        "DOCSERVICE_IDENTITY_SECONDS", 30, "How long a token is believed without asking.", low=1, high=3600
+        "DOCSERVICE_IDENTITY_SECONDS",
+        30,
+        "How long the identity of a token is cached. Revocation does not wait for it.",
+        low=1,
+        high=3600,
     )
     upload_file_bytes: int = _variable(
-        "DOCSERVICE_UPLOAD_FILE_BYTES", 25 * _MIB, "Most bytes of a file.", low=1, high=2**40
+        "DOCSERVICE_UPLOAD_FILE_BYTES", 25 * _MIB, "Maximum bytes of an uploaded file.", low=1, high=2**40
     )
     upload_files: int = _variable(
-        "DOCSERVICE_UPLOAD_FILES", 100, "Most files of a request.", low=1, high=10_000
+        "DOCSERVICE_UPLOAD_FILES", 100, "Maximum files of one upload request.", low=1, high=10_000
     )
     body_bytes: int = _variable(
-        "DOCSERVICE_BODY_BYTES", _MIB, "Most bytes of a JSON body.", low=1024, high=100 * _MIB
+        "DOCSERVICE_BODY_BYTES", _MIB, "Maximum bytes of a JSON body.", low=1024, high=100 * _MIB
+    )
+    export_seconds: float = _variable(
+        "DOCSERVICE_EXPORT_SECONDS", 120.0, "How long Postgres may take for a CSV export.", low=1, high=3600
     )
     body_idle_seconds: float = _variable(
-        "DOCSERVICE_BODY_IDLE_SECONDS", 30.0, "How long a client may pause within a body.", low=0.1, high=3600
+        "DOCSERVICE_BODY_IDLE_SECONDS",
+        30.0,
+        "How long a client may pause within a body or an export.",
+        low=0.1,
+        high=3600,
     )
     mail_number_header: str = _variable(
-        "DOCSERVICE_MAIL_NUMBER_HEADER", "X-Mail-Number", "Header that holds a mail's number."
+        "DOCSERVICE_MAIL_NUMBER_HEADER", "X-Mail-Number", "Mail header that holds the mail number."
     )
     mail_number_pattern: str = _variable(
         "DOCSERVICE_MAIL_NUMBER_PATTERN",
         r"\b[A-Z]{2,6}-\d{4}-\d{4,10}\b",
-        "What a mail number looks like in a subject or text: a regular expression in RE2's syntax.",
+        "Regular expression, in the syntax of RE2, of a mail number in a subject or text.",
     )
     processing_seconds: int = _variable(
         "DOCSERVICE_PROCESSING_SECONDS", 60, "How long processing a document may take.", low=1, high=3600
@@ -115,20 +136,24 @@ class Settings:
     processing_memory_bytes: int = _variable(
         "DOCSERVICE_PROCESSING_MEMORY_BYTES",
         1024 * _MIB,
-        "Most memory of a worker's process; 0 is no limit.",
+        "Maximum memory of one worker process; 0 is no limit.",
         low=0,
         high=2**40,
     )
     processing_attempts: int = _variable(
-        "DOCSERVICE_PROCESSING_ATTEMPTS", 3, "How often processing is tried.", low=1, high=100
+        "DOCSERVICE_PROCESSING_ATTEMPTS", 3, "Attempts to process a document.", low=1, high=100
     )
     attachments: int = _variable(
-        "DOCSERVICE_ATTACHMENTS", 500, "Most attachments of a mail.", low=0, high=9_999
+        "DOCSERVICE_ATTACHMENTS", 500, "Maximum attachments of a mail.", low=0, high=9_999
     )
     sweep_seconds: float = _variable(
-        "DOCSERVICE_SWEEP_SECONDS", 15.0, "How often forgotten documents are looked for.", low=0.1, high=3600
+        "DOCSERVICE_SWEEP_SECONDS",
+        15.0,
+        "Interval of the sweep for lost documents.",
+        low=0.1,
+        high=3600,
     )
-    queue: str = _variable("DOCSERVICE_QUEUE", "celery", "The queue of documents to process.")
+    queue: str = _variable("DOCSERVICE_QUEUE", "celery", "Celery queue of documents to process.")
     autoscaler_name: str = _variable(
         "AUTOSCALER_NAME", "default", "Name of the autoscaler that sizes the workers."
     )
@@ -152,18 +177,44 @@ class Settings:
             max_connections=self.redis_max_connections,
             socket_timeout_seconds=self.redis_socket_timeout_seconds,
             connect_timeout_seconds=self.redis_connect_timeout_seconds,
-            health_check_seconds=self.redis_health_check_seconds,
+            health_check_interval_seconds=self.redis_health_check_seconds,
             client_name=self.redis_client_name,
         )
 
     def pool(self, *, size: int | None = None) -> PoolSettings:
-        """How the pool of connections to Postgres is made."""
+        """Settings of the connection pool for Postgres."""
         return PoolSettings(
             url=self.database_url,
             size=size or self.database_pool_size,
             statement_timeout_seconds=self.database_statement_timeout_seconds,
             connect_timeout_seconds=self.database_connect_timeout_seconds,
         )
+
+
+def check_database_url(url: str) -> str:
+    """Return ``url`` when it names a Postgres database.
+
+    Raises:
+        DatabaseUrlError: with what is legal.
+    """
+    if "#" in url:
+        raise DatabaseUrlError("it has a '#'; write %23 where the password holds one")
+    try:
+        parts = urlsplit(url.strip())
+        host, _ = parts.hostname, parts.port
+        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    except ValueError as fault:
+        raise DatabaseUrlError(f"it is malformed; {_DATABASE_LEGAL}") from fault
+    if parts.scheme.lower() not in _DATABASE_SCHEMES:
+        raise DatabaseUrlError(f"the scheme must be {' or '.join(_DATABASE_SCHEMES)}; {_DATABASE_LEGAL}")
+    if not host:
+        raise DatabaseUrlError(f"it names no host; {_DATABASE_LEGAL}")
+    if not parts.path.strip("/"):
+        raise DatabaseUrlError("it must end in the name of a database, such as /documents")
+    if set(options) - _DATABASE_OPTIONS:
+        legal = ", ".join(sorted(_DATABASE_OPTIONS))
+        raise DatabaseUrlError(f"it has an unknown option after the '?'; legal are {legal}")
+    return url
 
 
 def _out_of_bounds(item: Any, value: object) -> str | None:
@@ -174,10 +225,10 @@ def _out_of_bounds(item: Any, value: object) -> str | None:
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """The settings that the environment holds.
+    """Read all settings from the environment.
 
     Raises:
-        ConfigError: with every fault; no message holds the value of an address.
+        ConfigError: with every fault; no message holds the value of a URL.
     """
     values: dict[str, Any] = {}
     faults: list[str] = []
@@ -189,20 +240,22 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
                 values[item.name] = _typed(item, text)
             elif item.name in ("redis", "database_url"):
                 faults.append(f"{name} is not set; {item.metadata['about']}")
-        except AddressError as fault:
+        except RedisUrlError as fault:
+            faults.append(f"{name} cannot be used: {str(fault).removeprefix('Redis URL: ')}")
+        except DatabaseUrlError as fault:
             faults.append(f"{name} cannot be used: {fault}")
         except ValueError as fault:
             faults.append(f"{name} {fault}")
     if not faults:
         return Settings(**values)
-    try:  # the bounds of the rest are told along with what could not be read
+    try:  # report the bounds of the others together with what could not be read
         Settings(**{"redis": _NOWHERE, "database_url": "", **values})
     except ConfigError as fault:
         faults += fault.faults
     raise ConfigError(faults)
 
 
-_NOWHERE = RedisAddress(host="", port=0, database=0, username=None, password=None, tls=None)
+_NOWHERE = RedisUrl(scheme="redis", hosts=())
 
 
 def read_variable(name: str, environment: Mapping[str, str]) -> str | None:
@@ -233,8 +286,8 @@ def _typed(item: Any, text: str) -> object:
     if item.name == "database_url":
         return check_database_url(text)
     match item.type:
-        case "RedisAddress":
-            return redis_address(text)
+        case "RedisUrl":
+            return parse_redis_url(text)
         case "int":
             try:
                 return int(text)

@@ -1,7 +1,7 @@
-"""Asks the API of this container for its health, on the standard library alone.
+"""The health check of a container: asks its own API, with the standard library alone.
 
-A container's engine asks every few seconds: so ``docservice healthcheck`` comes here without loading the
-service. The port is ``DOCSERVICE_HTTP_PORT``, as the API has it.
+A container engine runs it every few seconds, so ``docservice healthcheck`` comes here without importing the
+service. The port is ``DOCSERVICE_HTTP_PORT``, as for the API.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HIGHEST_PORT = 65535
 
 
 def parse_port(text: str) -> int:
-    """A port.
+    """Parse a port.
 
     Raises:
         ValueError: with what is legal.
@@ -31,8 +31,8 @@ def parse_port(text: str) -> int:
 
 
 def ask(port: int, *, ready: bool) -> tuple[bool, str]:
-    """Whether the API that listens there is well, and its word."""
-    # Straight to it: a proxy that the environment names must not stand in between.
+    """Whether the API on this port is healthy, and the body of its answer."""
+    # Directly: a proxy from the environment must not be used.
     peer = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
     try:
         peer.request("GET", "/readyz" if ready else "/livez")
@@ -46,14 +46,14 @@ def ask(port: int, *, ready: bool) -> tuple[bool, str]:
 
 
 def healthcheck(port: str | None, environment: Mapping[str, str], *, ready: bool) -> tuple[int, str]:
-    """The exit code and the line to print: 0 where it is well, 1 where not, 2 where the port is wrong."""
+    """The exit code and the line to print: 0 healthy, 1 not healthy, 2 invalid port."""
     text = port or environment.get(PORT_VARIABLE) or str(DEFAULT_PORT)
     try:
         number = parse_port(text)
     except ValueError as fault:
         return 2, f"{'--port' if port else PORT_VARIABLE} is {text[:60]!r}; {fault}"
-    well, word = ask(number, ready=ready)
-    return (0 if well else 1), word
+    healthy, line = ask(number, ready=ready)
+    return (0 if healthy else 1), line
 
 
 def parse_words(words: Sequence[str]) -> argparse.Namespace:

@@ -1,7 +1,7 @@
 """Log lines as JSON on standard output: events with fields, and one line for each request.
 
-The access log is written apart from structlog: a line costs 3 µs instead of 30, and its fields are known. It
-holds no query string and no header, since tokens and mail numbers stand there.
+The access log does not use structlog: a line costs 3 µs instead of 30, and its fields are known. It has no
+query string and no header, since those hold tokens and mail numbers.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 class Sink(Protocol):
-    """Where lines go."""
+    """Where lines are written."""
 
     def write(self, data: bytes, /) -> object:
-        """Take some bytes."""
+        """Write some bytes."""
 
     def flush(self) -> object:
-        """Pass on what was taken."""
+        """Flush what was written."""
 
 
 def configure_log() -> None:
-    """Write events as JSON lines to standard output, from here on and everywhere."""
+    """Configure the process to write events as JSON lines to standard output."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -51,7 +51,7 @@ def configure_log() -> None:
 
 
 class _JsonFormatter(logging.Formatter):
-    """Lines of libraries in the form of our own."""
+    """Log records of libraries in the same form."""
 
     def format(self, record: logging.LogRecord) -> str:
         event: dict[str, Any] = {
@@ -70,13 +70,13 @@ def _json(event: Any, **_: object) -> bytes:
 
 
 def logger(name: str) -> FilteringBoundLogger:
-    """A logger that names its part of the service."""
+    """A logger whose events name a part of the service."""
     log: FilteringBoundLogger = structlog.get_logger(part=name)
     return log
 
 
 class Answered(NamedTuple):
-    """One request that was answered: when (seconds since 1970), what was asked, and how long it took."""
+    """One answered request: when (seconds since 1970), the request, its status, and the seconds it took."""
 
     time: float
     route: str  # its pattern

@@ -1,6 +1,6 @@
-"""What Prometheus is told, on a registry of our own. No label ever holds what a caller wrote.
+"""The metrics of the document service, in a registry of its own. No label ever holds what a caller wrote.
 
-Requests are counted in lots: those that another process of the same API has answered within the last half
+Requests are counted in batches: those that another process of the same API has answered within the last half
 second may be missing from a scrape.
 """
 
@@ -27,50 +27,71 @@ class Metrics:
         )
         self.request_seconds = Histogram(
             "docservice_http_request_seconds",
-            "Time to the end of the answer.",
+            "Seconds until the end of the answer.",
             ("route",),
             buckets=_SECONDS,
             registry=registry,
         )
+        self._add_cache(registry)
+        self._add_documents(registry)
+        self.background_failures = Counter(
+            "docservice_background_failures_total",
+            "Failures of background tasks; each is restarted.",
+            ("task",),
+            registry=registry,
+        )
+        self.admin_refused = Counter(
+            "docservice_admin_refused_total",
+            "Requests to admin routes that were refused before their work.",
+            ("status",),
+            registry=registry,
+        )
+
+    def _add_cache(self, registry: CollectorRegistry) -> None:
         cache = Counter(
-            "docservice_cache_reads_total", "Pages asked of the cache.", ("result",), registry=registry
+            "docservice_cache_reads_total",
+            "Grid pages read from the cache, by result.",
+            ("result",),
+            registry=registry,
         )
         self.cache_hits = cache.labels("hit")
         self.cache_misses = cache.labels("miss")
         self.cache_bypasses = cache.labels("bypass")
         self.cache_load_seconds = Histogram(
             "docservice_cache_load_seconds",
-            "Time to load a page that the cache did not have.",
+            "Seconds to load a page that the cache did not have.",
             buckets=_SECONDS,
             registry=registry,
         )
         self.pending_versions = Gauge(
             "docservice_cache_pending_versions",
-            "Modules whose new version Redis has not taken yet.",
+            "Modules whose new version is not in Redis yet.",
             registry=registry,
             multiprocess_mode="livesum",
         )
         self.redis_up = Gauge(
             "docservice_redis_up",
-            "1 when Redis answered last.",
+            "1 when the last call to Redis succeeded.",
             registry=registry,
             multiprocess_mode="livemin",
         )
+
+    def _add_documents(self, registry: CollectorRegistry) -> None:
         self.uploads = Counter(
-            "docservice_uploads_total", "Files by what became of them.", ("result",), registry=registry
+            "docservice_uploads_total", "Uploaded files, by result.", ("result",), registry=registry
         )
         self.enqueued = Counter(
-            "docservice_enqueued_total", "Documents handed to the workers.", ("by",), registry=registry
+            "docservice_enqueued_total", "Documents sent to the workers.", ("by",), registry=registry
         )
         self.swept = Counter(
             "docservice_swept_total",
-            "Documents that nobody had finished.",
+            "Documents that a sweep sent, returned or failed.",
             ("result",),
             registry=registry,
         )
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """All metrics in the text format of Prometheus."""
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self._registry)
         registry = CollectorRegistry()

@@ -1,21 +1,24 @@
-"""Pages and identities in Redis, by version: a read that follows an acknowledged write never sees the old.
+"""Pages and identities in Redis, by version: a read that follows an acknowledged write never sees old data.
 
-Every page belongs to a module, every module has a version, a random text. A reader takes the version first,
-then asks Postgres, and stores the page with the version in front; the page is good as long as the version
-is the same. A writer commits, sets a new version, and answers only then.
+What belongs here: versions, cached values, and the asynchronous Redis client. Never: SQL, HTTP, Celery.
 
-Versions are drawn at random, not counted: one that was evicted cannot come back as the same number. And all
-of them stand under an epoch that every new connection draws again when it finds that the server is not the
-one that the epoch was drawn on (its ``run_id``). A restart breaks every connection, so pages and versions
-that come back from a disk are never believed, however old they are.
+Every page belongs to a module, and every module has a version, a random text. A reader takes the version
+first, then queries Postgres, and stores the page with the version as its prefix; the page is valid as long as
+the version is the same. A writer commits, sets a new version, and only then answers.
 
-A process keeps the pages that it saw lately in its own memory as well, and believes them no more than those
-in Redis: each read asks for the versions.
+Versions are random, not counted: one that was evicted cannot come back with the same value. All of them are
+combined with an epoch, which every new connection renews when it finds that the server's ``run_id`` is not
+the one that the epoch was set on. A restart breaks every connection, so pages and versions that Redis loads
+from disk are never valid, however old they are.
 
-When Redis does not answer, readers bypass it; after a failure they leave it alone for a moment. A writer
-tries again, then answers all the same, and goes on trying in the background; until it succeeds its own
-process bypasses the module. What remains is a writer that alone is cut off from Redis while readers are not:
-there pages are at most ``page_seconds`` old.
+A process also keeps pages in its own memory, and checks their version in Redis on every read. A page that it
+loaded itself is kept for the time that Redis keeps it; one that another process stored, for at most
+``_COPY_SECONDS``. So no page is older than its expiry plus that.
+
+When Redis does not answer, readers bypass the cache, and skip Redis for a moment after a failure. A writer
+tries again, then answers anyway, and keeps trying in the background; until it succeeds its own process
+bypasses the module. One case remains: a writer that alone is cut off from Redis while readers are not. There
+pages are at most that old.
 """
 
 from __future__ import annotations
@@ -26,28 +29,33 @@ import secrets
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import redis.asyncio
+import redis.asyncio.sentinel
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from docservice.batching import Batcher
-from docservice.connections import RedisAddress, RedisTuning, redis_client, redis_reader
 from docservice.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    import redis.asyncio
-
+    from autoscaler.api import RedisTuning, RedisUrl
     from docservice.metrics import Metrics
 
 _EPOCH = "docservice:epoch"
 _RUN = "docservice:run"
 #: Versions outlive every page that was stored with them.
 _VERSION_SECONDS = 30 * 86_400
-_REST_SECONDS = 1.0
-_MOST_TOGETHER = 32
-_MOST_KEPT_BYTES = 32 * 2**20
+_PAUSE_SECONDS = 1.0
+_MAX_READS = 32
+_COPY_SECONDS = 1.0
+_MAX_MEMORY_BYTES = 32 * 2**20
+#: What one entry in memory costs beside its key and value.
+_ENTRY_BYTES = 400
 _FAULTS = (RedisError, OSError, TimeoutError)
 
 # KEYS: the run's key, the epoch's. ARGV: the text for a new epoch.
@@ -61,14 +69,48 @@ end
 
 
 async def _adopt(connection: Any) -> None:
-    """Draw a new epoch when this new connection leads to another server than the epoch was drawn on."""
+    """Set a new epoch when this new connection leads to another server than the epoch was set on."""
     await connection.on_connect()
     await connection.send_command("EVAL", _ADOPT, 2, _RUN, _EPOCH, secrets.token_hex(8))
     await connection.read_response()
 
 
+def async_redis_client(url: RedisUrl, tuning: RedisTuning) -> redis.asyncio.Redis:
+    """A client with a pool of its own that renews the epoch on each new connection."""
+    options: dict[str, Any] = {
+        "db": url.db,
+        "username": url.username,
+        "password": url.password,
+        "socket_timeout": tuning.socket_timeout_seconds,
+        "socket_connect_timeout": tuning.connect_timeout_seconds,
+        "health_check_interval": tuning.health_check_interval_seconds,
+        "client_name": tuning.client_name,
+        "max_connections": tuning.max_connections,
+        # One retry on a fresh connection: a pooled one may have ended with a restarted server.
+        "retry": Retry(NoBackoff(), 1, supported_errors=(redis.asyncio.ConnectionError,)),
+        "redis_connect_func": _adopt,
+    }
+    if url.sentinel_master is not None:
+        watch = {
+            "socket_timeout": tuning.socket_timeout_seconds,
+            "socket_connect_timeout": tuning.connect_timeout_seconds,
+            "retry": Retry(NoBackoff(), 0),
+        }
+        sentinel = redis.asyncio.sentinel.Sentinel(list(url.hosts), sentinel_kwargs=watch)  # type: ignore[no-untyped-call]
+        client: redis.asyncio.Redis = sentinel.master_for(url.sentinel_master, **options)
+        return client
+    if url.tls:
+        options |= {"connection_class": redis.asyncio.SSLConnection, **url.tls}
+        options["ssl_check_hostname"] = url.tls["ssl_cert_reqs"] == "required"
+    host, port = url.hosts[0]
+    pool: redis.asyncio.ConnectionPool = redis.asyncio.BlockingConnectionPool(
+        host=host, port=port, timeout=tuning.socket_timeout_seconds, **options
+    )
+    return redis.asyncio.Redis.from_pool(pool)
+
+
 def page_key(module: str, scope: str, digest: str) -> str:
-    """The key of a page: of a module in its one form, for those who may see the same."""
+    """The key of a page: of a module in its normal form, for callers with the same rights."""
     return f"docservice:grid:{module}:{scope}:{digest}"
 
 
@@ -77,16 +119,16 @@ def version_key(name: str) -> str:
     return f"docservice:version:{name}"
 
 
-#: The name of the version that every change of a token raises. No module's name has a colon.
+#: The name of the version that every change of a token renews. No module's name has a colon.
 IDENTITIES = "auth:identities"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the cache said: a ``value`` that is still good, or None.
+    """One read of the cache: a valid ``value``, or None.
 
-    ``stamp`` is the version to store a value with; None when nothing can be stored: bypass.
-    ``identities`` is the version of the identities, None when it is not known.
+    ``stamp`` is the version to store a value with; None means bypass: nothing can be stored.
+    ``identities`` is the version of the identities now; None when it is unknown.
     """
 
     value: bytes | None
@@ -97,32 +139,93 @@ class Reading:
 _BYPASS = Reading(value=None, stamp=None, identities=None)
 
 
-class Cache:
-    """The service's only client of Redis, apart from Celery's."""
+class _Kept(NamedTuple):
+    """A value in this process's memory; ``until`` is monotonic seconds."""
 
-    def __init__(self, address: RedisAddress, tuning: RedisTuning, metrics: Metrics) -> None:
-        self._redis: redis.asyncio.Redis = redis_client(address, tuning, on_connect=_adopt)
-        self._reader = redis_reader(self._redis)
+    stamp: bytes
+    value: bytes
+    until: float
+
+
+class _Memory:
+    """The values that this process keeps itself: at most ``max_bytes`` of them, the oldest leave first."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+
+    @property
+    def bytes(self) -> int:
+        """The size of all entries."""
+        return self._bytes
+
+    def get(self, key: str) -> _Kept | None:
+        """The entry of ``key`` when its time is not over."""
+        kept = self._kept.get(key)
+        if kept is not None and kept.until <= time.monotonic():
+            self.drop(key)
+            return None
+        return kept
+
+    def drop(self, key: str) -> None:
+        """Remove an entry if there is one."""
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._bytes -= _entry_bytes(key, kept)
+
+    def keep(self, key: str, kept: _Kept) -> None:
+        """Add or replace an entry."""
+        self.drop(key)
+        self._kept[key] = kept
+        self._bytes += _entry_bytes(key, kept)
+        while self._bytes > self._max_bytes:
+            self.drop(next(iter(self._kept)))
+
+
+def _entry_bytes(key: str, kept: _Kept) -> int:
+    return _ENTRY_BYTES + len(key) + len(kept.stamp) + len(kept.value)
+
+
+class Cache:
+    """Pages and identities in Redis; every process has one."""
+
+    def __init__(
+        self,
+        url: RedisUrl,
+        tuning: RedisTuning,
+        metrics: Metrics,
+        *,
+        max_memory_bytes: int = _MAX_MEMORY_BYTES,
+    ) -> None:
+        self._redis = async_redis_client(url, tuning)
+        # Keeps one connection of the pool: to take one for each read costs as much as the read.
+        self._reader = redis.asyncio.Redis(
+            connection_pool=self._redis.connection_pool, single_connection_client=True
+        )
+        self._batcher: Batcher[tuple[str, ...], list[bytes | None]] = Batcher(
+            self._mget, max_items=_MAX_READS, max_in_flight=1
+        )
         self._metrics = metrics
         self._log = logger("cache")
-        self._batcher: Batcher[tuple[str, ...], list[bytes | None]] = Batcher(
-            self._mget, most=_MOST_TOGETHER, at_once=1
-        )
         self._loads: dict[tuple[str, bytes], asyncio.Task[bytes]] = {}
-        # By key: the stamp and the value. Believed only under the version that Redis tells at each read.
-        self._kept: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()
-        self._kept_bytes = 0
+        self._memory = _Memory(max_memory_bytes)
         self._pending: set[str] = set()
         self._background: set[asyncio.Task[None]] = set()
-        self._rest_until = 0.0
-        self._answered: bool | None = None  # as long as nobody asked
+        self._paused_until = 0.0
+        self._answered: bool | None = None  # None until the first call
+
+    @property
+    def memory_bytes(self) -> int:
+        """The size of the values in this process's memory."""
+        return self._memory.bytes
 
     async def close(self) -> None:
-        """End what runs in the background and close the connections."""
+        """Stop background work and close the connections."""
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        await self._batcher.ended()  # the reader's connection must not be given back twice
+        await self._batcher.finished()  # the reader's connection must not be returned twice
         await self._reader.aclose()
         await self._redis.aclose()
 
@@ -131,66 +234,61 @@ class Cache:
         try:
             await self._redis.ping()
         except _FAULTS as fault:
-            self._fell_silent(fault)
+            self._failed(fault)
             return False
-        self._spoke()
+        self._succeeded()
         return True
 
     # Reading
 
-    async def read(self, key: str, version: str) -> Reading:
-        """The value of ``key``, when it was stored with what ``version`` still is."""
-        if version in self._pending or time.monotonic() < self._rest_until:
+    async def read(self, key: str | None, version: str) -> Reading:
+        """The value of ``key`` when it was stored with the current ``version``; None reads versions only."""
+        if version in self._pending or time.monotonic() < self._paused_until:
             return _BYPASS
-        kept = self._kept.get(key)
-        versions = (version_key(version), _EPOCH, version_key(IDENTITIES))
+        kept = None if key is None else self._memory.get(key)
+        names = [version_key(version), _EPOCH, version_key(IDENTITIES)]
+        if key is not None and kept is None:
+            names.append(key)
         try:
-            number, epoch, identities, *found = await self._batcher(versions if kept else (*versions, key))
-            if epoch is None:  # evicted
-                epoch = await self._begin(_EPOCH)
-            if number is None:
-                number = await self._begin(versions[0])
-            if identities is None:
-                identities = await self._begin(versions[2])
-            stamp = epoch + b"." + number + b"\n"
-            if kept is not None and kept[0] != stamp:  # another process may have stored the new one
-                kept = None
-                found = await self._batcher((key,))
+            number, epoch, identities, *found = await self._values(names)
+            if kept is not None and kept.stamp != epoch + b"." + number + b"\n":
+                kept = None  # another process may have stored the new one
+                found = await self._batcher((key or "",))
         except _FAULTS as fault:
-            self._fell_silent(fault)
+            self._failed(fault)
             return _BYPASS
-        if kept is None and found[0] is not None and found[0].startswith(stamp):
-            kept = stamp, found[0][len(stamp) :]
-            self._keep(key, kept)
+        stamp = epoch + b"." + number + b"\n"
+        if key is not None and kept is None and found[0] is not None and found[0].startswith(stamp):
+            kept = _Kept(stamp, found[0][len(stamp) :], time.monotonic() + _COPY_SECONDS)
+            self._memory.keep(key, kept)
         return Reading(
-            value=None if kept is None else kept[1], stamp=stamp, identities=epoch + b"." + identities
+            value=None if kept is None else kept.value, stamp=stamp, identities=epoch + b"." + identities
         )
 
-    def _keep(self, key: str, value: tuple[bytes, bytes]) -> None:
-        """Keep a value here too, so that only versions travel; the oldest give way."""
-        before = self._kept.pop(key, None)
-        self._kept_bytes += len(value[1]) - (0 if before is None else len(before[1]))
-        self._kept[key] = value
-        while self._kept_bytes > _MOST_KEPT_BYTES:
-            _, (_, oldest) = self._kept.popitem(last=False)
-            self._kept_bytes -= len(oldest)
+    async def _values(self, names: list[str]) -> list[Any]:
+        """The values of the three versions, each created when it is missing, and of what follows them."""
+        values: list[Any] = await self._batcher(tuple(names))
+        for place in range(3):
+            if values[place] is None:  # evicted, or the first read of all
+                values[place] = await self._create_version(names[place])
+        return values
 
     async def _mget(self, items: list[tuple[str, ...]]) -> list[list[bytes | None]]:
-        if time.monotonic() < self._rest_until:  # it fell silent while these waited: they need not, in turn
+        if time.monotonic() < self._paused_until:  # Redis failed while these waited: do not wait again
             raise RedisError("Redis did not answer a moment ago")
-        # Those who ask together mostly ask for the same versions.
+        # Reads that go together mostly ask for the same versions.
         keys = list(dict.fromkeys(itertools.chain.from_iterable(items)))
         try:
             values: list[Any] = await self._reader.mget(keys)
         except _FAULTS as fault:
-            self._fell_silent(fault)
+            self._failed(fault)
             raise
-        self._spoke()
+        self._succeeded()
         found = dict(zip(keys, values, strict=True))
         return [[found[name] for name in names] for names in items]
 
-    async def _begin(self, key: str) -> bytes:
-        """Give a version that is missing a random beginning; whoever comes first draws it."""
+    async def _create_version(self, key: str) -> bytes:
+        """Create a version that is missing; of several processes the first one wins."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(key, secrets.token_hex(8), nx=True, ex=_VERSION_SECONDS)
             pipe.get(key)
@@ -202,18 +300,18 @@ class Cache:
     # Storing
 
     async def store(self, key: str, stamp: bytes, value: bytes, *, seconds: int) -> None:
-        """Store a value with the stamp that was read before it was made; a failure is not the caller's."""
+        """Store a value with the stamp that was read before it was made; failures are not raised."""
         try:
             await self._redis.set(key, stamp + value, ex=seconds)
         except _FAULTS as fault:
-            self._fell_silent(fault)
+            self._failed(fault)
 
     async def load(
         self, key: str, stamp: bytes, make: Callable[[], Awaitable[bytes]], *, seconds: int
     ) -> bytes:
-        """Make and store the value that the cache did not have: one at a time for each key and version.
+        """Make and store a value that the cache did not have: one at a time for each key and version.
 
-        Who comes later with the same stamp waits for the same value: it was begun after that version.
+        Later callers with the same stamp wait for the same value: it was begun after that version.
         """
         task = self._loads.get((key, stamp))
         if task is None:
@@ -225,18 +323,19 @@ class Cache:
     async def _load(
         self, key: str, stamp: bytes, make: Callable[[], Awaitable[bytes]], *, seconds: int
     ) -> bytes:
-        begun = time.perf_counter()
+        begun = time.monotonic()
         value = await make()
-        self._metrics.cache_load_seconds.observe(time.perf_counter() - begun)
+        self._metrics.cache_load_seconds.observe(time.monotonic() - begun)
+        self._memory.keep(key, _Kept(stamp, value, begun + seconds))
         self._go(self.store(key, stamp, value, seconds=seconds))
         return value
 
     # Writing
 
     async def raise_version(self, name: str) -> None:
-        """Make all that was stored with this version worthless. Call it after the commit, before the answer.
+        """Invalidate everything stored with this version. Call it after the commit, before the answer.
 
-        When Redis does not answer it goes on trying in the background, and returns.
+        When Redis does not answer it keeps trying in the background, and returns.
         """
         if not await self.try_raise_version(name) and name not in self._pending:
             self._pending.add(name)
@@ -244,7 +343,7 @@ class Cache:
             self._go(self._raise_later(name))
 
     async def settle(self, *, within_seconds: float) -> None:
-        """Wait for what runs in the background, but no longer than that."""
+        """Wait for the background work, but no longer than that."""
         if self._background:
             await asyncio.wait(self._background, timeout=within_seconds)
 
@@ -253,19 +352,19 @@ class Cache:
         try:
             await self._redis.set(version_key(name), secrets.token_hex(8), ex=_VERSION_SECONDS)
         except OutOfMemoryError:
-            return await self._drop_version(name)
+            return await self._delete_version(name)
         except _FAULTS as fault:
-            self._fell_silent(fault)
+            self._failed(fault)
             return False
-        self._spoke()
+        self._succeeded()
         return True
 
-    async def _drop_version(self, name: str) -> bool:
-        """What a full Redis still does: without a version no page is believed."""
+    async def _delete_version(self, name: str) -> bool:
+        """What a full Redis still accepts: without a version no page is valid."""
         try:
             await self._redis.delete(version_key(name))
         except _FAULTS as fault:
-            self._fell_silent(fault)
+            self._failed(fault)
             return False
         return True
 
@@ -282,17 +381,17 @@ class Cache:
 
     # Health
 
-    def _spoke(self) -> None:
+    def _succeeded(self) -> None:
         if self._answered:
             return
         if self._answered is False:
-            self._log.info("redis.answers")
+            self._log.info("redis.available")
         self._answered = True
         self._metrics.redis_up.set(1)
 
-    def _fell_silent(self, fault: BaseException) -> None:
-        self._rest_until = time.monotonic() + _REST_SECONDS
+    def _failed(self, fault: BaseException) -> None:
+        self._paused_until = time.monotonic() + _PAUSE_SECONDS
         if self._answered is not False:
-            self._log.warning("redis.unresponsive", fault=type(fault).__name__)
+            self._log.warning("redis.unavailable", fault=type(fault).__name__)
         self._answered = False
         self._metrics.redis_up.set(0)

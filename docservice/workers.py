@@ -1,9 +1,9 @@
-"""The workers' remote control: what administrators ask of pools, in bounded time.
+"""What administrators ask of Celery workers, in bounded time: thin, over ``autoscaler.api``.
 
-With the companion in a worker, growing and shrinking are one absolute resize from a size just read, which
-loses no task. Without it there are the stock commands: growing is as good, shrinking is only done in an idle
-worker, since Celery's own way kills tasks (celery#7266). No reply means *unknown*: what was sent may still
-happen, so nothing is sent twice.
+What belongs here: the asynchronous side (threads, locks between API processes, holding the autoscaler off).
+Never: how a command is sent or what a reply means; that is one implementation, the autoscaler's.
+
+No reply means *unknown*: what was sent may still happen, so nothing is sent twice. Sizes are processes.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
-
-from kombu.exceptions import KombuError
-from redis.exceptions import LockError, RedisError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autoscaler.api import (
     CANCELLED_KEY,
@@ -29,18 +26,22 @@ from autoscaler.api import (
     OverrideError,
     OverrideRequest,
     Remote,
+    ResizeRequest,
+    Result,
+    WorkerResizer,
     ask,
-    parse_mailbox,
+    broker_errors,
+    read_mailboxes,
     read_override,
     read_status,
+    redis_client,
+    refusal,
     write_override,
 )
-from docservice.connections import sync_redis_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from threading import Event
-    from typing import Any
 
     import celery
     import redis
@@ -51,32 +52,36 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 _TIMEOUT_SECONDS = 2.0
 _LOCK_SECONDS = 30
-_FAULTS = (BrokerError, KombuError, RedisError, OSError)
 
 
-class ControlError(RuntimeError):
-    """The broker does not answer, so that nothing is known of the workers."""
-
-
-class Outcome(StrEnum):
-    """What came of a command to one worker."""
+class ResizeResult(StrEnum):
+    """The result of resizing one worker."""
 
     RESIZED = "resized"
-    REFUSED = "refused"  # the worker, or a rule here, said no; nothing happened
-    BUSY = "busy"  # another command to this worker is under way
+    REFUSED = "refused"  # the worker, or a rule, said no; nothing happened
+    BUSY = "busy"  # another command to this worker is in progress
     UNKNOWN_WORKER = "unknown_worker"
     NO_ANSWER = "no_answer"  # it may still happen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resized:
-    """What came of growing or shrinking one worker; sizes are processes, None where unknown."""
+class WorkerResize:
+    """What became of resizing one worker. ``after`` is read back from the worker; None where unknown."""
 
-    outcome: Outcome
+    worker: str
+    outcome: ResizeResult
     before: int | None = None
     after: int | None = None
     lossless: bool = False
     detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResizePlan:
+    """A resize that is decided and not sent yet, from the size just read to ``target``."""
+
+    before: int
+    target: int
 
 
 class WorkerControl:
@@ -84,28 +89,26 @@ class WorkerControl:
 
     def __init__(self, application: celery.Celery, settings: Settings) -> None:
         self._remote = Remote(application.connection_for_write, timeout_seconds=_TIMEOUT_SECONDS)
+        self._resizer = WorkerResizer(self._remote)
         self._name = settings.autoscaler_name
-        self._redis: redis.Redis = sync_redis_client(settings.redis, settings.redis_tuning)
+        self._redis: redis.Redis = redis_client(settings.redis, settings.redis_tuning)
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="control")
 
     def close(self) -> None:
-        """Let calls that are under way end, so that no reply is left behind, and close."""
+        """Wait for calls in progress, so that no reply is left in Redis, and close."""
         self._threads.shutdown()
         self._redis.close()
 
     async def _run(self, work: Callable[..., Answer], *arguments: Any) -> Answer:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
-        except _FAULTS as fault:
-            raise ControlError(f"the broker does not answer ({type(fault).__name__})") from fault
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
-    # What is
+    # Reading
 
     async def workers(self) -> dict[str, WorkerReading | None]:
         """Every worker that has a mailbox; None for those that do not answer.
 
         Raises:
-            ControlError: when the broker does not answer.
+            BrokerError: when the broker does not answer.
         """
         return await self._run(self._workers)
 
@@ -115,11 +118,11 @@ class WorkerControl:
         return {name: found.get(name) for name in names}
 
     async def status(self) -> dict[str, Any] | None:
-        """The autoscaler's last tick; None when none of its name has told one lately."""
+        """The last tick of the autoscaler; None when none of its name reported lately."""
         return await self._run(read_status, self._redis, self._name)
 
     async def override(self) -> OverrideRequest:
-        """What administrators asked of the autoscaler; an empty one where what is stored is not legal."""
+        """What administrators set for the autoscaler; an empty one where what is stored is invalid."""
         return await self._run(self._override)
 
     def _override(self) -> OverrideRequest:
@@ -129,22 +132,26 @@ class WorkerControl:
             return OverrideRequest()
 
     def _names(self) -> list[str]:
-        members: Any = self._redis.smembers(MAILBOXES_KEY)
-        return sorted({name for member in members if (name := parse_mailbox(member)) is not None})
+        with broker_errors():
+            members: Any = self._redis.smembers(MAILBOXES_KEY)
+        return sorted(read_mailboxes(members))
 
-    # What shall be
+    # Overrides
 
     async def set_override(self, change: Callable[[OverrideRequest], OverrideRequest]) -> OverrideRequest:
-        """Change what the autoscaler is asked to keep to; one at a time.
+        """Change the override of the autoscaler; one change at a time.
 
         Raises:
-            ControlError: when the broker does not answer.
-            OverrideError: when the changed one is not legal.
+            BrokerError: when the broker does not answer.
+            OverrideError: when the changed one is invalid.
         """
         return await self._run(self._set_override, change)
 
     def _set_override(self, change: Callable[[OverrideRequest], OverrideRequest]) -> OverrideRequest:
-        with self._redis.lock(f"docservice:override:{self._name}", timeout=5, blocking_timeout=2):
+        with (
+            broker_errors(),
+            self._redis.lock(f"docservice:override:{self._name}", timeout=5, blocking_timeout=2),
+        ):
             now = time.time()
             before = self._override()
             held = {name: until for name, until in before.hold_until.items() if until > now}
@@ -154,53 +161,128 @@ class WorkerControl:
             write_override(self._redis, self._name, request, now=now)
             return request
 
-    async def resize(self, name: str, change: int, *, hold_seconds: float) -> Resized:
-        """Give one worker ``change`` processes more, or fewer, and hold the autoscaler off for a while.
+    # Resizing
+
+    async def resize(
+        self,
+        name: str,
+        change: int,
+        *,
+        hold_seconds: float,
+        before_sending: Callable[[ResizePlan], None],
+    ) -> WorkerResize:
+        """Add ``change`` processes to one worker, or remove them, and hold the autoscaler off for a while.
+
+        ``before_sending`` is called, in another thread, with the plan; when it raises, nothing is sent.
 
         Raises:
-            ControlError: when the broker does not answer; what was sent before may still happen.
+            BrokerError: when the broker does not answer; what was sent before may still happen.
         """
-        return await self._run(self._resize, name, change, hold_seconds)
 
-    def _resize(self, name: str, change: int, hold_seconds: float) -> Resized:
+        def size(reading: WorkerReading) -> int | None:
+            return None if reading.processes is None else reading.processes + change
+
+        return await self._run(self._resize, name, size, hold_seconds, before_sending)
+
+    async def resume(self, name: str, plan: ResizePlan, *, hold_seconds: float) -> WorkerResize:
+        """Finish a resize that was planned, and perhaps sent, by a process that is gone.
+
+        Where the size is the planned one, it was sent. With the companion it is sent again, since it is
+        absolute; a relative command is not.
+
+        Raises:
+            BrokerError: when the broker does not answer.
+        """
+        return await self._run(self._resume, name, plan, hold_seconds)
+
+    def _resume(self, name: str, plan: ResizePlan, hold_seconds: float) -> WorkerResize:
+        reading = self._read(name)
+        if reading is not None and reading.processes == plan.target:
+            return WorkerResize(
+                worker=name,
+                outcome=ResizeResult.RESIZED,
+                before=plan.before,
+                after=plan.target,
+                lossless=reading.companion or plan.target > plan.before,
+            )
+        if reading is None or not reading.companion:
+            detail = "an earlier attempt was interrupted; it may have been sent: inspect before another"
+            return WorkerResize(
+                worker=name, outcome=ResizeResult.NO_ANSWER, before=plan.before, detail=detail
+            )
+        done = self._resize(name, lambda _: plan.target, hold_seconds, lambda _: None)
+        return replace(done, before=plan.before)
+
+    def _resize(
+        self,
+        name: str,
+        size: Callable[[WorkerReading], int | None],
+        hold_seconds: float,
+        before_sending: Callable[[ResizePlan], None],
+    ) -> WorkerResize:
         if name not in self._names():
-            return Resized(outcome=Outcome.UNKNOWN_WORKER, detail=f"no worker is called {name}")
+            detail = f"no worker is called {name}"
+            return WorkerResize(worker=name, outcome=ResizeResult.UNKNOWN_WORKER, detail=detail)
         lock = self._redis.lock(f"docservice:resize:{name}", timeout=_LOCK_SECONDS, blocking=False)
-        if not lock.acquire():
-            return Resized(outcome=Outcome.BUSY, detail="another command to this worker is under way")
+        with broker_errors():
+            if not lock.acquire():
+                detail = "another command to this worker is in progress"
+                return WorkerResize(worker=name, outcome=ResizeResult.BUSY, detail=detail)
         try:
-            return self._resize_alone(name, change, hold_seconds)
+            return self._resize_locked(name, size, hold_seconds, before_sending)
         finally:
-            with suppress(LockError):  # it expired by itself
+            with suppress(BrokerError), broker_errors():  # it may have expired, and it expires anyway
                 lock.release()
 
-    def _resize_alone(self, name: str, change: int, hold_seconds: float) -> Resized:
-        reading = next(iter(ask(self._remote, [name])), None)
+    def _resize_locked(
+        self,
+        name: str,
+        size: Callable[[WorkerReading], int | None],
+        hold_seconds: float,
+        before_sending: Callable[[ResizePlan], None],
+    ) -> WorkerResize:
+        reading = self._read(name)
         if reading is None:
-            return Resized(outcome=Outcome.NO_ANSWER, detail="it did not answer; nothing was sent")
-        before, refusal = reading.processes, _refusal(reading, change)
-        if refusal is not None or before is None:
-            return Resized(outcome=Outcome.REFUSED, before=before, after=before, detail=refusal)
+            detail = "it did not answer; nothing was sent"
+            return WorkerResize(worker=name, outcome=ResizeResult.NO_ANSWER, detail=detail)
+        before, target = reading.processes, size(reading)
+        no = _refusal(reading, target)
+        if no is not None or before is None or target is None:
+            return WorkerResize(
+                worker=name, outcome=ResizeResult.REFUSED, before=before, after=before, detail=no
+            )
+        before_sending(ResizePlan(before=before, target=target))
         self._hold(name, hold_seconds)
-        target = before + change
-        if reading.companion:
-            replies = self._remote.call("pool_resize", {"size": target}, [name])
-        elif change > 0:
-            replies = self._remote.call("pool_grow", {"n": change}, [name])
-        else:
-            replies = self._remote.call("pool_shrink", {"n": -change}, [name])
-        lossless = reading.companion or change > 0
-        if name not in replies:
-            return Resized(
-                outcome=Outcome.NO_ANSWER,
+        return self._send(reading, before, target)
+
+    def _send(self, reading: WorkerReading, before: int, target: int) -> WorkerResize:
+        name, lossless = reading.name, reading.companion or target > before
+        (sent,) = self._resizer.resize([ResizeRequest(reading=reading, target=target)])
+        if sent.result is Result.REFUSED:
+            detail = (sent.detail or "")[:300]
+            return WorkerResize(worker=name, outcome=ResizeResult.REFUSED, before=before, detail=detail)
+        if sent.result is not Result.DONE:
+            detail = "it did not answer; the resize may still happen: inspect before sending another"
+            return WorkerResize(
+                worker=name,
+                outcome=ResizeResult.NO_ANSWER,
                 before=before,
                 lossless=lossless,
-                detail="it did not answer; the resize may still happen: inspect before sending another",
+                detail=detail,
             )
-        faults = [reply["error"] for reply in replies[name] if isinstance(reply, dict) and "error" in reply]
-        if faults:
-            return Resized(outcome=Outcome.REFUSED, before=before, detail=str(faults[0])[:300])
-        return Resized(outcome=Outcome.RESIZED, before=before, after=target, lossless=lossless)
+        now: WorkerReading | None = None
+        with suppress(BrokerError):  # it is resized, whether or not its size can be read now
+            now = self._read(name)
+        return WorkerResize(
+            worker=name,
+            outcome=ResizeResult.RESIZED,
+            before=before,
+            after=None if now is None else now.processes,
+            lossless=lossless,
+        )
+
+    def _read(self, name: str) -> WorkerReading | None:
+        return next(iter(ask(self._remote, [name])), None)
 
     def _hold(self, name: str, seconds: float) -> None:
         def held(request: OverrideRequest) -> OverrideRequest:
@@ -216,13 +298,13 @@ class WorkerControl:
         *,
         deadline_seconds: float,
         force: bool,
-        tell: Callable[[Progress], None],
+        on_progress: Callable[[Progress], None],
         stop: Event,
     ) -> list[Progress]:
         """Drain workers as ``autoscaler drain`` does, until all have ended, the deadline or ``stop``.
 
         Raises:
-            ControlError: when the broker fails; what is cancelled is noted, and a daemon gives it back.
+            BrokerError: when the broker fails; cancelled consumers are recorded, and a daemon restores them.
             DrainError: when it must not begin.
         """
         consumers = Consumers(
@@ -236,36 +318,20 @@ class WorkerControl:
             self._remote,
             consumers,
             read,
-            on_progress=tell,
+            on_progress=on_progress,
             mailboxes=self._names,
             sleep=stop.wait,
             stopped=stop.is_set,
         )
-        try:
-            # Not by the threads of the short calls: it takes as long as the tasks that run.
-            return await asyncio.to_thread(drain.run, names, deadline_seconds=deadline_seconds, force=force)
-        except _FAULTS as fault:
-            raise ControlError(f"the broker does not answer ({type(fault).__name__})") from fault
+        # Not in the threads of the short calls: it takes as long as the running tasks.
+        return await asyncio.to_thread(drain.run, names, deadline_seconds=deadline_seconds, force=force)
 
 
-def _refusal(reading: WorkerReading, change: int) -> str | None:
-    """Why a pool cannot be resized so, or None."""
-    size = reading.processes
-    if size is None:
+def _refusal(reading: WorkerReading, target: int | None) -> str | None:
+    """Why a worker must not be resized so, or None."""
+    if target is None:
         return "its size cannot be read, so nothing is sent"
-    held = (reading.busy, reading.reserved)
-    rules = (
-        (reading.unsupported is not None, reading.unsupported),
-        (
-            not 1 <= size + change <= MAX_PROCESSES,
-            f"{size} processes and {change:+d} is not from 1 to {MAX_PROCESSES}",
-        ),
-        (
-            change < 0 and not reading.companion and (None in held or any(held)),
-            (
-                "without the companion a shrink loses tasks, and this worker has some;"
-                " load autoscaler.companion in it, or wait until it is idle"
-            ),
-        ),
-    )
-    return next((reason for applies, reason in rules if applies), None)
+    if reading.processes is not None and not 1 <= target <= MAX_PROCESSES:
+        change = target - reading.processes
+        return f"{reading.processes} processes and {change:+d} is not from 1 to {MAX_PROCESSES}"
+    return refusal(reading, target)

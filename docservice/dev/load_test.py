@@ -1,4 +1,4 @@
-"""Many mails at once, over the HTTP API, to watch how the workers take them. The standard library alone."""
+"""Sends many sample mails over the HTTP API, to watch the workers. The standard library alone."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _TIMEOUT_SECONDS = 60
 
 
 class BurstError(RuntimeError):
-    """The API did not take the mails; the message says why."""
+    """The API did not accept the mails; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Burst:
-    """How many mails go where, and how many in one request."""
+    """Which API, how many mails, and how many in one request."""
 
     url: str
     module: str
@@ -48,8 +48,8 @@ class Burst:
         """The parts of the URL."""
         return urlsplit(self.url)
 
-    def lots(self) -> Iterable[range]:
-        """The numbers of the mails of each request."""
+    def batches(self) -> Iterable[range]:
+        """The numbers of the mails in each request."""
         for first in range(0, self.documents, self.per_request):
             yield range(first, min(first + self.per_request, self.documents))
 
@@ -73,7 +73,7 @@ def send_burst(burst: Burst, token: str) -> float:
         BurstError: when the API does not answer or refuses a request.
     """
     if not (token.isascii() and token.isprintable()):
-        raise BurstError("DOCSERVICE_TOKEN holds characters that no token has")
+        raise BurstError("DOCSERVICE_TOKEN has characters that no token has")
     address = burst.address
     peer = _CONNECTIONS[address.scheme](address.hostname or "", address.port, timeout=_TIMEOUT_SECONDS)
     headers = {
@@ -83,7 +83,7 @@ def send_burst(burst: Burst, token: str) -> float:
     path = f"{address.path.rstrip('/')}/modules/{burst.module}/documents"
     begun = time.monotonic()
     try:
-        for numbers in burst.lots():
+        for numbers in burst.batches():
             peer.request("POST", path, multipart(numbers), headers)
             answer = peer.getresponse()
             text = answer.read().decode(errors="replace")

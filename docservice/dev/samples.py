@@ -1,4 +1,4 @@
-"""Generated mails and PDFs for the demo, the tests and the benchmarks: a number gives the same bytes."""
+"""Sample mails and PDFs for the demo, the tests and the benchmarks: the same number gives the same bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORDS = tuple(_TEXT.split())
 
 
 def sample_pdf(text: str) -> bytes:
-    """A PDF of one page with this text; signs outside of ASCII become question marks."""
+    """A PDF of one page with this text; characters outside ASCII become question marks."""
     shown = text.encode("ascii", "replace").replace(b"\\", b"").replace(b"(", b"").replace(b")", b"")
     content = b"BT /F1 12 Tf 72 720 Td (" + shown + b") Tj ET"
     objects = (
@@ -45,13 +45,13 @@ def sample_pdf(text: str) -> bytes:
 
 
 def sample_number(number: int) -> str:
-    """A mail number that the default pattern of the settings finds."""
+    """A mail number that matches the default pattern of the settings."""
     return f"MN-{2020 + number % 7}-{number * 7919 % 1_000_000:06d}"
 
 
 def sample_mail(number: int, *, size_bytes: int = 4_000, attachment: bool = True) -> bytes:
     """A mail of about ``size_bytes`` with its number in the subject, and a PDF attached."""
-    drawn = random.Random(number)  # noqa: S311 - a made-up text, not a secret
+    drawn = random.Random(number)  # noqa: S311 - a sample text, not a secret
     mail = EmailMessage()
     mail["From"] = f"Sender {number % 97} <sender{number % 97}@example.org>"
     mail["To"] = "office@example.com"
@@ -76,7 +76,7 @@ def sample_mail(number: int, *, size_bytes: int = 4_000, attachment: bool = True
 
 
 def sample_files(*, mails: int, pdfs: int) -> Iterator[tuple[str, bytes]]:
-    """Names and bytes of that many files to upload; every mail has a PDF attached."""
+    """Names and bytes of files to upload; every mail has a PDF attached."""
     for number in range(1, mails + 1):
         yield f"mail-{number}.eml", sample_mail(number)
     for number in range(1, pdfs + 1):

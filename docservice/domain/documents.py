@@ -1,7 +1,7 @@
 """What a document is and the states it goes through.
 
-The law of this module: values only. ``received -> processing -> processed | failed``; a claim that is not
-kept brings a document back to ``received``. Times are aware datetimes in UTC, sizes are bytes.
+What belongs here: values only. ``received -> processing -> processed | failed``; a claim that
+expires returns a document to ``received``. Times are aware datetimes in UTC, sizes are bytes.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 _MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", re.ASCII)
-#: How deep mails may lie within mails.
+#: How deep mails may be nested within mails.
 DEEPEST = 5
 
 
 class ModuleNameError(ValueError):
-    """The text is no module's name; the message says what is legal."""
+    """The text is not the name of a module; the message says what is legal."""
 
 
 def module_name(text: str) -> str:
@@ -34,7 +34,7 @@ def module_name(text: str) -> str:
 
 
 class State(StrEnum):
-    """How far a document has come."""
+    """The state of a document."""
 
     RECEIVED = "received"
     PROCESSING = "processing"
@@ -43,7 +43,7 @@ class State(StrEnum):
 
 
 class DocumentType(StrEnum):
-    """What a document's content was found to be."""
+    """The type of a document, found from its content."""
 
     EMAIL = "email"
     PDF = "pdf"
@@ -93,9 +93,9 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069
 
 
 def file_name(text: str | None, *, otherwise: str = "unnamed") -> str:
-    """What is left of a file's name from outside: its last part, printable, at most 200 characters.
+    """A file's name from outside, made safe: its last part, printable, at most 200 characters.
 
-    It is shown and searched, and never names a place where bytes are stored.
+    It is shown and searched, and never used as a path.
     """
     last = (text or "").replace("\\", "/").rsplit("/", 1)[-1]
     clean = _UNSAFE.sub("", storable(last)).strip(" .")

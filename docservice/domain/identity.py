@@ -1,7 +1,7 @@
-"""Who asks: roles, the modules that a token may see, and tokens themselves.
+"""Identities: roles, the modules that a token may see, and tokens themselves.
 
-The law of this module: values only. A token is opaque and random; only its SHA-256 is ever stored. Its 256
-random bits need no salt and no slow hash.
+What belongs here: values only. A token is opaque and random; only its SHA-256 is stored. Its 256 random bits
+need no salt and no slow hash.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """The bearer of one token. ``modules`` is None when it may see all of them."""
+    """The owner of one token. ``modules`` is None when it may see all of them."""
 
     token_id: int
     name: str
@@ -50,13 +50,13 @@ class Identity:
 
     @property
     def scope(self) -> str:
-        """What it may see, in a form for cache keys: equal for those who see the same."""
+        """What it may see, as a part of cache keys: equal for identities that may see the same."""
         if self.modules is None:
             return "all"
         return hashlib.sha256(",".join(sorted(self.modules)).encode()).hexdigest()[:16]
 
     def expired(self, now: datetime) -> bool:
-        """Whether its time is over at ``now``."""
+        """Whether it has expired at ``now``."""
         return self.expires_at is not None and self.expires_at <= now
 
 
@@ -66,12 +66,12 @@ def new_token() -> str:
 
 
 def token_hash(token: str) -> bytes | None:
-    """The SHA-256 that a token is known by, or None for a text that no token can be."""
+    """The SHA-256 of a token, or None for a text that is not a token."""
     written = token.encode(errors="replace")
     return hashlib.sha256(written).digest() if _WRITTEN_TOKEN.fullmatch(written) else None
 
 
 def bearer_hash(header: bytes) -> bytes | None:
-    """The SHA-256 of the token that a header ``Authorization`` bears, or None when it bears none."""
+    """The SHA-256 of the bearer token in an ``Authorization`` header, or None when there is none."""
     found = _BEARER.fullmatch(header)
     return None if found is None else hashlib.sha256(found[1]).digest()

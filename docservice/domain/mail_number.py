@@ -1,17 +1,17 @@
-"""A mail number: the reference that a mail and its attachments are found by.
+"""A mail number: the reference by which a mail and its attachments are found.
 
-The law of this module: values only. A mail number is brought to one form once, at the edge, both when it is
-stored and when it is asked for, so that SQL compares bytes and letter case never matters. What the database
-does with the patterns made here equals ``==``, ``startswith`` and ``in`` on those forms.
+What belongs here: values only. A mail number is brought to one form at the edge, both when it is stored and
+when it is searched, so that SQL compares bytes and letter case never matters. What the database does with the
+patterns made here equals ``==``, ``startswith``, ``endswith`` and ``in`` on those forms.
 """
 
 from __future__ import annotations
 
 import unicodedata
 
-MOST_CHARACTERS = 200
-#: pg_trgm finds nothing by less: a shorter needle would read the whole table.
-FEWEST_TO_CONTAIN = 3
+MAX_CHARACTERS = 200
+#: The trigram index finds parts of at least this length; for a shorter one the module's rows are read.
+MIN_INDEXED_CHARACTERS = 3
 _LAST_CODE_POINT = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
 
@@ -26,8 +26,8 @@ def normalise(text: str) -> str:
     Raises:
         MailNumberError: for an empty or overlong text, control characters, or halves of surrogate pairs.
     """
-    if len(text) > MOST_CHARACTERS:
-        raise MailNumberError(f"a mail number has at most {MOST_CHARACTERS} characters, not {len(text)}")
+    if len(text) > MAX_CHARACTERS:
+        raise MailNumberError(f"a mail number has at most {MAX_CHARACTERS} characters, not {len(text)}")
     if text.isascii() and text.isprintable():  # nearly all of them: there is nothing to compose
         form = " ".join(text.upper().split())
         if form:
@@ -35,26 +35,11 @@ def normalise(text: str) -> str:
     form = " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).upper()).split())
     if not form:
         raise MailNumberError("a mail number has at least one character that is not blank")
-    if len(form) > MOST_CHARACTERS:
-        raise MailNumberError(f"a mail number has at most {MOST_CHARACTERS} characters, not {len(form)}")
+    if len(form) > MAX_CHARACTERS:
+        raise MailNumberError(f"a mail number has at most {MAX_CHARACTERS} characters, not {len(form)}")
     wrong = next((sign for sign in form if unicodedata.category(sign) in ("Cc", "Cs")), None)
     if wrong is not None:
         raise MailNumberError(f"a mail number has no control character such as U+{ord(wrong):04X}")
-    return form
-
-
-def contained(text: str) -> str:
-    """The normal form of a part to be found anywhere in a mail number.
-
-    Raises:
-        MailNumberError: as :func:`normalise`, and for fewer than three characters.
-    """
-    form = normalise(text)
-    if len(form) < FEWEST_TO_CONTAIN:
-        raise MailNumberError(
-            f"to search within mail numbers give at least {FEWEST_TO_CONTAIN} characters, not {len(form)}; "
-            "a shorter text can be searched as a prefix"
-        )
     return form
 
 
@@ -73,7 +58,10 @@ def range_end(prefix: str) -> str | None:
     return None
 
 
-def like_pattern(part: str, *, anywhere: bool = True) -> str:
-    r"""The pattern of SQL's LIKE, with ``\`` as its escape, for texts with ``part`` in them, or in front."""
+def like_pattern(part: str, *, starts: bool = False, ends: bool = False) -> str:
+    r"""The pattern of SQL's LIKE, with ``\`` as its escape, for texts with ``part`` in them.
+
+    With ``starts`` or ``ends`` only at the start or at the end.
+    """
     escaped = part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%" if anywhere else f"{escaped}%"
+    return f"{'' if starts else '%'}{escaped}{'' if ends else '%'}"

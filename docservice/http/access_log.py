@@ -1,6 +1,6 @@
-"""Requests that were answered, counted for Prometheus and written to the access log, in lots.
+"""Answered requests, counted for Prometheus and written to the access log, in batches.
 
-An answer does not wait for that, and many at once cost much less than each among other work.
+An answer does not wait for that, and a batch costs much less than one request at a time.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from docservice.log import AccessLog, Answered
     from docservice.metrics import Metrics
 
-_MOST_WAITING = 512
+_MAX_WAITING = 512
 
 
 class RequestLog:
-    """Takes requests as they are answered; :meth:`flush` it now and then, before a scrape, and at the end."""
+    """Collects answered requests; call :meth:`flush` regularly, before a scrape, and at the end."""
 
     def __init__(self, metrics: Metrics, access_log: AccessLog) -> None:
         self._metrics = metrics
@@ -27,13 +27,13 @@ class RequestLog:
         self._instruments: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
     def add(self, answered: Answered) -> None:
-        """Take one request."""
+        """Add one request."""
         self._waiting.append(answered)
-        if len(self._waiting) >= _MOST_WAITING:
+        if len(self._waiting) >= _MAX_WAITING:
             self.flush()
 
     def flush(self) -> None:
-        """Count and write what was taken."""
+        """Count and write the collected requests."""
         waiting, self._waiting = self._waiting, []
         for answered in waiting:
             count, seconds = self._of(answered.route, answered.method, answered.status)
@@ -43,7 +43,7 @@ class RequestLog:
             return
         try:
             self._access_log.write(waiting)
-        except (OSError, ValueError):  # nobody reads, or it is closed: no reason not to answer
+        except (OSError, ValueError):  # nobody reads it, or it is closed: requests are answered all the same
             self._lost += len(waiting)
         else:
             if self._lost:

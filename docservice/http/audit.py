@@ -1,7 +1,10 @@
-"""Every attempt at the workers is told in the audit, whatever came of it: who, from where, what, the outcome.
+"""The audit: every attempt at the workers, whatever its outcome: who, from where, what, and the result.
 
-Never a token. Those who bear none or an unknown one are kept too, but so many a minute at most: the table
-must not be filled by strangers.
+The record is written before the work begins, with the outcome ``started``, and completed after it. So no
+change is made without a record; and when completing it fails, the change was made and is answered as such.
+
+Never a token. Callers without a valid token, or without the admin role, cannot fill the table: the former are
+logged and counted only, the latter are recorded up to a number in a minute.
 """
 
 from __future__ import annotations
@@ -12,67 +15,88 @@ from typing import Any
 
 from fastapi import Request
 
-from autoscaler.api import OverrideError
-from docservice.domain.identity import Identity
+from autoscaler.api import BrokerError, OverrideError
+from docservice.domain.identity import Identity, Role
 from docservice.http.context import request_id
 from docservice.http.envelope import JSON
 from docservice.http.errors import ApiError, api_error
 from docservice.http.services import Services
 from docservice.log import logger
-from docservice.postgres.admin import AuditRecord, DrainRunsError
+from docservice.postgres.administration import AuditRecord, DrainRunsError
 from docservice.postgres.database import StoreTimeoutError, StoreUnavailableError
-from docservice.workers import ControlError
 
-_STRANGERS_A_MINUTE = 60
+_MAX_REFUSALS_A_MINUTE = 20
+_IN_PROGRESS = 102
 
 
 class Attempt:
-    """One attempt; :meth:`run` does the work and tells what came of it."""
+    """One attempt; :meth:`run` does the work and records the result."""
 
-    def __init__(self, serving: Services, request: Request, identity: Identity | None, action: str) -> None:
+    def __init__(self, serving: Services, request: Request, identity: Identity, action: str) -> None:
         self._serving = serving
         self._identity = identity
         self._action = action
         self._address = request.client.host if request.client else "unknown"
         self._begun = time.monotonic()
         self._state = request.state
+        self._log = logger("audit")
         self.before: dict[str, int] | None = None
         self.after: dict[str, int] | None = None
 
     async def run(self, asked: dict[str, Any], work: Callable[[], Awaitable[JSON]]) -> JSON:
-        """The answer of the work; its fault as what the caller is told."""
+        """The answer of the work, or its fault as an ApiError.
+
+        Raises:
+            StoreUnavailableError: when the record cannot be written; the work has not begun then.
+        """
+        self._state.audited = True
+        store = self._serving.administration
+        record_id = await store.begin_record(self._record(asked, "started", _IN_PROGRESS))
         try:
             done = await work()
         except Exception as fault:
-            error = _told(fault)
-            await self.record(asked, error.code, error.status_code)
+            error = _as_api_error(fault)
+            await self._end(record_id, self._record(asked, error.code, error.status_code))
             raise error from fault
-        await self.record(asked, "done", done.status_code)
+        await self._end(record_id, self._record(asked, "done", done.status_code))
         return done
 
-    async def record(self, asked: dict[str, Any], outcome: str, status: int) -> None:
-        """Keep one record."""
-        self._state.audited = True
-        identity = self._identity
-        await self._serving.administration.record(
-            AuditRecord(
-                request_id=request_id(),
-                token_id=None if identity is None else identity.token_id,
-                actor="unknown" if identity is None else identity.name,
-                remote_address=self._address,
-                action=self._action,
-                request=asked,
-                size_before=self.before,
-                size_after=self.after,
-                outcome=outcome,
-                status=status,
-                duration_seconds=round(time.monotonic() - self._begun, 6),
+    async def refused(self, error: ApiError) -> None:
+        """Record an attempt that was refused before its work."""
+        await self._serving.administration.begin_record(self._record({}, error.code, error.status_code))
+
+    async def _end(self, record_id: int, record: AuditRecord) -> None:
+        try:
+            await self._serving.administration.end_record(record_id, record)
+        except Exception as fault:  # noqa: BLE001 - the work is done, and its answer stays what it is
+            self._log.warning(
+                "audit.save_failed",
+                record=record_id,
+                outcome=record.outcome,
+                status=record.status,
+                size_before=record.size_before,
+                size_after=record.size_after,
+                fault=type(fault).__name__,
             )
+
+    def _record(self, asked: dict[str, Any], outcome: str, status: int) -> AuditRecord:
+        return AuditRecord(
+            request_id=request_id(),
+            token_id=self._identity.token_id,
+            actor=self._identity.name,
+            remote_address=self._address,
+            action=self._action,
+            request=asked,
+            size_before=self.before,
+            size_after=self.after,
+            outcome=outcome,
+            status=status,
+            duration_seconds=round(time.monotonic() - self._begun, 6),
         )
 
 
-def _told(fault: Exception) -> ApiError:
-    if isinstance(fault, ControlError):
+def _as_api_error(fault: Exception) -> ApiError:
+    if isinstance(fault, BrokerError):
         return ApiError(503, f"{fault}; try again", headers={"Retry-After": "2"})
     if isinstance(fault, OverrideError):
         return ApiError(422, str(fault))
@@ -82,29 +106,33 @@ def _told(fault: Exception) -> ApiError:
 
 
 class Refusals:
-    """Tells of attempts that were refused before they came to a route's own work."""
+    """Records attempts that were refused before they reached the work of a route."""
 
     def __init__(self) -> None:
         self._minute = 0
-        self._strangers = 0
+        self._recorded = 0
 
     async def record(self, serving: Services, request: Request, error: ApiError) -> None:
-        """Keep a record of a refused attempt, unless it is told already."""
+        """Count and log a refused attempt, and record it when its caller is known."""
         if getattr(request.state, "audited", False) or not request.url.path.startswith("/admin/"):
             return
-        identity = getattr(request.state, "identity", None)
-        if identity is None and not self._one_more_stranger():
-            return
+        serving.metrics.admin_refused.labels(str(error.status_code)).inc()
         action = f"{request.method} {request.url.path}"[:200]
+        identity: Identity | None = getattr(request.state, "identity", None)
+        log = logger("audit")
+        if identity is None:
+            log.info("admin.refused", action=action, status=error.status_code)
+            return
+        if not identity.role.covers(Role.SYSTEM_ADMIN) and not self._one_more():
+            return
         try:
-            attempt = Attempt(serving, request, identity, action)
-            await attempt.record({}, error.code, error.status_code)
+            await Attempt(serving, request, identity, action).refused(error)
         except (StoreUnavailableError, StoreTimeoutError):
-            logger("audit").warning("audit.not_kept", action=action, status=error.status_code)
+            log.warning("audit.save_failed", action=action, status=error.status_code)
 
-    def _one_more_stranger(self) -> bool:
+    def _one_more(self) -> bool:
         minute = int(time.monotonic() // 60)
         if minute != self._minute:
-            self._minute, self._strangers = minute, 0
-        self._strangers += 1
-        return self._strangers <= _STRANGERS_A_MINUTE
+            self._minute, self._recorded = minute, 0
+        self._recorded += 1
+        return self._recorded <= _MAX_REFUSALS_A_MINUTE

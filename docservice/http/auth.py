@@ -1,8 +1,17 @@
-"""Who asks: bearer tokens in a header, looked up in memory, in Redis, and in Postgres.
+"""Authentication: bearer tokens in a header, looked up in memory, in Redis, and in Postgres.
 
-What is known is known under a version of all identities, which every change of a token raises: where Redis
-answers, a revoked token ends with the next request. Without Redis it is believed until its entry here
-expires. Roles for admin routes are always read from Postgres.
+What belongs here: how a token becomes an identity, and what an identity may do. Never: routes, SQL.
+
+The revocation rule: **a revoked, expired or changed token is refused from the next request on**, on every
+route, for every kind of query, with the page cache on or off.
+
+- Redis answers: every request reads the version of all identities, which every change of a token renews. What
+  is remembered under another version is looked up again.
+- Redis does not answer: nothing remembered is used; each request reads its token from Postgres.
+- One case remains: the command that revokes a token cannot reach Redis while this process can. The command
+  reports it, and the token ends within ``DOCSERVICE_IDENTITY_SECONDS``.
+
+Admin routes always read the role from Postgres.
 """
 
 from __future__ import annotations
@@ -11,7 +20,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
@@ -22,22 +31,22 @@ from docservice.page_cache import IDENTITIES, Cache
 if TYPE_CHECKING:
     from docservice.postgres.tokens import Tokens
 
-_MOST_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
-def bearer(written: bytes | None) -> bytes:
-    """The hash of the token in a header ``Authorization``.
+def bearer(header: bytes | None) -> bytes:
+    """The hash of the token in an ``Authorization`` header.
 
     Raises:
         ApiError: 401 when there is none, or a text that no token can be.
     """
-    if written is None:
+    if header is None:
         raise ApiError(401, "a token is needed: Authorization: Bearer TOKEN", headers=_CHALLENGE)
-    known = bearer_hash(written)
-    if known is None:
+    sha256 = bearer_hash(header)
+    if sha256 is None:
         raise _unknown()
-    return known
+    return sha256
 
 
 def _unknown() -> ApiError:
@@ -64,6 +73,17 @@ def require_module(identity: Identity, module: str) -> None:
         raise ApiError(403, f"this token does not see the module {module}", code="module_forbidden")
 
 
+class Remembered(NamedTuple):
+    """An identity in this process's memory, and the version of all identities that it was read under.
+
+    Valid only while Redis reports the same version. ``until`` is monotonic seconds.
+    """
+
+    identity: Identity
+    version: bytes
+    until: float
+
+
 class Authenticator:
     """Turns tokens into identities."""
 
@@ -79,57 +99,51 @@ class Authenticator:
         self._cache = cache
         self._seconds = seconds
         self._now = now
-        # By hash: the identity, the version of all identities it was read under, when to ask again.
-        self._remembered: OrderedDict[bytes, tuple[Identity, bytes | None, float]] = OrderedDict()
+        self._remembered: OrderedDict[bytes, Remembered] = OrderedDict()
 
-    def remembered(self, sha256: bytes) -> tuple[Identity, bytes | None] | None:
-        """What is known here, and the version to hold against the present one."""
+    def remembered(self, sha256: bytes) -> Remembered | None:
+        """The identity in memory, not past its own expiry. The caller must check its version."""
         found = self._remembered.get(sha256)
-        if found is None or found[2] < time.monotonic():
+        if found is None or found.until <= time.monotonic():
             return None
-        if found[0].expires_at is not None and found[0].expired(self._now()):
-            return None
-        return found[0], found[1]
+        return None if found.identity.expired(self._now()) else found
 
     async def identify(self, sha256: bytes) -> Identity:
-        """Whose token it is, as of now where Redis answers.
+        """The identity of a token, as of now.
 
         Raises:
-            ApiError: 401 when it is nobody's.
+            ApiError: 401 when it is unknown, expired or revoked.
             StoreUnavailableError: when only Postgres knows, and does not answer.
         """
-        key = f"docservice:identity:{sha256.hex()}"
-        reading = await self._cache.read(key, IDENTITIES)
         known = self.remembered(sha256)
-        if known is not None and reading.identities in (None, known[1]):
-            return known[0]
+        key = None if known is not None else f"docservice:identity:{sha256.hex()}"
+        reading = await self._cache.read(key, IDENTITIES)
+        if known is not None and reading.identities == known.version:
+            return known.identity
         if reading.value is not None:
             identity = _read(reading.value)
-        else:
-            found = await self._tokens.find(sha256)
-            if found is None:
-                self._remembered.pop(sha256, None)
+            if identity.expired(self._now()):
                 raise _unknown()
-            identity = found
-            if reading.stamp is not None:
+        else:
+            identity = await self.identify_live(sha256)
+            if reading.stamp is not None and key is not None:
                 await self._cache.store(key, reading.stamp, _written(identity), seconds=self._seconds)
-        if identity.expired(self._now()):
-            raise _unknown()
-        self._remember(sha256, identity, reading.identities)
+        if reading.identities is not None:
+            self._remember(sha256, identity, reading.identities)
         return identity
 
     async def identify_live(self, sha256: bytes) -> Identity:
-        """Whose token it is, read from Postgres; raises as :meth:`identify`."""
+        """The identity of a token, read from Postgres; raises as :meth:`identify`."""
         identity = await self._tokens.find(sha256)
         if identity is None:
             self._remembered.pop(sha256, None)
             raise _unknown()
         return identity
 
-    def _remember(self, sha256: bytes, identity: Identity, version: bytes | None) -> None:
-        self._remembered[sha256] = (identity, version, time.monotonic() + self._seconds)
+    def _remember(self, sha256: bytes, identity: Identity, version: bytes) -> None:
+        self._remembered[sha256] = Remembered(identity, version, time.monotonic() + self._seconds)
         self._remembered.move_to_end(sha256)
-        if len(self._remembered) > _MOST_REMEMBERED:
+        if len(self._remembered) > _MAX_REMEMBERED:
             self._remembered.popitem(last=False)
 
 

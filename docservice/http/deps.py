@@ -1,14 +1,14 @@
-"""What routes are given: the services, and the identity behind the request.
+"""The dependencies of routes: the services, and the identity of the caller.
 
-Every router but health's has one of the ``require_…`` functions as its own dependency, so that a route
-without one cannot be forgotten open.
+Every router but the one of health has one of the ``require_…`` functions as its own dependency, so that no
+route can be left open by mistake.
 """
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Path, Request, Security
+from fastapi import Depends, Header, Path, Request, Security
 from fastapi.security import HTTPBearer
 
 from docservice.domain.documents import module_name
@@ -36,7 +36,7 @@ def _bearer(request: Request) -> bytes:
 async def require_viewer(
     request: Request, serving: Serving, _: Annotated[object, Security(_scheme)]
 ) -> Identity:
-    """The identity behind the request, which may at least read."""
+    """The identity of the caller, who may at least read."""
     identity = await serving.auth.identify(_bearer(request))
     request.state.identity = identity
     return identity
@@ -46,7 +46,7 @@ Viewer = Annotated[Identity, Depends(require_viewer)]
 
 
 async def require_operator(identity: Viewer) -> Identity:
-    """The identity behind the request, which may upload and change."""
+    """The identity of the caller, who may upload and change."""
     require_role(identity, Role.OPERATOR)
     return identity
 
@@ -57,7 +57,7 @@ Operator = Annotated[Identity, Depends(require_operator)]
 async def require_system_admin(
     request: Request, serving: Serving, _: Annotated[object, Security(_scheme)]
 ) -> Identity:
-    """The identity behind the request, its role read from Postgres now."""
+    """The identity of the caller, with the role read from Postgres now."""
     identity = await serving.auth.identify_live(_bearer(request))
     request.state.identity = identity
     require_role(identity, Role.SYSTEM_ADMIN)
@@ -70,10 +70,11 @@ SystemAdmin = Annotated[Identity, Depends(require_system_admin)]
 def seen_module(
     module: Annotated[str, Path(description="In any letter case.", examples=["mail"])], identity: Viewer
 ) -> str:
-    """The module in its one form, when the identity may see it."""
+    """The module in its normal form, when the caller may see it."""
     name = module_name(module)
     require_module(identity, name)
     return name
 
 
 Module = Annotated[str, Depends(seen_module)]
+Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]

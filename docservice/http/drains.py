@@ -1,4 +1,4 @@
-"""Drains in the background: what ``autoscaler drain`` does, and how far it is, stored for all to ask."""
+"""Drains in the background: what ``autoscaler drain`` does, with its progress stored in Postgres."""
 
 from __future__ import annotations
 
@@ -6,86 +6,98 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
-from autoscaler.api import DrainError, Phase, refuse
+from autoscaler.api import BrokerError, DrainError, Phase, refuse
 from docservice.http.errors import ApiError
 from docservice.log import logger
 from docservice.postgres.database import StoreTimeoutError, StoreUnavailableError
-from docservice.workers import ControlError, WorkerControl
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Sequence
 
     from autoscaler.api import Progress
-    from docservice.postgres.admin import Administration
+    from docservice.postgres.administration import Administration
+    from docservice.workers import WorkerControl
 
-_TELL_SECONDS = 0.5
-#: How long giving the consumers back may take when this process ends.
-_GIVE_BACK_SECONDS = 15.0
+_SAVE_SECONDS = 0.5
+#: How long restoring the consumers may take when this process ends.
+_RESTORE_SECONDS = 15.0
 
 
 class Drainer:
-    """Runs one drain; how far it is stands in Postgres, for every process of the API to tell."""
+    """Runs one drain; its progress is in Postgres, so that every process of the API can show it."""
 
-    def __init__(self, control: WorkerControl, administration: Administration) -> None:
+    def __init__(
+        self,
+        control: WorkerControl,
+        administration: Administration,
+        drain_id: uuid.UUID,
+        names: Sequence[str],
+    ) -> None:
         self._control = control
         self._administration = administration
+        self._id = drain_id
+        self._names = list(names)
         self._log = logger("drain")
-        self._report: dict[str, dict[str, Any]] = {}
+        self._report: dict[str, dict[str, Any]] = {
+            name: {"state": Phase.EMPTYING, "left": None} for name in names
+        }
 
-    async def check(self, names: Sequence[str], *, force: bool) -> None:
-        """Whether all of them answer and can be drained.
+    async def check(self, *, force: bool) -> None:
+        """Check that all workers respond and can be drained.
 
         Raises:
-            ApiError: 404 for an unknown one, 504 for a silent one, 409 for one whose queues are not known,
-                and where a queue would be left without a worker.
+            ApiError: 404 for an unknown one, 504 for one that does not respond, 409 for one that consumes no
+                queue, and where a queue would be left without a worker.
         """
         workers = await self._control.workers()
-        unknown = [name for name in names if name not in workers]
+        unknown = [name for name in self._names if name not in workers]
         if unknown:
             raise ApiError(404, f"no worker is called {', '.join(unknown)}")
         answering = [reading for reading in workers.values() if reading is not None]
         found = {reading.name: reading for reading in answering}
-        silent = [name for name in names if name not in found]
-        if silent:
-            raise ApiError(504, f"no answer from {', '.join(silent)}; nothing was sent")
-        deaf = [name for name in names if not found[name].queues]
-        if deaf:
-            raise ApiError(409, f"{', '.join(deaf)}: it consumes no queue, so it cannot be drained")
+        unresponsive = [name for name in self._names if name not in found]
+        if unresponsive:
+            raise ApiError(504, f"no answer from {', '.join(unresponsive)}; nothing was sent")
+        not_consuming = [name for name in self._names if not found[name].queues]
+        if not_consuming:
+            raise ApiError(409, f"{', '.join(not_consuming)}: it consumes no queue, so it cannot be drained")
         try:
-            refuse(names, answering, force=force)
+            refuse(self._names, answering, force=force)
         except DrainError as fault:
             raise ApiError(409, str(fault)) from fault
 
-    async def begin(self, names: Sequence[str], *, seconds: float) -> str:
-        """Store a drain that begins and return its id; raises DrainRunsError when another runs."""
-        self._report = {name: {"state": Phase.EMPTYING, "left": None} for name in names}
-        return await self._administration.begin_drain(
-            workers=list(names), seconds=seconds, report=self._report
+    async def begin(self, *, seconds: float) -> None:
+        """Store the drain; raises DrainRunsError when another runs."""
+        await self._administration.begin_drain(
+            drain_id=self._id, workers=self._names, seconds=seconds, report=self._report
         )
 
-    async def run(self, drain_id: str, names: Sequence[str], *, seconds: float, force: bool) -> None:
-        """Drain and shut down, and tell how far it is, to the end."""
+    async def run(self, *, seconds: float, force: bool) -> None:
+        """Drain and shut down, and save the progress, to the end."""
         stop = threading.Event()
-        drain = self._control.drain(names, deadline_seconds=seconds, force=force, tell=self._note, stop=stop)
+        drain = self._control.drain(
+            self._names, deadline_seconds=seconds, force=force, on_progress=self._note, stop=stop
+        )
         work = asyncio.create_task(drain)
         try:
             while not work.done():
-                await asyncio.wait({work}, timeout=_TELL_SECONDS)
+                await asyncio.wait({work}, timeout=_SAVE_SECONDS)
                 if not work.done():
-                    await self._tell(drain_id)
+                    await self._save()
             state = self._end(work)
-        except asyncio.CancelledError:  # this process ends: leave no worker deaf
+        except asyncio.CancelledError:  # this process ends: leave no worker without its consumers
             stop.set()
-            await asyncio.wait({work}, timeout=_GIVE_BACK_SECONDS)
-            await self._tell(drain_id, state="failed")
+            await asyncio.wait({work}, timeout=_RESTORE_SECONDS)
+            await self._save(state="failed")
             raise
-        await self._tell(drain_id, state=state)
-        self._log.info("drain.ended", drain=drain_id, state=state)
+        await self._save(state=state)
+        self._log.info("drain.ended", drain=str(self._id), state=state)
 
     def _end(self, work: asyncio.Task[list[Progress]]) -> str:
         try:
             ended = work.result()
-        except (ControlError, DrainError) as fault:
+        except (BrokerError, DrainError) as fault:
             for one in self._report.values():
                 one["detail"] = str(fault)
             return "failed"
@@ -98,9 +110,9 @@ class Drainer:
             "left": {"busy": progress.busy, "reserved": progress.reserved} if counted else None,
         }
 
-    async def _tell(self, drain_id: str, *, state: str = "running") -> None:
-        # The drain goes on whether or not it can be told of.
+    async def _save(self, *, state: str = "running") -> None:
+        # The drain goes on whether or not its progress can be saved.
         try:
-            await self._administration.tell_drain(drain_id, report=self._report, state=state)
+            await self._administration.save_drain(self._id, report=self._report, state=state)
         except (StoreUnavailableError, StoreTimeoutError) as fault:
-            self._log.warning("drain.untold", drain=drain_id, fault=type(fault).__name__)
+            self._log.warning("drain.save_failed", drain=str(self._id), fault=type(fault).__name__)

@@ -14,16 +14,16 @@ Data = TypeVar("Data")
 
 
 class ErrorBody(BaseModel):
-    """Why a request was not answered: a word for programs, a sentence for people."""
+    """Why a request failed: a code for programs, a sentence for people."""
 
     model_config = ConfigDict(extra="forbid")
 
-    code: str = Field(description="A word that stays the same: `not_found`, `invalid_request`, …")
+    code: str = Field(description="A stable code: `not_found`, `invalid_request`, …")
     detail: str = Field(description="What is wrong, what is legal and what to do.")
 
 
 class Meta(BaseModel):
-    """What goes with every answer; paging stands here too."""
+    """The metadata of an answer, with its paging."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -43,7 +43,7 @@ class APIResponse(BaseModel, Generic[Data]):
 
 
 class JSON(JSONResponse):
-    """A JSON answer, written by orjson."""
+    """A JSON answer, serialized by orjson."""
 
     def render(self, content: Any) -> bytes:
         """The bytes of a value."""
@@ -53,7 +53,7 @@ class JSON(JSONResponse):
 def answer(
     data: object, *, status: int = 200, message: str | None = None, meta: dict[str, Any] | None = None
 ) -> JSON:
-    """A success with its data."""
+    """A successful answer."""
     return JSON(
         {
             "success": True,
@@ -67,7 +67,7 @@ def answer(
 
 
 def failure_body(code: str, detail: str, data: object = None) -> bytes:
-    """A failure, written."""
+    """The body of a failure."""
     return orjson.dumps(
         {
             "success": False,

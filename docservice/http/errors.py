@@ -1,4 +1,4 @@
-"""What can be wrong with a request, and how each fault of the layers below is told to its caller."""
+"""The errors of requests, and which error each fault of the layers below becomes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from docservice.domain.documents import ModuleNameError
-from docservice.domain.grid import GridError
+from docservice.domain.grid.columns import GridError
 from docservice.http.envelope import JSON, APIResponse, failure_body
 from docservice.ingest.blobs import BlobError
 from docservice.log import logger
@@ -36,9 +36,9 @@ _CODES = {
 
 
 class ApiError(HTTPException):
-    """A request that is refused or failed; ``data`` is what is known all the same.
+    """A request that was refused or failed; ``data`` is what is known nevertheless.
 
-    A kind of the framework's own, since it turns any other that is raised while it reads a body into a 400.
+    A subclass of the framework's own, which turns any other that is raised within a body into a 400.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ApiError(HTTPException):
 
 
 def api_error(fault: Exception) -> ApiError:
-    """Any fault as what its caller is told; nothing of the inside is shown."""
+    """The error that the caller gets for a fault; it shows no internals."""
     match fault:
         case ApiError():
             error = fault
@@ -74,8 +74,8 @@ def api_error(fault: Exception) -> ApiError:
             detail = str(fault.detail) if fault.detail else HTTPStatus(fault.status_code).phrase
             error = ApiError(fault.status_code, detail, headers=fault.headers)
         case _:
-            logger("api").error("request.fault", exc_info=fault)
-            error = ApiError(500, "something went wrong here; the request id finds it in the log")
+            logger("api").error("request.failed", exc_info=fault)
+            error = ApiError(500, "internal error; the log has its details under the request id")
     return error
 
 
@@ -84,15 +84,15 @@ def _later(detail: str, *, code: str = "unavailable") -> ApiError:
 
 
 def _faults(fault: RequestValidationError) -> str:
-    told = []
+    found = []
     for item in fault.errors()[:10]:
         place = ".".join(str(part) for part in item.get("loc", ()) if part not in ("body", "query", "path"))
-        told.append(f"{place or 'body'}: {item.get('msg', 'not legal')}")
-    return "; ".join(told)
+        found.append(f"{place or 'body'}: {item.get('msg', 'not legal')}")
+    return "; ".join(found)
 
 
 def error_answer(fault: Exception) -> JSON:
-    """Any fault as an answer."""
+    """The answer for a fault."""
     error = api_error(fault)
     return JSON(
         failure_body(error.code, error.detail, error.data),
@@ -105,7 +105,7 @@ Watch = Callable[[Request, ApiError], Awaitable[None]]
 
 
 def install(app: FastAPI, watch: Watch) -> None:
-    """Answer every fault in the envelope, and let ``watch`` see it first."""
+    """Answer every fault in the envelope, after calling ``watch`` with it."""
 
     async def handle(request: Request, fault: Exception) -> JSON:
         error = api_error(fault)
@@ -126,7 +126,7 @@ def install(app: FastAPI, watch: Watch) -> None:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
-    """What OpenAPI is told of a route's failures."""
+    """The failures of a route, for the OpenAPI document."""
     return {
         status: {"model": APIResponse[Any], "description": HTTPStatus(status).phrase}
         for status in sorted({*statuses, 401, 403, 422, 503})

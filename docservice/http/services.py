@@ -1,4 +1,4 @@
-"""All that the routes need, made once by ``create_app`` and opened with it."""
+"""Everything that the routes use, built once for one process and opened with it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 from docservice.http.access_log import RequestLog
 from docservice.http.auth import Authenticator
+from docservice.http.background import Background
+from docservice.http.exports import Exports
+from docservice.http.idempotency import Idempotency
 from docservice.ingest.blobs import BlobStore
 from docservice.ingest.publish import Broker, Enqueuer, make_celery
 from docservice.ingest.sweeper import Sweeper
 from docservice.log import AccessLog
 from docservice.metrics import Metrics
 from docservice.page_cache import Cache
-from docservice.postgres.admin import Administration
+from docservice.postgres.administration import Administration
 from docservice.postgres.database import Database
 from docservice.postgres.document_type_columns import DocumentTypeColumns
 from docservice.postgres.documents import Documents
@@ -23,11 +26,10 @@ from docservice.postgres.tokens import Tokens
 from docservice.workers import WorkerControl
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from docservice.config import Settings
 
 _FLUSH_SECONDS = 0.5
+_EXPORT_CONNECTIONS = 2
 
 
 class Services:
@@ -37,11 +39,20 @@ class Services:
         self.settings = settings
         self.metrics = Metrics()
         self.requests = RequestLog(self.metrics, access_log or AccessLog())
+        self.background = Background(self.metrics)
         self.database = Database(settings.pool())
         self.grids = Grids(self.database)
+        # Exports never take a connection from the pages.
+        self._export_database = Database(settings.pool(size=_EXPORT_CONNECTIONS))
+        self.exports = Exports(
+            Grids(self._export_database),
+            seconds=settings.export_seconds,
+            idle_seconds=settings.body_idle_seconds,
+        )
         self.documents = Documents(self.database)
         self.columns = DocumentTypeColumns(self.database)
         self.administration = Administration(self.database)
+        self.idempotency = Idempotency(self.administration)
         self.tokens = Tokens(self.database)
         self.blobs = BlobStore(settings.blob_url)
         self.cache = Cache(settings.redis, settings.redis_tuning, self.metrics)
@@ -57,33 +68,27 @@ class Services:
             cache=self.cache,
             metrics=self.metrics,
         )
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Open the pools and begin what runs in the background. Servers that are away come later."""
+        """Open the pools and start the background tasks. Servers that are away are reached later."""
         await self.database.open()
+        await self._export_database.open()
         await self.cache.ping()
-        for work in (self.enqueuer.run(), self.sweeper.run(), self._flush()):
-            self.go(work)
+        self.background.keep("enqueuer", self.enqueuer.run)
+        self.background.keep("sweeper", self.sweeper.run)
+        self.background.keep("access_log", self._flush)
 
     async def close(self) -> None:
-        """End what runs in the background, send what is left, close the pools."""
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Stop the background tasks, send what is left, close the pools."""
+        await self.background.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(self.enqueuer.flush(), timeout=5)
         await self.broker.close()
         await asyncio.to_thread(self.control.close)
         await self.cache.close()
+        await self._export_database.close()
         await self.database.close()
         self.requests.flush()
-
-    def go(self, work: Coroutine[object, object, None]) -> None:
-        """Run something behind the answers; it is cancelled when the service closes."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _flush(self) -> None:
         while True:

@@ -1,7 +1,7 @@
-"""Reads the files of a multipart body into the store of blobs, as they come: never a whole one in memory.
+"""Reads the files of a multipart body into the store of blobs as they arrive, never a whole file in memory.
 
-All of them are stored or none. What a file is, is found from its first bytes; what its sender says of it is
-not asked.
+All of them are stored or none. The type of a file is detected from its first bytes, not from what the client
+says. Everything is bounded: files, bytes of a file, and the bytes around them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 
     from docservice.ingest.blobs import BlobStore, BlobWriter
 
-_WRITTEN_TOGETHER = 1 << 20
-_MOST_FIELD_BYTES = 1000
+_WRITE_BYTES = 1 << 20
+_MAX_FIELDS = 10
+#: Bytes of a body beside the contents of its parts: boundaries, headers, what precedes and follows the parts.
+_FRAME_BYTES = 16_384
+_PART_FRAME_BYTES = 8192
+_MAX_FIELD_BYTES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadLimits:
-    """How much one request may bring."""
+    """How much one upload may contain."""
 
     files: int
     file_bytes: int
@@ -39,7 +43,7 @@ class UploadLimits:
 
 @dataclass(slots=True)
 class _Part:
-    """One part of the body, as far as it has come."""
+    """One part of the body, as far as it has arrived."""
 
     headers: dict[bytes, bytes] = field(default_factory=dict)
     name: str = ""
@@ -53,7 +57,7 @@ class _Part:
 
 
 class UploadReader:
-    """Reads one body. After a fault, :meth:`abandon` leaves nothing behind."""
+    """Reads one body. :meth:`abandon` removes what it stored."""
 
     def __init__(self, *, module: str, content_type: str, blobs: BlobStore, limits: UploadLimits) -> None:
         kind, options = parse_options_header(content_type)
@@ -70,23 +74,29 @@ class UploadReader:
         self._stored: list[tuple[_Part, str]] = []
         self._keys: list[str] = []
         self._ended = False
+        self._received = self._taken = self._parts = 0
         try:
             self._parser = MultipartParser(boundary, self._callbacks())
         except FormParserError as fault:
             raise ApiError(415, "the boundary of the multipart body is not legal") from fault
 
     async def read(self, stream: AsyncIterator[bytes]) -> list[NewDocument]:
-        """The documents of the body; their bytes are stored.
+        """The documents of the body; their files are stored.
 
         Raises:
             ApiError: 413 for what is too large, 422 for what is not legal.
-            BlobError: when the store does not take them.
+            BlobError: when they cannot be stored.
         """
         async for chunk in stream:
+            self._received += len(chunk)
             self._feed(chunk)
             await self._handle()
+            if self._received - self._taken > _FRAME_BYTES + self._parts * _PART_FRAME_BYTES:
+                raise ApiError(
+                    413, "the body has too many bytes outside its files", headers={"Connection": "close"}
+                )
         if not self._ended:
-            raise ApiError(422, "the multipart body broke off before its last boundary")
+            raise ApiError(422, "the multipart body ended before its last boundary")
         if not self._stored:
             raise ApiError(422, "the body has no file; send each as a part with a filename")
         number = self._mail_number()
@@ -105,7 +115,7 @@ class UploadReader:
         ]
 
     async def abandon(self) -> None:
-        """Remove what was stored of this body."""
+        """Remove the files of this body."""
         if self._part.writer is not None:
             await self._part.writer.abandon()
         for key in self._keys:
@@ -142,6 +152,9 @@ class UploadReader:
             match name:
                 case "begin":
                     self._part = _Part()
+                    self._parts += 1
+                    if self._parts > self._limits.files + _MAX_FIELDS:
+                        raise ApiError(413, f"a request has at most {self._limits.files} files")
                     self._header = b""
                 case "header_field":
                     self._header += data
@@ -177,9 +190,10 @@ class UploadReader:
     async def _take(self, data: bytes) -> None:
         part = self._part
         part.size += len(data)
+        self._taken += len(data)
         if part.writer is None:
-            if part.size > _MOST_FIELD_BYTES:
-                raise ApiError(413, f"the field {part.name} has more than {_MOST_FIELD_BYTES} bytes")
+            if part.size > _MAX_FIELD_BYTES:
+                raise ApiError(413, f"the field {part.name} has more than {_MAX_FIELD_BYTES} bytes")
             part.waiting += data
             return
         if part.size > self._limits.file_bytes:
@@ -188,7 +202,7 @@ class UploadReader:
             part.head += data[: SNIFFED_BYTES - len(part.head)]
         part.digest.update(data)
         part.waiting += data
-        if len(part.waiting) >= _WRITTEN_TOGETHER:
+        if len(part.waiting) >= _WRITE_BYTES:
             await part.writer.write(bytes(part.waiting))
             part.waiting.clear()
 

@@ -1,32 +1,32 @@
-"""Where the bytes of documents live: any file system of fsspec, under one root.
+"""Where document files are stored: any file system of fsspec, under one root.
 
 Keys are made here, of a date and random digits; nothing that a caller wrote is ever part of one. A blob is
-complete and on the disk before its key is handed out.
+complete and on the disk, its folder entry included, before its upload is acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import re
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from pathlib import Path
+from typing import Any
 
 import fsspec
-
-if TYPE_CHECKING:
-    from datetime import date
 
 _KEY = re.compile(r"\d{4}-\d{2}-\d{2}/[0-9a-f]{32}", re.ASCII)
 
 
 class BlobError(RuntimeError):
-    """The store of blobs does not answer, or has not what it should; the same may succeed later."""
+    """The store of blobs does not answer, or lacks a blob; the same call may succeed later."""
 
 
 class BlobStore:
-    """Blobs under the root that ``url`` names. Every call may block: the async ones use a thread."""
+    """Blobs under the root that ``url`` names. Calls may block, so the async ones use a thread."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -52,22 +52,22 @@ class BlobStore:
         await writer.write(data)
         await writer.close()
 
-    async def read(self, key: str, *, most_bytes: int) -> bytes:
+    async def read(self, key: str, *, max_bytes: int) -> bytes:
         """The bytes of a blob.
 
         Raises:
-            BlobError: when it cannot be read, or has more than ``most_bytes``.
+            BlobError: when it cannot be read, or has more than ``max_bytes``.
         """
-        return await asyncio.to_thread(self._read, key, most_bytes)
+        return await asyncio.to_thread(self._read, key, max_bytes)
 
-    def _read(self, key: str, most_bytes: int) -> bytes:
+    def _read(self, key: str, max_bytes: int) -> bytes:
         try:
             with self._files.open(self._path(key), "rb") as blob:
-                data: bytes = blob.read(most_bytes + 1)
+                data: bytes = blob.read(max_bytes + 1)
         except Exception as fault:
             raise BlobError(f"blob {key} cannot be read ({type(fault).__name__})") from fault
-        if len(data) > most_bytes:
-            raise BlobError(f"blob {key} has more than {most_bytes} bytes")
+        if len(data) > max_bytes:
+            raise BlobError(f"blob {key} has more than {max_bytes} bytes")
         return data
 
     async def remove(self, key: str) -> None:
@@ -82,6 +82,27 @@ class BlobStore:
             BlobError: when they cannot be listed.
         """
         return await asyncio.to_thread(self._keys_of, day)
+
+    async def days(self) -> list[date]:
+        """The days that have blobs.
+
+        Raises:
+            BlobError: when they cannot be listed.
+        """
+        return await asyncio.to_thread(self._days)
+
+    def _days(self) -> list[date]:
+        try:
+            names = self._files.ls(self._root, detail=False)
+        except FileNotFoundError:
+            return []
+        except Exception as fault:
+            raise BlobError(f"the blobs cannot be listed ({type(fault).__name__})") from fault
+        found = []
+        for name in names:
+            with suppress(ValueError):  # not a day's folder
+                found.append(date.fromisoformat(name.rstrip("/").rsplit("/", 1)[-1]))
+        return sorted(found)
 
     def _keys_of(self, day: date) -> list[str]:
         folder = f"{self._root}/{day.isoformat()}"
@@ -116,8 +137,30 @@ class BlobStore:
         return f"{self._root}/{key}"
 
 
+def _sync(blob: Any) -> None:
+    """Write a local file and its folder's entry to the disk; other stores confirm when they close.
+
+    Raises:
+        OSError: when the disk reports a fault. The file is then not safe, whatever is written later.
+    """
+    try:
+        number = blob.fileno()
+    except (AttributeError, io.UnsupportedOperation):
+        return
+    os.fsync(number)
+    name = getattr(blob, "name", None)
+    if isinstance(name, str):
+        day = Path(name).parent
+        for folder in (day, day.parent):  # the file's entry, and that of a folder that is new today
+            entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(entry)
+            finally:
+                os.close(entry)
+
+
 class BlobWriter:
-    """Writes one blob in pieces. Until :meth:`close` returned there is none."""
+    """Writes one blob in pieces. It exists once :meth:`close` has returned."""
 
     def __init__(self, files: Any, path: str) -> None:
         self._files = files
@@ -157,8 +200,7 @@ class BlobWriter:
         self._write(b"")
         try:
             self._blob.flush()
-            with suppress(AttributeError, OSError):  # only files of the disk have a number
-                os.fsync(self._blob.fileno())
+            _sync(self._blob)
             self._blob.close()
         except Exception as fault:
             raise BlobError(f"a blob cannot be stored ({type(fault).__name__})") from fault

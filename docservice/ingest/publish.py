@@ -1,35 +1,41 @@
-"""The Celery application and its queue: how documents come to the workers.
+"""The Celery application and its queue: how documents reach the workers.
 
-Every step towards the broker is bounded in time. A document that cannot be handed over waits in Postgres,
-where the sweeper finds it.
+What belongs here: everything that speaks to the broker about documents. Never: SQL, HTTP, the reading of
+files. Every call is bounded in time and runs in one thread, off the event loop. A document that cannot be
+sent waits in Postgres, where the sweeper finds it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import celery
-from kombu.exceptions import KombuError
-from redis.exceptions import RedisError
 
-from docservice.connections import broker_options
+from autoscaler.api import kombu_options
 from docservice.log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from docservice.config import Settings
     from docservice.metrics import Metrics
     from docservice.postgres.documents import Documents
 
+Answer = TypeVar("Answer")
 TASK = "docservice.process_document"
 _PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
-_FAULTS = (KombuError, RedisError, OSError, TimeoutError)
-_MOST_TOGETHER = 200
-#: A worker process that outlives its time limit by this is ended by force.
+_MAX_BATCH = 200
+_SCAN_MESSAGES = 500
+#: kombu's BRPOP blocks for a second.
+_MIN_SOCKET_SECONDS = 1.5
+# Celery writes the arguments of a task into a header of its message, as text.
+_ARGUMENTS = re.compile(rb'"argsrepr":\s*"\((\d+),\)"')
+#: A worker process that exceeds its time limit by this is killed.
 GRACE_SECONDS = 15
 
 
@@ -37,16 +43,20 @@ def make_celery(settings: Settings) -> celery.Celery:
     """The Celery application, for those who send tasks and for workers alike."""
     application = celery.Celery("docservice", set_as_current=False)
     application.conf.update(
-        **broker_options(settings.redis, settings.redis_tuning),
+        **_broker_settings(settings),
         task_default_queue=settings.queue,
         task_ignore_result=True,
         result_backend=None,
-        # A task that dies with its worker comes again; the claim in Postgres makes that harmless.
+        # A task whose worker dies is delivered again; the claim in Postgres makes that harmless.
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
         task_time_limit=settings.processing_seconds + GRACE_SECONDS,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        # A Redis that has become a replica or is full answers with an error. It will be the primary or have
+        # memory again: the worker reconnects instead of ending.
+        broker_channel_error_retry=True,
         broker_connection_timeout=settings.redis_connect_timeout_seconds,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
@@ -58,35 +68,58 @@ def make_celery(settings: Settings) -> celery.Celery:
     return application
 
 
+def _broker_settings(settings: Settings) -> dict[str, Any]:
+    """Celery's settings to reach the broker, as the autoscaler reaches it."""
+    tuning = settings.redis_tuning
+    seconds = max(tuning.socket_timeout_seconds, _MIN_SOCKET_SECONDS)
+    options = kombu_options(settings.redis, replace(tuning, socket_timeout_seconds=seconds), "")
+    transport = {
+        **options["transport_options"],
+        "interval_step": 0.1,
+        "health_check_interval": tuning.health_check_interval_seconds,
+        "max_connections": tuning.max_connections,
+    }
+    found = {"broker_url": options["hostname"], "broker_transport_options": transport}
+    return {**found, "broker_use_ssl": options["ssl"]} if "ssl" in options else found
+
+
 class Broker:
-    """Hands documents to the workers, one lot at a time, in a thread of its own."""
+    """Sends documents to the workers, one batch at a time, in a thread of its own.
+
+    Whatever the client raises counts as "the broker did not take it": a full or restarting Redis makes kombu
+    raise what it documents nowhere, such as an AttributeError.
+    """
 
     def __init__(self, application: celery.Celery, *, queue: str) -> None:
         self._application = application
         self._queue = queue
-        # Of our own, not of kombu's pools: those are shared by all that speak to one broker.
+        # Not from kombu's pools: those are shared by everything that uses the same broker.
         self._producer: Any = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker")
+        self._log = logger("broker")
 
     async def send(self, ids: Sequence[int]) -> bool:
-        """Tell the workers of these documents; False when the broker did not take all of them."""
+        """Send these documents; False when the broker did not take all of them."""
         return await self._run(self._send, list(ids))
 
-    async def queue_is_empty(self) -> bool:
-        """Whether nothing waits in the queue, as far as the broker says; False when it does not answer."""
-        return await self._run(self._queue_is_empty)
+    async def queued(self) -> frozenset[int] | None:
+        """The ids of all documents whose message is in the queue; None when the broker does not answer."""
+        return await self._run(self._queued)
+
+    async def reserve_scan(self, *, seconds: float) -> bool:
+        """Whether this process may scan the queue now; then no other may for ``seconds``."""
+        return await self._run(self._reserve_scan, seconds)
 
     async def close(self) -> None:
-        """Give the thread and its connection up."""
+        """Close the connection and end the thread."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown()
 
-    async def _run(self, work: Any, *arguments: Any) -> bool:
-        loop = asyncio.get_running_loop()
-        return bool(await loop.run_in_executor(self._thread, work, *arguments))
+    async def _run(self, work: Callable[..., Answer], *arguments: Any) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def _send(self, ids: list[int]) -> bool:
-        # Once more on a fresh connection: told twice, a document is processed once.
+        # Once more on a fresh connection: a document that is sent twice is processed once.
         return self._try_send(ids) or self._try_send(ids)
 
     def _try_send(self, ids: list[int]) -> bool:
@@ -97,30 +130,56 @@ class Broker:
                 self._application.send_task(
                     TASK, args=(document_id,), queue=self._queue, producer=self._producer
                 )
-        except _FAULTS:
+        except Exception as fault:  # noqa: BLE001 - see the class
+            self._log.warning("broker.send_failed", documents=len(ids), fault=type(fault).__name__)
             self._close()
             return False
         return True
 
-    def _queue_is_empty(self) -> bool:
+    def _queued(self) -> frozenset[int] | None:
         try:
             with self._application.connection_for_read() as connection:
                 client = connection.default_channel.client
-                return not any(client.llen(f"{self._queue}{suffix}") for suffix in _PRIORITIES)
-        except _FAULTS:
+                return frozenset().union(
+                    *(_ids_in(client, f"{self._queue}{suffix}") for suffix in _PRIORITIES)
+                )
+        except Exception as fault:  # noqa: BLE001 - see the class
+            self._log.warning("broker.scan_failed", fault=type(fault).__name__)
+            return None
+
+    def _reserve_scan(self, seconds: float) -> bool:
+        try:
+            with self._application.connection_for_read() as connection:
+                client = connection.default_channel.client
+                key = f"docservice:queue-scan:{self._queue}"
+                return bool(client.set(key, "1", nx=True, px=max(1, round(seconds * 1000))))
+        except Exception:  # noqa: BLE001 - see the class
             return False
 
     def _close(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            with suppress(*_FAULTS):
+            with suppress(Exception):
                 producer.connection.release()
 
 
-class Enqueuer:
-    """Sends what was stored, behind the answer: the caller never waits for the broker.
+def _ids_in(client: Any, queue: str) -> frozenset[int]:
+    """The documents in one list, from its new end: what is pushed meanwhile hides no message."""
+    found: set[int] = set()
+    start = 0
+    while messages := client.lrange(queue, start, start + _SCAN_MESSAGES - 1):
+        for message in messages:
+            arguments = _ARGUMENTS.search(message)
+            if arguments is not None:
+                found.add(int(arguments[1]))
+        start += len(messages)
+    return frozenset(found)
 
-    What it does not get rid of stays in Postgres, not told as sent, and the sweeper takes it from there.
+
+class Enqueuer:
+    """Sends what was stored, after the answer: the caller never waits for the broker.
+
+    What cannot be sent stays in Postgres without a time of sending, and the sweeper sends it.
     """
 
     def __init__(self, broker: Broker, documents: Documents, metrics: Metrics) -> None:
@@ -138,25 +197,25 @@ class Enqueuer:
     async def run(self) -> None:
         """Send until cancelled."""
         while True:
-            lot = [await self._waiting.get()]
-            while len(lot) < _MOST_TOGETHER and not self._waiting.empty():
-                lot.append(self._waiting.get_nowait())
-            await self._send(lot)
+            batch = [await self._waiting.get()]
+            while len(batch) < _MAX_BATCH and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            await self._send(batch)
 
     async def flush(self) -> None:
         """Send what is left, once."""
-        lot = []
+        batch = []
         while not self._waiting.empty():
-            lot.append(self._waiting.get_nowait())
-        if lot:
-            await self._send(lot)
+            batch.append(self._waiting.get_nowait())
+        if batch:
+            await self._send(batch)
 
-    async def _send(self, lot: list[int]) -> None:
-        if not await self._broker.send(lot):
-            self._log.warning("broker.unresponsive", documents=len(lot), then="the sweeper sends them")
+    async def _send(self, batch: list[int]) -> None:
+        if not await self._broker.send(batch):
+            self._log.warning("broker.unavailable", documents=len(batch), then="the sweeper sends them")
             return
-        self._metrics.enqueued.labels("upload").inc(len(lot))
+        self._metrics.enqueued.labels("upload").inc(len(batch))
         try:
-            await self._documents.enqueued(lot)
-        except Exception as fault:  # noqa: BLE001 - they are sent; told twice, they are processed once
-            self._log.warning("broker.not_noted", documents=len(lot), fault=type(fault).__name__)
+            await self._documents.enqueued(batch)
+        except Exception as fault:  # noqa: BLE001 - they are sent; sent twice, they are processed once
+            self._log.warning("enqueued.save_failed", documents=len(batch), fault=type(fault).__name__)

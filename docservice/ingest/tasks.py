@@ -1,7 +1,9 @@
-"""What workers do with a document: claim it, read it, store what it holds. Idempotent, and alone in failing.
+"""What workers do with a document: claim it, read it, store the result.
 
+What belongs here: the Celery task and one worker process. Never: how bytes are read (``extract``).
 A worker process has one event loop and one :class:`Worker`, made after the fork. The claim in Postgres makes
-a second delivery do nothing; what was found is committed as a whole or not at all.
+a second delivery do nothing; a result is committed as a whole or not at all; a fault of one document affects
+no other.
 """
 
 from __future__ import annotations
@@ -48,19 +50,30 @@ _OUT_OF_TIME_AGAIN_SECONDS = 0.2
 
 
 class TryAgainError(RuntimeError):
-    """Something around the document failed, not the document; the same may succeed later."""
+    """Something around the document failed, not the document; the same may succeed in ``seconds``.
+
+    Without ``seconds`` the delay grows with the retries of the task.
+    """
+
+    def __init__(self, reason: str, seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+
+
+def _retry_seconds(retries: int) -> float:
+    return float(min(_FIRST_RETRY_SECONDS * 2**retries, _LAST_RETRY_SECONDS))
 
 
 class Result(StrEnum):
-    """What became of one delivery."""
+    """The result of one delivery."""
 
     PROCESSED = "processed"
     FAILED = "failed"
-    NOT_OURS = "not_ours"  # done, or in other hands
+    NOT_OURS = "not_ours"  # done, or claimed by another worker
 
 
 class _OutOfTime(BaseException):
-    """Beneath Exception, so that no parser takes it for a fault of the file."""
+    """Not an Exception, so that no parser takes it for a fault of the file."""
 
 
 @contextmanager
@@ -69,7 +82,7 @@ def _deadline(seconds: float) -> Iterator[None]:
         raise _OutOfTime
 
     before = signal.signal(signal.SIGALRM, out_of_time)
-    # Again and again: an exception that comes up within a destructor is printed and lost.
+    # Repeated: an exception that is raised within a destructor is printed and lost.
     signal.setitimer(signal.ITIMER_REAL, seconds, _OUT_OF_TIME_AGAIN_SECONDS)
     try:
         yield
@@ -79,7 +92,7 @@ def _deadline(seconds: float) -> Iterator[None]:
 
 
 class Worker:
-    """All that processing a document needs, open on the running loop."""
+    """Everything that processing a document needs, open on the running loop."""
 
     def __init__(self, settings: Settings, broker: Broker) -> None:
         self._settings = settings
@@ -106,7 +119,7 @@ class Worker:
         await self._database.close()
 
     async def process(self, document_id: int) -> Result:
-        """Process one document, when it is there to be had.
+        """Process one document, unless it is done or claimed.
 
         Raises:
             TryAgainError: when Postgres or the store of blobs does not answer.
@@ -121,15 +134,15 @@ class Worker:
 
     async def _process(self, claim: Claim) -> Result:
         try:
-            data = await self._blobs.read(claim.blob_key, most_bytes=claim.size_bytes)
+            data = await self._blobs.read(claim.blob_key, max_bytes=claim.size_bytes)
             extraction = self._read(claim, data)
             if isinstance(extraction, str):
                 return await self._fail(claim, extraction)
             keys = await self._store_parts(extraction)
         except BlobError as fault:
             return await self._again(claim, str(fault))
-        except Exception as fault:  # noqa: BLE001 - a fault of ours must not make a document wait for ever
-            self._log.exception("document.fault", document=claim.id)
+        except Exception as fault:  # noqa: BLE001 - a bug must not make a document wait forever
+            self._log.exception("document.read_failed", document=claim.id)
             return await self._again(claim, f"it could not be read ({type(fault).__name__})")
         ids = await self.documents.finish(claim, extraction, keys)
         if ids is None:  # the claim went to another while we worked
@@ -143,9 +156,9 @@ class Worker:
         return Result.PROCESSED
 
     def _read(self, claim: Claim, data: bytes) -> Extraction | str:
-        """What the document holds, or why it cannot be read.
+        """The content of the document, or why it cannot be read.
 
-        No exception leaves: it would hold on to all that reading has taken up, and what follows needs memory.
+        No exception leaves: it would keep everything that reading allocated, and what follows needs memory.
         """
         seconds = self._settings.processing_seconds
         pages_until = time.monotonic() + seconds * _SHARE_FOR_PAGES
@@ -183,10 +196,11 @@ class Worker:
 
     async def _again(self, claim: Claim, reason: str) -> Result:
         if claim.attempt >= self._settings.processing_attempts:
-            return await self._fail(claim, f"given up after {claim.attempt} attempts: {reason}")
-        if await self.documents.release(claim):
+            return await self._fail(claim, f"failed after {claim.attempt} attempts: {reason}")
+        seconds = _retry_seconds(claim.attempt - 1)
+        if await self.documents.release(claim, retry_in_seconds=seconds):
             await self._changed(claim.module)
-        raise TryAgainError(reason)
+        raise TryAgainError(reason, seconds)
 
 
 class _Process:
@@ -229,8 +243,8 @@ def make_worker(settings: Settings) -> tuple[celery.Celery, Callable[..., Any]]:
         try:
             return process.process(document_id).value
         except TryAgainError as fault:
-            wait = min(_FIRST_RETRY_SECONDS * 2**task.request.retries, _LAST_RETRY_SECONDS)
-            raise task.retry(exc=fault, countdown=wait) from None
+            seconds = _retry_seconds(task.request.retries) if fault.seconds is None else fault.seconds
+            raise task.retry(exc=fault, countdown=seconds) from None
 
     signals.worker_process_init.connect(process.begin, weak=False)
     signals.worker_process_shutdown.connect(process.end, weak=False)

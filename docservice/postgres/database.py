@@ -1,22 +1,22 @@
-"""The pool of connections to Postgres, and its faults in words of our own.
+"""The pool of connections to Postgres, and its faults as exceptions of this package.
 
 Every statement is bounded in time by the server, every connection attempt and every wait for a connection by
-us. After a restart of the server the pool makes new connections by itself.
+this process. After a restart of the server the pool makes new connections by itself.
 """
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from docservice.postgres.pool import Lease, Pool
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+_CLOSE_SECONDS = 5
 
 
 class StoreUnavailableError(RuntimeError):
@@ -24,7 +24,7 @@ class StoreUnavailableError(RuntimeError):
 
 
 class StoreTimeoutError(RuntimeError):
-    """One statement took longer than the server was told to allow."""
+    """The server ended a statement that took longer than allowed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Database:
 
     def __init__(self, settings: PoolSettings) -> None:
         self._settings = settings
-        self._pool: Pool | None = None
+        self._pool: Any = None
 
     async def open(self, *, least: int = 0) -> None:
         """Make the pool with ``least`` connections at once; more are made when they are needed.
@@ -54,31 +54,34 @@ class Database:
         server_settings = {
             "application_name": "docservice",
             "jit": "off",  # compiling a page costs more than running it
-            # Planning a page costs more than running it, and the plans of ours do not hang on the values:
-            # each kind of question has its index.
+            # Planning a page costs more than running it, and most plans do not depend on the values: each
+            # kind of query has its index.
             "plan_cache_mode": "force_generic_plan",
             "statement_timeout": str(round(settings.statement_timeout_seconds * 1000)),
             "timezone": "UTC",
         }
-        connect = partial(
-            asyncpg.connect,
-            settings.url,
-            timeout=settings.connect_timeout_seconds,
-            # The server ends a slow statement; this is for a server that says nothing any more.
-            command_timeout=settings.statement_timeout_seconds + 5,
-            server_settings=server_settings,
-        )
-        pool = Pool(connect, size=settings.size, wait_seconds=settings.connect_timeout_seconds)
         try:
-            await pool.fill(least)
+            self._pool = await asyncpg.create_pool(
+                settings.url,
+                min_size=least,
+                max_size=settings.size,
+                timeout=settings.connect_timeout_seconds,
+                # The server ends a slow statement; this is for a server that does not answer any more.
+                command_timeout=settings.statement_timeout_seconds + 5,
+                server_settings=server_settings,
+                reset=_keep_session,
+            )
         except _UNAVAILABLE as fault:
-            raise _told(fault) from fault
-        self._pool = pool
+            raise _translated(fault) from fault
 
     async def close(self) -> None:
         """Close the pool, by force when statements do not end."""
         if self._pool is not None:
-            await self._pool.close()
+            try:
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._pool.close()
+            except TimeoutError:
+                self._pool.terminate()
 
     def connection(self) -> _Lease:
         """A connection for the time of an ``async with``.
@@ -87,9 +90,12 @@ class Database:
             StoreUnavailableError: when there is none, or it is lost within the block.
             StoreTimeoutError: when the server ended a statement that took too long.
         """
-        if self._pool is None:
+        pool = self._pool
+        if pool is None:
             raise StoreUnavailableError("the pool of connections is not open")
-        return _Lease(self._pool)
+        # A wait is bounded by a timer and a task of its own; without a wait both are left out.
+        free = pool.get_idle_size() > 0 or pool.get_size() < pool.get_max_size()
+        return _Lease(pool.acquire(timeout=None if free else self._settings.connect_timeout_seconds))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
@@ -109,26 +115,33 @@ class Database:
             return await connection.fetchrow(sql, *arguments)
 
 
-class _Lease(Lease):
-    """A connection whose faults are told in words of our own."""
+class _Lease:
+    """A connection of the pool, whose faults are raised as exceptions of this package."""
 
-    __slots__ = ()
+    __slots__ = ("_acquired",)
+
+    def __init__(self, acquired: Any) -> None:
+        self._acquired = acquired
 
     async def __aenter__(self) -> Any:
         try:
-            return await super().__aenter__()
+            return await self._acquired.__aenter__()
         except _UNAVAILABLE as fault:
-            raise _told(fault) from fault
+            raise _translated(fault) from fault
 
     async def __aexit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
-        await super().__aexit__(kind, fault, trace)
+        await self._acquired.__aexit__(kind, fault, trace)
         if isinstance(fault, _UNAVAILABLE):
-            raise _told(fault) from fault
+            raise _translated(fault) from fault
 
 
-def _told(fault: BaseException) -> StoreTimeoutError | StoreUnavailableError:
+async def _keep_session(_connection: object) -> None:
+    """Reset nothing between uses, which saves a round trip: settings change within transactions only."""
+
+
+def _translated(fault: BaseException) -> StoreTimeoutError | StoreUnavailableError:
     if isinstance(fault, asyncpg.QueryCanceledError):
-        return StoreTimeoutError("the question took Postgres too long; narrow it down")
+        return StoreTimeoutError("the query took Postgres too long; narrow it down")
     return StoreUnavailableError(f"Postgres does not answer ({type(fault).__name__})")
 
 

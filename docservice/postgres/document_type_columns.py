@@ -1,4 +1,4 @@
-"""The SQL of which columns a module shows for a type of document."""
+"""The SQL of the columns that a module shows for a type of document."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from docservice.postgres.database import Database
 
 _FIELDS = "id, module, document_type, column_name as column, label, position, created_at"
-MOST_ROWS = 10_000
+MAX_ROWS = 10_000
 
 
 class ColumnExistsError(ValueError):
@@ -18,7 +18,7 @@ class ColumnExistsError(ValueError):
 
 
 class DocumentTypeColumns:
-    """Columns by module and document type; methods raise StoreUnavailableError when Postgres is away."""
+    """Columns by module and document type. Every method raises StoreUnavailableError as Database does."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -26,12 +26,12 @@ class DocumentTypeColumns:
     async def find(
         self, *, module: str | None, document_type: str | None, modules: list[str] | None
     ) -> list[dict[str, Any]]:
-        """The columns of a module, of a type, or both; only of ``modules`` unless that is None."""
+        """The columns of a module, a type, or both; limited to ``modules`` unless that is None."""
         rows = await self._database.fetch(
             f"select {_FIELDS} from document_type_columns"
             " where ($1::text is null or module = $1) and ($2::text is null or document_type = $2)"
             " and ($3::text[] is null or module = any($3))"
-            f" order by module, document_type, position, id limit {MOST_ROWS}",
+            f" order by module, document_type, position, id limit {MAX_ROWS}",
             module,
             document_type,
             modules,
@@ -81,7 +81,7 @@ class DocumentTypeColumns:
         rows = await self._database.fetch(
             "select module, document_type, label, position from document_type_columns"
             " where column_name = $1 and ($2::text[] is null or module = any($2))"
-            f" order by module, document_type limit {MOST_ROWS}",
+            f" order by module, document_type limit {MAX_ROWS}",
             column,
             modules,
         )

@@ -48,18 +48,24 @@ update documents set state = 'failed', failure = $3, processed_at = now(), claim
 where id = $1 and attempts = $2 and state = 'processing' returning module
 """
 _RELEASE = """
-update documents set state = 'received', claimed_at = null, enqueued_at = now()
+update documents set state = 'received', claimed_at = null, enqueued_at = now() + make_interval(secs => $3)
 where id = $1 and attempts = $2 and state = 'processing' returning module
 """
-# Never handed over: at once. Handed over long ago: only when the queue is empty, for then it was lost.
-_FORGOTTEN = """
+_UNSENT = """
 update documents set enqueued_at = now()
 where id in (
     select id from documents
-    where state = 'received'
-      and (enqueued_at is null and received_at < now() - make_interval(secs => $1)
-           or $2 and enqueued_at < now() - make_interval(secs => $3))
-    order by id limit $4 for update skip locked)
+    where state = 'received' and enqueued_at is null and received_at < now() - make_interval(secs => $1)
+    order by id limit $2 for update skip locked)
+returning id
+"""
+_SENT_BEFORE = """
+select id from documents
+where state = 'received' and enqueued_at < now() - make_interval(secs => $1) order by id
+"""
+_SEND_AGAIN = """
+update documents set enqueued_at = now()
+where id = any($1::bigint[]) and state = 'received' and enqueued_at < now() - make_interval(secs => $2)
 returning id
 """
 _ABANDONED = """
@@ -206,15 +212,23 @@ class Documents:
         """Give a document up, with the reason for people; False when the claim is no longer held."""
         return await self._database.fetch_row(_FAIL, claim.id, claim.attempt, reason) is not None
 
-    async def release(self, claim: Claim) -> bool:
-        """Give a claim back, to be tried again soon; False when it is no longer held."""
-        return await self._database.fetch_row(_RELEASE, claim.id, claim.attempt) is not None
+    async def release(self, claim: Claim, *, retry_in_seconds: float) -> bool:
+        """End a claim, to be retried in that time; False when it is no longer held."""
+        row = await self._database.fetch_row(_RELEASE, claim.id, claim.attempt, retry_in_seconds)
+        return row is not None
 
-    async def forgotten(
-        self, *, fresh_seconds: float, lost_seconds: float, queue_is_empty: bool, most: int = 500
-    ) -> list[int]:
-        """Ids that the workers have to be told of, noted as told; each is given to one caller alone."""
-        rows = await self._database.fetch(_FORGOTTEN, fresh_seconds, queue_is_empty, lost_seconds, most)
+    async def unsent(self, *, fresh_seconds: float, limit: int) -> list[int]:
+        """Ids that were never sent, marked as sent; each is returned to one caller alone."""
+        rows = await self._database.fetch(_UNSENT, fresh_seconds, limit)
+        return [row["id"] for row in rows]
+
+    async def sent_before(self, *, seconds: float) -> list[int]:
+        """Ids that were sent longer ago than that and that no worker has claimed."""
+        return [row["id"] for row in await self._database.fetch(_SENT_BEFORE, seconds)]
+
+    async def send_again(self, ids: Sequence[int], *, seconds: float) -> list[int]:
+        """Those of the ids that are still so, marked as sent now; each is returned to one caller alone."""
+        rows = await self._database.fetch(_SEND_AGAIN, list(ids), seconds)
         return [row["id"] for row in rows]
 
     async def not_enqueued(self, ids: Sequence[int]) -> None:
@@ -232,6 +246,15 @@ class Documents:
             returned=sum(row["state"] == "received" for row in rows),
             failed=sum(row["state"] == "failed" for row in rows),
         )
+
+    async def ids_of_blobs(self, keys: Sequence[str]) -> list[int]:
+        """The ids of the documents with these files, in the order of the keys; missing ones are left out."""
+        rows = await self._database.fetch(
+            "select id from documents where blob_key = any($1::text[])"
+            " order by array_position($1::text[], blob_key)",
+            list(keys),
+        )
+        return [row["id"] for row in rows]
 
     async def known_blobs(self, keys: Sequence[str]) -> set[str]:
         """Those of the keys that a document has."""

@@ -1,4 +1,4 @@
-"""The SQL of tokens: made, listed, revoked, looked up by hash."""
+"""The SQL of tokens: added, listed, revoked, found by hash."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRow:
-    """What is shown of a token; the token itself is known to its bearer alone."""
+    """What is shown of a token; the token itself is not stored."""
 
     id: int
     name: str
@@ -67,14 +67,14 @@ class Tokens:
         ]
 
     async def revoke(self, token_id: int) -> bool:
-        """End a token; False when there is none, or it was ended before."""
+        """Revoke a token; False when there is none, or it was revoked before."""
         row = await self._database.fetch_row(
             "update tokens set revoked_at = now() where id = $1 and revoked_at is null returning id", token_id
         )
         return row is not None
 
     async def find(self, sha256: bytes) -> Identity | None:
-        """Whose token has this hash; None when it is nobody's, revoked, or past its time."""
+        """The identity of the token with this hash; None when it is unknown, revoked or expired."""
         row: Any = await self._database.fetch_row(
             "select id, name, sha256, role, modules, expires_at from tokens"
             " where sha256 = $1 and revoked_at is null and (expires_at is null or expires_at > now())",

@@ -30,7 +30,7 @@ def test_what_arrives_meanwhile_goes_together_and_is_answered_from_a_later_quest
             await gate.wait()
             return [item * 10 for item in items]
 
-        batcher = Batcher(ask, most=3, at_once=1)
+        batcher = Batcher(ask, max_items=3, max_in_flight=1)
         first = batcher(1)
         await until(lambda: asked == [[1]])
         others = [batcher(item) for item in (2, 3, 4, 5)]
@@ -50,7 +50,7 @@ def test_one_who_comes_as_the_last_question_ends_is_answered_too(at_once: int) -
         return sum([await batcher(number) for _ in range(50)])
 
     async def run() -> list[int]:
-        batcher = Batcher(ask, most=4, at_once=at_once)
+        batcher = Batcher(ask, max_items=4, max_in_flight=at_once)
         async with asyncio.timeout(20):
             return await asyncio.gather(*(caller(batcher, number) for number in range(9)))
 
@@ -65,7 +65,7 @@ def test_those_who_come_in_one_turn_go_together() -> None:
             asked.append(items)
             return items
 
-        batcher = Batcher(ask, most=8, at_once=1)
+        batcher = Batcher(ask, max_items=8, max_in_flight=1)
 
         async def caller(number: int) -> int:
             return await batcher(number)
@@ -87,7 +87,7 @@ def test_a_second_question_begins_beside_the_first_when_it_is_full() -> None:
             await gate.wait()
             return items
 
-        batcher = Batcher(ask, most=2, at_once=2)
+        batcher = Batcher(ask, max_items=2, max_in_flight=2)
         answers = [batcher(1)]
         await until(lambda: asked == [[1]])
         answers.append(batcher(2))
@@ -118,14 +118,14 @@ def test_nobody_waits_behind_a_question_that_hangs(most: int) -> None:
                 await asyncio.Event().wait()
             return items
 
-        batcher = Batcher(ask, most=most, at_once=2)
+        batcher = Batcher(ask, max_items=most, max_in_flight=2)
         hangs = batcher(1)
         await until(lambda: asked == [[1]])
         async with asyncio.timeout(20):
             answered = await asyncio.gather(*(batcher(item) for item in (2, 3, 4)))
             # Passed by once, it is in nobody's way any more: no later question waits for a timer.
-            look = batcher._look
-            batcher._look = lambda: (looks.append(1), look())  # type: ignore[assignment, method-assign, func-returns-value]
+            look = batcher._pass_slow
+            batcher._pass_slow = lambda: (looks.append(1), look())  # type: ignore[assignment, method-assign, func-returns-value]
             for item in range(100):
                 answered.append(await batcher(item * 2))
         hangs.cancel()
@@ -141,7 +141,7 @@ def test_a_question_that_is_cancelled_cancels_who_waits_for_it() -> None:
 
     async def run() -> None:
         async with asyncio.timeout(20):
-            await Batcher(ask, most=4, at_once=1)(1)
+            await Batcher(ask, max_items=4, max_in_flight=1)(1)
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(run())
@@ -152,7 +152,7 @@ def test_one_who_comes_after_a_question_was_cancelled_is_answered() -> None:
         return items
 
     async def run() -> int:
-        batcher = Batcher(ask, most=4, at_once=1)
+        batcher = Batcher(ask, max_items=4, max_in_flight=1)
         before = asyncio.all_tasks()
         lost = batcher(1)
         for task in asyncio.all_tasks() - before:
@@ -172,7 +172,7 @@ def test_too_few_answers_are_a_fault_and_not_a_wait() -> None:
 
     async def run() -> int:
         async with asyncio.timeout(20):
-            return await Batcher(ask, most=4, at_once=1)(1)
+            return await Batcher(ask, max_items=4, max_in_flight=1)(1)
 
     with pytest.raises(ValueError, match="argument 2 is shorter"):
         asyncio.run(run())
@@ -185,7 +185,7 @@ def test_a_fault_is_everybodys_of_that_question_and_of_no_other() -> None:
         return items
 
     async def run() -> list[object]:
-        batcher = Batcher(ask, most=2, at_once=1)
+        batcher = Batcher(ask, max_items=2, max_in_flight=1)
         answers = [batcher(item) for item in (1, 2, 3, 4)]
         return [type(one) for one in await asyncio.gather(*answers, return_exceptions=True)]
 

@@ -89,7 +89,7 @@ def test_a_burst_tells_that_nothing_answers():
         (
             ["--documents", "1"],
             "t\n t",
-            (1, "docservice: DOCSERVICE_TOKEN holds characters that no token has"),
+            (1, "docservice: DOCSERVICE_TOKEN has characters that no token has"),
         ),
     ],
 )
@@ -98,5 +98,5 @@ def test_a_burst_that_cannot_be_sent_says_what_to_do(words: list[str], token: st
 
 
 def test_the_last_lot_of_a_burst_is_what_is_left():
-    lots = Burst(url="http://x", module="m", documents=5, per_request=2).lots()
+    lots = Burst(url="http://x", module="m", documents=5, per_request=2).batches()
     assert [list(numbers) for numbers in lots] == [[0, 1], [2, 3], [4]]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import redis.asyncio
 
+from autoscaler.api import parse_redis_url
 from autoscaler.demo.embedded import RedisServer
-from docservice.connections import redis_address
 from docservice.metrics import Metrics
 from docservice.page_cache import Cache, page_key, version_key
 from docservice.postgres.database import Database
@@ -28,7 +28,7 @@ KEY = page_key("mail", "all", "0")
 
 @asynccontextmanager
 async def open_cache(settings: Settings, url: str | None = None) -> AsyncIterator[Cache]:
-    address = settings.redis if url is None else redis_address(url)
+    address = settings.redis if url is None else parse_redis_url(url)
     cache = Cache(address, settings.redis_tuning, Metrics())
     try:
         yield cache
@@ -70,7 +70,10 @@ def test_a_page_made_before_a_write_is_never_believed_after_it(settings: Setting
 @pytest.mark.parametrize("evicted", [version_key("mail"), "docservice:epoch"])
 def test_an_evicted_version_never_comes_back(settings: Settings, evicted: str) -> None:
     async def walk() -> list[bytes | None]:
-        async with open_cache(settings) as cache, redis.asyncio.Redis(port=settings.redis.port) as client:
+        async with (
+            open_cache(settings) as cache,
+            redis.asyncio.Redis(port=settings.redis.hosts[0][1]) as client,
+        ):
             await put(cache, b"one")
             await client.delete(evicted)
             seen = [(await cache.read(KEY, "mail")).value]
@@ -170,6 +173,50 @@ def test_one_page_is_loaded_once_for_all_who_ask_at_once(settings: Settings) -> 
             return set(await asyncio.gather(*(cache.load(KEY, stamp, make, seconds=60) for _ in range(20))))
 
     assert (asyncio.run(walk()), loads) == ({b"page"}, 1)
+
+
+def test_a_page_in_memory_does_not_outlive_its_expiry(settings: Settings) -> None:
+    async def make() -> bytes:
+        return b"loaded"
+
+    async def walk() -> list[bytes | None]:
+        async with open_cache(settings) as one, open_cache(settings) as two:
+            stamp = (await one.read(KEY, "mail")).stamp or b""
+            await one.load(KEY, stamp, make, seconds=1)
+            await one.settle(within_seconds=10)
+            seen = [(await one.read(KEY, "mail")).value, (await two.read(KEY, "mail")).value]
+            async with redis.asyncio.Redis(port=settings.redis.hosts[0][1]) as client:
+                await client.delete(KEY)
+            # No longer than the expiry of 1 s, and than the 1 s that a copy of another's page is kept.
+            await asyncio.sleep(2.1)
+            return [*seen, (await one.read(KEY, "mail")).value, (await two.read(KEY, "mail")).value]
+
+    assert asyncio.run(walk()) == [b"loaded", b"loaded", None, None]
+
+
+def test_the_pages_in_memory_are_bounded(settings: Settings) -> None:
+    async def make() -> bytes:
+        return b"x" * 10_000
+
+    async def walk() -> tuple[int, bytes | None, bytes | None]:
+        limit = 100_000
+        cache = Cache(settings.redis, settings.redis_tuning, Metrics(), max_memory_bytes=limit)
+        port = settings.redis.hosts[0][1]
+        try:
+            stamp = (await cache.read(None, "mail")).stamp or b""
+            for number in range(200):
+                await cache.load(f"{KEY}{number}", stamp, make, seconds=60)
+                assert cache.memory_bytes <= limit
+            await cache.settle(within_seconds=10)
+            async with redis.asyncio.Redis(port=port) as client:  # what is served now comes from memory
+                await client.delete(*(f"{KEY}{number}" for number in range(200)))
+            first, last = await cache.read(f"{KEY}0", "mail"), await cache.read(f"{KEY}199", "mail")
+            return cache.memory_bytes, first.value, last.value
+        finally:
+            await cache.close()
+
+    kept, first, last = asyncio.run(walk())
+    assert (kept > 80_000, first, last) == (True, None, b"x" * 10_000)
 
 
 class Stress:

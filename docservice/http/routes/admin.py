@@ -1,15 +1,15 @@
-"""The workers in administrators' hands: inspect, autoscale, grow, shrink, drain and shut down; and the audit.
+"""The admin routes: inspect, autoscale, grow, shrink, drain and shut down workers; and the audit.
 
-Only for ``system_admin``, its role read from Postgres at each request. Commands take a header
-``Idempotency-Key``: the same key with the same body gets the first answer again, and nothing happens twice.
-Every attempt is kept in the audit, refused ones too.
+Only for ``system_admin``, whose role is read from Postgres on each request. Commands take a header
+``Idempotency-Key``: the same key with the same body gets the first answer, and nothing happens twice. Every
+attempt is recorded in the audit before its work begins.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -18,79 +18,39 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from autoscaler.api import OverrideError, OverrideRequest, WorkerReading
-from docservice.domain.identity import Identity
 from docservice.http.audit import Attempt
-from docservice.http.deps import Serving, SystemAdmin, require_system_admin
+from docservice.http.deps import Key, Serving, SystemAdmin, require_system_admin
 from docservice.http.drains import Drainer
 from docservice.http.envelope import JSON, APIResponse, answer
 from docservice.http.errors import ApiError, documented
+from docservice.http.idempotency import Progress
 from docservice.http.routes.admin_models import (
-    AuditEntry,
     AutoscaleBody,
     DrainBegun,
     DrainBody,
-    DrainRequest,
-    Key,
+    DrainCommand,
     OverrideBody,
     OverrideChange,
-    ResizeRequest,
-    WorkerOutcome,
+    ResizeCommand,
     WorkerPool,
 )
 from docservice.http.services import Services
-from docservice.workers import Outcome, Resized
+from docservice.postgres.administration import AuditEntry, DrainRunsError
+from docservice.workers import ResizePlan, ResizeResult, WorkerResize
 
-_BIGGEST_ID = 2**63 - 1
+_MAX_ID = 2**63 - 1
 
 router = APIRouter(prefix="/admin", tags=["admin"], dependencies=[Depends(require_system_admin)])
-
-
-async def _once(
-    serving: Services, identity: Identity, key: str | None, asked: str, work: Callable[[], Awaitable[JSON]]
-) -> JSON:
-    """Do the work, or give the answer that it had under this key."""
-    if key is None:
-        return await work()
-    store = serving.administration
-    known = await store.begin_command(token_id=identity.token_id, key=key, request=asked)
-    if known is not None:
-        if known["request"] not in ("", asked):
-            raise ApiError(422, "this Idempotency-Key was used for another command; draw a new one")
-        if known["status"] is None:
-            raise ApiError(
-                409, "the command with this Idempotency-Key is under way, or was broken off; inspect"
-            )
-        return _again(known)
-    try:
-        done = await work()
-    except ApiError as error:
-        if error.status_code == 504:  # noqa: PLR2004 - it may have happened: never again under this key
-            body = {"detail": error.detail, "code": error.code, "data": error.data}
-            await store.end_command(token_id=identity.token_id, key=key, status=504, answer=body)
-        else:
-            await store.forget_command(token_id=identity.token_id, key=key)
-        raise
-    body = orjson.loads(done.body)
-    await store.end_command(token_id=identity.token_id, key=key, status=done.status_code, answer=body["data"])
-    return done
-
-
-def _again(known: dict[str, Any]) -> JSON:
-    if known["status"] == 504:  # noqa: PLR2004 - as above
-        raise ApiError(
-            504, known["answer"]["detail"], code=known["answer"]["code"], data=known["answer"]["data"]
-        )
-    return answer(known["answer"], status=known["status"], message="repeated: this is the first answer")
 
 
 @router.get(
     "/celery/inspect",
     response_model=APIResponse[list[WorkerPool]],
     responses=documented(504),
-    summary="What the workers say of themselves",
+    summary="Size and load of each worker",
 )
 async def inspect(request: Request, identity: SystemAdmin, serving: Serving) -> JSON:
-    """Sizes and counts; no task, no argument and no address. 504 when no worker answers."""
+    """Sizes and counts; no task names, arguments or addresses. 504 when no worker answers."""
 
     async def work() -> JSON:
         workers = await serving.control.workers()
@@ -137,10 +97,10 @@ def _override_body(request: OverrideRequest) -> dict[str, Any]:
     "/celery/autoscale",
     response_model=APIResponse[AutoscaleBody],
     responses=documented(),
-    summary="What the autoscaler does, and what is asked of it",
+    summary="Status and override of the autoscaler",
 )
 async def autoscale(request: Request, identity: SystemAdmin, serving: Serving) -> JSON:
-    """The status of its last tick, null when none of its name reported lately."""
+    """The status of its last tick; null when no autoscaler of that name reported lately."""
 
     async def work() -> JSON:
         status = await serving.control.status()
@@ -153,36 +113,36 @@ async def autoscale(request: Request, identity: SystemAdmin, serving: Serving) -
     "/celery/autoscale",
     response_model=APIResponse[OverrideBody],
     responses=documented(400, 408, 409, 413),
-    summary="Pause or resume the autoscaler, or bound it",
+    summary="Pause, resume or limit the autoscaler",
 )
 async def set_autoscale(
     request: Request, change: OverrideChange, identity: SystemAdmin, serving: Serving, key: Key = None
 ) -> JSON:
-    """Until it expires; the autoscaler keeps to it from its next tick."""
+    """Valid until it expires; the autoscaler obeys it from its next tick."""
     asked = change.model_dump(exclude_unset=True)
 
     def changed(before: OverrideRequest) -> OverrideRequest:
-        least = asked.get("min", before.min_processes)
-        most = asked.get("max", before.max_processes)
-        if least is not None and most is not None and least > most:
-            raise OverrideError(f"override: min is {least} and max is {most}; min must not be above max")
+        low = asked.get("min", before.min_processes)
+        high = asked.get("max", before.max_processes)
+        if low is not None and high is not None and low > high:
+            raise OverrideError(f"override: min is {low} and max is {high}; min must not be above max")
         return replace(
             before,
             paused=bool(asked.get("paused", before.paused)),
-            min_processes=least,
-            max_processes=most,
+            min_processes=low,
+            max_processes=high,
             expires_at=time.time() + change.expires_in_seconds,
             by=identity.name,
             why=change.why,
         )
 
-    async def work() -> JSON:
+    async def work(_progress: Progress) -> JSON:  # setting it twice sets the same
         if not set(asked) & {"paused", "min", "max"}:
             raise ApiError(422, "one of paused, min and max is needed")
         return answer(_override_body(await serving.control.set_override(changed)))
 
     async def once() -> JSON:
-        return await _once(serving, identity, key, _text("autoscale", asked), work)
+        return await serving.idempotency.run(identity, key, _text("autoscale", asked), work)
 
     return await Attempt(serving, request, identity, "autoscale").run(asked, once)
 
@@ -191,73 +151,101 @@ def _text(action: str, asked: dict[str, Any]) -> str:
     return f"{action} {orjson.dumps(asked, option=orjson.OPT_SORT_KEYS).decode()}"
 
 
-@router.post(
-    "/celery/grow",
-    response_model=APIResponse[list[WorkerOutcome]],
-    responses=documented(400, 404, 408, 409, 413, 504),
-    summary="Give workers more processes",
+class _Resizing:
+    """One command to grow or shrink workers, one after the other."""
+
+    def __init__(self, serving: Services, command: ResizeCommand, *, sign: int) -> None:
+        self._control = serving.control
+        self._change = sign * command.processes
+        self._workers = list(dict.fromkeys(command.workers))
+        self._hold_seconds = command.hold_seconds
+
+    async def run(self, progress: Progress) -> list[WorkerResize]:
+        """The outcome for each worker; those that an earlier attempt has finished are not sent again."""
+        outcomes = []
+        for name in self._workers:
+            done = progress.saved.get(f"done:{name}")
+            if done is not None:
+                outcomes.append(WorkerResize(**{**done, "outcome": ResizeResult(done["outcome"])}))
+                continue
+            outcome = await self._one(name, progress)
+            if f"plan:{name}" in progress.saved:
+                await progress.save(**{f"done:{name}": asdict(outcome)})
+            outcomes.append(outcome)
+        return outcomes
+
+    async def _one(self, name: str, progress: Progress) -> WorkerResize:
+        planned = progress.saved.get(f"plan:{name}")
+        if planned is not None:
+            return await self._control.resume(name, ResizePlan(**planned), hold_seconds=self._hold_seconds)
+        loop = asyncio.get_running_loop()
+
+        def save(plan: ResizePlan) -> None:
+            saving = progress.save(**{f"plan:{name}": asdict(plan)})
+            asyncio.run_coroutine_threadsafe(saving, loop).result()
+
+        return await self._control.resize(
+            name, self._change, hold_seconds=self._hold_seconds, before_sending=save
+        )
+
+
+def _add_resize_route(action: str, sign: int, summary: str, about: str) -> None:
+    async def resize(
+        request: Request, command: ResizeCommand, identity: SystemAdmin, serving: Serving, key: Key = None
+    ) -> JSON:
+        attempt = Attempt(serving, request, identity, action)
+        resizing = _Resizing(serving, command, sign=sign)
+
+        async def work(progress: Progress) -> JSON:
+            outcomes = await resizing.run(progress)
+            attempt.before = {one.worker: one.before for one in outcomes if one.before is not None}
+            attempt.after = {one.worker: one.after for one in outcomes if one.after is not None}
+            return _resize_answer(outcomes)
+
+        async def once() -> JSON:
+            return await serving.idempotency.run(identity, key, _text(action, command.model_dump()), work)
+
+        return await attempt.run(command.model_dump(), once)
+
+    router.add_api_route(
+        f"/celery/{action}",
+        resize,
+        methods=["POST"],
+        name=action,
+        response_model=APIResponse[list[WorkerResize]],
+        responses=documented(400, 404, 408, 409, 413, 504),
+        summary=summary,
+        description=about,
+    )
+
+
+_add_resize_route(
+    "grow",
+    1,
+    "Add processes to workers",
+    "One absolute resize where the companion is loaded; the autoscaler is held off for a while.",
 )
-async def grow(
-    request: Request, asked: ResizeRequest, identity: SystemAdmin, serving: Serving, key: Key = None
-) -> JSON:
-    """One absolute resize where the companion is loaded; the autoscaler is held off for a while."""
-    return await _resize(request, asked, identity, serving, key, sign=1)
-
-
-@router.post(
-    "/celery/shrink",
-    response_model=APIResponse[list[WorkerOutcome]],
-    responses=documented(400, 404, 408, 409, 413, 504),
-    summary="Take processes from workers",
+_add_resize_route(
+    "shrink",
+    -1,
+    "Remove processes from workers",
+    "Loses no task: without the companion, only an idle worker shrinks.",
 )
-async def shrink(
-    request: Request, asked: ResizeRequest, identity: SystemAdmin, serving: Serving, key: Key = None
-) -> JSON:
-    """Loses no task: without the companion, only an idle worker shrinks."""
-    return await _resize(request, asked, identity, serving, key, sign=-1)
 
 
-async def _resize(
-    request: Request,
-    asked: ResizeRequest,
-    identity: Identity,
-    serving: Services,
-    key: str | None,
-    *,
-    sign: int,
-) -> JSON:
-    action = "grow" if sign > 0 else "shrink"
-    attempt = Attempt(serving, request, identity, action)
-
-    async def work() -> JSON:
-        outcomes: dict[str, Resized] = {}
-        for name in dict.fromkeys(asked.workers):
-            outcomes[name] = await serving.control.resize(
-                name, sign * asked.processes, hold_seconds=asked.hold_seconds
-            )
-        attempt.before = {name: one.before for name, one in outcomes.items() if one.before is not None}
-        attempt.after = {name: one.after for name, one in outcomes.items() if one.after is not None}
-        return _resized(outcomes)
-
-    async def once() -> JSON:
-        return await _once(serving, identity, key, _text(action, asked.model_dump()), work)
-
-    return await attempt.run(asked.model_dump(), once)
-
-
-def _resized(outcomes: dict[str, Resized]) -> JSON:
-    """200 when all were resized; else the gravest of what came of them, with the outcome of each."""
-    data = [{"worker": name, **asdict(one)} for name, one in outcomes.items()]
-    for outcome, status in (
-        (Outcome.NO_ANSWER, 504),
-        (Outcome.UNKNOWN_WORKER, 404),
-        (Outcome.BUSY, 409),
-        (Outcome.REFUSED, 409),
+def _resize_answer(outcomes: list[WorkerResize]) -> JSON:
+    """200 when all were resized; else the most serious result, with the outcome of each worker."""
+    data = [asdict(one) for one in outcomes]
+    for result, status in (
+        (ResizeResult.NO_ANSWER, 504),
+        (ResizeResult.UNKNOWN_WORKER, 404),
+        (ResizeResult.BUSY, 409),
+        (ResizeResult.REFUSED, 409),
     ):
-        those = {name: one for name, one in outcomes.items() if one.outcome is outcome}
+        those = [one for one in outcomes if one.outcome is result]
         if those:
-            detail = "; ".join(f"{name}: {one.detail}" for name, one in those.items())
-            raise ApiError(status, detail, code=outcome, data=data)
+            detail = "; ".join(f"{one.worker}: {one.detail}" for one in those)
+            raise ApiError(status, detail, code=result, data=data)
     return answer(data)
 
 
@@ -269,33 +257,44 @@ def _resized(outcomes: dict[str, Resized]) -> JSON:
     summary="End workers without losing a task",
 )
 async def drain_shutdown(
-    request: Request, asked: DrainRequest, identity: SystemAdmin, serving: Serving, key: Key = None
+    request: Request, command: DrainCommand, identity: SystemAdmin, serving: Serving, key: Key = None
 ) -> JSON:
-    """In the background: no new tasks, wait for what runs, end. What is not idle by the deadline goes on."""
-    names = list(dict.fromkeys(asked.workers))
+    """In the background: no new tasks, wait for running ones, end. Busy at the deadline, a worker goes on."""
+    names = list(dict.fromkeys(command.workers))
 
-    async def work() -> JSON:
-        drainer = Drainer(serving.control, serving.administration)
-        await drainer.check(names, force=asked.force)
-        drain_id = await drainer.begin(names, seconds=asked.deadline_seconds)
-        serving.go(drainer.run(drain_id, names, seconds=asked.deadline_seconds, force=asked.force))
+    async def work(progress: Progress) -> JSON:
+        begun = progress.saved.get("drain")
+        drain_id = uuid.uuid4() if begun is None else uuid.UUID(begun)
+        # One that an earlier attempt has begun is not begun again, whatever became of it.
+        if begun is None or await serving.administration.drain(drain_id) is None:
+            drainer = Drainer(serving.control, serving.administration, drain_id, names)
+            await drainer.check(force=command.force)
+            await progress.save(drain=str(drain_id))
+            try:
+                await drainer.begin(seconds=command.deadline_seconds)
+            except DrainRunsError:
+                progress.saved = {}  # nothing was begun: the same request may be sent again
+                raise
+            running = drainer.run(seconds=command.deadline_seconds, force=command.force)
+            serving.background.once("drain", running)
         url = f"/admin/celery/drain_shutdown/{drain_id}"
-        return answer({"id": drain_id, "workers": names, "status_url": url}, status=202)
+        return answer({"id": str(drain_id), "workers": names, "status_url": url}, status=202)
 
     async def once() -> JSON:
-        return await _once(serving, identity, key, _text("drain_shutdown", asked.model_dump()), work)
+        text = _text("drain_shutdown", command.model_dump())
+        return await serving.idempotency.run(identity, key, text, work)
 
-    return await Attempt(serving, request, identity, "drain_shutdown").run(asked.model_dump(), once)
+    return await Attempt(serving, request, identity, "drain_shutdown").run(command.model_dump(), once)
 
 
 @router.get(
     "/celery/drain_shutdown/{drain_id}",
     response_model=APIResponse[DrainBody],
     responses=documented(404),
-    summary="How far a drain has come",
+    summary="Progress of a drain",
 )
 async def drain(drain_id: Annotated[uuid.UUID, Path()], serving: Serving) -> JSON:
-    """By worker: what it does and what is left."""
+    """For each worker: its phase and the tasks that are left."""
     found = await serving.administration.drain(drain_id)
     if found is None:
         raise ApiError(404, f"there is no drain {drain_id}")
@@ -311,9 +310,9 @@ async def drain(drain_id: Annotated[uuid.UUID, Path()], serving: Serving) -> JSO
 async def audit(
     serving: Serving,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    before: Annotated[int | None, Query(ge=1, le=_BIGGEST_ID)] = None,
+    before: Annotated[int | None, Query(ge=1, le=_MAX_ID)] = None,
 ) -> JSON:
     """The latest first; `before` is the id of the last one seen."""
     found = await serving.administration.records(before=before, limit=limit)
-    last = found[-1]["id"] if len(found) == limit else None
-    return answer(found, meta={"limit": limit, "next_before": last})
+    last = found[-1].id if len(found) == limit else None
+    return answer([asdict(one) for one in found], meta={"limit": limit, "next_before": last})

@@ -1,46 +1,43 @@
-"""What administrators send and are told, in words of the OpenAPI document."""
+"""The bodies of the admin routes, as the OpenAPI document shows them."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from docservice.workers import Outcome
+from autoscaler.api import MAX_PROCESSES
 
-_MOST_PROCESSES = 10_000
-_MOST_SECONDS = 7 * 86_400
+_MAX_SECONDS = 7 * 86_400
 
 Worker = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
 Workers = Annotated[list[Worker], Field(min_length=1, max_length=100)]
-Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
 
 
-class ResizeRequest(BaseModel):
-    """Processes to add to or take from each of the workers, and how long the autoscaler leaves them so."""
+class ResizeCommand(BaseModel):
+    """Processes to add to or remove from each worker, and how long the autoscaler leaves the worker alone."""
 
     model_config = ConfigDict(extra="forbid")
 
     workers: Workers
     processes: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
-    hold_seconds: Annotated[float, Field(ge=0, le=_MOST_SECONDS)] = 300
+    hold_seconds: Annotated[float, Field(ge=0, le=_MAX_SECONDS)] = 300
 
 
 class OverrideChange(BaseModel):
-    """What the autoscaler shall keep to. What is left out stays; null lifts a bound."""
+    """A change of the override. Fields left out stay as they are; null removes a limit."""
 
     model_config = ConfigDict(extra="forbid")
 
     paused: Annotated[bool | None, Field(strict=True)] = None
-    min: Annotated[int | None, Field(strict=True, ge=1, le=_MOST_PROCESSES)] = None
-    max: Annotated[int | None, Field(strict=True, ge=1, le=_MOST_PROCESSES)] = None
-    expires_in_seconds: Annotated[int, Field(ge=1, le=_MOST_SECONDS)] = 3600
+    min: Annotated[int | None, Field(strict=True, ge=1, le=MAX_PROCESSES)] = None
+    max: Annotated[int | None, Field(strict=True, ge=1, le=MAX_PROCESSES)] = None
+    expires_in_seconds: Annotated[int, Field(ge=1, le=_MAX_SECONDS)] = 3600
     why: Annotated[str | None, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")] = None
 
 
-class DrainRequest(BaseModel):
+class DrainCommand(BaseModel):
     """Workers to end without losing a task, and how long that may take.
 
     ``force`` ends a queue's last worker too.
@@ -53,19 +50,8 @@ class DrainRequest(BaseModel):
     force: Annotated[bool, Field(strict=True)] = False
 
 
-class WorkerOutcome(BaseModel):
-    """What came of a command to one worker; sizes are processes, null where unknown."""
-
-    worker: str
-    outcome: Outcome
-    before: int | None
-    after: int | None
-    lossless: bool
-    detail: str | None
-
-
 class WorkerPool(BaseModel):
-    """What one worker says of itself, in counts; ``answered`` is false for one that is silent."""
+    """The report of one worker, in counts; ``answered`` is false for one that does not respond."""
 
     worker: str
     answered: bool
@@ -81,7 +67,7 @@ class WorkerPool(BaseModel):
 
 
 class OverrideBody(BaseModel):
-    """What administrators asked of the autoscaler."""
+    """The override that administrators have set."""
 
     paused: bool
     min: int | None
@@ -93,7 +79,7 @@ class OverrideBody(BaseModel):
 
 
 class AutoscaleBody(BaseModel):
-    """The autoscaler's last tick, null when none reported lately, and what is asked of it."""
+    """The last tick of the autoscaler, null when none reported lately, and its override."""
 
     status: dict[str, Any] | None
     override: OverrideBody
@@ -108,7 +94,7 @@ class DrainBegun(BaseModel):
 
 
 class DrainBody(BaseModel):
-    """How far a drain has come: by worker, what it does and what is left."""
+    """The progress of a drain; ``report`` has the phase and the tasks left of each worker."""
 
     id: str
     workers: list[str]
@@ -117,21 +103,3 @@ class DrainBody(BaseModel):
     begun_at: datetime
     deadline_at: datetime
     ended_at: datetime | None
-
-
-class AuditEntry(BaseModel):
-    """One attempt."""
-
-    id: int
-    at: datetime
-    request_id: str
-    token_id: int | None
-    actor: str
-    remote_address: str
-    action: str
-    request: dict[str, Any]
-    size_before: dict[str, Any] | None
-    size_after: dict[str, Any] | None
-    outcome: str
-    status: int
-    duration_seconds: float

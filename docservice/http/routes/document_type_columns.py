@@ -1,4 +1,4 @@
-"""Which columns a module shows: of all of them, and by type of document."""
+"""The routes of columns: which ones there are, and which a module shows for a type of document."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from docservice.domain.documents import DocumentType, module_name
-from docservice.domain.grid import COLUMNS
+from docservice.domain.grid.columns import COLUMNS
 from docservice.domain.identity import Identity
 from docservice.http.auth import require_module
 from docservice.http.deps import Module, Operator, Serving, Viewer, require_operator, require_viewer
@@ -17,8 +17,8 @@ from docservice.http.envelope import JSON, APIResponse, answer
 from docservice.http.errors import ApiError, documented
 from docservice.postgres.document_type_columns import ColumnExistsError
 
-_BIGGEST_ID = 2**63 - 1
-_BIGGEST_POSITION = 10_000
+_MAX_ID = 2**63 - 1
+_MAX_POSITION = 10_000
 Label = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$"),
@@ -70,7 +70,7 @@ class NewDocumentTypeColumn(BaseModel):
     document_type: DocumentType
     column: str
     label: Label | None = None
-    position: int = Field(default=0, ge=0, le=_BIGGEST_POSITION)
+    position: int = Field(default=0, ge=0, le=_MAX_POSITION, strict=True)  # true is not 1
 
 
 class ColumnDocumentType(BaseModel):
@@ -180,7 +180,7 @@ async def add(new: NewDocumentTypeColumn, identity: Operator, serving: Serving) 
     summary="Show a column no longer",
 )
 async def remove(
-    column_id: Annotated[int, Path(ge=1, le=_BIGGEST_ID)], identity: Operator, serving: Serving
+    column_id: Annotated[int, Path(ge=1, le=_MAX_ID)], identity: Operator, serving: Serving
 ) -> JSON:
     """Remove one by its id."""
     found = await serving.columns.get(column_id)

@@ -1,27 +1,31 @@
-"""Documents: uploaded in lots, followed by id."""
+"""The document routes: uploads of several files, and the state of documents by id."""
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
+from docservice.domain.documents import NewDocument
 from docservice.http.auth import require_module
-from docservice.http.deps import Module, Serving, Viewer, require_operator, require_viewer
+from docservice.http.deps import Key, Module, Operator, Serving, Viewer, require_operator, require_viewer
 from docservice.http.envelope import JSON, APIResponse, answer
 from docservice.http.errors import ApiError, documented
+from docservice.http.idempotency import Progress
+from docservice.http.services import Services
 from docservice.http.uploads import UploadLimits, UploadReader
 
-_MOST_ASKED = 500
-_BIGGEST_ID = 2**63 - 1
-Id = Annotated[int, Field(ge=1, le=_BIGGEST_ID)]
-DocumentId = Annotated[int, Path(ge=1, le=_BIGGEST_ID)]
+_MAX_IDS = 500
+_MAX_ID = 2**63 - 1
+DocumentId = Annotated[int, Path(ge=1, le=_MAX_ID)]
 
 
 class Accepted(BaseModel):
-    """One document that was taken."""
+    """One document that was accepted."""
 
     id: int
     file_name: str
@@ -31,15 +35,15 @@ class Accepted(BaseModel):
     status_url: str
 
 
-class AcceptedLot(BaseModel):
-    """All that were taken; ``status_url`` tells of them together."""
+class AcceptedDocuments(BaseModel):
+    """All accepted documents; ``status_url`` shows their states together."""
 
     documents: list[Accepted]
     status_url: str
 
 
 class DocumentState(BaseModel):
-    """How far a document has come."""
+    """The state of a document."""
 
     id: int
     module: str
@@ -48,7 +52,7 @@ class DocumentState(BaseModel):
 
 
 class DocumentDetail(DocumentState):
-    """All that is known of a document."""
+    """Everything about a document but its text."""
 
     document_type: str
     mail_number: str | None
@@ -71,7 +75,7 @@ class DocumentDetail(DocumentState):
 
 
 class DocumentText(BaseModel):
-    """The text found in a document; null as long as there is none."""
+    """The text found in a document; null while there is none."""
 
     id: int
     text: str | None
@@ -103,33 +107,68 @@ _MULTIPART = {
 @uploads.post(
     "/modules/{module}/documents",
     status_code=202,
-    response_model=APIResponse[AcceptedLot],
-    responses=documented(400, 408, 413, 415),
+    response_model=APIResponse[AcceptedDocuments],
+    responses=documented(400, 408, 409, 413, 415),
     summary="Upload one or more files",
     openapi_extra=_MULTIPART,
 )
-async def upload(request: Request, module: Module, serving: Serving) -> JSON:
-    """Store files of any kind; workers read mails, PDFs and texts. All of them are taken or none."""
+async def upload(
+    request: Request, module: Module, identity: Operator, serving: Serving, key: Key = None
+) -> JSON:
+    """Store files of any kind; workers read mails, PDFs and texts. All of them are accepted or none.
+
+    With an `Idempotency-Key`, the same files sent again get the first answer and are stored once.
+    """
     limits = UploadLimits(files=serving.settings.upload_files, file_bytes=serving.settings.upload_file_bytes)
-    reader = UploadReader(
-        module=module,
-        content_type=request.headers.get("content-type", ""),
-        blobs=serving.blobs,
-        limits=limits,
-    )
+    content_type = request.headers.get("content-type", "")
+    reader = UploadReader(module=module, content_type=content_type, blobs=serving.blobs, limits=limits)
+    storing: _Storing | None = None
     try:
         documents = await reader.read(request.stream())
+        storing = _Storing(serving, module, documents)
+        return await serving.idempotency.run(identity, key, storing.request, storing.run)
     except BaseException:
         serving.metrics.uploads.labels("refused").inc()
-        await reader.abandon()
         raise
-    # When this fails it may have been committed all the same, so the bytes stay; the sweeper finds orphans.
-    ids = await serving.documents.add(documents)
-    # Committed. From here on the answer is 202, whatever Redis does.
-    await serving.cache.raise_version(module)
-    serving.enqueuer.put(ids)
-    serving.metrics.uploads.labels("accepted").inc(len(ids))
-    accepted = [
+    finally:
+        # What may be committed keeps its files; `docservice sweep --orphans` finds those that are not.
+        if storing is None or not storing.begun:
+            await reader.abandon()
+
+
+class _Storing:
+    """Adds the documents of one upload, whose files are stored, to Postgres."""
+
+    def __init__(self, serving: Services, module: str, documents: list[NewDocument]) -> None:
+        self._serving = serving
+        self._module = module
+        self._documents = documents
+        self.begun = False
+
+    @property
+    def request(self) -> str:
+        """What tells this upload from another: names and contents, in their order."""
+        files = [[item.file_name, item.sha256, item.mail_number] for item in self._documents]
+        digest = hashlib.sha256(orjson.dumps(files)).hexdigest()
+        return f"upload {self._module} {digest}"
+
+    async def run(self, progress: Progress) -> JSON:
+        """Add the documents, unless an earlier attempt with the same key has added them."""
+        earlier: list[str] = progress.saved.get("blob_keys", [])
+        ids = await self._serving.documents.ids_of_blobs(earlier) if earlier else []
+        if len(ids) != len(self._documents):
+            await progress.save(blob_keys=[item.blob_key for item in self._documents])
+            self.begun = True
+            ids = await self._serving.documents.add(self._documents)
+        # Committed. From here on the answer is 202, whatever Redis does.
+        await self._serving.cache.raise_version(self._module)
+        self._serving.enqueuer.put(ids)
+        self._serving.metrics.uploads.labels("accepted").inc(len(ids))
+        return answer(_accepted(ids, self._documents), status=202)
+
+
+def _accepted(ids: list[int], documents: list[NewDocument]) -> dict[str, Any]:
+    shown = [
         {
             "id": document_id,
             "file_name": item.file_name,
@@ -140,24 +179,22 @@ async def upload(request: Request, module: Module, serving: Serving) -> JSON:
         }
         for document_id, item in zip(ids, documents, strict=True)
     ]
-    lot = "&".join(f"id={document_id}" for document_id in ids)
-    return answer({"documents": accepted, "status_url": f"/documents?{lot}"}, status=202)
+    query = "&".join(f"id={document_id}" for document_id in ids)
+    return {"documents": shown, "status_url": f"/documents?{query}"}
 
 
 @router.get(
     "/documents",
     response_model=APIResponse[list[DocumentState]],
     responses=documented(),
-    summary="How far several documents have come",
+    summary="The states of several documents",
 )
 async def states(
     identity: Viewer,
     serving: Serving,
-    ids: Annotated[
-        list[Annotated[int, Query(ge=1, le=_BIGGEST_ID)]], Query(alias="id", max_length=_MOST_ASKED)
-    ],
+    ids: Annotated[list[Annotated[int, Query(ge=1, le=_MAX_ID)]], Query(alias="id", max_length=_MAX_IDS)],
 ) -> JSON:
-    """The states of those of the ids that there are and that the token may see."""
+    """The states of those ids that exist and that the token may see."""
     found = await serving.documents.states(ids)
     return answer([item for item in found if identity.may_see(item["module"])])
 
@@ -177,7 +214,7 @@ async def _seen(document_id: int, identity: Viewer, serving: Serving) -> dict[st
     summary="One document",
 )
 async def detail(document_id: DocumentId, identity: Viewer, serving: Serving) -> JSON:
-    """All that is known of a document, with the reason when it failed."""
+    """Everything about a document, with the reason when it failed."""
     found = await _seen(document_id, identity, serving)
     return answer({name: value for name, value in found.items() if name != "blob_key"})
 

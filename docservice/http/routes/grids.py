@@ -1,7 +1,7 @@
-"""Grids, below the framework: this is the hot path, and a page from the cache takes one round trip.
+"""The grid routes, plain ASGI: this is the hot path, and a cached page takes one round trip to Redis.
 
-``GET`` and ``POST /modules/{module}/grid`` and ``GET /modules/{module}/grid.csv``. The answer is put together
-from bytes: Postgres' rows, or the cache's, go out as they came.
+``GET`` and ``POST /modules/{module}/grid`` and ``GET /modules/{module}/grid.csv``. The answer is assembled
+from bytes: rows from Postgres or from the cache are sent as they came.
 """
 
 from __future__ import annotations
@@ -13,14 +13,10 @@ from urllib.parse import parse_qsl
 import orjson
 
 from docservice.domain.documents import module_name
-from docservice.domain.grid import (
-    MOST_CONDITIONS,
-    MOST_FILTERS,
-    GridQuery,
-    cursor_text,
-    from_body,
-    from_parameters,
-)
+from docservice.domain.grid.component_body import from_body
+from docservice.domain.grid.cursor import cursor_text
+from docservice.domain.grid.http_get import PAGE_PARAMETERS, from_parameters
+from docservice.domain.grid.query import MAX_CONDITIONS, MAX_FILTERS, GridQuery
 from docservice.http.auth import bearer, require_module
 from docservice.http.context import request_id
 from docservice.http.errors import ApiError
@@ -32,14 +28,15 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from docservice.http.services import Services
+    from docservice.page_cache import Reading
     from docservice.postgres.grids import Page
 
-_MOST_REMEMBERED = 4096
-_MOST_REMEMBERED_BYTES = 256
-_MOST_QUERY_BYTES = 16_384
-_MOST_FIELDS = MOST_FILTERS * MOST_CONDITIONS
+_MAX_REMEMBERED = 4096
+_MAX_REMEMBERED_BYTES = 256
+_MAX_QUERY_BYTES = 16_384
+_MAX_FIELDS = MAX_FILTERS * MAX_CONDITIONS
 _HEAD = b'{"success":true,"message":null,"error":null,"data":'
-#: What the head of every page says.
+#: The headers of every page.
 PAGE_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"private, no-store"))
 #: The pattern of the route of pages.
 PAGE_ROUTE = "/modules/{module}/grid"
@@ -60,25 +57,25 @@ class GridRoutes:
     async def __call__(
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send
     ) -> None:
-        """Answer one request; faults are raised, and told by the caller."""
+        """Answer one request; faults are raised, and the caller turns them into answers."""
         method, path = scope["method"], scope["path"]
         export = path.endswith(".csv")
         if method not in (("GET",) if export else ("GET", "POST")):
             allowed = "GET" if export else "GET, POST"
-            raise ApiError(405, f"{method} is not known here; {allowed} is", headers={"Allow": allowed})
+            raise ApiError(405, f"{method} is not allowed here; use {allowed}", headers={"Allow": allowed})
         sha256 = bearer(headers.get(b"authorization"))
         module = module_name(path.split("/")[2])
+        if export:
+            await self._export(sha256, module, scope["query_string"], send)
+            return
         if method == "POST":
             query = from_body(module, await _read_json(receive, headers))
         else:
             query = self.parameters(module, scope["query_string"])
-        if export:
-            await self._export(sha256, query, send)
-        else:
-            await _send_page(send, *await self.page(sha256, query))
+        await _send_page(send, *await self.page(sha256, query))
 
     def parameters(self, module: str, raw: bytes) -> GridQuery:
-        """The query of a GET. Parsing is pure, so what was parsed once need not be again.
+        """The query of a GET. Parsing is pure, so a recent result is reused.
 
         Raises:
             ApiError: when it is no query.
@@ -87,92 +84,96 @@ class GridRoutes:
         known = self._remembered.get((module, raw))
         if known is not None:
             return known
-        if len(raw) > _MOST_QUERY_BYTES:
-            raise ApiError(422, f"the query has more than {_MOST_QUERY_BYTES} bytes; use POST")
-        try:
-            pairs = _fields(raw.decode("ascii"))
-        except ValueError as fault:
-            raise ApiError(422, "the query is malformed: it is not UTF-8, or has too many fields") from fault
-        query = from_parameters(module, pairs)
-        if len(raw) <= _MOST_REMEMBERED_BYTES and not query.point:  # hardly ever two for the same number
+        query = from_parameters(module, _pairs(raw))
+        if len(raw) <= _MAX_REMEMBERED_BYTES and not query.point:  # the same number is rarely asked for twice
             self._remembered[module, raw] = query
-            if len(self._remembered) > _MOST_REMEMBERED:
+            if len(self._remembered) > _MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
         return query
 
     async def page(self, sha256: bytes, query: GridQuery) -> tuple[bytes, bytes]:
         """A page for :func:`page_parts`, and what the cache did for it: hit, miss, bypass or none.
 
+        The token is checked against the version of all identities as of this request, on every way through.
+
         Raises:
-            ApiError: when the token is nobody's, or does not see the module.
+            ApiError: when the token is unknown, or may not see the module.
             StoreUnavailableError: when Postgres is needed and does not answer.
             StoreTimeoutError: when it takes too long.
         """
-        services, settings = self._services, self._services.settings
-        known = services.auth.remembered(sha256)
-        if known is None:
-            identity = await services.auth.identify(sha256)
+        auth, seconds = self._services.auth, self._services.settings.cache_seconds
+        known = auth.remembered(sha256)
+        if known is None or query.point or not seconds or not known.identity.may_see(query.module):
+            known = None
+            identity = await auth.identify(sha256)
+            require_module(identity, query.module)
+            if query.point or not seconds:
+                return await self._load(query), b"none"
         else:
-            identity = known[0]
-        require_module(identity, query.module)
-        if query.point or not settings.cache_seconds:
-            return _written(query, await services.grids.page(query)), b"none"
+            identity = known.identity
         key = page_key(query.module, identity.scope, query.digest)
-        reading = await services.cache.read(key, query.module)
-        if known is not None and reading.identities not in (None, known[1]):
-            # A token was changed since this one was looked up: look again, and see the page as it is then.
-            identity = await services.auth.identify(sha256)
+        reading = await self._services.cache.read(key, query.module)
+        if known is not None and reading.identities != known.version:
+            # A token was changed since this one was looked up, or Redis does not answer: look it up again.
+            identity = await auth.identify(sha256)
             require_module(identity, query.module)
             if page_key(query.module, identity.scope, query.digest) != key:
                 return await self._load(query), b"none"
+        return await self._cached(key, reading, query)
+
+    async def _cached(self, key: str, reading: Reading, query: GridQuery) -> tuple[bytes, bytes]:
+        """The page of this reading of the cache, loaded where it has none."""
+        metrics, cache = self._services.metrics, self._services.cache
         if reading.value is not None:
-            services.metrics.cache_hits.inc()
+            metrics.cache_hits.inc()
             return reading.value, b"hit"
         if reading.stamp is None:
-            services.metrics.cache_bypasses.inc()
+            metrics.cache_bypasses.inc()
             return await self._load(query), b"bypass"
-        services.metrics.cache_misses.inc()
-        body = await services.cache.load(
-            key, reading.stamp, lambda: self._load(query), seconds=settings.cache_seconds
-        )
+        metrics.cache_misses.inc()
+        seconds = self._services.settings.cache_seconds
+        body = await cache.load(key, reading.stamp, lambda: self._load(query), seconds=seconds)
         return body, b"miss"
 
     async def _load(self, query: GridQuery) -> bytes:
         """The page from Postgres: the data of the answer, and the beginning of its ``meta``."""
         return _written(query, await self._services.grids.page(query))
 
-    async def _export(self, sha256: bytes, query: GridQuery, send: Send) -> None:
+    async def _export(self, sha256: bytes, module: str, raw: bytes, send: Send) -> None:
         identity = await self._services.auth.identify(sha256)
-        require_module(identity, query.module)
-        name = f'attachment; filename="{query.module}.csv"'
-        started = False
+        require_module(identity, module)
+        query = from_parameters(module, _export_pairs(_pairs(raw)))
+        await self._services.exports.send(query, f"{module}.csv", send)
 
-        async def write(data: bytes) -> None:
-            nonlocal started
-            if not started:
-                started = True
-                await send(
-                    {
-                        "type": "http.response.start",
-                        "status": 200,
-                        "headers": [
-                            (b"content-type", b"text/csv; charset=utf-8"),
-                            (b"content-disposition", name.encode()),
-                            (b"cache-control", b"no-store"),
-                        ],
-                    }
-                )
-            await send({"type": "http.response.body", "body": bytes(data), "more_body": True})
 
-        await self._services.grids.export(query, write)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+def _pairs(raw: bytes) -> list[tuple[str, str]]:
+    """The names and values of a query string.
+
+    Raises:
+        ApiError: when it is malformed or too long.
+    """
+    if len(raw) > _MAX_QUERY_BYTES:
+        raise ApiError(422, f"the query has more than {_MAX_QUERY_BYTES} bytes; use POST")
+    try:
+        return _fields(raw.decode("ascii"))
+    except ValueError as fault:
+        raise ApiError(422, "the query is malformed: it is not UTF-8, or has too many fields") from fault
+
+
+def _export_pairs(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The same pairs, when none of them asks for a part: an export has all rows."""
+    given = sorted({name for name, _ in pairs} & PAGE_PARAMETERS)
+    if given:
+        legal = ", ".join(sorted(PAGE_PARAMETERS))
+        raise ApiError(422, f"{given[0]}: an export has all rows; leave {legal} out")
+    return pairs
 
 
 def _fields(text: str) -> list[tuple[str, str]]:
     """The names and values of a query; raises ValueError."""
-    if "%" in text or "+" in text or text.count("&") >= _MOST_FIELDS:
-        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
-    # Most of them: nothing is written in another way, and so this is all there is to do.
+    if "%" in text or "+" in text or text.count("&") >= _MAX_FIELDS:
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
+    # Most queries: nothing is escaped, so this is all there is to do.
     return [(name, value) for name, _, value in [field.partition("=") for field in text.split("&") if field]]
 
 
@@ -181,8 +182,9 @@ def _written(query: GridQuery, page: Page) -> bytes:
     more = page.last is not None and page.length == query.limit
     cursor = f'"{cursor_text(query.sort, page.last)}"' if more and page.last is not None else "null"
     capped = "true" if page.total_capped else "false"
+    estimate = "null" if page.total_estimate is None else str(page.total_estimate)
     rest = (
-        f',"total":{page.total},"total_capped":{capped},"next_cursor":{cursor}}},'
+        f',"total":{page.total},"total_capped":{capped},"total_estimate":{estimate},"next_cursor":{cursor}}},'
         f'"meta":{{"module":"{query.module}","limit":{query.limit},"offset":{query.offset},'
         f'"count":{page.length},"request_id":"'
     )
@@ -190,7 +192,7 @@ def _written(query: GridQuery, page: Page) -> bytes:
 
 
 def page_parts(page: bytes, request_id: str) -> tuple[bytes, bytes, bytes, bytes]:
-    """The body of the answer, in the parts it is put together from."""
+    """The body of the answer, as the parts it is assembled from."""
     return _HEAD, page, request_id.encode(), b'"}}'
 
 
@@ -208,12 +210,12 @@ async def _read_json(receive: Receive, headers: Mapping[bytes, bytes]) -> Any:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ApiError(400, "the client left within the body")
+            raise ApiError(400, "the client closed the connection within the body")
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as fault:
-        # orjson bounds how deep it goes, too.
-        raise ApiError(422, f"the body is no JSON: {fault.msg}") from fault
+        # orjson bounds the nesting depth, too.
+        raise ApiError(422, f"the body is not JSON: {fault.msg}") from fault

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from docservice.domain.grid import COLUMNS
+from docservice.domain.grid.columns import COLUMNS, VALUELESS_OPS
+from docservice.domain.grid.http_get import PAGE_PARAMETERS
 
 
 def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
     """The paths of these routes; ``error`` is the reference to a failure's schema."""
-    failures = {
-        str(status): {"description": text, "content": {"application/json": {"schema": error}}}
-        for status, text in (
-            (401, "No token, or one that is unknown, expired or revoked"),
-            (403, "The token does not see this module"),
-            (422, "An unknown column, operation or parameter, or a wrong value"),
-            (503, "Postgres does not answer, or not in time"),
-        )
-    }
-    body_failures = {
-        str(status): {"description": text, "content": {"application/json": {"schema": error}}}
-        for status, text in (
-            (400, "The body broke off"),
-            (408, "The body came too slowly"),
-            (413, "The body is too large"),
-            (415, "No JSON"),
-        )
-    }
+    failures = _failures(
+        error,
+        (401, "No token, or one that is unknown, expired or revoked"),
+        (403, "The token may not see this module"),
+        (422, "An unknown column, operation or parameter, or a wrong value"),
+        (503, "Postgres does not answer, or not in time"),
+    )
+    body_failures = _failures(
+        error,
+        (400, "The body broke off"),
+        (408, "The body came too slowly"),
+        (413, "The body is too large"),
+        (415, "Not JSON"),
+    )
     page = {"description": "A page", "content": {"application/json": {"schema": _PAGE_SCHEMA}}}
     module = {
         "name": "module",
@@ -36,7 +33,6 @@ def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
         "description": "In any letter case.",
     }
     common = {"tags": ["grids"], "security": [{"HTTPBearer": []}]}
-    text = {"description": "All rows", "content": {"text/csv": {"schema": {"type": "string"}}}}
     return {
         "/modules/{module}/grid": {
             "parameters": [module],
@@ -55,16 +51,27 @@ def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
                 "responses": {"200": page, **failures, **body_failures},
             },
         },
-        "/modules/{module}/grid.csv": {
-            "parameters": [module],
-            "get": {
-                **common,
-                "summary": "All rows of a grid as CSV",
-                "operationId": "export_grid",
-                "parameters": _parameters(),
-                "responses": {"200": text, **failures},
-            },
+        "/modules/{module}/grid.csv": {"parameters": [module], "get": _export(common, failures)},
+    }
+
+
+def _export(common: dict[str, Any], failures: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **common,
+        "summary": "All rows of a grid as CSV",
+        "operationId": "export_grid",
+        "parameters": [item for item in _parameters() if item["name"] not in PAGE_PARAMETERS],
+        "responses": {
+            "200": {"description": "All rows", "content": {"text/csv": {"schema": {"type": "string"}}}},
+            **failures,
         },
+    }
+
+
+def _failures(error: dict[str, Any], *answers: tuple[int, str]) -> dict[str, Any]:
+    return {
+        str(status): {"description": text, "content": {"application/json": {"schema": error}}}
+        for status, text in answers
     }
 
 
@@ -76,12 +83,15 @@ def _parameters() -> list[dict[str, Any]]:
         parameter("limit", {"type": "integer", "minimum": 1, "maximum": 500}, "Rows of the page."),
         parameter("offset", {"type": "integer", "minimum": 0, "maximum": 1_000_000}, "Rows to leave out."),
         parameter("cursor", {"type": "string"}, "`next_cursor` of the page before."),
+        parameter(
+            "total", {"enum": ["capped", "exact"]}, "`exact`: also beyond 10,000, if counted within a second."
+        ),
         parameter("sort", {"type": "string"}, "`-received_at,title`: columns, `-` for descending."),
     ]
     for column in COLUMNS.values():
         for op in column.operations:
             name = column.name if op == "exact" else f"{column.name}.{op}"
-            null = op in ("blank", "filled")
+            null = op in VALUELESS_OPS
             schema = {"type": "boolean"} if null else {"type": "array", "items": {"type": "string"}}
             found.append(parameter(name, schema, "Given several times, either is meant."))
     return found
@@ -96,11 +106,15 @@ _PAGE_SCHEMA: dict[str, Any] = {
         "error": {"type": "null"},
         "data": {
             "type": "object",
-            "required": ["rows", "total", "total_capped", "next_cursor"],
+            "required": ["rows", "total", "total_capped", "total_estimate", "next_cursor"],
             "properties": {
                 "rows": {"type": "array", "items": {"type": "object", "required": list(COLUMNS)}},
                 "total": {"type": "integer"},
-                "total_capped": {"type": "boolean"},
+                "total_capped": {
+                    "type": "boolean",
+                    "description": "There are more than `total` rows; `total_estimate` is about how many.",
+                },
+                "total_estimate": {"type": ["integer", "null"]},
                 "next_cursor": {"type": ["string", "null"]},
             },
         },
@@ -117,6 +131,12 @@ _BODY_SCHEMA: dict[str, Any] = {
         "filterModel": {"type": ["object", "null"]},
         "sortModel": {"type": ["array", "null"], "items": {"type": "object"}},
         "cursor": {"type": ["string", "null"]},
+        "total": {"enum": ["exact", "capped"], "default": "exact"},
+        **{
+            name: {"type": ["array", "null"], "maxItems": 0, "description": "Sent by AG Grid; always empty."}
+            for name in ("rowGroupCols", "valueCols", "pivotCols", "groupKeys")
+        },
+        "pivotMode": {"enum": [False, None]},
     },
     "example": {
         "startRow": 0,

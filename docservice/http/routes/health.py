@@ -1,4 +1,4 @@
-"""Whether it lives, whether it can work, and what it counts. Open to all: no secret and no name is shown."""
+"""The health routes: liveness, readiness and metrics. Open to all: they show no secret and no name."""
 
 from __future__ import annotations
 
@@ -17,23 +17,27 @@ router = APIRouter(tags=["health"])
 
 
 class Alive(BaseModel):
-    """It answers."""
+    """The process answers."""
 
     status: Literal["alive"]
 
 
 class Readiness(BaseModel):
-    """What answers. Without Redis the service is degraded, not unready: it bypasses the cache."""
+    """What works. `degraded`: without Redis the cache is bypassed; a failing task delays documents.
+
+    `background` has the names of background tasks of this process that keep failing.
+    """
 
     status: Literal["ready", "degraded", "unready"]
     postgres: Literal["up", "down"]
     redis: Literal["up", "down"]
     migrations: Literal["applied", "pending", "unknown"]
+    background: list[str]
 
 
-@router.get("/livez", response_model=APIResponse[Alive], summary="Whether it lives")
+@router.get("/livez", response_model=APIResponse[Alive], summary="Liveness")
 async def livez() -> JSON:
-    """Says nothing of Postgres or Redis: a restart would mend neither."""
+    """Does not depend on Postgres or Redis: a restart would repair neither."""
     return answer({"status": "alive"})
 
 
@@ -41,24 +45,27 @@ async def livez() -> JSON:
     "/readyz",
     response_model=APIResponse[Readiness],
     responses={503: {"model": APIResponse[Readiness], "description": "Postgres or migrations are missing"}},
-    summary="Whether it can work",
+    summary="Readiness",
 )
 async def readyz(serving: Serving) -> JSON:
-    """503 without Postgres; 200 and `degraded` without Redis, since nothing is lost then."""
+    """503 without Postgres; 200 and `degraded` without Redis or with a failing background task."""
     redis, migrations = await asyncio.gather(serving.cache.ping(), _migrations(serving))
     ready = migrations == "applied"
+    failing = serving.background.failing()
+    well = redis and not failing
     found = {
-        "status": ("ready" if redis else "degraded") if ready else "unready",
+        "status": ("ready" if well else "degraded") if ready else "unready",
         "postgres": "down" if migrations == "unknown" else "up",
         "redis": "up" if redis else "down",
         "migrations": migrations,
+        "background": failing,
     }
     if ready:
         return answer(found)
     detail = (
         "Postgres does not answer"
         if migrations == "unknown"
-        else "run docservice migrate: the schema is older"
+        else "the schema is older than this program; run docservice migrate"
     )
     return JSON(failure_body("unready", detail, found), status_code=503, headers={"Retry-After": "2"})
 
@@ -70,7 +77,7 @@ async def _migrations(serving: Serving) -> str:
         return "unknown"
 
 
-@router.get("/metrics", response_class=Response, summary="What Prometheus is told")
+@router.get("/metrics", response_class=Response, summary="Metrics for Prometheus")
 async def metrics(serving: Serving) -> Response:
     """The text format."""
     serving.requests.flush()

@@ -1,18 +1,27 @@
-"""Numbered SQL files, run once each and in order under a lock; an applied one is never changed."""
+"""Migrations of the schema: numbered SQL files, each run once and in order; an applied one is never changed.
+
+How it works: all that is missing runs in one transaction under an advisory lock, so that of several processes
+that start together one migrates and the others wait. A migration may take hours, but it blocks writers
+meanwhile: on a large table build an index concurrently by hand first and let the file use ``if not exists``.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
+
+from docservice.log import logger
 
 if TYPE_CHECKING:
     from docservice.postgres.database import Database
 
-_LOCK = 7_021_094_418  # of our own choice, the same in every process
+_LOCK = 7_021_094_418  # chosen at random, the same in every process
+#: A migration may build an index on a large table; the pool's timeout for commands is for pages.
+_MAX_SECONDS = 86_400.0
 
 
 class MigrationError(RuntimeError):
@@ -52,7 +61,7 @@ async def migrate(database: Database) -> list[str]:
     applied: list[str] = []
     async with database.transaction() as connection:
         await connection.execute("set local statement_timeout = 0")
-        await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
+        await _lock(connection)
         await connection.execute(
             "create table if not exists schema_migrations"
             " (number integer primary key, checksum text not null, applied_at timestamptz default now())"
@@ -62,7 +71,7 @@ async def migrate(database: Database) -> list[str]:
         _check(known)
         for step in migrations():
             if step.number not in known:
-                await connection.execute(step.sql)
+                await connection.execute(step.sql, timeout=_MAX_SECONDS)
                 await connection.execute(
                     "insert into schema_migrations (number, checksum) values ($1, $2)",
                     step.number,
@@ -70,6 +79,13 @@ async def migrate(database: Database) -> list[str]:
                 )
                 applied.append(step.name)
     return applied
+
+
+async def _lock(connection: Any) -> None:
+    """Take the lock that one migrating process holds; wait, with a word in the log, while another has it."""
+    if not await connection.fetchval("select pg_try_advisory_xact_lock($1)", _LOCK):
+        logger("migrations").info("migrations.waiting", reason="another process migrates this database")
+        await connection.execute("select pg_advisory_xact_lock($1)", _LOCK, timeout=_MAX_SECONDS)
 
 
 def _check(known: dict[int, str]) -> None:

@@ -34,7 +34,7 @@ import asyncpg
 import httpx
 
 from autoscaler.demo.embedded import PostgresServer, Process, RedisServer, free_port
-from docservice.domain.grid import COLUMNS
+from docservice.domain.grid.columns import COLUMNS
 from docservice.domain.identity import Role, new_token, token_hash
 from docservice.postgres.database import Database, PoolSettings
 from docservice.postgres.migrations import migrate
@@ -165,12 +165,15 @@ class Bench:
 
     async def _add_rows(self, rows: int, wanted: int) -> None:
         connection = await asyncpg.connect(self.postgres.url)
-        # Made anew at the end: kept up row by row, this one index takes most of the time.
-        index = await connection.fetchval("select pg_get_indexdef('documents_mail_number_parts'::regclass)")
-        await connection.execute("drop index documents_mail_number_parts")
+        # Built again at the end: kept up row by row, the trigram indexes take most of the time.
+        names = ("documents_mail_number_parts", "documents_search")
+        definition = "select pg_get_indexdef($1::text::regclass)"
+        indexes = [await connection.fetchval(definition, name) for name in names]
+        await connection.execute(f"drop index {', '.join(names)}")
         for first in range(rows + 1, wanted + 1, 200_000):
             await connection.execute(FILL, first, min(first + 199_999, wanted))
-        await connection.execute(index)
+        for index in indexes:
+            await connection.execute(index)
         await connection.execute("vacuum analyze documents")
         await connection.execute("checkpoint")  # else the server writes them out while it is measured
         await connection.close()

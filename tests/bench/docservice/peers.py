@@ -36,7 +36,7 @@ import httpx
 from grids import Bench, tell
 
 from autoscaler.demo.embedded import EmbeddedError, Process, free_port
-from docservice.domain.grid import COLUMNS
+from docservice.domain.grid.columns import COLUMNS
 from docservice.domain.identity import new_token
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docservice.domain.mail_number import MailNumberError, contained, like_pattern, normalise, range_end
+from docservice.domain.mail_number import MailNumberError, like_pattern, normalise, range_end
 
 texts = st.text(
     st.one_of(
@@ -48,16 +48,6 @@ def test_refuses_with_a_reason(text: str, message: str) -> None:
     assert str(refused.value) == message
 
 
-def test_is_found_within_by_three_characters_or_more() -> None:
-    assert contained(" 123 ") == "123"
-    with pytest.raises(MailNumberError) as refused:
-        contained(" 12 ")
-    assert str(refused.value) == (
-        "to search within mail numbers give at least 3 characters, not 2; "
-        "a shorter text can be searched as a prefix"
-    )
-
-
 @given(texts)
 def test_the_form_of_a_form_is_itself(text: str) -> None:
     try:
@@ -84,3 +74,5 @@ def test_only_the_last_code_points_have_no_end() -> None:
 
 def test_a_pattern_takes_every_sign_as_itself() -> None:
     assert like_pattern(r"50%_\x") == r"%50\%\_\\x%"
+    assert like_pattern("a%", starts=True) == r"a\%%"
+    assert like_pattern("a%", ends=True) == r"%a\%"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import celery
 import pytest
 import redis
@@ -221,19 +224,101 @@ def test_a_drain_ends_a_worker_and_loses_nothing(live: Live, client: httpx.Clien
 
 def test_every_attempt_is_in_the_audit_and_no_token(live: Live, client: httpx.Client) -> None:
     body = {"workers": ["none@test"], "processes": 3}
-    post(client, "grow", body)
+    for _ in range(3):
+        post(client, "grow", body)
     with live.client("operator") as operator:
         post(operator, "grow", body)
     with live.client(None) as nobody:
         post(nobody, "grow", body)
-    answer = client.get("/admin/audit", params={"limit": 3})
+    answer = client.get("/admin/audit", params={"limit": 2})
     shown = ("actor", "action", "outcome", "status", "remote_address")
     assert [tuple(one[name] for name in shown) for one in answer.json()["data"]] == [
-        ("unknown", "POST /admin/celery/grow", "unauthenticated", 401, "127.0.0.1"),
         ("operator", "POST /admin/celery/grow", "forbidden", 403, "127.0.0.1"),
         ("system_admin", "grow", "unknown_worker", 404, "127.0.0.1"),
     ]
-    assert answer.json()["data"][2]["request"] == {**body, "hold_seconds": 300.0}
+    assert answer.json()["data"][1]["request"] == {**body, "hold_seconds": 300.0}
     assert not any(token in answer.text for token in live.tokens.values())
-    earlier = client.get("/admin/audit", params={"limit": 3, "before": answer.json()["meta"]["next_before"]})
-    assert max(one["id"] for one in earlier.json()["data"]) < answer.json()["data"][2]["id"]
+    earlier = client.get("/admin/audit", params={"limit": 2, "before": answer.json()["meta"]["next_before"]})
+    assert max(one["id"] for one in earlier.json()["data"]) < answer.json()["data"][1]["id"]
+    # Strangers are counted, and leave no row.
+    assert re.search(r'docservice_admin_refused_total\{status="401"\} [1-9]', client.get("/metrics").text)
+
+
+def execute(url: str, *statements: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(run())
+
+
+def test_a_partial_success_is_repeated_as_it_was(client: httpx.Client, worker: str) -> None:
+    body = {"workers": [worker, "nobody@test"], "processes": 1}
+    before = size(client, worker)
+    first, again = post(client, "grow", body, "partial"), post(client, "grow", body, "partial")
+    assert (first.status_code, again.status_code) == (404, 404)
+    assert again.json()["data"] == first.json()["data"]
+    assert [one["outcome"] for one in again.json()["data"]] == ["resized", "unknown_worker"]
+    assert size(client, worker) == before + 1
+    post(client, "shrink", {"workers": [worker]})
+
+
+def test_a_command_whose_process_died_is_taken_up_where_it_stood(
+    live: Live, client: httpx.Client, worker: str
+) -> None:
+    body = {"workers": [worker], "processes": 1}
+    now = size(client, worker)
+    first = post(client, "grow", body, "died")
+    assert (first.status_code, size(client, worker)) == (200, now + 1)
+    # As if the process had died after it sent the resize: the plan is saved, the answer is not.
+    plan = f'{{"plan:{worker}": {{"before": {now}, "target": {now + 1}}}}}'
+    unfinished = f"update idempotency_keys set status = null, answer = '{plan}' where key = 'died'"
+    execute(live.database_url, unfinished)
+    running = post(client, "grow", body, "died")
+    assert (running.status_code, running.headers["retry-after"]) == (409, "2")
+    execute(live.database_url, "update idempotency_keys set created_at = now() - interval '2 minutes'")
+    taken_up = post(client, "grow", body, "died")
+    assert (taken_up.status_code, size(client, worker)) == (200, now + 1)
+    assert taken_up.json()["data"] == first.json()["data"]
+    assert post(client, "grow", body, "died").json()["message"].startswith("repeated")
+    post(client, "shrink", {"workers": [worker]})
+
+
+def test_a_command_that_changed_nothing_frees_its_key(client: httpx.Client) -> None:
+    body = {"workers": ["nobody@test"]}
+    for _ in range(2):
+        refused = post(client, "grow", body, "nothing")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (404, "unknown_worker")
+        assert refused.json()["message"] is None
+
+
+def test_a_change_whose_record_cannot_be_completed_is_answered_as_made(
+    live: Live, client: httpx.Client, worker: str
+) -> None:
+    before = size(client, worker)
+    execute(
+        live.database_url,
+        "create function refuse() returns trigger language plpgsql as $$ begin raise 'no'; end $$",
+        "create trigger refuse before update on admin_audit for each row execute function refuse()",
+    )
+    try:
+        grown = post(client, "grow", {"workers": [worker]})
+    finally:
+        execute(live.database_url, "drop trigger refuse on admin_audit", "drop function refuse")
+    assert (grown.status_code, size(client, worker)) == (200, before + 1)
+    records = client.get("/admin/audit", params={"limit": 10}).json()["data"]
+    started = next(one for one in records if one["action"] == "grow")
+    assert (started["outcome"], started["request"]["workers"]) == ("started", [worker])
+    post(client, "shrink", {"workers": [worker]})
+
+
+def test_no_change_is_made_without_a_record(live: Live, client: httpx.Client, worker: str) -> None:
+    before = size(client, worker)
+    execute(live.database_url, "alter table admin_audit rename to hidden")
+    try:
+        grown = post(client, "grow", {"workers": [worker]})
+    finally:
+        execute(live.database_url, "alter table hidden rename to admin_audit")
+    assert (grown.status_code >= 500, size(client, worker)) == (True, before)

@@ -115,11 +115,10 @@ def test_an_export_is_the_same_query(client: httpx.Client) -> None:
     ("parameters", "detail"),
     [
         ({"nope": "1"}, "nope: there is no column 'nope'"),
-        ({"mail_number.contains": "12"}, "give at least 3 characters, not 2"),
         ({"title; drop table documents": "x"}, "there is no column"),
         ({"sort": "title desc"}, "there is no column 'title desc'"),
         ({"sort": "-id;--"}, "there is no column"),
-        ({"size_bytes.contains": "1"}, "can be filtered by exact, from, above"),
+        ({"size_bytes.contains": "1"}, "can be filtered by exact, not, from, above"),
         ({"size_bytes": "1e9"}, "a whole number of at most 64 bits"),
         ({"size_bytes": "9" * 19}, "a whole number of at most 64 bits"),
         ({"received_at.from": "yesterday"}, "a date or a time such as"),
@@ -129,7 +128,7 @@ def test_an_export_is_the_same_query(client: httpx.Client) -> None:
         ({"cursor": "AAAA"}, "not the next_cursor of a page with the same sort"),
         ({"title": ""}, "1 to 1000 characters are needed, not 0"),
         ({"title": "x" * 1001}, "1 to 1000 characters are needed, not 1001"),
-        ({"mail_number": "a\x00b"}, "NUL and halves of surrogate pairs are no text"),
+        ({"mail_number": "a\x00b"}, "NUL and unpaired surrogates are not text"),
         ({"state.blank": "maybe"}, "true or false is needed"),
         ({"state.filled": "1"}, "true or false is needed"),
     ],
@@ -145,14 +144,14 @@ def test_what_no_grid_has_is_422_with_what_is_legal(
 @pytest.mark.parametrize(
     ("body", "status", "detail"),
     [
-        (b"[" * 100_000, 422, "the body is no JSON"),
-        (b"{", 422, "the body is no JSON"),
-        (b'{"filterModel": {"title": {"type": "equals", "filter": "\\ud800"}}}', 422, "the body is no JSON"),
+        (b"[" * 100_000, 422, "the body is not JSON"),
+        (b"{", 422, "the body is not JSON"),
+        (b'{"filterModel": {"title": {"type": "equals", "filter": "\\ud800"}}}', 422, "the body is not JSON"),
         (b"null", 422, "an object is needed"),
         (b'{"startRow": -1}', 422, "offset: 0 to 1000000, not -1"),
         (b'{"startRow": true}', 422, "a whole number"),
         (b'{"startRow": 5, "endRow": 5}', 422, "1 to 500 rows behind startRow, not 0"),
-        (b'{"groupKeys": []}', 422, "no such field"),
+        (b'{"groupKeys": ["a"]}', 422, "rows cannot be grouped, aggregated or pivoted here"),
         (b'{"filterModel": {"title": {"type": "sounds like", "filter": "x"}}}', 422, "no operation"),
         (b'{"sortModel": [{"colId": "title", "sort": "asc; drop"}]}', 422, "sort is asc or desc"),
         (b'{"filterModel": {"items": [{"field": "id"}]}}', 422, "no operation"),
@@ -225,7 +224,9 @@ def test_columns_are_chosen_by_module_and_type(client: httpx.Client) -> None:
     ]
     columns = {item["name"]: item for item in client.get("/modules/choice/columns").json()["data"]}
     assert columns["mail_number"]["document_types"] == ["email"]
-    assert columns["mail_number"]["operations"] == ["exact", "prefix", "contains", "blank", "filled"]
+    assert columns["mail_number"]["operations"] == [
+        *("exact", "prefix", "contains", "suffix", "not", "not_contains", "blank", "filled")
+    ]
     assert envelope(client.delete(f"/document-type-columns/{stored['id']}"))["data"] == {"id": stored["id"]}
     assert client.get("/document-type-columns", params={"module": "choice"}).json()["data"] == []
 
@@ -296,7 +297,7 @@ def test_nothing_of_an_upload_with_a_fault_is_kept(live: Live, client: httpx.Cli
     [
         ("application/json", b"{}", 415, "multipart/form-data with a boundary is needed"),
         ("multipart/form-data", b"", 415, "multipart/form-data with a boundary is needed"),
-        ("multipart/form-data; boundary=b", b"", 422, "broke off"),
+        ("multipart/form-data; boundary=b", b"", 422, "ended before its last boundary"),
         ("multipart/form-data; boundary=b", b"--b\r\n\r\nx", 422, "Content-Disposition: form-data"),
         ("multipart/form-data; boundary=b", b"junk" * 100, 422, "malformed"),
         (
@@ -489,6 +490,7 @@ def test_health_and_metrics_tell_what_is(client: httpx.Client) -> None:
         "postgres": "up",
         "redis": "up",
         "migrations": "applied",
+        "background": [],
     }
     client.get("/modules/mail/grid")
     client.get("/modules/mail/grid")
@@ -560,23 +562,3 @@ def test_several_processes_of_one_api_are_counted_together(
             # What the other process answered last is counted a moment later.
             wait_until(lambda: counted() >= 20, within_seconds=20, what="the count of all requests")
             assert counted() == 20
-
-
-def test_the_head_and_the_body_of_an_answer_arrive_together(live: Live) -> None:
-    place = urlsplit(live.url)
-    with socket.create_connection((place.hostname or "", place.port or 0), timeout=20) as peer:
-        for _ in range(20):
-            peer.sendall(b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n")
-            head, _, body = peer.recv(65_536).partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 200 OK\r\n")
-            assert json.loads(body)["data"] == {"status": "alive"}
-
-
-def test_an_answer_without_a_body_and_the_last_of_a_connection_arrive_whole(live: Live) -> None:
-    place = urlsplit(live.url)
-    with socket.create_connection((place.hostname or "", place.port or 0), timeout=20) as peer:
-        peer.sendall(b"HEAD /livez HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
-        told = b""
-        while part := peer.recv(65_536):
-            told += part
-    assert re.fullmatch(rb"HTTP/1\.1 \d{3} [^\r]+\r\n(?:[^\r]+\r\n)+\r\n.*", told, flags=re.DOTALL)

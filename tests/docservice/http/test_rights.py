@@ -143,7 +143,6 @@ NOBODY_MAY = [
     ("REPLICAOF", "NO", "ONE"),
     ("GET", "another"),
     ("PUBLISH", "another", "x"),
-    ("LRANGE", "celery", "0", "-1"),
 ]
 #: What a user may not do beside it, most of it what another one may.
 NOT_MAY = {
@@ -159,6 +158,7 @@ NOT_MAY = {
         ("EVAL", "return redis.call('DEL', KEYS[1])", "1", "celery"),
     ],
     "keda": [
+        ("LRANGE", "celery", "0", "-1"),
         ("BRPOP", "celery", "1"),
         ("SET", "autoscaler:default:status", "{}"),
         ("SET", "autoscaler:default:override", "{}"),

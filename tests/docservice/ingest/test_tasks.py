@@ -158,7 +158,7 @@ def test_what_fails_around_a_document_is_tried_again_and_then_told(settings: Set
             state, reason = await made.state(lost)
             assert state == "failed"
             assert reason is not None
-            assert reason.startswith("given up after 3 attempts: blob ")
+            assert reason.startswith("failed after 3 attempts: blob ")
 
     asyncio.run(walk())
 
@@ -188,7 +188,7 @@ def test_a_claim_that_was_lost_stores_nothing(settings: Settings) -> None:
             second = await made.documents.claim(mail, lease_seconds=-1)
             assert second is not None
             assert not await made.documents.fail(first, "late")
-            assert not await made.documents.release(first)
+            assert not await made.documents.release(first, retry_in_seconds=0)
             assert await made.documents.fail(second, "why")
             assert await made.state(mail) == ("failed", "why")
 
@@ -204,7 +204,7 @@ def test_the_sweeper_sends_what_was_forgotten_and_gives_up_what_kills_workers(se
             change = "update documents set received_at = now() - interval '1 hour'"
             await made.database.fetch(f"{change} where id = $1", forgotten)
             await made.database.fetch(
-                f"{change}, enqueued_at = now() - interval '1 minute' where id = $1", told
+                f"{change}, enqueued_at = now() - interval '10 seconds' where id = $1", told
             )
             long_ago = "claimed_at = now() - interval '1 hour', state = 'processing'"
             await made.database.fetch(f"update documents set {long_ago}, attempts = 3 where id = $1", killer)
@@ -226,15 +226,54 @@ def test_the_sweeper_sends_what_was_forgotten_and_gives_up_what_kills_workers(se
     asyncio.run(walk())
 
 
-def test_bytes_without_a_document_are_removed_after_a_day(settings: Settings) -> None:
+def test_a_lost_message_is_sent_again_behind_any_backlog_and_only_once(settings: Settings) -> None:
+    async def walk() -> list[Swept]:
+        async with bench(settings) as made:
+            queued, lost, other, young = [await made.add(b"t", DocumentType.TEXT) for _ in range(4)]
+            await made.database.fetch("update documents set enqueued_at = now() - interval '21 seconds'")
+            await made.database.fetch("update documents set enqueued_at = now() where id = $1", young)
+            assert await made.broker.send([*range(10_000, 11_500), queued, *range(20_000, 21_500)])
+            first = await made.sweeper().sweep(alone=True)
+            found = await made.broker.queued()
+            assert found is not None
+            assert found & {queued, lost, other, young} == {queued, lost, other}
+            # However long they wait in the queue, no message is added.
+            await made.database.fetch("update documents set enqueued_at = now() - interval '1 hour'")
+            await made.database.fetch("update documents set enqueued_at = now() where id = $1", young)
+            return [first, await made.sweeper().sweep(alone=True)]
+
+    assert asyncio.run(walk()) == [
+        Swept(sent=2, returned=0, failed=0),
+        Swept(sent=0, returned=0, failed=0),
+    ]
+
+
+def test_a_document_that_waits_for_its_retry_is_not_sent_again(settings: Settings) -> None:
+    async def walk() -> list[list[int]]:
+        async with bench(settings) as made:
+            mail = await made.add(sample_mail(1))
+            claim = await made.documents.claim(mail, lease_seconds=60)
+            assert claim is not None
+            assert await made.documents.release(claim, retry_in_seconds=300)
+            soon = await made.documents.sent_before(seconds=20)
+            return [soon, await made.documents.sent_before(seconds=-301)]
+
+    assert asyncio.run(walk()) == [[], [1]]
+
+
+def test_files_without_a_document_are_removed_however_old_and_never_while_they_may_be_uploaded(
+    settings: Settings,
+) -> None:
     async def walk() -> tuple[int, list[str]]:
         async with bench(settings) as made:
             kept = await made.add(b"t", DocumentType.TEXT)
             row = await made.documents.get(kept) or {}
-            today = datetime.now(UTC).date()
+            now = datetime.now(UTC)
+            today = now.date()
             await made.blobs.write(made.blobs.new_key(today), b"orphan")
-            assert await remove_orphans(made.blobs, made.documents, today) == 0
-            removed = await remove_orphans(made.blobs, made.documents, today + timedelta(days=1))
+            for hours in (0, 24):  # an upload that began before midnight may still run
+                assert await remove_orphans(made.blobs, made.documents, now + timedelta(hours=hours)) == 0
+            removed = await remove_orphans(made.blobs, made.documents, now + timedelta(days=30))
             left = await made.blobs.keys_of(today)
             return removed, [key for key in left if key != row["blob_key"]]
 

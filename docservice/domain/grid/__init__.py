@@ -1,0 +1,1 @@
+"""Grids as values: columns, the query, and the two forms in which a query arrives."""

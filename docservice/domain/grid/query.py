@@ -1,0 +1,184 @@
+"""A query of a grid: filters, sort, page and cursor, as a value in normal form.
+
+What belongs here: values and their normal form. What may never enter: how a query is written by a client
+(:mod:`http_get` and :mod:`component_body`) or in SQL (``postgres/grid_sql``).
+
+How it works: the filters are a conjunction of disjunctions of conjunctions of conditions, which holds what
+every client can express. In normal form each level is sorted and without duplicates, so that equal queries
+are equal values, however they were written, and :attr:`GridQuery.digest` is equal for exactly those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from docservice.domain.grid.columns import COLUMNS, GridError, Kind, Op
+from docservice.domain.mail_number import MIN_INDEXED_CHARACTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Value: TypeAlias = str | int | datetime
+
+DEFAULT_LIMIT = 50
+MAX_ROWS = 500
+MAX_OFFSET = 1_000_000
+MAX_FILTERS = 20
+MAX_CONDITIONS = 50
+MAX_SORTS = 5
+
+
+class Condition(NamedTuple):
+    """One comparison of a column's value. ``text`` is the value as text: it gives all kinds one order."""
+
+    column: str
+    op: Op
+    text: str = ""
+    value: Value | None = None
+
+    @property
+    def selective(self) -> bool:
+        """Whether an index on mail numbers finds it, so that few rows are left and all can be counted."""
+        if COLUMNS[self.column].kind is not Kind.MAIL_NUMBER:
+            return False
+        if self.op is Op.CONTAINS:
+            return len(self.text) >= MIN_INDEXED_CHARACTERS
+        return self.op in (Op.EXACT, Op.PREFIX)
+
+
+#: Conditions that must all hold.
+Choice: TypeAlias = tuple[Condition, ...]
+
+
+class Filter(NamedTuple):
+    """A row passes when at least one of the choices holds; with no choice, no row passes."""
+
+    choices: tuple[Choice, ...]
+
+    @property
+    def selective(self) -> bool:
+        """Whether each choice is selective."""
+        return bool(self.choices) and all(any(item.selective for item in choice) for choice in self.choices)
+
+    @property
+    def point(self) -> bool:
+        """Whether it asks for mail numbers exactly."""
+        return bool(self.choices) and all(
+            len(choice) == 1 and choice[0].op is Op.EXACT and choice[0].selective for choice in self.choices
+        )
+
+
+class Sort(NamedTuple):
+    """A column to sort by; blanks come last either way."""
+
+    column: str
+    descending: bool = False
+
+
+DEFAULT_SORT = (Sort(column="received_at", descending=True), Sort(column="id", descending=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridQuery:
+    """A query in normal form. ``module`` is in its one form; ``limit`` and ``offset`` are rows.
+
+    ``sort`` always ends in ``id``, so that no two rows are equal in it. ``after`` has the last row's value of
+    each column of ``sort``: the page begins behind it. ``exact_total`` asks for the exact total even where
+    counting takes long.
+
+    Raises:
+        GridError: when the page or the number of filters is out of bounds.
+    """
+
+    module: str
+    filters: tuple[Filter, ...] = ()
+    sort: tuple[Sort, ...] = DEFAULT_SORT
+    limit: int = DEFAULT_LIMIT
+    offset: int = 0
+    after: tuple[Value | None, ...] | None = None
+    exact_total: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.limit <= MAX_ROWS:
+            raise GridError("limit", f"a page has 1 to {MAX_ROWS} rows, not {self.limit}")
+        if not 0 <= self.offset <= MAX_OFFSET:
+            raise GridError(
+                "offset", f"0 to {MAX_OFFSET}, not {self.offset}; go further with the cursor of each page"
+            )
+        if self.after is not None and self.offset:
+            raise GridError("cursor", "a page begins at a cursor or at an offset, not at both")
+        if len(self.filters) > MAX_CONDITIONS:
+            raise GridError("filters", f"at most {MAX_CONDITIONS} filters, not {len(self.filters)}")
+
+    @cached_property
+    def selective(self) -> bool:
+        """Whether a mail number narrows it down, so that its total is always exact."""
+        return any(part.selective for part in self.filters)
+
+    @cached_property
+    def point(self) -> bool:
+        """Whether one mail number is asked for exactly: a look-up that costs less than a cache's."""
+        return any(part.point for part in self.filters)
+
+    @cached_property
+    def digest(self) -> str:
+        """32 hexadecimal digits: the same for two queries exactly if their SQL and arguments are equal."""
+        counted = self.exact_total and not self.selective
+        parts = (
+            self.module,
+            tuple(
+                tuple(
+                    tuple((item.column, item.op.value, item.text) for item in choice)
+                    for choice in part.choices
+                )
+                for part in self.filters
+            ),
+            tuple((sort.column, sort.descending) for sort in self.sort),
+            (self.limit, self.offset, self.after, counted),
+        )
+        # The text of nested tuples is unambiguous: each level has its own brackets and each text its quotes.
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def normal_filters(filters: Iterable[Sequence[Choice]]) -> tuple[Filter, ...]:
+    """The filters in normal form, from the choices of each.
+
+    A filter with a single choice is split into its conditions: all of them must hold, as filters must.
+
+    Raises:
+        GridError: when there are too many conditions.
+    """
+    found: set[Filter] = set()
+    conditions = 0
+    for choices in filters:
+        distinct = sorted({tuple(sorted(set(choice))) for choice in choices})
+        if len(distinct) == 1:
+            found.update(Filter(((item,),)) for item in distinct[0])
+        else:
+            found.add(Filter(tuple(distinct)))
+        conditions += sum(map(len, distinct))
+    if conditions > MAX_FILTERS * MAX_CONDITIONS:
+        raise GridError("filters", f"at most {MAX_FILTERS * MAX_CONDITIONS} conditions, not {conditions}")
+    return tuple(sorted(found))
+
+
+def normal_sort(sorts: Sequence[Sort]) -> tuple[Sort, ...]:
+    """The sort in normal form: each column once, ending in the unique ``id``.
+
+    Raises:
+        GridError: when there are too many columns.
+    """
+    if not sorts:
+        return DEFAULT_SORT
+    if len(sorts) > MAX_SORTS:
+        raise GridError("sort", f"at most {MAX_SORTS} columns to sort by, not {len(sorts)}")
+    distinct = {sort.column: sort for sort in reversed(sorts)}
+    kept = [sort for sort in sorts if distinct.get(sort.column) is sort]
+    names = [sort.column for sort in kept]
+    if "id" in names:  # whatever follows a unique column changes nothing
+        return tuple(kept[: names.index("id") + 1])
+    return (*kept, Sort(column="id", descending=kept[-1].descending))

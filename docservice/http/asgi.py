@@ -1,0 +1,149 @@
+"""The ASGI application: what every request gets, whatever its route.
+
+A request id, a bounded body, one line in the access log, a count, and the envelope for every fault. Grids are
+answered without the framework; everything else goes through it. Routes never appear here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from docservice.http.context import begin_request, common_headers
+from docservice.http.errors import ApiError, error_answer
+from docservice.http.routes.grids import PAGE_ROUTE, GridRoutes, is_grid
+from docservice.log import Answered
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.types import Message, Receive, Scope, Send
+
+    from docservice.config import Settings
+    from docservice.http.services import Services
+
+#: A body that is slower than this, after its first pause, is refused.
+_MIN_BYTES_A_SECOND = 1024
+_METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
+
+
+class _Exchange:
+    """One request and its answer: counts the body, notes the status, adds headers."""
+
+    def __init__(
+        self, receive: Receive, send: Send, *, request_id: str, max_bytes: int | None, idle_seconds: float
+    ) -> None:
+        self._receive = receive
+        self._send = send
+        self._request_id = request_id
+        self._max_bytes = max_bytes
+        self._idle_seconds = idle_seconds
+        self._bytes = 0
+        self._waited = 0.0  # for the client, not for what we do with its body
+        self._body_ended = False
+        self.status = 0
+        self.ended = False
+
+    async def receive(self) -> Message:
+        """The next part of the body, in bounded time and size."""
+        if self._body_ended:  # only a disconnect can follow, whenever that is
+            return await self._receive()
+        allowed = self._idle_seconds + self._bytes / _MIN_BYTES_A_SECOND - self._waited
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(min(self._idle_seconds, max(allowed, 0))):
+                message = await self._receive()
+        except TimeoutError as fault:
+            raise ApiError(
+                408,
+                f"the body is too slow: no data for {self._idle_seconds:g} s,"
+                f" or less than {_MIN_BYTES_A_SECOND} bytes a second",
+                headers={"Connection": "close"},
+            ) from fault
+        self._waited += time.monotonic() - begun
+        self._bytes += len(message.get("body", b""))
+        self._body_ended = not message.get("more_body", False)
+        if self._max_bytes is not None and self._bytes > self._max_bytes:
+            raise _too_large(self._max_bytes)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer, with the request id in its head."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), *common_headers(self._request_id)]
+        elif not message.get("more_body", False):
+            self.ended = True
+        await self._send(message)
+
+
+def _too_large(max_bytes: int) -> ApiError:
+    return ApiError(413, f"the body has more than {max_bytes} bytes", headers={"Connection": "close"})
+
+
+class DocumentService:
+    """The ASGI application."""
+
+    def __init__(self, settings: Settings, services: Services, framework: FastAPI) -> None:
+        self.framework = framework
+        self.services = services
+        self._settings = settings
+        self.grids = GridRoutes(services)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection's request."""
+        if scope["type"] != "http":
+            await self.framework(scope, receive, send)
+            return
+        begun = time.perf_counter()
+        headers = dict(reversed(scope["headers"]))  # of several headers of one name, the first counts
+        request_id = begin_request(headers.get(b"x-request-id"))
+        upload = scope["path"].startswith("/modules/") and scope["path"].endswith("/documents")
+        max_bytes = None if upload else self._settings.body_bytes  # an upload has limits of its own
+        exchange = _Exchange(
+            receive,
+            send,
+            request_id=request_id,
+            max_bytes=max_bytes,
+            idle_seconds=self._settings.body_idle_seconds,
+        )
+        grid = is_grid(scope["path"])
+        try:
+            if max_bytes is not None and _announced(headers) > max_bytes:
+                raise _too_large(max_bytes)  # noqa: TRY301 - answered as any other fault of this request
+            if grid:
+                await self.grids(scope, headers, exchange.receive, exchange.send)
+            else:
+                await self.framework(scope, exchange.receive, exchange.send)
+        except Exception as fault:
+            if exchange.ended:
+                return  # the framework has answered, and raises to have it logged
+            if exchange.status:
+                raise  # half an answer is sent: only closing the connection tells the client
+            await error_answer(fault)(scope, receive, exchange.send)
+        finally:
+            client = scope.get("client")
+            self.services.requests.add(
+                Answered(
+                    time.time(),
+                    _route(scope, grid=grid),
+                    scope["method"] if scope["method"] in _METHODS else "other",
+                    scope["path"][:300],
+                    exchange.status,
+                    request_id,
+                    client[0] if client else None,
+                    time.perf_counter() - begun,
+                )
+            )
+
+
+def _announced(headers: dict[bytes, bytes]) -> int:
+    length = headers.get(b"content-length", b"0")
+    return int(length) if length.isdigit() else 0
+
+
+def _route(scope: Scope, *, grid: bool) -> str:
+    """The route's pattern: no metric has a label that a caller wrote."""
+    if grid:
+        return "/modules/{module}/grid.csv" if scope["path"].endswith(".csv") else PAGE_ROUTE
+    return str(getattr(scope.get("route"), "path", "unmatched"))

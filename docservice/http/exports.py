@@ -1,0 +1,94 @@
+"""Exports of grids as CSV: written to a temporary file first, then sent at the client's pace.
+
+While Postgres writes, an export holds a connection of a small pool of its own, for a bounded time. While the
+client reads it holds none: a slow reader costs a file and nothing else. The number of files is bounded too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from typing import IO, TYPE_CHECKING
+
+from docservice.http.errors import ApiError
+
+if TYPE_CHECKING:
+    from starlette.types import Send
+
+    from docservice.domain.grid.query import GridQuery
+    from docservice.postgres.grids import Grids
+
+_CHUNK_BYTES = 1 << 18
+_WRITE_BYTES = 1 << 20
+
+
+class _File:
+    """A temporary file that is written in large pieces, off the event loop."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._waiting = bytearray()
+
+    async def write(self, data: bytes) -> None:
+        """Append some bytes."""
+        self._waiting += data
+        if len(self._waiting) >= _WRITE_BYTES:
+            await self._write()
+
+    async def rewind(self) -> None:
+        """Write what is left and go back to the start."""
+        await self._write()
+        self._file.seek(0)
+
+    async def read(self) -> bytes:
+        """The next chunk; empty at the end."""
+        return await asyncio.to_thread(self._file.read, _CHUNK_BYTES)
+
+    async def _write(self) -> None:
+        data, self._waiting = bytes(self._waiting), bytearray()
+        await asyncio.to_thread(self._file.write, data)
+
+
+class Exports:
+    """Sends exports: at most ``max_open`` at once, each of at most ``seconds`` in Postgres."""
+
+    def __init__(self, grids: Grids, *, seconds: float, idle_seconds: float, max_open: int = 8) -> None:
+        self._grids = grids
+        self._seconds = seconds
+        self._idle_seconds = idle_seconds
+        self._max_open = max_open
+        self._open = 0
+
+    async def send(self, query: GridQuery, name: str, send: Send) -> None:
+        """Answer with all rows of a query as the file ``name``.
+
+        Raises:
+            ApiError: 503 when too many exports are open.
+            StoreUnavailableError: when Postgres does not answer, or has no connection for exports in time.
+            StoreTimeoutError: when Postgres takes longer than ``seconds``.
+        """
+        if self._open >= self._max_open:
+            raise ApiError(
+                503, "too many exports are under way; try again", code="busy", headers={"Retry-After": "5"}
+            )
+        self._open += 1
+        try:
+            with tempfile.TemporaryFile(prefix="docservice-export-") as file:
+                spool = _File(file)
+                await self._grids.export(query, spool.write, seconds=self._seconds)
+                await spool.rewind()
+                await self._send_file(spool, name, send)
+        finally:
+            self._open -= 1
+
+    async def _send_file(self, spool: _File, name: str, send: Send) -> None:
+        headers = [
+            (b"content-type", b"text/csv; charset=utf-8"),
+            (b"content-disposition", f'attachment; filename="{name}"'.encode()),
+            (b"cache-control", b"no-store"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        while data := await spool.read():
+            async with asyncio.timeout(self._idle_seconds):  # a client that stops reading is disconnected
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
