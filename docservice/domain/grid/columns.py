@@ -2,7 +2,9 @@
 
 What belongs here: one table of columns, in the order in which they are shown, and one table of operations by
 kind of column. A column or an operation that is not in these tables never becomes SQL. To add a column, add
-it to :data:`COLUMNS` and to the table ``documents`` with a migration.
+it to :data:`COLUMNS` and to the table ``documents`` with a migration; it is ``searched`` only if that migration
+also adds it to the search index. A mail's recipients, identifier and sending time are columns like any other;
+its findings are a list, which no kind of column can filter, so that only the document itself shows them.
 """
 
 from __future__ import annotations
@@ -85,12 +87,17 @@ _OPERATIONS: Mapping[Kind, tuple[Op, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column of the grid; ``name`` is also that of the table's column."""
+    """A column of the grid; ``name`` is also that of the table's column.
+
+    ``searched`` says that a quick filter looks in it. The search index has every such column that is not a
+    time: one column without it would make each quick filter read the whole table.
+    """
 
     name: str
     kind: Kind
     label: str
     nullable: bool = False
+    searched: bool = True
 
     @property
     def operations(self) -> tuple[Op, ...]:
@@ -123,6 +130,10 @@ COLUMNS = _table(
     Column(name="parent_id", kind=Kind.INTEGER, label="Part of", nullable=True),
     Column(name="received_at", kind=Kind.DATETIME, label="Received"),
     Column(name="processed_at", kind=Kind.DATETIME, label="Processed", nullable=True),
+    Column(name="sent_at", kind=Kind.DATETIME, label="Sent", nullable=True),
+    Column(name="to_addresses", kind=Kind.TEXT, label="To", nullable=True, searched=False),
+    Column(name="cc_addresses", kind=Kind.TEXT, label="Cc", nullable=True, searched=False),
+    Column(name="message_id", kind=Kind.TEXT, label="Message id", nullable=True, searched=False),
 )
 
 

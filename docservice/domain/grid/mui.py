@@ -164,7 +164,7 @@ def _dated(column: Column, op: Op, raw: object, where: str) -> Choices:
 
 
 def _quick(raw: object) -> Choices | None:
-    """A quick filter value, found in any column; None when it is empty."""
+    """A quick filter value, found in any searched column; None when it is empty."""
     if raw in (None, ""):
         return None
     if isinstance(raw, bool) or not isinstance(raw, (str, int, float)):
@@ -185,6 +185,6 @@ def _quick(raw: object) -> Choices | None:
             except mail_number.MailNumberError:
                 continue  # no mail number has it
             found.append((with_value(column, Op.CONTAINS, form),))
-        elif column.textual:
+        elif column.textual and column.searched:
             found.append((with_value(column, Op.ICONTAINS, text),))
     return tuple(found)

@@ -13,7 +13,7 @@ import re
 from encodings.aliases import aliases
 
 import chardet
-import webencodings  # type: ignore[import-untyped]
+import webencodings
 
 #: The detector looks at this much of a text.
 _DETECTED_BYTES = 64 * 1024

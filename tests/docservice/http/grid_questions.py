@@ -17,9 +17,10 @@ Row: TypeAlias = dict[str, Any]
 Passes: TypeAlias = "Callable[[Row], bool]"
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-TEXT_COLUMNS = ("title", "sender", "file_name", "failure", "state", "document_type", "content_type")
+SEARCHED_COLUMNS = ("title", "sender", "file_name", "failure", "state", "document_type", "content_type")
+TEXT_COLUMNS = (*SEARCHED_COLUMNS, "to_addresses", "cc_addresses", "message_id")
 NUMBER_COLUMNS = ("pages", "size_bytes", "id", "parent_id")
-DATE_COLUMNS = ("received_at", "processed_at")
+DATE_COLUMNS = ("received_at", "processed_at", "sent_at")
 GREEK = ("\u03c3", "\u03a3", "\u03c2")  # sigma: small, capital, final
 TEXTS = (
     *("a", "A", "b", "ab", "aB", "ABC", "abc", "%", "_", "\\", "'", "\u00df", "\u00c4", "\u00e4"),
@@ -406,7 +407,7 @@ def _mui_sort(column: str, *, descending: bool) -> dict[str, str]:
 
 def _quick_test(value: str) -> Passes:
     def passes(row: Row) -> bool:
-        if any(row[column] is not None and fold(value) in fold(row[column]) for column in TEXT_COLUMNS):
+        if any(row[column] is not None and fold(value) in fold(row[column]) for column in SEARCHED_COLUMNS):
             return True
         if row["mail_number"] is not None and value.upper() in row["mail_number"]:
             return True

@@ -25,7 +25,7 @@ from docservice.domain.grid.query import DEFAULT_SORT, Condition, GridQuery, Sor
 from docservice.domain.mail_number import MailNumberError, normalise
 from docservice.postgres.database import Database, PoolSettings
 from docservice.postgres.grid_sql import COUNTED_ROWS, page_statement
-from docservice.postgres.grid_where import Arguments, direct
+from docservice.postgres.grid_where import Arguments, direct, uses_search
 from docservice.postgres.grids import Grids, Page
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ MATCHES: dict[str, Callable[[str, str], bool]] = {
     "not": lambda number, part: number != part,
     "not_contains": lambda number, part: part not in number,
 }
-FILTERED = ["mail_number", "title", "sender", "state", "size_bytes", "pages", "received_at"]
-SORTED = ["title", "sender", "pages", "received_at", "mail_number"]
+FILTERED = ["mail_number", "title", "sender", "state", "size_bytes", "pages", "received_at", "sent_at"]
+SORTED = ["title", "sender", "pages", "received_at", "sent_at", "mail_number"]
 
 
 @dataclass
@@ -103,6 +103,10 @@ def document(**values: Any) -> dict[str, Any]:
         "pages": None,
         "received_at": START,
         "processed_at": None,
+        "sent_at": None,
+        "to_addresses": None,
+        "cc_addresses": None,
+        "message_id": None,
         **values,
     }
 
@@ -125,6 +129,7 @@ documents = st.builds(
     size_bytes=st.integers(0, 3),
     pages=st.none() | st.integers(0, 3),
     received_at=st.integers(0, 3).map(lambda hours: START + timedelta(hours=hours)),
+    sent_at=st.none() | st.integers(0, 3).map(lambda hours: START + timedelta(hours=hours)),
 )
 
 
@@ -408,6 +413,11 @@ def test_a_rare_text_is_found_by_the_search_index_and_a_common_one_by_order(loop
     rare, common = loop.runner.run(plans())
     assert "documents_search" in rare, rare
     assert "documents_latest" in common, common
+
+
+@pytest.mark.parametrize("text", ["zeppelin", "2026"])
+def test_a_quick_filter_looks_only_where_the_search_index_does(text: str) -> None:
+    assert uses_search(from_body("m", {"filterModel": {"items": [], "quickFilterValues": [text]}}))
 
 
 def test_an_exact_total_is_counted_where_it_is_asked_for(loop: Loop) -> None:

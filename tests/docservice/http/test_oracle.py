@@ -41,6 +41,7 @@ ROWS = 60
 _COLUMNS = (
     *("id", "document_type", "mail_number", "title", "sender", "file_name", "content_type", "size_bytes"),
     *("state", "failure", "pages", "parent_id", "received_at", "processed_at"),
+    *("sent_at", "to_addresses", "cc_addresses", "message_id"),
 )
 
 
@@ -63,6 +64,10 @@ def stored_row(random: Random) -> dict[str, Any]:
         "received_at": START
         + timedelta(minutes=30 * random.randint(0, 150), seconds=random.choice((0, 1, 59))),
         "processed_at": random.choice((None, START + timedelta(hours=random.randint(0, 72)))),
+        "sent_at": random.choice((None, START + timedelta(hours=random.randint(-24, 72)))),
+        "to_addresses": text(None, ""),
+        "cc_addresses": text(None, None),
+        "message_id": text(None),
         "sha256": "0" * 64,
         "blob_key": "k",
     }
