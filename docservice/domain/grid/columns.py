@@ -2,9 +2,9 @@
 
 What belongs here: one table of columns, in the order in which they are shown, and one table of operations by
 kind of column. A column or an operation that is not in these tables never becomes SQL. To add a column, add
-it to :data:`COLUMNS` and to the table ``documents`` with a migration; it is ``searched`` only if that migration
-also adds it to the search index. A mail's recipients, identifier and sending time are columns like any other;
-its findings are a list, which no kind of column can filter, so that only the document itself shows them.
+it to :data:`COLUMNS` and to the table ``documents`` with a migration; it is ``searched`` only if that
+migration also adds it to the search index. What processing found wrong is a list, which no kind of column can
+filter: only the document itself shows it.
 """
 
 from __future__ import annotations
