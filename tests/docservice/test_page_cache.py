@@ -266,6 +266,7 @@ class Stress:
         return await cache.load(key, reading.stamp, make, seconds=60)
 
 
+@pytest.mark.slow
 def test_no_read_is_stale_under_load_evictions_and_restarts(settings: Settings, tmp_path: Path) -> None:
     async def disturb(server: RedisServer, stress: Stress) -> None:
         drawn = random.Random(3)

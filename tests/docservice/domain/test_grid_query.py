@@ -86,6 +86,7 @@ def run_as(query: GridQuery) -> tuple[Any, ...]:
     return (*statements, page.values(query), export.values(query), query.exact_total and not query.selective)
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=1500, deadline=None)
 @given(one=queries, other=queries, same=st.booleans())
 def test_two_queries_share_a_key_exactly_if_their_sql_and_arguments_are_equal(

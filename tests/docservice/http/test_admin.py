@@ -75,6 +75,7 @@ def size(client: httpx.Client, name: str) -> int:
     return processes
 
 
+@pytest.mark.slow
 def test_no_worker_is_504_and_an_unknown_one_404(
     live: Live, redis_url: str, tmp_path: Path, api_runner: Any
 ) -> None:
@@ -136,6 +137,7 @@ def test_a_command_that_is_not_legal_is_422(client: httpx.Client, body: dict[str
     assert [post(client, what, body).status_code for what in ("grow", "shrink")] == [422, 422]
 
 
+@pytest.mark.slow
 def test_stock_workers_grow_and_shrink_only_when_idle(live: Live, client: httpx.Client, stock: str) -> None:
     grown = post(client, "grow", {"workers": [stock]})
     assert (grown.status_code, grown.json()["data"][0]["lossless"]) == (200, True)
@@ -196,6 +198,7 @@ def test_the_autoscaler_is_paused_bounded_and_resumed(live: Live, client: httpx.
     assert (told["status"], told["override"]["min"]) == ({"tick": 7}, 2)
 
 
+@pytest.mark.slow
 def test_a_drain_ends_a_worker_and_loses_nothing(live: Live, client: httpx.Client, tmp_path: Path) -> None:
     command = (sys.executable, "-m", "docservice", "worker", "-c", "2", "-n", "drained@test", "-Q", "lonely")
     with Process(command, log_path=tmp_path / "log", environment=live.environment) as process:

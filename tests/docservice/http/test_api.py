@@ -544,6 +544,7 @@ def test_docs_open_in_a_browser(live: Live) -> None:
         assert "/modules/{module}/grid" in client.get("/openapi.json").json()["paths"]
 
 
+@pytest.mark.slow
 def test_several_processes_of_one_api_are_counted_together(
     live: Live, tmp_path: Path, api_runner: Any
 ) -> None:

@@ -41,6 +41,7 @@ def statuses(live: Live, token: str, *, times: int = 1) -> set[int]:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache_seconds", ["60", "0"])
 def test_a_revoked_token_is_refused_from_the_next_request_on(
     database_url: str, redis_url: str, tmp_path: Path, api_runner: Any, cache_seconds: str
@@ -58,6 +59,7 @@ def test_a_revoked_token_is_refused_from_the_next_request_on(
         assert statuses(live, token) == {401}
 
 
+@pytest.mark.slow
 def test_without_redis_a_revoked_token_is_refused_from_the_next_request_on(
     database_url: str, tmp_path: Path, api_runner: Any
 ) -> None:

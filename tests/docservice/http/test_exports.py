@@ -84,6 +84,7 @@ def test_exports_are_bounded_in_number_and_end_with_a_client_that_does_not_read(
     assert b"".join(message.get("body", b"") for message in sent) == b"id\n1\n"
 
 
+@pytest.mark.slow
 def test_readers_that_stop_do_not_starve_the_pages(
     database_url: str, redis_url: str, tmp_path: Path, api_runner: Any
 ) -> None:

@@ -220,6 +220,7 @@ sorts = st.lists(
 ).map(lambda found: (*found, Sort(column="id", descending=bool(found) and found[-1].descending)))
 
 
+@pytest.mark.slow
 @hypothesis_settings(
     max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -257,6 +258,7 @@ def _written(sort: tuple[Sort, ...]) -> str:
     return ",".join(f"{'-' if part.descending else ''}{part.column}" for part in sort)
 
 
+@pytest.mark.slow
 @hypothesis_settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
@@ -30,6 +31,7 @@ DRAWN = hypothesis_settings(
 )
 
 
+@pytest.mark.slow
 def test_every_answer_is_documented(live: Live) -> None:
     schema = schemathesis.openapi.from_url(f"{live.url}/openapi.json")
     headers = {"Authorization": f"Bearer {live.tokens['system_admin']}"}

@@ -40,6 +40,7 @@ def cluster(tmp_path: Path, store: Guarded) -> Iterator[Cluster]:
         yield Cluster(folder=tmp_path, stack=stack, server=store.server)
 
 
+@pytest.mark.slow
 @needs("redis-server")
 def test_the_daemon_empties_and_resizes_a_worker_without_companion(cluster: Cluster, store: Guarded) -> None:
     worker = cluster.worker(W1, "--pool", "gevent", companion=False, url=store.url("worker"))
@@ -75,6 +76,7 @@ def test_the_daemon_empties_and_resizes_a_worker_without_companion(cluster: Clus
     assert store.refusals() == []
 
 
+@pytest.mark.slow
 @needs("redis-server")
 def test_the_service_its_worker_and_the_daemon_do_their_work(
     servers: Servers, cluster: Cluster, store: Guarded, tmp_path: Path

@@ -299,6 +299,7 @@ def states(client: httpx.Client, module: str) -> dict[str, int]:
     return {state: sum(row["state"] == state for row in rows) for state in {row["state"] for row in rows}}
 
 
+@pytest.mark.slow
 def test_a_lot_is_processed_and_a_poisoned_file_fails_alone(live: Live, tmp_path: Path) -> None:
     files = [("file", (f"{place}.eml", sample_mail(place), "x/y")) for place in range(10)]
     files.append(("file", ("bad.pdf", b"%PDF-1.4 bad", "x/y")))
@@ -328,6 +329,7 @@ def _pdf_bomb() -> bytes:
     return re.sub(plain, lambda _: stream, sample_pdf("x"), flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_a_file_that_wants_more_memory_than_it_may_have_fails_alone(live: Live, tmp_path: Path) -> None:
     most = 200 * 2**20
     environment = {**live.environment, "DOCSERVICE_PROCESSING_MEMORY_BYTES": str(most)}
@@ -353,6 +355,7 @@ def _most_resident_bytes(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_loses_no_document(live: Live, tmp_path: Path) -> None:
     environment = {**live.environment, "DOCSERVICE_QUEUE": "celery"}
     with live.client() as client:
@@ -382,6 +385,7 @@ async def _forget_claims(database_url: str) -> None:
         await connection.close()
 
 
+@pytest.mark.slow
 def test_uploads_wait_in_postgres_while_redis_is_away(database_url: str, tmp_path: Path) -> None:
     server = RedisServer(tmp_path / "redis")
     # A database of its own: the sweeper of another API on it would hand the upload to another Redis.

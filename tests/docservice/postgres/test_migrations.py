@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+import pytest
 
 from docservice.postgres.database import Database, PoolSettings
 from docservice.postgres.migrations import migrate, migrations, pending
@@ -24,6 +25,7 @@ async def _empty_database(servers: Any, name: str) -> str:
     return urlsplit(servers.postgres.url)._replace(path=f"/{name}").geturl()
 
 
+@pytest.mark.slow
 def test_of_several_that_start_together_one_migrates_and_the_others_wait_beyond_their_timeout(
     servers: Any, capsys: Any
 ) -> None:

@@ -121,6 +121,7 @@ def test_a_hostile_file_fails_with_a_reason(data: bytes, kind: DocumentType, rea
         process(data, kind, RULES)
 
 
+@pytest.mark.slow
 def test_a_page_that_unpacks_without_end_costs_that_page_alone() -> None:
     found = process(_pdf_bomb(), DocumentType.PDF, RULES)
     assert (found.text, found.pages, found.findings) == ("", 1, ("page 1 is damaged (LimitReachedError)",))
