@@ -4,12 +4,54 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hypothesis import strategies as st
+
+from autoscaler.worker.cgroup import CgroupReading
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 MIB = 2**20
 GIB = 2**30
+
+#: Nothing could be read.
+UNKNOWN = CgroupReading()
+
+#: The machine of ``machine()`` with nothing in its way.
+UNLIMITED = CgroupReading(
+    cpu_limit_cores=8.0,
+    cpu_limited=False,
+    cpu_usage_seconds=1.0,
+    throttled_seconds=None,
+    memory_limit_bytes=8 * GIB,
+    memory_limited=False,
+    memory_used_bytes=2 * GIB,
+)
+
+#: What ``v2_limits(cpu="150000 100000", memory=1 GiB, used=300 MiB, inactive=100 MiB)`` means.
+LIMITED = CgroupReading(
+    cpu_limit_cores=1.5,
+    cpu_limited=True,
+    cpu_usage_seconds=2.5,
+    throttled_seconds=0.75,
+    memory_limit_bytes=GIB,
+    memory_limited=True,
+    memory_used_bytes=200 * MIB,
+    active_file_bytes=0,
+    inactive_file_bytes=100 * MIB,
+)
+
+#: Words that the kernel's files are made of, so that drawn text gets past the first field.
+WORDS = st.sampled_from(
+    (
+        *("max", "0", "1", "100000", "-1", "9" * 19, "9" * 5000, "٣", " kB", "usage_usec ", "MemTotal:"),
+        *("cpu", "cpu,cpuacct", "memory", "0::", ":", "/", "/..", "/a", "cgroup", "cgroup2", "rw", " - "),
+        *(" ", "\n", "\t", "\0", ",", "-", "\\040", "\\000", "\udcff", "\u2028"),
+        *("Cpus_allowed_list:", "processor\t: "),
+    )
+)
+KERNEL_LIKE = st.lists(WORDS, max_size=14).map("".join)
 
 #: What v1 shows where there is no limit, with pages of 4 KiB.
 V1_UNLIMITED = "9223372036854771712\n"
@@ -51,7 +93,7 @@ def v2_group(folder: str, **files: str) -> dict[str, str]:
 
 
 def v2_limits(
-    *, cpu: str, memory: str, high: str = "max", used: int = 0, inactive: int = 0
+    *, cpu: str, memory: str, high: str = "max", used: int = 0, inactive: int = 0, active: int = 0
 ) -> dict[str, str]:
     return {
         "cpu_max": f"{cpu}\n",
@@ -59,7 +101,7 @@ def v2_limits(
         "memory_max": f"{memory}\n",
         "memory_high": f"{high}\n",
         "memory_current": f"{used}\n",
-        "memory_stat": f"anon 1\nfile 2\ninactive_anon 5\ninactive_file {inactive}\n",
+        "memory_stat": (f"anon 1\nfile 2\ninactive_anon 5\ninactive_file {inactive}\nactive_file {active}\n"),
     }
 
 
@@ -80,6 +122,7 @@ def v1_memory(
     tree_limit: str = V1_UNLIMITED,
     used: int = 0,
     inactive: int = 0,
+    active: int = 0,
 ) -> dict[str, str]:
     return {
         f"{folder}/cgroup.procs": "",
@@ -87,7 +130,7 @@ def v1_memory(
         f"{folder}/memory.usage_in_bytes": f"{used}\n",
         f"{folder}/memory.stat": (
             f"cache 0\ninactive_file 7\nhierarchical_memory_limit {tree_limit.strip()}\n"
-            f"total_inactive_file {inactive}\n"
+            f"total_inactive_file {inactive}\ntotal_active_file {active}\n"
         ),
     }
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.worker import cgroup
-from autoscaler.worker.cgroup import CgroupMount, CgroupReading, keep_known, read_cgroup
+from autoscaler.worker.cgroup import CgroupReading, keep_known, read_cgroup, read_members
 from tests.support.cgroup_trees import (
     GIB,
+    KERNEL_LIKE,
+    LIMITED,
     MIB,
+    UNKNOWN,
+    UNLIMITED,
     limits_of_the_usual_container,
     machine,
     v1_cpu,
@@ -31,56 +29,17 @@ from tests.support.cgroup_trees import (
     v2_mount,
     write_tree,
 )
-from tests.support.programs import needs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
     Plant: TypeAlias = Callable[[Mapping[str, str]], Path]
-    MakeGroup: TypeAlias = Callable[[str, str], Path]
-    Start: TypeAlias = Callable[[str, list[Path]], subprocess.Popen[str]]
 
 
 @pytest.fixture
 def plant(tmp_path: Path) -> Plant:
     return lambda files: write_tree(tmp_path, files)
-
-
-UNKNOWN = CgroupReading(
-    cpu_limit_cores=None,
-    cpu_limited=False,
-    cpu_usage_seconds=None,
-    throttled_seconds=None,
-    memory_limit_bytes=None,
-    memory_limited=False,
-    memory_used_bytes=None,
-    faults=(),
-)
-
-#: The machine of ``machine()`` with nothing in its way.
-UNLIMITED = CgroupReading(
-    cpu_limit_cores=8.0,
-    cpu_limited=False,
-    cpu_usage_seconds=1.0,
-    throttled_seconds=None,
-    memory_limit_bytes=8 * GIB,
-    memory_limited=False,
-    memory_used_bytes=2 * GIB,
-    faults=(),
-)
-
-#: What ``v2_limits(cpu="150000 100000", memory=1 GiB, used=300 MiB, inactive=100 MiB)`` means.
-LIMITED = CgroupReading(
-    cpu_limit_cores=1.5,
-    cpu_limited=True,
-    cpu_usage_seconds=2.5,
-    throttled_seconds=0.75,
-    memory_limit_bytes=GIB,
-    memory_limited=True,
-    memory_used_bytes=200 * MIB,
-    faults=(),
-)
 
 
 # v2
@@ -163,7 +122,7 @@ def test_limits_beyond_the_machine_limit_nothing(plant: Plant) -> None:
 def test_more_droppable_pages_than_use_make_a_use_of_zero(plant: Plant) -> None:
     limits = v2_limits(cpu="150000", memory=str(GIB), used=5 * MIB, inactive=6 * MIB)
     tree = plant(machine("0::/\n", v2_mount()) | v2_group("sys/fs/cgroup", **limits))
-    assert read_cgroup(root=tree) == replace(LIMITED, memory_used_bytes=0)
+    assert read_cgroup(root=tree) == replace(LIMITED, memory_used_bytes=0, inactive_file_bytes=6 * MIB)
 
 
 def test_an_affinity_narrower_than_the_quota_is_the_limit(plant: Plant) -> None:
@@ -199,6 +158,91 @@ def test_a_mount_point_with_a_space_and_a_group_with_a_backslash_are_found(plant
         | v2_group("mnt/control groups/celery", **limits_of_the_usual_container())
     )
     assert read_cgroup(root=tree) == LIMITED
+
+
+# What is used and what can be reclaimed, and what happened at the limit
+
+
+def test_file_pages_in_use_are_not_counted_as_used(plant: Plant) -> None:
+    limits = v2_limits(cpu="max", memory=str(GIB), used=900 * MIB, inactive=100 * MIB, active=600 * MIB)
+    tree = plant(machine("0::/\n", v2_mount()) | v2_group("sys/fs/cgroup", **limits))
+    reading = read_cgroup(root=tree)
+    kept = (reading.memory_used_bytes, reading.active_file_bytes, reading.inactive_file_bytes)
+    assert kept == (200 * MIB, 600 * MIB, 100 * MIB)
+
+
+def test_kills_hits_and_pressure_of_v2_are_those_of_the_group_whose_limit_binds(plant: Plant) -> None:
+    pod = limits_of_the_usual_container() | {
+        "memory_events": "low 0\nhigh 4\nmax 7\noom 3\noom_kill 2\n",
+        "memory_pressure": "some avg10=12.50 avg60=1.00 avg300=0.00 total=9\nfull avg10=1.00\n",
+    }
+    tree = plant(
+        machine("0::/pod/worker\n", v2_mount())
+        | v2_group("sys/fs/cgroup")
+        | v2_group("sys/fs/cgroup/pod", **pod)
+        | v2_group("sys/fs/cgroup/pod/worker", memory_events="max 0\noom_kill 0\n", memory_max="max\n")
+    )
+    expected = replace(LIMITED, oom_kills=2, memory_failcnt=7, memory_pressure=0.125)
+    assert read_cgroup(root=tree) == expected
+
+
+def test_kills_of_v1_are_added_up_over_the_levels_below_the_limit(plant: Plant) -> None:
+    groups = "3:memory:/work/celery\n1:cpu,cpuacct:/\n"
+    work = "sys/fs/cgroup/memory/work"
+    tree = plant(
+        machine(groups, v1_mount("cpu,cpuacct") + v1_mount("memory"))
+        | v1_cpu("sys/fs/cgroup/cpu,cpuacct", "150000", throttled=750_000_000)
+        | v1_memory("sys/fs/cgroup/memory")
+        | v1_memory(work, f"{GIB}\n", used=300 * MIB, inactive=100 * MIB)
+        | v1_memory(f"{work}/celery", tree_limit=f"{GIB}\n")
+        | {f"{work}/memory.failcnt": "5\n", f"{work}/memory.oom_control": "under_oom 0\noom_kill 1\n"}
+        | {f"{work}/celery/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"}
+    )
+    assert read_cgroup(root=tree) == replace(LIMITED, oom_kills=3, memory_failcnt=5)
+
+
+def test_pressure_of_the_machine_counts_where_no_group_limits(plant: Plant) -> None:
+    pressure = {"proc/pressure/memory": "some avg10=3.00 avg60=0.00 avg300=0.00 total=1\n"}
+    tree = plant(machine("0::/\n", v2_mount()) | v2_group("sys/fs/cgroup") | pressure)
+    assert read_cgroup(root=tree) == replace(UNLIMITED, memory_pressure=0.03)
+
+
+def test_counters_that_make_no_sense_are_unknown_and_no_fault(plant: Plant) -> None:
+    odd = {"memory_events": "max -1\noom_kill x\n", "memory_pressure": "some avg10=900.00\n"}
+    tree = plant(
+        machine("0::/\n", v2_mount()) | v2_group("sys/fs/cgroup", **limits_of_the_usual_container(), **odd)
+    )
+    assert read_cgroup(root=tree) == LIMITED
+
+
+def test_processes_under_one_limit_share_an_identity_and_others_do_not(plant: Plant) -> None:
+    limits, boot = limits_of_the_usual_container(), {"proc/sys/kernel/random/boot_id": "1f-2e\n"}
+    tree = plant(
+        boot
+        | machine("0::/pod/a\n", v2_mount())
+        | {"proc/7/cgroup": "0::/pod/b\n", "proc/8/cgroup": "0::/other\n", "proc/9/cgroup": "0::/\n"}
+        | v2_group("sys/fs/cgroup")
+        | v2_group("sys/fs/cgroup/pod", **limits)
+        | v2_group("sys/fs/cgroup/pod/a")
+        | v2_group("sys/fs/cgroup/pod/b")
+        | v2_group("sys/fs/cgroup/other", **limits)
+    )
+    own, sibling, other, outside = (read_cgroup(pid, root=tree).container_id for pid in (None, 7, 8, 9))
+    assert own is not None
+    assert own == sibling
+    assert len({own, other, outside}) == 3
+
+
+def test_members_are_the_processes_of_the_binding_group_and_below(plant: Plant) -> None:
+    tree = plant(
+        machine("0::/pod/worker\n", v2_mount())
+        | v2_group("sys/fs/cgroup")
+        | {"sys/fs/cgroup/cgroup.procs": "1\n"}
+        | v2_group("sys/fs/cgroup/pod", **limits_of_the_usual_container())
+        | v2_group("sys/fs/cgroup/pod/worker")
+        | {"sys/fs/cgroup/pod/cgroup.procs": "5\n0\n", "sys/fs/cgroup/pod/worker/cgroup.procs": "6\n7\n"}
+    )
+    assert read_members(root=tree) == {0, 5, 6, 7}
 
 
 # v1 and hybrid
@@ -493,7 +537,13 @@ def test_a_process_in_no_group_of_a_controller_is_unknown(plant: Plant) -> None:
 def test_unknown_limits_keep_the_last_known_values_and_use_does_not() -> None:
     now = replace(UNKNOWN, cpu_usage_seconds=3.0, faults=("why",))
     assert keep_known(LIMITED, now) == replace(
-        LIMITED, cpu_usage_seconds=3.0, throttled_seconds=None, memory_used_bytes=None, faults=("why",)
+        UNKNOWN,
+        cpu_limit_cores=1.5,
+        cpu_limited=True,
+        cpu_usage_seconds=3.0,
+        memory_limit_bytes=GIB,
+        memory_limited=True,
+        faults=("why",),
     )
 
 
@@ -508,121 +558,6 @@ def test_each_limit_is_kept_by_itself() -> None:
 
 def test_unknown_stays_unknown_where_nothing_was_known_before() -> None:
     assert keep_known(None, UNKNOWN) == UNKNOWN
-
-
-# Parsers
-
-
-@pytest.mark.parametrize(
-    ("text", "cores"),
-    [
-        ("max 100000\n", None),
-        ("max\n", None),
-        ("50000\n", 0.5),
-        ("150000 100000\n", 1.5),
-        ("7000 2000\n", 3.5),
-    ],
-)
-def test_cpu_max_is_a_quota_of_a_period_in_one_field_or_two(text: str, cores: float | None) -> None:
-    assert cgroup.parse_cpu_max(text) == cores
-
-
-@pytest.mark.parametrize(("quota", "cores"), [("-1\n", None), ("0\n", None), ("150000\n", 3.0)])
-def test_a_v1_quota_of_zero_or_less_is_none(quota: str, cores: float | None) -> None:
-    assert cgroup.parse_cfs_quota(quota, "50000\n") == cores
-
-
-@pytest.mark.parametrize(
-    ("quota", "period"), [("x", "100000"), ("", "1"), ("5", "0"), ("5", ""), ("--1", "1")]
-)
-def test_a_v1_quota_that_makes_no_sense_is_refused(quota: str, period: str) -> None:
-    with pytest.raises(ValueError, match="is no quota; legal is -1 or microseconds, and a period above 0"):
-        cgroup.parse_cfs_quota(quota, period)
-
-
-def test_a_membership_names_each_controller_and_v2_by_the_empty_name() -> None:
-    text = "12:cpu,cpuacct:/a:b\n3:cpuset:/\n1:name=systemd:/x\n0::/y\x0by\n"
-    assert cgroup.parse_membership(text) == {
-        "cpu": "/a:b",
-        "cpuacct": "/a:b",
-        "cpuset": "/",
-        "name=systemd": "/x",
-        "": "/y\x0by",
-    }
-
-
-@pytest.mark.parametrize("text", ["", "\n", "0::\n", "0:/\n", "x\n", "1::/\n", "0:cpu:/\n", "1:cpu:a\n"])
-def test_a_membership_that_makes_no_sense_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="number:controllers:/path"):
-        cgroup.parse_membership(text)
-
-
-def test_mounts_are_the_cgroup_lines_with_their_escapes_resolved() -> None:
-    text = (
-        "22 1 0:20 / / rw - overlay cgroup rw\n"
-        "32 31 0:29 /do\\134c /sys/fs/cgroup/a\\040b rw,relatime shared:1 - cgroup cgroup rw,cpu,cpuacct\n"
-        "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n"
-    )
-    assert cgroup.parse_mounts(text) == (
-        CgroupMount(
-            root="/do\\c", point="/sys/fs/cgroup/a b", controllers=frozenset({"rw", "cpu", "cpuacct"})
-        ),
-        CgroupMount(root="/", point="/sys/fs/cgroup/unified", controllers=None),
-    )
-
-
-def test_a_list_of_cpus_has_ranges_and_single_ones() -> None:
-    assert cgroup.parse_cpu_list("0-2,5,7-8\n") == {0, 1, 2, 5, 7, 8}
-
-
-@pytest.mark.parametrize("text", ["", "1-", "-1", "3-1", "a", "1,,2", "0-99999999999", "٣"])
-def test_a_list_of_cpus_that_makes_no_sense_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no list of CPUs"):
-        cgroup.parse_cpu_list(text)
-
-
-@pytest.mark.parametrize("text", ["", "1_000", "+5", "-5", "1.5", "٣", "9" * 21, "ma"])
-def test_a_count_is_plain_digits_within_the_kernels_range(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a whole number of 0 or more"):
-        cgroup.parse_count(text)
-
-
-# Properties
-
-PARSERS = {
-    "membership": cgroup.parse_membership,
-    "mounts": cgroup.parse_mounts,
-    "cpu_max": cgroup.parse_cpu_max,
-    "cfs_quota": lambda text: cgroup.parse_cfs_quota(text, text),
-    "memory_limit": cgroup.parse_memory_limit,
-    "count": cgroup.parse_count,
-    "stat": lambda text: cgroup.parse_stat(text, "usage_usec"),
-    "meminfo": lambda text: cgroup.parse_meminfo(text, "MemTotal"),
-    "cpu_list": cgroup.parse_cpu_list,
-    "affinity": cgroup.parse_affinity,
-    "cpuinfo": cgroup.parse_cpuinfo,
-}
-
-#: Words that the kernel's files are made of, so that drawn text gets past the first field.
-WORDS = st.sampled_from(
-    (
-        *("max", "0", "1", "100000", "-1", "9" * 19, "9" * 5000, "٣", " kB", "usage_usec ", "MemTotal:"),
-        *("cpu", "cpu,cpuacct", "memory", "0::", ":", "/", "/..", "/a", "cgroup", "cgroup2", "rw", " - "),
-        *(" ", "\n", "\t", "\0", ",", "-", "\\040", "\\000", "\udcff", "\u2028"),
-        *("Cpus_allowed_list:", "processor\t: "),
-    )
-)
-KERNEL_LIKE = st.lists(WORDS, max_size=14).map("".join)
-
-
-@pytest.mark.parametrize("parse", PARSERS.values(), ids=PARSERS)
-@settings(deadline=None)  # the machine may be busy
-@given(text=KERNEL_LIKE | st.text())
-def test_a_parser_gives_a_value_or_a_value_error_whatever_the_text(
-    parse: Callable[[str], object], text: str
-) -> None:
-    with contextlib.suppress(ValueError):
-        parse(text)
 
 
 @settings(deadline=None)  # the machine may be busy
@@ -671,205 +606,12 @@ def test_a_limit_is_the_least_of_all_levels_and_unknown_where_one_is_unreadable(
     usec = _least_or_unknown([quota for quota, _, _ in levels], 800_000)
     size = _least_or_unknown([limit for _, *limits in levels for limit in limits], 8 * GIB)
     used = 4 if size is None or size < 8 * GIB else 2 * GIB
-    assert replace(reading, faults=()) == CgroupReading(
+    assert replace(reading, faults=(), inactive_file_bytes=None) == CgroupReading(
         cpu_limit_cores=None if usec is None else usec / 100_000,
         cpu_limited=usec is not None and usec < 800_000,
         cpu_usage_seconds=1.0,
-        throttled_seconds=None,
         memory_limit_bytes=size,
         memory_limited=size is not None and size < 8 * GIB,
         memory_used_bytes=used,
-        faults=(),
     )
     assert bool(reading.faults) == (usec is None or size is None)
-
-
-# The law
-
-
-def test_the_module_loads_nothing_beyond_the_standard_library() -> None:
-    package = Path(cgroup.__file__).parents[2]
-    code = (
-        f"import sys; sys.path.insert(0, {str(package)!r}); import autoscaler.worker.cgroup;"
-        "print(*sorted(m for m in sys.modules if m.partition('.')[0] not in sys.stdlib_module_names))"
-    )
-    run = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["__main__", "autoscaler", "autoscaler.worker", "autoscaler.worker.cgroup"]
-
-
-# Real groups. They are made below this process's own, so that a limit is only ever added, and no process
-# changes its memory group.
-
-V1 = Path("/sys/fs/cgroup")
-needs_v1 = pytest.mark.skipif(
-    os.geteuid() != 0
-    or not all(os.access(V1 / name / "cgroup.procs", os.W_OK) for name in ("cpu", "cpuset")),
-    reason="makes real v1 groups: needs root and a writable /sys/fs/cgroup/cpu",
-)
-
-
-def _await(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, f"not within 20 s: {what}"
-        time.sleep(0.01)
-
-
-def _remove(group: Path) -> None:
-    def removed() -> bool:
-        with contextlib.suppress(OSError):  # busy for a moment after its last process ended
-            group.rmdir()
-        return not group.exists()
-
-    _await(removed, f"removal of {group}")
-
-
-@pytest.fixture
-def make_group() -> Iterator[MakeGroup]:
-    """Makes a group of a controller below this process's own; all are removed at the end."""
-    groups = cgroup.parse_membership(Path("/proc/self/cgroup").read_text())
-    with contextlib.ExitStack() as undo:
-
-        def make(controller: str, name: str) -> Path:
-            group = V1 / controller / groups[controller].lstrip("/") / f"autoscaler-test-{os.getpid()}" / name
-            for folder in (group.parent, group):
-                if not folder.exists():
-                    folder.mkdir()
-                    undo.callback(_remove, folder)
-            return group
-
-        yield make
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts a shell command in groups; it is ended with its children before the groups are removed."""
-    with contextlib.ExitStack() as undo:
-
-        def run(command: str, groups: list[Path]) -> subprocess.Popen[str]:
-            enter = "".join(f"echo $$ > {group}/cgroup.procs && " for group in groups)
-            process = subprocess.Popen(
-                ["sh", "-c", f"{enter} exec {command}"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            undo.enter_context(process)
-            undo.callback(process.kill)
-            return process
-
-        yield run
-
-
-READY = """-c 'print("ready", flush=True); input()'"""
-BUSY = """-c 'print("ready", flush=True)
-while True: pass'"""
-
-
-@needs_v1
-def test_a_real_process_is_held_by_the_quota_of_a_parent_and_shows_its_throttling(
-    make_group: MakeGroup, start: Start
-) -> None:
-    groups = [make_group(controller, "worker") for controller in ("cpu", "cpuacct")]
-    quota = groups[0].parent / "cpu.cfs_quota_us"
-    quota.write_text("20000")
-    process = start(f"{sys.executable} {BUSY}", groups)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    _await(lambda: (read_cgroup(process.pid).throttled_seconds or 0) > 0.1, "throttling")
-    usage = int((groups[1].parent / "cpuacct.usage").read_text()) / 1e9
-    first = read_cgroup(process.pid)
-    assert (first.cpu_limit_cores, first.cpu_limited, first.faults) == (0.2, True, ())
-    assert first.cpu_usage_seconds is not None
-    assert usage <= first.cpu_usage_seconds < usage + 5
-
-    quota.write_text("130000")  # resized in place
-    (groups[0] / "cpu.cfs_quota_us").write_text("50000")
-    assert read_cgroup(process.pid).cpu_limit_cores == 0.5
-
-    process.kill()
-    process.wait()
-    gone = read_cgroup(process.pid)
-    assert replace(gone, faults=()) == UNKNOWN
-    assert keep_known(first, gone).cpu_limit_cores == 0.2
-
-
-@needs_v1
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU cannot be made fewer")
-def test_the_affinity_of_a_real_process_speaks_for_its_cpuset(make_group: MakeGroup, start: Start) -> None:
-    cpu = min(os.sched_getaffinity(0))
-    group = make_group("cpuset", "worker")
-    for folder in (group.parent, group):
-        (folder / "cpuset.mems").write_text((folder.parent / "cpuset.mems").read_text())
-        (folder / "cpuset.cpus").write_text((folder.parent / "cpuset.cpus").read_text())
-    process = start(f"{sys.executable} {READY}", [group])
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    (group / "cpuset.cpus").write_text(str(cpu))
-    reading = read_cgroup(process.pid)
-    assert (reading.cpu_limit_cores, reading.cpu_limited, reading.faults) == (1.0, True, ())
-
-
-@needs_v1
-@needs("unshare")
-def test_a_real_process_of_a_sibling_namespace_is_read_through_its_own_root(
-    make_group: MakeGroup, start: Start
-) -> None:
-    sidecar, worker = make_group("cpu", "sidecar"), make_group("cpu", "worker")
-    (sidecar / "cpu.cfs_quota_us").write_text("10000")
-    (worker / "cpu.cfs_quota_us").write_text("70000")
-    container = start(
-        'unshare --cgroup --mount sh -c "mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/cpu &&'
-        ' mount -t cgroup -o cpu none /sys/fs/cgroup/cpu && echo ready && read line"',
-        [worker],
-    )
-    assert container.stdout is not None
-    assert container.stdout.readline() == "ready\n"
-    code = (
-        "from autoscaler.worker.cgroup import read_cgroup;"
-        f"print(read_cgroup({container.pid}).cpu_limit_cores, read_cgroup().cpu_limit_cores)"
-    )
-    reader = start(f"unshare --cgroup {sys.executable} -c '{code}'", [sidecar])
-    # Of its own group the reader sees only a mount from outside of its namespace: unknown, not unlimited.
-    assert reader.communicate(timeout=30)[0] == "0.7 None\n"
-
-
-@pytest.mark.skipif(
-    os.geteuid() != 0 or not os.access(V1 / "memory/cgroup.procs", os.W_OK),
-    reason="makes real v1 groups: needs root and a writable /sys/fs/cgroup/memory",
-)
-def test_a_real_child_group_shows_the_memory_limit_of_its_parent(plant: Plant) -> None:
-    parent = V1 / "memory" / f"autoscaler-test-{os.getpid()}"
-    tree = plant(
-        machine(f"2:memory:/{parent.name}/worker\n1:cpu,cpuacct:/\n", "", process="42")
-        | {"proc/self/mountinfo": v1_mount("memory") + v1_mount("cpu,cpuacct")}
-        | v1_cpu("sys/fs/cgroup/cpu,cpuacct", "-1")
-    )
-    (tree / "sys/fs/cgroup/memory").symlink_to(V1 / "memory")
-    with contextlib.ExitStack() as undo:
-        for group in (parent, parent / "worker"):
-            group.mkdir()
-            undo.callback(_remove, group)
-        unlimited = read_cgroup(42, root=tree)
-        (parent / "memory.limit_in_bytes").write_text(str(256 * MIB))
-        limited = read_cgroup(42, root=tree)
-        (parent / "worker/memory.limit_in_bytes").write_text(str(64 * MIB))
-        tighter = read_cgroup(42, root=tree)
-    free = replace(UNLIMITED, cpu_usage_seconds=2.5, throttled_seconds=0.0)
-    assert unlimited == free
-    assert replace(limited, memory_used_bytes=0) == replace(
-        free, memory_limit_bytes=256 * MIB, memory_limited=True, memory_used_bytes=0
-    )
-    assert replace(tighter, memory_used_bytes=0) == replace(
-        free, memory_limit_bytes=64 * MIB, memory_limited=True, memory_used_bytes=0
-    )
-
-
-@pytest.mark.skipif(not Path("/proc/self/cgroup").exists(), reason="reads this machine's own groups")
-def test_this_process_is_read_without_a_fault() -> None:
-    reading = read_cgroup()
-    assert reading.faults == ()
-    assert reading.cpu_limit_cores is not None
-    assert 0 < reading.cpu_limit_cores <= len(os.sched_getaffinity(0))
-    assert reading.memory_limit_bytes is not None
-    assert 0 < (reading.memory_used_bytes or 0) < reading.memory_limit_bytes
