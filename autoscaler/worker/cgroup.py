@@ -1,8 +1,8 @@
 """What a process's control groups allow it and what is used of that: cgroup v1, v2 and hybrids.
 
 What belongs here: which of several limits counts, and where use is measured. What may never enter: Celery,
-any I/O but reads of files, and anything that makes :func:`read_cgroup` raise. Standard library only, Python 3.9.
-:mod:`.mounts` finds the groups; :mod:`.cgroup_v1` and :mod:`.cgroup_v2` read their files.
+any I/O but reads of files, and anything that makes :func:`read_cgroup` raise. Standard library only, Python
+3.9. :mod:`.mounts` finds the groups; :mod:`.cgroup_v1` and :mod:`.cgroup_v2` read their files.
 
 How it decides:
 

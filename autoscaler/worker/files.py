@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 _MAX_DIGITS = len(str(2**64 - 1))
 
 
-class Unreadable(Exception):  # noqa: N818 - not an error of the program: a fact, reported in the reading's faults
+class Unreadable(Exception):  # noqa: N818 - a fact that is reported, not an error of the program
     """Something that could not be read; the message is the fault, in one sentence."""
 
     @property

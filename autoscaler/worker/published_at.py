@@ -1,6 +1,6 @@
-"""When a message was published: the header that a publisher stamps, and how it is read from the queue.
+"""When a message was published: the header that a publisher sets, and how it is read from the queue.
 
-Standard library alone: a worker, a publisher and the daemon share it.
+A worker, a publisher and the daemon share it. What may never enter: anything but the standard library.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 import json
 import math
 
-#: The header of a message that tells when it was published, in epoch seconds.
+#: The header with the time at which a message was published, in epoch seconds.
 PUBLISHED_HEADER = "autoscaler_published_at"
 
 
 def published_at(message: bytes) -> float | None:
-    """The time in a message as kombu's Redis transport stores it, None where it bears none."""
+    """The time in a message as kombu's Redis transport stores it, None where it has none."""
     try:
         headers = json.loads(message)["headers"]
         stamp = headers[PUBLISHED_HEADER]
-        if isinstance(stamp, bool) or not isinstance(stamp, int | float) or not math.isfinite(stamp):
+        if isinstance(stamp, bool) or not isinstance(stamp, (int, float)) or not math.isfinite(stamp):
             return None
         return float(stamp)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):

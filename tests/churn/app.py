@@ -97,7 +97,7 @@ def churn_insides(state: Any) -> dict[str, Any]:
         "inqueues": len(pool._all_inqueues),
         "busy": len(pool._busy_workers),
         "unwritten": len(pool.outbound_buffer),
-        "given_up": [child.pid for child in resizer._given_up] if resizer else [],
+        "retiring": [child.pid for child in resizer._retiring] if resizer else [],
         "free_slots": [semaphore.value, semaphore.initial_value, len(semaphore._waiting)],
         "initial_prefetch": state.consumer.initial_prefetch_count,
     }

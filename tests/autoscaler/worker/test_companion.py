@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from autoscaler.demo.embedded import Process, wait_until
-from autoscaler.worker import prefork as _prefork
+from autoscaler.worker import prefork_parts
 from tests.churn.bench import ROOT, Bench, Setup
 from tests.churn.scenarios import Acks, Scenario
 
@@ -28,6 +28,21 @@ if TYPE_CHECKING:
 
 SIZE = 3
 COMPANION = ("-I", "autoscaler.companion")
+#: What the layout is with default settings.
+LAYOUT = {
+    "separator": "\x06\x16",
+    "priority_steps": [0, 3, 6, 9],
+    "global_keyprefix": "",
+    "unacked_key": "unacked",
+    "visibility_timeout_seconds": 3600.0,
+    "control_exchange": "celery",
+    "eta_task_limit": None,
+    "prefetch_disabled": False,
+    "serializer": "json",
+    "accept": ["json"],
+    "private_queues": [],
+    "start_method": "fork",
+}
 LEGAL = "it is a whole number from 1 to 10000"
 
 MakeBench = Callable[..., Bench]
@@ -99,7 +114,7 @@ def settled(size: int, *, prefetch: int = 1) -> dict[str, Any]:
         "inqueues": size,
         "busy": 0,
         "unwritten": 0,
-        "given_up": [],
+        "retiring": [],
         "free_slots": [size, size, 0],
         "initial_prefetch": size * prefetch,
         "prefetch": size * prefetch,
@@ -131,8 +146,8 @@ def children(bench: Bench) -> list[int]:
     return pids
 
 
-def given_up(bench: Bench) -> list[int]:
-    pids: list[int] = bench.ask("churn_insides")["given_up"]
+def retiring(bench: Bench) -> list[int]:
+    pids: list[int] = bench.ask("churn_insides")["retiring"]
     return pids
 
 
@@ -176,12 +191,27 @@ def test_report_of_an_idle_worker_is_counts_alone(make_bench: MakeBench) -> None
         "memory_limit_bytes",
         "memory_limited",
         "memory_used_bytes",
+        "active_file_bytes",
+        "inactive_file_bytes",
+        "oom_kills",
+        "memory_failcnt",
+        "memory_pressure",
+        "container_id",
     }
     assert report.pop("uptime_seconds") > 0
-    assert report.pop("parent_rss_bytes") > 1_000_000
+    parent = report.pop("parent_rss_bytes")
+    assert report.pop("parent_peak_bytes") >= parent > 1_000_000
     rss = report.pop("child_rss_bytes")
     assert len(rss) == SIZE
     assert min(rss) > 1_000_000
+    peaks = report.pop("child_peak_bytes")
+    assert peaks.pop("children") == SIZE
+    assert 1_000_000 < peaks.pop("p50") <= peaks.pop("p95") <= peaks.pop("max")
+    assert peaks == {}
+    assert report.pop("worker_memory_bytes") <= parent + sum(rss)
+    assert report.pop("child_shared_bytes") is None or report
+    assert report.pop("memory_shared") in {None, True, False}
+    assert report.pop("layout").keys() == LAYOUT.keys()
     assert report == {
         "companion": 1,
         "pool": "prefork",
@@ -194,10 +224,13 @@ def test_report_of_an_idle_worker_is_counts_alone(make_bench: MakeBench) -> None
         "busy": 0,
         "reserved": 0,
         "scheduled": 0,
+        "rate_limited": 0,
         "completed": 0,
+        "discarded": 0,
         "pid": bench.worker.pid,
         "prefetch": 4 * SIZE,
         "queues": ["celery"],
+        "consuming": True,
     }
 
 
@@ -306,11 +339,11 @@ def test_idle_children_leave_before_busy_ones(bench: Bench) -> None:
     (busy,) = hold(bench, "a")
     assert resize(bench, 1)["retiring"] == 2
     await_true(lambda: children(bench) == [busy], "the end of the idle children")
-    assert given_up(bench) == []
+    assert retiring(bench) == []
     let_go(bench, "a")
 
 
-def test_growth_takes_given_up_children_back_before_it_forks(bench: Bench) -> None:
+def test_growth_reclaims_retiring_children_before_it_forks(bench: Bench) -> None:
     keys = hold(bench, "a", "b", "c")
     resize(bench, 1)
     assert resize(bench, 3) == {"size": 3, "was": 1, "retiring": 0}
@@ -322,29 +355,29 @@ def test_growth_takes_given_up_children_back_before_it_forks(bench: Bench) -> No
 
 
 @pytest.mark.parametrize("chosen", ["bench", "rejecting"], ids=["acks early", "acks late"])
-def test_remaining_process_works_on_while_given_up_ones_are_busy(
+def test_remaining_process_works_on_while_retiring_ones_are_busy(
     chosen: str, request: pytest.FixtureRequest
 ) -> None:
     bench: Bench = request.getfixturevalue(chosen)
     keys = hold(bench, "a", "b", "c")
     resize(bench, 1)
-    leaving = given_up(bench)
+    leaving = retiring(bench)
     (kept,) = keys.keys() - set(leaving)
     let_go(bench, keys[kept])
     for number in range(5):
         bench.app.send_task("churn.work", (number, 0))
     await_true(lambda: bench.ledger.hlen("ends") == 5, "the end of five tasks in one process")
-    assert given_up(bench) == leaving
+    assert retiring(bench) == leaving
     let_go(bench, *(keys[pid] for pid in leaving))
     await_insides(bench, 1)
 
 
-def test_given_up_child_that_is_killed_is_not_replaced(rejecting: Bench) -> None:
+def test_retiring_child_that_is_killed_is_not_replaced(rejecting: Bench) -> None:
     keys = hold(rejecting, "a", "b", "c")
     resize(rejecting, 1)
-    killed, other = given_up(rejecting)
+    killed, other = retiring(rejecting)
     os.kill(killed, signal.SIGKILL)
-    await_true(lambda: given_up(rejecting) == [other], "the death of the child")
+    await_true(lambda: retiring(rejecting) == [other], "the death of the child")
     assert children(rejecting) == sorted(keys.keys() - {killed})
     let_go(rejecting, *(keys[pid] for pid in keys if pid != killed))
     # The broker gave its task back, as reject_on_worker_lost asks.
@@ -356,7 +389,7 @@ def test_given_up_child_that_is_killed_is_not_replaced(rejecting: Bench) -> None
 def test_child_that_stays_is_replaced_when_killed_while_others_leave(rejecting: Bench) -> None:
     keys = hold(rejecting, "a", "b", "c")
     resize(rejecting, 1)
-    leaving = given_up(rejecting)
+    leaving = retiring(rejecting)
     (kept,) = keys.keys() - set(leaving)
     os.kill(kept, signal.SIGKILL)
     await_true(lambda: rejecting.ledger.llen(f"{keys[kept]}:held") == 2, "its task in a new process")
@@ -369,7 +402,7 @@ def test_child_that_stays_is_replaced_when_killed_while_others_leave(rejecting: 
 @pytest.mark.parametrize(
     ("limit", "ends"), [("time_limit", {}), ("soft_time_limit", {"0": "1", "1": "1", "2": "1"})]
 )
-def test_time_limits_end_tasks_of_given_up_children(bench: Bench, limit: str, ends: dict[str, str]) -> None:
+def test_time_limits_end_tasks_of_retiring_children(bench: Bench, limit: str, ends: dict[str, str]) -> None:
     for number in range(SIZE):
         bench.app.send_task("churn.work", (number, 60), **{limit: 3})
     await_true(lambda: bench.ledger.hlen("starts") == SIZE, "the start of three tasks")
@@ -388,8 +421,8 @@ def test_pool_restart_settles_what_is_pending(bench: Bench) -> None:
     assert runs(bench, "a", "b", "c") == {"a": (1, 1), "b": (1, 1), "c": (1, 1)}
 
 
-@pytest.mark.parametrize("then", [1, 3], ids=["and they leave", "and are taken back"])
-def test_lost_connection_changes_nothing_for_given_up_children(bench: Bench, then: int) -> None:
+@pytest.mark.parametrize("then", [1, 3], ids=["and they leave", "and are reclaimed"])
+def test_lost_connection_changes_nothing_for_retiring_children(bench: Bench, then: int) -> None:
     keys = hold(bench, "a", "b", "c")
     resize(bench, 1)
     assert bench.cut_connections()
@@ -400,7 +433,7 @@ def test_lost_connection_changes_nothing_for_given_up_children(bench: Bench, the
     assert runs(bench, "a", "b", "c") == {"a": (1, 1), "b": (1, 1), "c": (1, 1)}
 
 
-def test_warm_shutdown_waits_for_given_up_children(make_bench: MakeBench) -> None:
+def test_warm_shutdown_waits_for_retiring_children(make_bench: MakeBench) -> None:
     bench = make_bench()
     hold(bench, "a", "b", "c")
     resize(bench, 1)
@@ -453,7 +486,7 @@ def test_pool_takes_in_no_more_tasks_than_it_has_processes(make_bench: MakeBench
     for _ in range(12):
         resize(bench, 8)
         resize(bench, 2)
-    await_true(lambda: bench.report()["retiring"] == 0, "the end of the given-up children")
+    await_true(lambda: bench.report()["retiring"] == 0, "the end of the retiring children")
     # A few are on their way at any moment; stock pools held 79 after as many resizes.
     assert bench.ask("churn_insides")["unwritten"] <= 8
     assert bench.report()["reserved"] > 20  # enough to have shown it
@@ -484,15 +517,9 @@ def test_worker_without_it_answers_the_error_for_an_unknown_command(make_bench: 
             id="autoscale",
         ),
         pytest.param(
-            ("-P", "threads"),
-            "threads",
-            "a pool of the kind 'threads' has a fixed size; use --pool prefork, gevent or eventlet",
-            id="threads",
-        ),
-        pytest.param(
             ("-P", "solo"),
             "solo",
-            "a pool of the kind 'solo' has a fixed size; use --pool prefork, gevent or eventlet",
+            "a pool of the kind 'solo' has a fixed size; use --pool prefork, gevent, eventlet or threads",
             id="solo",
         ),
     ],
@@ -545,7 +572,7 @@ def test_changed_private_attribute_is_refused_with_the_versions(make_bench: Make
 
 def test_every_missing_part_is_named() -> None:
     consumer = SimpleNamespace(hub=SimpleNamespace(on_tick=set(), call_soon=print, call_later=print))
-    missing = _prefork.missing_parts(consumer)
+    missing = prefork_parts.missing_parts(consumer)
     assert missing[:3] == (
         "consumer.hub.remove_writer",
         "consumer.prefetch_multiplier",

@@ -1,0 +1,205 @@
+"""What memory the worker's processes hold, and what they needed at their peak.
+
+What belongs here: ``/proc/<pid>`` of this worker's processes, and the peaks of children that have ended.
+What may never enter: control groups' limits (:mod:`.cgroup`), and work that grows with the number of
+children: each report looks at a few of them in turn, so that it keeps the worker's loop for less than a
+millisecond.
+
+A child's resident size at one instant says little: idle children are small, and tasks of 80 MiB at once are
+not. So the peak (``VmHWM``) of each child counts, and that of the dead ones by what the kernel adds up when
+they are collected (``getrusage``), which misses none however short it lived.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .cgroup import read_members
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+_PAGE_BYTES = resource.getpagesize()
+#: Children whose peak is read in one report.
+_PEAKS_PER_REPORT = 8
+#: Peaks of ended children that are remembered.
+_MAX_ENDED = 500
+#: A look at shared pages walks all pages of a process: it may take this share of the time at most.
+_MAX_WALK_SHARE = 0.0005
+_MIN_WALK_SECONDS = 5.0
+#: Seconds for which the answer holds whether others share the limit.
+_MEMBERS_SECONDS = 30.0
+_MAX_ANCESTRY = 30
+
+
+class _Shared(NamedTuple):
+    """The pages of one process that others have too, by their share: resident size less PSS."""
+
+    bytes: int
+
+
+class ProcessMemory:
+    """Reads the memory of one worker's processes; one instance for the life of the worker."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._peaks: dict[int, int] = {}  # of children that live
+        self._ended: deque[int] = deque(maxlen=_MAX_ENDED)
+        self._shared: dict[int, _Shared] = {}
+        self._turn = 0
+        self._walk_at = 0.0
+        self._members_at = -math.inf
+        self._others: bool | None = None
+
+    def read(self, children: Sequence[int]) -> dict[str, Any]:
+        """The fields of the report.
+
+        ``parent_rss_bytes`` and ``child_rss_bytes`` (one for each child) are resident now.
+        ``child_peak_bytes`` has ``max``, ``p50`` and ``p95`` of the peaks of the ``children`` seen since the
+        start, dead ones too; None where there is none. ``child_shared_bytes`` is the part of a child's
+        resident size that others have too, so that a further child does not need it.
+        ``worker_memory_bytes`` is what the worker's processes hold together (PSS; where that is not
+        readable, resident). ``memory_shared`` is whether other processes live under the same memory limit.
+        """
+        own = os.getpid()
+        self._watch_peaks(children)
+        self._walk_one((own, *children))
+        parent = rss_bytes(own)
+        sizes = {pid: size for pid in children if (size := rss_bytes(pid))}
+        shared = [self._shared[pid].bytes for pid in sizes if pid in self._shared]
+        shared_bytes = int(sum(shared) / len(shared)) if shared else None
+        return {
+            "parent_rss_bytes": parent,
+            "parent_peak_bytes": _status_bytes(own, b"VmHWM:"),
+            "child_rss_bytes": list(sizes.values()),
+            "child_peak_bytes": self._peak_summary(children),
+            "child_shared_bytes": shared_bytes,
+            "worker_memory_bytes": self._held(own, parent, sizes, shared_bytes or 0),
+            "memory_shared": self._is_shared(own, children),
+        }
+
+    # -- peaks
+
+    def _watch_peaks(self, children: Sequence[int]) -> None:
+        present = set(children)
+        for pid in [pid for pid in self._peaks if pid not in present]:
+            self._ended.append(self._peaks.pop(pid))
+            self._shared.pop(pid, None)
+        unseen = [pid for pid in children if pid not in self._peaks]
+        for pid in (unseen + self._next_of(children))[:_PEAKS_PER_REPORT]:
+            peak = _status_bytes(pid, b"VmHWM:")
+            if peak is not None:
+                self._peaks[pid] = max(peak, self._peaks.get(pid, 0))
+
+    def _next_of(self, children: Sequence[int]) -> list[int]:
+        count = min(_PEAKS_PER_REPORT, len(children))
+        self._turn = (self._turn + count) % max(1, len(children))
+        return [children[(self._turn + step) % len(children)] for step in range(count)]
+
+    def _peak_summary(self, children: Sequence[int]) -> dict[str, int] | None:
+        peaks = sorted((*self._peaks.values(), *self._ended))
+        if not peaks:
+            return None
+        # In kB, over all children that were collected; a program that a task starts and awaits counts as
+        # well.
+        collected = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        return {
+            "max": max(peaks[-1], collected),
+            "p50": peaks[math.ceil(0.50 * len(peaks)) - 1],
+            "p95": peaks[math.ceil(0.95 * len(peaks)) - 1],
+            "children": len(peaks) or len(children),
+        }
+
+    # -- shared pages
+
+    def _walk_one(self, pids: Sequence[int]) -> None:
+        """Read the PSS of one more process, now and then."""
+        began = self._now()
+        if began < self._walk_at:
+            return
+        pid = min(pids, key=lambda one: (one in self._shared, self._turn % (one or 1)))
+        pss, rss = _rollup_bytes(pid)
+        if pss is not None and rss is not None:
+            self._shared[pid] = _Shared(max(0, rss - pss))
+        took = self._now() - began
+        self._walk_at = began + max(_MIN_WALK_SECONDS, took / _MAX_WALK_SHARE)
+
+    def _held(self, own: int, parent: int | None, sizes: dict[int, int], typical: int) -> int | None:
+        if parent is None:
+            return None
+        everyone = {own: parent, **sizes}
+        return sum(
+            max(0, size - (self._shared[pid].bytes if pid in self._shared else typical))
+            for pid, size in everyone.items()
+        )
+
+    # -- others under the same limit
+
+    def _is_shared(self, own: int, children: Collection[int]) -> bool | None:
+        now = self._now()
+        if now - self._members_at >= _MEMBERS_SECONDS:
+            self._members_at = now
+            members = read_members()
+            self._others = None if members is None else has_others(members, own, children)
+        return self._others
+
+
+def has_others(members: Collection[int], own: int, children: Collection[int]) -> bool:
+    """Whether there are processes that neither belong to the worker nor have started it (a shell, tini)."""
+    family = {own, *children, *_ancestors(own)}
+    return any(pid not in family and own not in _ancestors(pid) for pid in members)
+
+
+def rss_bytes(pid: int) -> int | None:
+    """Resident memory of a process, or None where it has none to show: ``/proc/<pid>/statm``, proc(5)."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb", buffering=0) as statm:  # noqa: PTH123 - 3 us less each
+            return int(statm.read(64).split()[1]) * _PAGE_BYTES
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _ancestors(pid: int) -> list[int]:
+    found: list[int] = []
+    while pid > 1 and len(found) < _MAX_ANCESTRY:
+        try:
+            with open(f"/proc/{pid}/stat", "rb", buffering=0) as stat:  # noqa: PTH123 - as above
+                pid = int(stat.read(4096).rpartition(b")")[2].split()[1])
+        except (OSError, IndexError, ValueError):
+            break
+        found.append(pid)
+    return found
+
+
+def _status_bytes(pid: int, key: bytes) -> int | None:
+    return _kilobytes(f"/proc/{pid}/status", key)
+
+
+def _rollup_bytes(pid: int) -> tuple[int | None, int | None]:
+    """PSS and resident size of a process, both None where its pages may not be read."""
+    path = f"/proc/{pid}/smaps_rollup"
+    text = _read(path)
+    return _find_kilobytes(text, b"Pss:"), _find_kilobytes(text, b"Rss:")
+
+
+def _kilobytes(path: str, key: bytes) -> int | None:
+    return _find_kilobytes(_read(path), key)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as above
+            return file.read(8192)
+    except OSError:
+        return b""
+
+
+def _find_kilobytes(text: bytes, key: bytes) -> int | None:
+    start = text.find(b"\n" + key)
+    fields = text[start + 1 + len(key) :].split(None, 1) if start >= 0 else []
+    return int(fields[0]) * 1024 if fields and fields[0].isdigit() else None
