@@ -94,8 +94,10 @@ class PoolKind(StrEnum):
     OTHER = "other"
 
 
-#: Pools whose size can change while the worker runs.
+#: Pools that stock Celery can resize while the worker runs.
 RESIZABLE_POOLS = (PoolKind.PREFORK, PoolKind.GEVENT, PoolKind.EVENTLET)
+#: Pools that can be resized where the worker has the companion.
+COMPANION_POOLS = (*RESIZABLE_POOLS, PoolKind.THREADS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,12 @@ class ContainerReading:
     and ``throttled_seconds`` only ever grow; from two readings come ``cpu_usage_ratio``, the share of the CPU
     limit in use, and ``cpu_throttled_ratio``, the share of time in which the kernel held the container back.
     ``child_rss_bytes`` has one entry for each pool process.
+
+    ``child_peak_bytes`` is the highest that a pool process ever held and ``child_peak_p95_bytes`` what 95 %
+    of them did not exceed, dead ones too; ``child_shared_bytes`` is the part that a further process does not
+    need. ``worker_memory_bytes`` is held by the worker's own processes, and ``memory_shared`` tells whether
+    other processes live under the same limit. ``oom_kills`` and ``memory_failcnt`` (the limit was hit) only
+    ever grow; ``memory_pressure`` is a share of time. Workers with one ``container_id`` share one limit.
     """
 
     cpu_limit_cores: float | None = None
@@ -138,6 +146,15 @@ class ContainerReading:
     memory_used_bytes: int | None = None
     parent_rss_bytes: int | None = None
     child_rss_bytes: tuple[int, ...] = ()
+    child_peak_bytes: int | None = None
+    child_peak_p95_bytes: int | None = None
+    child_shared_bytes: int | None = None
+    worker_memory_bytes: int | None = None
+    memory_shared: bool | None = None
+    oom_kills: int | None = None
+    memory_failcnt: int | None = None
+    memory_pressure: float | None = None
+    container_id: str | None = None
 
     @property
     def memory_usage_ratio(self) -> float | None:
@@ -205,7 +222,11 @@ class WorkerReading:
         """Why this worker cannot be resized, in one sentence, or None where it can."""
         if self.autoscale:
             return "it runs with --autoscale, which does its own resizing; start it without"
-        if self.pool not in RESIZABLE_POOLS:
+        if self.pool is PoolKind.THREADS and not self.companion:
+            return (
+                "its threads pool cannot be resized without the companion; load it, or use --pool prefork"
+            )
+        if self.pool not in COMPANION_POOLS:
             return f"its {self.pool} pool cannot be resized; use --pool prefork, gevent or eventlet"
         return None
 

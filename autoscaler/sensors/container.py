@@ -8,7 +8,7 @@ the worker's companion reports fills the rest.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,8 +18,15 @@ from autoscaler.core.model import ContainerReading
 from autoscaler.worker.cgroup import CgroupReading, keep_known, read_cgroup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
+
+
+#: Fields that say something of another: they go with it.
+_LIMITED = frozenset({"cpu_limited", "memory_limited"})
+#: A float holds every whole number up to here; no size and no time comes near it.
+_MAX_NUMBER = 2**53
+_MAX_ID = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +52,59 @@ def overlay(stated: ContainerReading | None, reported: ContainerReading | None) 
     """``reported`` with every value that ``stated`` knows put over it."""
     if stated is None or reported is None:
         return stated or reported
-    known: dict[str, Any] = {}
-    if stated.cpu_limit_cores is not None:
-        known |= {"cpu_limit_cores": stated.cpu_limit_cores, "cpu_limited": stated.cpu_limited}
-    if stated.memory_limit_bytes is not None:
-        known |= {"memory_limit_bytes": stated.memory_limit_bytes, "memory_limited": stated.memory_limited}
-    for name in ("cpu_usage_seconds", "throttled_seconds", "memory_used_bytes", "parent_rss_bytes"):
-        if (value := getattr(stated, name)) is not None:
-            known[name] = value
-    if stated.child_rss_bytes:
-        known["child_rss_bytes"] = stated.child_rss_bytes
+    known = {
+        field.name: value
+        for field in fields(stated)
+        if field.name not in _LIMITED and (value := getattr(stated, field.name)) not in {None, ()}
+    }
+    for limit, limited in (("cpu_limit_cores", "cpu_limited"), ("memory_limit_bytes", "memory_limited")):
+        if limit in known:
+            known[limited] = getattr(stated, limited)
     return replace(reported, **known)
+
+
+def container_reading(report: Mapping[str, Any]) -> ContainerReading:
+    """The container's part of a companion's ``pool_report``; what is missing or makes no sense is unknown."""
+    container = report.get("container")
+    group: Mapping[str, Any] = container if isinstance(container, dict) else {}
+    peaks = report.get("child_peak_bytes")
+    peak: Mapping[str, Any] = peaks if isinstance(peaks, dict) else {}
+    sizes = report.get("child_rss_bytes")
+    resident = map(_count, sizes if isinstance(sizes, list | tuple) else ())
+    identity = group.get("container_id")
+    shared = report.get("memory_shared")
+    return ContainerReading(
+        cpu_limit_cores=_number(group.get("cpu_limit_cores")),
+        cpu_limited=bool(group.get("cpu_limited")),
+        cpu_usage_seconds=_number(group.get("cpu_usage_seconds")),
+        throttled_seconds=_number(group.get("throttled_seconds")),
+        memory_limit_bytes=_count(group.get("memory_limit_bytes")),
+        memory_limited=bool(group.get("memory_limited")),
+        memory_used_bytes=_count(group.get("memory_used_bytes")),
+        parent_rss_bytes=_count(report.get("parent_rss_bytes")),
+        child_rss_bytes=tuple(size for size in resident if size is not None),
+        child_peak_bytes=_count(peak.get("max")),
+        child_peak_p95_bytes=_count(peak.get("p95")),
+        child_shared_bytes=_count(report.get("child_shared_bytes")),
+        worker_memory_bytes=_count(report.get("worker_memory_bytes")),
+        memory_shared=shared if isinstance(shared, bool) else None,
+        oom_kills=_count(group.get("oom_kills")),
+        memory_failcnt=_count(group.get("memory_failcnt")),
+        memory_pressure=_number(group.get("memory_pressure")),
+        container_id=identity[:_MAX_ID] if isinstance(identity, str) and identity else None,
+    )
+
+
+def _count(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None or number < 0 else int(number)
+
+
+def _number(value: object) -> float | None:
+    # JSON as Python reads it has NaN, infinities and whole numbers beyond any float.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MAX_NUMBER:
+        return None
+    return float(value)
 
 
 class ContainerSensor:
@@ -112,16 +161,8 @@ class ContainerSensor:
             return None
         self._last = now = keep_known(self._last, read_cgroup(pid))
         parent, children = _resident(pid)
-        return ContainerReading(
-            cpu_limit_cores=now.cpu_limit_cores,
-            cpu_limited=now.cpu_limited,
-            cpu_usage_seconds=now.cpu_usage_seconds,
-            throttled_seconds=now.throttled_seconds,
-            memory_limit_bytes=now.memory_limit_bytes,
-            memory_limited=now.memory_limited,
-            memory_used_bytes=now.memory_used_bytes,
-            parent_rss_bytes=parent,
-            child_rss_bytes=children,
+        return container_reading(
+            {"container": now.as_json(), "parent_rss_bytes": parent, "child_rss_bytes": children}
         )
 
 

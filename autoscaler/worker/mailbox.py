@@ -56,7 +56,10 @@ def _restore(consumer: Any) -> int:
 
 def _is_member(channel: Any, key: str, member: str) -> bool | None:
     """Whether a set has a member, None where the broker does not answer in time."""
-    pool = channel.pool
+    pool = channel.pool  # of the mailbox's channel alone
+    for bound in ("socket_timeout", "socket_connect_timeout"):
+        if pool.connection_kwargs.get(bound) is None:  # kombu's default, which waits for ever
+            pool.connection_kwargs[bound] = _REPLY_SECONDS
     connection = _connection(pool)
     try:
         prefix = getattr(channel, "global_keyprefix", "") or ""

@@ -6,6 +6,7 @@ the environment, since the worker is another process and may be another Python.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import time
@@ -16,7 +17,7 @@ from typing import Any
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import worker_ready
-from celery.worker.control import inspect_command
+from celery.worker.control import Panel, inspect_command
 from redis import Redis
 
 app = Celery("churn", broker=os.environ["CHURN_BROKER"])
@@ -33,7 +34,9 @@ app.conf.update(
         "visibility_timeout": float(os.environ.get("CHURN_VISIBILITY_SECONDS", "3600"))
     },
 )
-
+if os.environ.get("CHURN_START_METHOD"):
+    app.conf.worker_pool_start_method = os.environ["CHURN_START_METHOD"]
+app.conf.update(json.loads(os.environ.get("CHURN_CONF", "{}")))
 
 loaded_by = os.environ.get("CHURN_LOADED_BY")
 if loaded_by:
@@ -53,7 +56,7 @@ def change_shape(sender: Any, **_: Any) -> None:
 
 @cache
 def ledger() -> Redis:
-    """One connection for each child; the parent never calls this."""
+    """One client for each process."""
     return Redis.from_url(os.environ["CHURN_LEDGER"], decode_responses=True)
 
 
@@ -85,9 +88,33 @@ def hold(key: str) -> None:
     ledger().rpush(f"{key}:ended", os.getpid())
 
 
+@app.task(name="churn.fill")  # type: ignore[untyped-decorator]
+def fill(key: str, megabytes: int) -> None:
+    """Hold so much memory for a moment, then say so on ``key`` of the ledger."""
+    filled = bytearray(b"x") * (megabytes * 2**20)
+    ledger().rpush(key, len(filled))
+
+
+@inspect_command()  # type: ignore[untyped-decorator]
+def churn_cost(state: Any) -> float:
+    """Milliseconds that a report takes the worker's loop, the median of 101."""
+    report = Panel.data["pool_report"]
+    taken = []
+    for _ in range(101):
+        began = time.perf_counter()
+        report(state)
+        taken.append(time.perf_counter() - began)
+    return sorted(taken)[50] * 1000
+
+
 @inspect_command()  # type: ignore[untyped-decorator]
 def churn_insides(state: Any) -> dict[str, Any]:
     """The numbers that have to agree when nothing moves any more."""
+    if not hasattr(getattr(state.consumer.pool, "_pool", None), "_all_inqueues"):
+        return {
+            "processes": state.consumer.pool.limit,
+            "initial_prefetch": state.consumer.initial_prefetch_count,
+        }
     pool = state.consumer.pool._pool
     semaphore = pool._putlock
     resizer = getattr(pool, "_autoscaler_resizer", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from celery import Celery
 from redis import Redis
 
 from autoscaler.demo.embedded import Process, RedisServer, wait_until
-from tests.churn.scenarios import Scenario, Trouble
+from tests.churn.scenarios import Pool, Scenario, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,6 +64,7 @@ class Bench:
             self.app = Celery("bench", broker=self._broker_server.url, set_as_current=False)
             self.app.conf.task_ignore_result = True
             self.app.conf.broker_transport_options = {"visibility_timeout": self._visibility_seconds}
+            self.app.conf.update(json.loads((self._setup.environment or {}).get("CHURN_CONF", "{}")))
             undo.callback(self.app.close)
             self.start_worker()
             undo.callback(self.stop_worker)
@@ -79,6 +81,8 @@ class Bench:
         log_path = self._folder / "worker.log"
         options = ["-n", WORKER, "-c", str(self._setup.processes), "-l", "WARNING"]
         options += ["--without-mingle", "--without-gossip", *self._setup.options]
+        if self._scenario.pool is not Pool.PREFORK:
+            options += ["-P", self._scenario.pool]
         if self._scenario.max_tasks_per_child:
             options += ["--max-tasks-per-child", str(self._scenario.max_tasks_per_child)]
         self.worker = Process(
@@ -92,6 +96,7 @@ class Bench:
                 "CHURN_ACKS": self._scenario.acks,
                 "CHURN_PREFETCH": str(self._scenario.prefetch),
                 "CHURN_VISIBILITY_SECONDS": str(self._visibility_seconds),
+                **({"CHURN_START_METHOD": "spawn"} if self._scenario.spawns else {}),
                 **(self._setup.environment or {}),
             },
             stop_within_seconds=60,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoscaler.demo.embedded import wait_until
 from tests.churn.bench import Bench, Setup
-from tests.churn.scenarios import Load, Scenario, Task, Trouble
+from tests.churn.scenarios import Load, Pool, Scenario, Task, Trouble
 from tests.churn.verdict import Verdict, judge
 
 if TYPE_CHECKING:
@@ -214,31 +214,35 @@ class Churn:
 
     def _look(self, bench: Bench) -> dict[str, Any]:
         report, insides = bench.report(), bench.ask("churn_insides")
-        return {
+        common = {
             "size": report["size"],
             "ready": report["ready"],
             "retiring": report["retiring"],
             "prefetch": report["prefetch"],
             "processes": insides["processes"],
+            "initial_prefetch": insides["initial_prefetch"],
+        }
+        if self._scenario.pool is not Pool.PREFORK:
+            return common
+        return {
+            **common,
             "children": len(insides["children"]),
             "inqueues": insides["inqueues"],
             "busy": insides["busy"],
             "free_slots": insides["free_slots"],
-            "initial_prefetch": insides["initial_prefetch"],
         }
 
     def _wanted_insides(self, found: dict[str, Any]) -> dict[str, Any]:
         size = _FINAL_SIZE if self._mode is Mode.OURS else found["size"]
         prefetch = size * self._scenario.prefetch
-        return {
+        common = {
             "size": size,
             "ready": size,
             "retiring": 0,
             "prefetch": prefetch,
             "processes": size,
-            "children": size,
-            "inqueues": size,
-            "busy": 0,
-            "free_slots": [size, size, 0],
             "initial_prefetch": prefetch,
         }
+        if self._scenario.pool is not Pool.PREFORK:
+            return common
+        return {**common, "children": size, "inqueues": size, "busy": 0, "free_slots": [size, size, 0]}

@@ -16,6 +16,13 @@ class Acks(StrEnum):
     REJECT = "reject"  # late, and given back to the broker when the process is lost
 
 
+class Pool(StrEnum):
+    PREFORK = "prefork"
+    GEVENT = "gevent"
+    EVENTLET = "eventlet"
+    THREADS = "threads"
+
+
 class Load(StrEnum):
     FULL = "full"  # more tasks wait than any size can take
     HALF = "half"  # about half of the processes are busy
@@ -62,11 +69,17 @@ class Scenario:
     work: Work = Work.SHORT
     max_tasks_per_child: int | None = None
     trouble: Trouble = Trouble.NOTHING
+    pool: Pool = Pool.PREFORK
+    spawns: bool = False  # worker_pool_start_method = "spawn", of Celery 5.7
 
     def __str__(self) -> str:
         recycled = f", {self.max_tasks_per_child} tasks a child" if self.max_tasks_per_child else ""
         trouble = "" if self.trouble is Trouble.NOTHING else f", {self.trouble}"
-        return f"acks {self.acks}, prefetch {self.prefetch}, {self.load}, {self.work}{recycled}{trouble}"
+        pool = "" if self.pool is Pool.PREFORK else f"{self.pool}, "
+        pool += "spawn, " if self.spawns else ""
+        return (
+            f"{pool}acks {self.acks}, prefetch {self.prefetch}, {self.load}, {self.work}{recycled}{trouble}"
+        )
 
     def draw(self, chance: random.Random) -> Task:
         """One task of this scenario."""
@@ -110,6 +123,12 @@ SCENARIOS = (
     Scenario(trouble=Trouble.WORKER),
     Scenario(acks=Acks.LATE, prefetch=1, work=Work.MIXED, trouble=Trouble.WORKER),
     Scenario(prefetch=1, work=Work.MIXED, trouble=Trouble.POOL_RESTART),
+    Scenario(pool=Pool.GEVENT),
+    Scenario(pool=Pool.GEVENT, acks=Acks.LATE, prefetch=1, work=Work.MIXED),
+    Scenario(pool=Pool.THREADS),
+    Scenario(pool=Pool.THREADS, acks=Acks.LATE, prefetch=1, work=Work.MIXED),
+    Scenario(pool=Pool.THREADS, work=Work.NONE),
+    Scenario(spawns=True, prefetch=1, work=Work.MIXED),
 )
 
 #: Where ours is set against stock commands and ``--autoscale``, in the same run.
@@ -129,4 +148,6 @@ SLICE = (
     Scenario(trouble=Trouble.HARD_LIMIT),
     Scenario(acks=Acks.REJECT, prefetch=1, work=Work.MIXED, trouble=Trouble.KILL),
     Scenario(acks=Acks.LATE, work=Work.MIXED, trouble=Trouble.CUT),
+    Scenario(pool=Pool.GEVENT, prefetch=1, work=Work.MIXED),
+    Scenario(pool=Pool.THREADS, work=Work.NONE),
 )

@@ -150,9 +150,15 @@ def test_limits_that_cannot_be_read_any_more_keep_their_last_value():
     assert plan.decisions == (decision(4, 5, Reason.CPU_CEILING),)
 
 
-@pytest.mark.parametrize("pool", [PoolKind.THREADS, PoolKind.SOLO])
+@pytest.mark.parametrize("pool", [PoolKind.SOLO, PoolKind.OTHER])
 def test_a_pool_that_cannot_be_resized_is_left_alone(pool):
     assert decide(look(50, worker(pool=pool))) == (decision(4, 4, Reason.UNSUPPORTED),)
+
+
+@pytest.mark.parametrize(("companion", "reason"), [(True, Reason.AT_MAX), (False, Reason.UNSUPPORTED)])
+def test_a_pool_of_threads_is_resized_by_its_companion_alone(companion, reason):
+    (found,) = decide(look(50, worker(pool=PoolKind.THREADS, companion=companion)))
+    assert found.reason is reason
 
 
 def test_a_worker_with_its_own_autoscaler_is_left_alone():

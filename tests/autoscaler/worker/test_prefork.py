@@ -1,0 +1,246 @@
+"""The prefork pool of real workers: no resize loses a task or leaves a count wrong."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from autoscaler.worker import prefork_parts
+from tests.churn.scenarios import Acks, Scenario
+from tests.support.worker_bench import (
+    SIZE,
+    MakeBench,
+    await_insides,
+    await_ready,
+    await_true,
+    children,
+    hold,
+    let_go,
+    resize,
+    retiring,
+    runs,
+)
+
+if TYPE_CHECKING:
+    from tests.churn.bench import Bench
+
+
+def test_start_of_a_new_process_is_measured(make_bench: MakeBench) -> None:
+    bench = make_bench(processes=1)
+    resize(bench, 2)
+    await_insides(bench, 2)
+    start_seconds = bench.report()["start_seconds"]
+    resize(bench, 1)
+    await_insides(bench, 1)
+    assert 0 < start_seconds < 40
+    assert bench.report()["start_seconds"] == start_seconds
+
+
+def test_new_size_is_reported_at_once_and_ready_follows(bench: Bench) -> None:
+    resize(bench, 8)
+    assert bench.report()["size"] == 8
+    await_ready(bench, 8)
+
+
+def test_busy_child_ends_its_task_before_it_leaves(bench: Bench) -> None:
+    keys = hold(bench, "a", "b", "c")
+    assert resize(bench, 1) == {"size": 1, "was": 3, "retiring": 2}
+    report = bench.report()
+    assert {key: report[key] for key in ("size", "ready", "retiring", "busy")} == {
+        "size": 1,
+        "ready": 1,
+        "retiring": 2,
+        "busy": 3,
+    }
+    assert children(bench) == sorted(keys)
+    let_go(bench, "a", "b", "c")
+    await_insides(bench, 1)
+    assert runs(bench, "a", "b", "c") == {"a": (1, 1), "b": (1, 1), "c": (1, 1)}
+
+
+def test_idle_children_leave_before_busy_ones(bench: Bench) -> None:
+    (busy,) = hold(bench, "a")
+    assert resize(bench, 1)["retiring"] == 2
+    await_true(lambda: children(bench) == [busy], "the end of the idle children")
+    assert retiring(bench) == []
+    let_go(bench, "a")
+
+
+def test_growth_reclaims_retiring_children_before_it_forks(bench: Bench) -> None:
+    keys = hold(bench, "a", "b", "c")
+    resize(bench, 1)
+    assert resize(bench, 3) == {"size": 3, "was": 1, "retiring": 0}
+    assert children(bench) == sorted(keys)
+    let_go(bench, "a", "b", "c")
+    await_insides(bench, 3)
+    assert children(bench) == sorted(keys)
+    assert runs(bench, "a", "b", "c") == {"a": (1, 1), "b": (1, 1), "c": (1, 1)}
+
+
+@pytest.mark.parametrize("chosen", ["bench", "rejecting"], ids=["acks early", "acks late"])
+def test_remaining_process_works_on_while_retiring_ones_are_busy(
+    chosen: str, request: pytest.FixtureRequest
+) -> None:
+    bench: Bench = request.getfixturevalue(chosen)
+    keys = hold(bench, "a", "b", "c")
+    resize(bench, 1)
+    leaving = retiring(bench)
+    (kept,) = keys.keys() - set(leaving)
+    let_go(bench, keys[kept])
+    for number in range(5):
+        bench.app.send_task("churn.work", (number, 0))
+    await_true(lambda: bench.ledger.hlen("ends") == 5, "the end of five tasks in one process")
+    assert retiring(bench) == leaving
+    let_go(bench, *(keys[pid] for pid in leaving))
+    await_insides(bench, 1)
+
+
+def test_retiring_child_that_is_killed_is_not_replaced(rejecting: Bench) -> None:
+    keys = hold(rejecting, "a", "b", "c")
+    resize(rejecting, 1)
+    killed, other = retiring(rejecting)
+    os.kill(killed, signal.SIGKILL)
+    await_true(lambda: retiring(rejecting) == [other], "the death of the child")
+    assert children(rejecting) == sorted(keys.keys() - {killed})
+    let_go(rejecting, *(keys[pid] for pid in keys if pid != killed))
+    # The broker gave its task back, as reject_on_worker_lost asks.
+    let_go(rejecting, keys[killed])
+    await_insides(rejecting, 1)
+    assert runs(rejecting, keys[killed]) == {keys[killed]: (2, 1)}
+
+
+def test_child_that_stays_is_replaced_when_killed_while_others_leave(rejecting: Bench) -> None:
+    keys = hold(rejecting, "a", "b", "c")
+    resize(rejecting, 1)
+    leaving = retiring(rejecting)
+    (kept,) = keys.keys() - set(leaving)
+    os.kill(kept, signal.SIGKILL)
+    await_true(lambda: rejecting.ledger.llen(f"{keys[kept]}:held") == 2, "its task in a new process")
+    assert len(children(rejecting)) == 3
+    assert rejecting.report()["retiring"] == len(leaving)
+    let_go(rejecting, "a", "b", "c")
+    await_insides(rejecting, 1)
+
+
+@pytest.mark.parametrize(
+    ("limit", "ends"), [("time_limit", {}), ("soft_time_limit", {"0": "1", "1": "1", "2": "1"})]
+)
+def test_time_limits_end_tasks_of_retiring_children(bench: Bench, limit: str, ends: dict[str, str]) -> None:
+    for number in range(SIZE):
+        bench.app.send_task("churn.work", (number, 60), **{limit: 3})
+    await_true(lambda: bench.ledger.hlen("starts") == SIZE, "the start of three tasks")
+    assert resize(bench, 1)["retiring"] == 2
+    await_insides(bench, 1)
+    assert bench.ledger.hgetall("starts") == {"0": "1", "1": "1", "2": "1"}
+    assert bench.ledger.hgetall("ends") == ends
+
+
+def test_pool_restart_settles_what_is_pending(bench: Bench) -> None:
+    hold(bench, "a", "b", "c")
+    resize(bench, 1)
+    assert bench.ask("pool_restart") == {"ok": "reload started"}
+    let_go(bench, "a", "b", "c")
+    await_insides(bench, 1)
+    assert runs(bench, "a", "b", "c") == {"a": (1, 1), "b": (1, 1), "c": (1, 1)}
+
+
+@pytest.mark.parametrize("then", [1, 3], ids=["and they leave", "and are reclaimed"])
+def test_lost_connection_changes_nothing_for_retiring_children(bench: Bench, then: int) -> None:
+    keys = hold(bench, "a", "b", "c")
+    resize(bench, 1)
+    assert bench.cut_connections()
+    assert children(bench) == sorted(keys)
+    resize(bench, then)
+    let_go(bench, "a", "b", "c")
+    await_insides(bench, then)
+    assert runs(bench, "a", "b", "c") == {"a": (1, 1), "b": (1, 1), "c": (1, 1)}
+
+
+def test_warm_shutdown_waits_for_retiring_children(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    hold(bench, "a", "b", "c")
+    resize(bench, 1)
+    bench.worker.send(signal.SIGTERM)
+    bench.worker.wait_until(
+        lambda: "Warm shutdown" in bench.worker.log(), within_seconds=20, what="the shutdown"
+    )
+    let_go(bench, "a", "b", "c")
+    assert bench.worker.wait(within_seconds=40) == 0
+    assert runs(bench, "a", "b", "c") == {"a": (1, 1), "b": (1, 1), "c": (1, 1)}
+
+
+def test_last_of_two_resizing_daemons_stands_and_no_task_is_lost(bench: Bench) -> None:
+    for number in range(200):
+        bench.app.send_task("churn.work", (number, 0.02))
+
+    def daemon(seed: int) -> int:
+        chance = random.Random(seed)
+        sizes = [chance.randint(1, 8) for _ in range(25)]
+        for size in sizes:
+            resize(bench, size)
+        return sizes[-1]
+
+    with ThreadPoolExecutor(2) as pool:
+        last = set(pool.map(daemon, (1, 2)))
+    await_true(lambda: bench.ledger.hlen("ends") == 200, "the end of all tasks")
+    size = bench.report()["size"]
+    assert size in last
+    await_insides(bench, size)
+    assert set(bench.ledger.hvals("starts")) == {"1"}
+
+
+@pytest.mark.parametrize("environment", [{}, {"CHURN_DISABLE_PREFETCH": "1"}], ids=["unlimited", "disabled"])
+def test_unlimited_prefetch_stays_unlimited(make_bench: MakeBench, environment: dict[str, str]) -> None:
+    bench = make_bench(Scenario(acks=Acks.LATE, prefetch=0), environment=environment)
+    for number in range(60):
+        bench.app.send_task("churn.work", (number, 0.02))
+    for size in (1, 6, 2, 5, 2):
+        resize(bench, size)
+        await_ready(bench, size)
+    await_true(lambda: bench.ledger.hlen("ends") == 60, "the end of all tasks")
+    await_insides(bench, 2, prefetch=0)
+    assert set(bench.ledger.hvals("starts")) == {"1"}
+
+
+def test_pool_takes_in_no_more_tasks_than_it_has_processes(make_bench: MakeBench) -> None:
+    bench = make_bench(Scenario(prefetch=0))
+    for number in range(1000):
+        bench.app.send_task("churn.work", (number, 0.05))
+    for _ in range(12):
+        resize(bench, 8)
+        resize(bench, 2)
+    await_true(lambda: bench.report()["retiring"] == 0, "the end of the retiring children")
+    # A few are on their way at any moment; stock pools held 79 after as many resizes.
+    assert bench.ask("churn_insides")["unwritten"] <= 8
+    assert bench.report()["reserved"] > 20  # enough to have shown it
+
+
+def test_changed_private_attribute_is_refused_with_the_versions(make_bench: MakeBench) -> None:
+    bench = make_bench(environment={"CHURN_CHANGED_SHAPE": "1"})
+    refusal = bench.report()["refusal"]
+    assert re.sub(r"\d+(\.\d+)+\w*", "N", refusal) == (
+        "Celery N, billiard N, kombu N lacks what a resize without loss needs"
+        " (consumer.pool._pool._active_writes);"
+        " use versions that have it, or the stock pool_grow and pool_shrink"
+    )
+    assert bench.ask("pool_resize", size=1) == {"error": refusal}
+    assert bench.ask("pool_grow", n=1) == {"ok": "pool will grow"}
+    assert bench.report()["size"] == SIZE + 1
+
+
+def test_every_missing_part_is_named() -> None:
+    consumer = SimpleNamespace(hub=SimpleNamespace(on_tick=set(), call_soon=print, call_later=print))
+    missing = prefork_parts.missing_parts(consumer)
+    assert missing[:3] == (
+        "consumer.hub.remove_writer",
+        "consumer.prefetch_multiplier",
+        "consumer.initial_prefetch_count",
+    )
+    assert "consumer.pool._pool._putlock._waiting" in missing

@@ -1,0 +1,73 @@
+"""The churn harness as its users run it, in slices that a test run has time for."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from autoscaler.demo.embedded import Process
+from tests.churn.bench import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _churn(tmp_path: Path, *options: str) -> dict[str, Any]:
+    """The totals of the churn harness, run as its users run it."""
+    result = tmp_path / "churn.json"
+    with Process(
+        (sys.executable, "-m", "tests.churn", "--json", result, *options),
+        log_path=tmp_path / "churn.log",
+        working_folder=ROOT,
+    ) as harness:
+        harness.wait(within_seconds=900)
+        log = harness.log()
+    assert result.exists(), log
+    totals: dict[str, Any] = json.loads(result.read_text())["totals"]["companion"]
+    assert all(totals[fault] == 0 for fault in ("lost", "twice", "inexact", "failed")), log
+    return totals
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_churn_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    totals = _churn(tmp_path, "--slice", "--resizes", "72", "--compare", "0", "--growth", "0")
+    assert totals["resizes"] + totals["refused"] == 72
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_churn_loses_and_repeats_nothing_on_the_oldest_celery(tmp_path: Path) -> None:
+    python = _oldest_celery(tmp_path)
+    # Two of the six, without trouble and with children killed: they take half a minute each to come and go.
+    options = ("--slice", "--only", "acks reject", "--resizes", "36", "--compare", "0", "--growth", "0")
+    totals = _churn(tmp_path, *options, "--python", os.fspath(python))
+    assert totals["resizes"] + totals["refused"] == 12
+
+
+def _oldest_celery(tmp_path: Path) -> Path:
+    """The Python of an environment with the oldest Celery supported, as it was when that came out."""
+    uv = shutil.which("uv")
+    if uv is None:
+        pytest.skip("uv is not installed, which makes the environment of the oldest Celery")
+    folder = tmp_path / "oldest"
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder], check=True)
+    python = folder / "bin" / "python"
+    install = (uv, "pip", "install", "-q", "--python", python)
+    done = subprocess.run(
+        [*install, "celery[redis]==5.3.6", "kombu==5.3.4", "billiard==4.2.0"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode and re.search(r"fetch|connect|dns|network|timed out", done.stderr, re.IGNORECASE):
+        pytest.skip("the package registry cannot be reached for the oldest Celery")
+    assert done.returncode == 0, done.stderr
+    return python
