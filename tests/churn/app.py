@@ -6,6 +6,7 @@ the environment, since the worker is another process and may be another Python.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -105,6 +106,13 @@ def churn_cost(state: Any) -> float:
         report(state)
         taken.append(time.perf_counter() - began)
     return sorted(taken)[50] * 1000
+
+
+@inspect_command()  # type: ignore[untyped-decorator]
+def churn_restore_mailbox(state: Any) -> int:
+    """Look after the mailbox now and not when the timer comes to it."""
+    mailbox = importlib.import_module("autoscaler.worker.mailbox")
+    return int(mailbox.restore_mailbox(state.consumer))
 
 
 @inspect_command()  # type: ignore[untyped-decorator]
