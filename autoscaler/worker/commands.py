@@ -60,13 +60,13 @@ def pool_report(state: Any) -> dict[str, Any]:
     ``layout`` is :func:`.layout.read_layout`. Sizes in bytes and times in seconds, None where unknown.
     """
     consumer = state.consumer
-    tasks = counts.read_counts(consumer)
+    tasks, refused = counts.read_counts(consumer), pools.refusal(consumer)
     return {
         "companion": CONTRACT,
         "pool": pools.kind_of(consumer.pool),
         "autoscale": pools.autoscales(consumer),
-        "refusal": pools.refusal(consumer),
-        **pools.sizes(consumer, tasks["busy"]),
+        "refusal": refused,
+        **pools.sizes(consumer, refused, tasks["busy"]),
         **tasks,
         "uptime_seconds": round(time.monotonic() - _LOADED_AT, 3),
         "pid": os.getpid(),

@@ -8,6 +8,7 @@ setting has None for it.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 from celery.utils.nodenames import worker_direct
@@ -29,26 +30,30 @@ def read_layout(consumer: Any) -> dict[str, Any]:
     ``prefetch_disabled`` is Celery's setting.
     """
     channel = getattr(consumer.task_consumer, "channel", None)
-    conf = consumer.app.conf
     return {
         "separator": _text(getattr(channel, "sep", None)),
         "priority_steps": _whole_numbers(getattr(channel, "priority_steps", None)),
         "global_keyprefix": _text(getattr(channel, "global_keyprefix", None)),
         "unacked_key": _text(getattr(channel, "unacked_key", None)),
         "visibility_timeout_seconds": _number(getattr(channel, "visibility_timeout", None)),
-        "control_exchange": _text(conf.get("control_exchange")),
-        "eta_task_limit": _whole_number(conf.get("worker_eta_task_limit")),
-        "prefetch_disabled": bool(conf.get("worker_disable_prefetch")),
-        "serializer": _text(_reply_serializer(consumer)),
-        "accept": _texts(conf.get("accept_content")),
+        **_configured(consumer.app),
         "private_queues": _private_queues(consumer),
         "start_method": pools.start_method(consumer),
     }
 
 
-def _reply_serializer(consumer: Any) -> object:
-    mailbox = getattr(consumer.app.control, "mailbox", None)
-    return getattr(mailbox, "serializer", None) or consumer.app.conf.get("task_serializer")
+@lru_cache(maxsize=1)
+def _configured(app: Any) -> dict[str, Any]:
+    # Once for a worker: the configuration is as it was at its start, and each look at it takes 0.1 ms.
+    conf = app.conf
+    serializer = getattr(app.control.mailbox, "serializer", None) or conf.get("task_serializer")
+    return {
+        "control_exchange": _text(conf.get("control_exchange")),
+        "eta_task_limit": _whole_number(conf.get("worker_eta_task_limit")),
+        "prefetch_disabled": bool(conf.get("worker_disable_prefetch")),
+        "serializer": _text(serializer),
+        "accept": _texts(conf.get("accept_content")),
+    }
 
 
 def _private_queues(consumer: Any) -> list[str]:

@@ -82,10 +82,10 @@ def resize(consumer: Any, size: int) -> dict[str, int]:
     return {"size": size, "was": was, "retiring": max(0, len(worker_state.active_requests) - size)}
 
 
-def sizes(consumer: Any, busy: int) -> dict[str, Any]:
-    """``size``, ``ready``, ``retiring`` and ``start_seconds`` of the report."""
+def sizes(consumer: Any, refused: str | None, busy: int) -> dict[str, Any]:
+    """``size``, ``ready``, ``retiring`` and ``start_seconds``; ``refused`` is :func:`refusal`."""
     kind = kind_of(consumer.pool)
-    if kind == PREFORK and refusal(consumer) is None:
+    if kind == PREFORK and refused is None:
         resizer = prefork.resizer_of(consumer)
         return {
             "size": resizer.size,

@@ -23,6 +23,7 @@ event the loop calls its tick callbacks: so nothing polls, and no timer has to s
 
 from __future__ import annotations
 
+import os
 import resource
 import time
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,8 @@ class PreforkResizer:
         self._exiting: list[Any] = []  # got the sentinel, not yet collected
         self._starting: list[Any] = []  # started by a resize, not yet ready
         self._grown_at: float | None = None
+        self._spawns = getattr(consumer.controller, "pool_start_method", None) == "spawn"
+        self._has_to_start_more = False
         self.start_seconds: float | None = None
         self._batch_cost: float | None = None  # seconds that starting one child took the loop, lately
         self._start_missing: Callable[[list[int]], None] | None = None  # billiard's own, once it is replaced
@@ -220,6 +223,9 @@ class PreforkResizer:
             self._dismiss_idle()
         if self._starting:
             self._record_ready()
+        if self._has_to_start_more and self._spawns and self._free_starts() > 0:
+            self._has_to_start_more = False
+            self._hub.call_soon(self._pool.maintain_pool)
 
     def _dismiss_idle(self) -> None:
         """Send the exit sentinel to retiring children that hold no job, and free their slots."""
@@ -272,9 +278,11 @@ class PreforkResizer:
         self._drop_gone()
         pool, processes = self._pool, self._pool._processes
         missing = processes + len(self._exiting) - len(pool._pool)
-        starts = min(missing, len(exit_codes) + self._batch())
-        if starts <= 0:
+        starts = min(missing, self._free_starts() if self._spawns else len(exit_codes) + self._batch())
+        self._has_to_start_more = starts < missing
+        if missing <= 0:
             self._grown_at = None
+        if starts <= 0:
             return
         before = set(pool._pool)
         pool._processes = len(pool._pool) + starts
@@ -294,10 +302,20 @@ class PreforkResizer:
             pool._processes = processes
         self._batch_cost = (time.monotonic() - began) / starts
         self._record_started(child for child in pool._pool if child not in before)
-        if starts < missing:
-            self._hub.call_later(_NEXT_BATCH_SECONDS, pool.maintain_pool)
-        else:
+        if starts == missing:
             self._grown_at = None
+        elif not self._spawns:
+            self._hub.call_later(_NEXT_BATCH_SECONDS, pool.maintain_pool)
+
+    def _free_starts(self) -> int:
+        """Processes that may be spawned now.
+
+        Celery kills each that is not up within 4 s (``worker_proc_alive_timeout``) and starts another:
+        several that load the application at once on few CPUs would never come up.
+        """
+        gone = set(self._exiting)
+        loading = sum(not self._is_up(child) for child in self._pool._pool if child not in gone)
+        return max(1, len(os.sched_getaffinity(0)) // 2) - loading
 
     def _batch(self) -> int:
         if self._batch_cost is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     _Part = tuple[str, type | Callable[[object], bool]]
+
+
+@lru_cache(maxsize=8)
+def _takes(function: object, arguments: int) -> bool:
+    if not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind(*range(arguments))
+    except (TypeError, ValueError):
+        return False
+    return True
+
 
 #: Path from the consumer, and what has to be found there.
 _PARTS: tuple[_Part, ...] = (
@@ -89,13 +102,3 @@ def _lacking(owner: Any, parts: Iterable[_Part], name: str) -> list[str]:
         if not fits:
             lacking.append(f"{name}.{path}")
     return lacking
-
-
-def _takes(function: object, arguments: int) -> bool:
-    if not callable(function):
-        return False
-    try:
-        inspect.signature(function).bind(*range(arguments))
-    except (TypeError, ValueError):
-        return False
-    return True

@@ -24,9 +24,8 @@ from .cgroup import read_members
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-_PAGE_BYTES = resource.getpagesize()
-#: Children whose peak is read in one report.
-_PEAKS_PER_REPORT = 8
+#: Children that are looked at in one report.
+_LOOKS_PER_REPORT = 8
 #: Peaks of ended children that are remembered.
 _MAX_ENDED = 500
 #: A look at shared pages walks all pages of a process: it may take this share of the time at most.
@@ -37,10 +36,11 @@ _MEMBERS_SECONDS = 30.0
 _MAX_ANCESTRY = 30
 
 
-class _Shared(NamedTuple):
-    """The pages of one process that others have too, by their share: resident size less PSS."""
+class _Process(NamedTuple):
+    """A process as it was when it was last looked at."""
 
-    bytes: int
+    resident: int
+    peak: int
 
 
 class ProcessMemory:
@@ -48,9 +48,9 @@ class ProcessMemory:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._peaks: dict[int, int] = {}  # of children that live
-        self._ended: deque[int] = deque(maxlen=_MAX_ENDED)
-        self._shared: dict[int, _Shared] = {}
+        self._living: dict[int, _Process] = {}
+        self._ended: deque[int] = deque(maxlen=_MAX_ENDED)  # peaks
+        self._shared: dict[int, int] = {}  # the bytes of a process that others have too: resident less PSS
         self._turn = 0
         self._walk_at = 0.0
         self._members_at = -math.inf
@@ -59,84 +59,87 @@ class ProcessMemory:
     def read(self, children: Sequence[int]) -> dict[str, Any]:
         """The fields of the report.
 
-        ``parent_rss_bytes`` and ``child_rss_bytes`` (one for each child) are resident now.
+        ``parent_rss_bytes`` and ``child_rss_bytes`` (one for each child that was looked at) are resident.
         ``child_peak_bytes`` has ``max``, ``p50`` and ``p95`` of the peaks of the ``children`` seen since the
         start, dead ones too; None where there is none. ``child_shared_bytes`` is the part of a child's
         resident size that others have too, so that a further child does not need it.
-        ``worker_memory_bytes`` is what the worker's processes hold together (PSS; where that is not
-        readable, resident). ``memory_shared`` is whether other processes live under the same memory limit.
+        ``worker_memory_bytes`` is what the worker's processes hold together (PSS; where that is not readable,
+        resident). ``memory_shared`` is whether other processes live under the same memory limit.
         """
         own = os.getpid()
-        self._watch_peaks(children)
+        self._forget_all_but(children)
+        self._look_at_some(children)
         self._walk_one((own, *children))
-        parent = rss_bytes(own)
-        sizes = {pid: size for pid in children if (size := rss_bytes(pid))}
-        shared = [self._shared[pid].bytes for pid in sizes if pid in self._shared]
+        parent = _look(own)
+        shared = [self._shared[pid] for pid in self._living if pid in self._shared]
         shared_bytes = int(sum(shared) / len(shared)) if shared else None
         return {
-            "parent_rss_bytes": parent,
-            "parent_peak_bytes": _status_bytes(own, b"VmHWM:"),
-            "child_rss_bytes": list(sizes.values()),
-            "child_peak_bytes": self._peak_summary(children),
+            "parent_rss_bytes": parent.resident if parent else None,
+            "parent_peak_bytes": parent.peak if parent else None,
+            "child_rss_bytes": [child.resident for child in self._living.values()],
+            "child_peak_bytes": self._peak_summary(),
             "child_shared_bytes": shared_bytes,
-            "worker_memory_bytes": self._held(own, parent, sizes, shared_bytes or 0),
+            "worker_memory_bytes": self._held(own, parent, len(children), shared_bytes or 0),
             "memory_shared": self._is_shared(own, children),
         }
 
-    # -- peaks
+    # -- sizes and peaks
 
-    def _watch_peaks(self, children: Sequence[int]) -> None:
+    def _forget_all_but(self, children: Sequence[int]) -> None:
         present = set(children)
-        for pid in [pid for pid in self._peaks if pid not in present]:
-            self._ended.append(self._peaks.pop(pid))
+        for pid in [pid for pid in self._living if pid not in present]:
+            self._ended.append(self._living.pop(pid).peak)
             self._shared.pop(pid, None)
-        unseen = [pid for pid in children if pid not in self._peaks]
-        for pid in (unseen + self._next_of(children))[:_PEAKS_PER_REPORT]:
-            peak = _status_bytes(pid, b"VmHWM:")
-            if peak is not None:
-                self._peaks[pid] = max(peak, self._peaks.get(pid, 0))
+
+    def _look_at_some(self, children: Sequence[int]) -> None:
+        unseen = [pid for pid in children if pid not in self._living]
+        for pid in (unseen + self._next_of(children))[:_LOOKS_PER_REPORT]:
+            found = _look(pid)
+            if found is not None:
+                self._living[pid] = found
 
     def _next_of(self, children: Sequence[int]) -> list[int]:
-        count = min(_PEAKS_PER_REPORT, len(children))
+        count = min(_LOOKS_PER_REPORT, len(children))
         self._turn = (self._turn + count) % max(1, len(children))
         return [children[(self._turn + step) % len(children)] for step in range(count)]
 
-    def _peak_summary(self, children: Sequence[int]) -> dict[str, int] | None:
-        peaks = sorted((*self._peaks.values(), *self._ended))
+    def _peak_summary(self) -> dict[str, int] | None:
+        peaks = sorted((*(child.peak for child in self._living.values()), *self._ended))
         if not peaks:
             return None
-        # In kB, over all children that were collected; a program that a task starts and awaits counts as
-        # well.
+        # In kB, over all children that were collected; a program that a task starts and awaits counts too.
         collected = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         return {
             "max": max(peaks[-1], collected),
             "p50": peaks[math.ceil(0.50 * len(peaks)) - 1],
             "p95": peaks[math.ceil(0.95 * len(peaks)) - 1],
-            "children": len(peaks) or len(children),
+            "children": len(peaks),
         }
 
     # -- shared pages
 
     def _walk_one(self, pids: Sequence[int]) -> None:
-        """Read the PSS of one more process, now and then."""
+        """Read the PSS of one more process, now and then: of those that were never walked, then in turn."""
         began = self._now()
         if began < self._walk_at:
             return
-        pid = min(pids, key=lambda one: (one in self._shared, self._turn % (one or 1)))
-        pss, rss = _rollup_bytes(pid)
-        if pss is not None and rss is not None:
-            self._shared[pid] = _Shared(max(0, rss - pss))
+        walked = next((pid for pid in pids if pid not in self._shared), pids[self._turn % len(pids)])
+        text = _read(f"/proc/{walked}/smaps_rollup")
+        pss, resident = _find_kilobytes(text, b"Pss:"), _find_kilobytes(text, b"Rss:")
+        if pss is not None and resident is not None:
+            self._shared[walked] = max(0, resident - pss)
         took = self._now() - began
         self._walk_at = began + max(_MIN_WALK_SECONDS, took / _MAX_WALK_SHARE)
 
-    def _held(self, own: int, parent: int | None, sizes: dict[int, int], typical: int) -> int | None:
+    def _held(self, own: int, parent: _Process | None, children: int, typical: int) -> int | None:
         if parent is None:
             return None
-        everyone = {own: parent, **sizes}
-        return sum(
-            max(0, size - (self._shared[pid].bytes if pid in self._shared else typical))
-            for pid, size in everyone.items()
-        )
+        unshared = [
+            max(0, child.resident - self._shared.get(pid, typical)) for pid, child in self._living.items()
+        ]
+        held = parent.resident - min(parent.resident, self._shared.get(own, typical))
+        # Those not looked at yet are taken to be like the others.
+        return int(held + (sum(unshared) / len(unshared) * children if unshared else 0))
 
     # -- others under the same limit
 
@@ -155,40 +158,23 @@ def has_others(members: Collection[int], own: int, children: Collection[int]) ->
     return any(pid not in family and own not in _ancestors(pid) for pid in members)
 
 
-def rss_bytes(pid: int) -> int | None:
-    """Resident memory of a process, or None where it has none to show: ``/proc/<pid>/statm``, proc(5)."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb", buffering=0) as statm:  # noqa: PTH123 - 3 us less each
-            return int(statm.read(64).split()[1]) * _PAGE_BYTES
-    except (OSError, IndexError, ValueError):
-        return None
+def _look(pid: int) -> _Process | None:
+    """A process's memory by ``/proc/<pid>/status``, proc(5); None where it has ended or has none."""
+    text = _read(f"/proc/{pid}/status")
+    resident, peak = _find_kilobytes(text, b"VmRSS:"), _find_kilobytes(text, b"VmHWM:")
+    return None if resident is None or peak is None else _Process(resident, max(peak, resident))
 
 
 def _ancestors(pid: int) -> list[int]:
     found: list[int] = []
     while pid > 1 and len(found) < _MAX_ANCESTRY:
         try:
-            with open(f"/proc/{pid}/stat", "rb", buffering=0) as stat:  # noqa: PTH123 - as above
+            with open(f"/proc/{pid}/stat", "rb", buffering=0) as stat:  # noqa: PTH123 - 3 us less each
                 pid = int(stat.read(4096).rpartition(b")")[2].split()[1])
         except (OSError, IndexError, ValueError):
             break
         found.append(pid)
     return found
-
-
-def _status_bytes(pid: int, key: bytes) -> int | None:
-    return _kilobytes(f"/proc/{pid}/status", key)
-
-
-def _rollup_bytes(pid: int) -> tuple[int | None, int | None]:
-    """PSS and resident size of a process, both None where its pages may not be read."""
-    path = f"/proc/{pid}/smaps_rollup"
-    text = _read(path)
-    return _find_kilobytes(text, b"Pss:"), _find_kilobytes(text, b"Rss:")
-
-
-def _kilobytes(path: str, key: bytes) -> int | None:
-    return _find_kilobytes(_read(path), key)
 
 
 def _read(path: str) -> bytes:

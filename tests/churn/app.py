@@ -58,7 +58,8 @@ def change_shape(sender: Any, **_: Any) -> None:
 @cache
 def ledger() -> Redis:
     """One client for each process."""
-    return Redis.from_url(os.environ["CHURN_LEDGER"], decode_responses=True)
+    # Without a timeout: a task may hold its process for as long as a busy machine needs.
+    return Redis.from_url(os.environ["CHURN_LEDGER"], decode_responses=True, socket_timeout=None)
 
 
 @app.task(bind=True, name="churn.work")  # type: ignore[untyped-decorator]

@@ -190,3 +190,22 @@ def test_size_beyond_the_open_files_is_refused(make_bench: MakeBench) -> None:
     }
     resize(bench, 10)
     await_insides(bench, 10)
+
+
+def test_the_log_says_that_it_is_loaded_and_each_change_of_size(make_bench: MakeBench) -> None:
+    bench = make_bench(options=(*COMPANION, "-l", "INFO"))
+    for size in (5, 5, 2):
+        resize(bench, size)
+    lines = [line.partition("] ")[2] for line in bench.worker.log().splitlines()]
+    loaded = "companion loaded: the prefork pool can be resized"
+    resized = [line for line in lines if line.startswith("pool_resize: ")]
+    assert (lines.count(loaded), resized) == (
+        1,
+        ["pool_resize: 3 to 5 processes, 0 retiring", "pool_resize: 5 to 2 processes, 3 retiring"],
+    )
+
+
+def test_the_log_says_once_why_a_pool_cannot_be_resized(make_bench: MakeBench) -> None:
+    bench = make_bench(options=(*COMPANION, "-P", "solo", "-l", "INFO"))
+    refusal = bench.report()["refusal"]
+    assert bench.worker.log().count(f"companion loaded: the solo pool cannot be resized: {refusal}") == 1

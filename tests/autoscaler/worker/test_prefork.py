@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import celery
 import pytest
 
 from autoscaler.worker import prefork_parts
@@ -244,3 +246,28 @@ def test_every_missing_part_is_named() -> None:
         "consumer.initial_prefetch_count",
     )
     assert "consumer.pool._pool._putlock._waiting" in missing
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(celery.VERSION[:2] < (5, 7), reason="worker_pool_start_method came with Celery 5.7")
+def test_a_pool_that_spawns_its_processes_is_resized_and_its_start_time_learnt(make_bench: MakeBench) -> None:
+    conf = json.dumps({"worker_proc_alive_timeout": 60})
+    bench = make_bench(processes=1, environment={"CHURN_START_METHOD": "spawn", "CHURN_CONF": conf})
+    hold(bench, "a")
+    loading: list[int] = []
+
+    def is_ready() -> bool:
+        # Counted in this order, a process that comes up in between is not taken for one that loads.
+        present = len(children(bench))
+        loading.append(present - bench.report()["ready"])
+        return loading[-1] == 0 and present == 4
+
+    assert resize(bench, 4) == {"size": 4, "was": 1, "retiring": 0}
+    await_true(is_ready, "the readiness of 4 processes")
+    assert max(loading) <= max(1, (os.cpu_count() or 1) // 2)
+    assert bench.report()["start_seconds"] > 0
+    assert resize(bench, 1)["was"] == 4
+    await_true(lambda: len(children(bench)) == 1, "the end of the idle processes")
+    let_go(bench, "a")
+    await_insides(bench, 1)
+    assert runs(bench, "a") == {"a": (1, 1)}
