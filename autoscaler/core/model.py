@@ -223,9 +223,7 @@ class WorkerReading:
         if self.autoscale:
             return "it runs with --autoscale, which does its own resizing; start it without"
         if self.pool is PoolKind.THREADS and not self.companion:
-            return (
-                "its threads pool cannot be resized without the companion; load it, or use --pool prefork"
-            )
+            return "its threads pool cannot be resized without the companion; load it, or use --pool prefork"
         if self.pool not in COMPANION_POOLS:
             return f"its {self.pool} pool cannot be resized; use --pool prefork, gevent or eventlet"
         return None

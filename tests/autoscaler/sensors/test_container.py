@@ -19,6 +19,7 @@ from autoscaler.sensors.container import (
     ContainerSensor,
     ContainerSource,
     choose_worker,
+    container_reading,
     find_worker_pid,
     is_worker,
     overlay,
@@ -308,3 +309,73 @@ def test_the_processes_of_this_machine_are_looked_through(start):
     except LookupError as fault:
         found = str(fault)
     assert found == pid or re.match(r"([2-9]|[1-9]\d+) Celery workers are visible", str(found))
+
+
+REPORT = {
+    "container": {
+        "cpu_limit_cores": 1.5,
+        "cpu_limited": True,
+        "cpu_usage_seconds": 9.5,
+        "throttled_seconds": 0.5,
+        "memory_limit_bytes": 1000,
+        "memory_limited": True,
+        "memory_used_bytes": 700,
+        "oom_kills": 2,
+        "memory_failcnt": 5,
+        "memory_pressure": 0.25,
+        "container_id": "1f2e",
+    },
+    "parent_rss_bytes": 100,
+    "child_rss_bytes": [200, 300],
+    "child_peak_bytes": {"max": 400, "p50": 250, "p95": 390, "children": 7},
+    "child_shared_bytes": 50,
+    "worker_memory_bytes": 550,
+    "memory_shared": False,
+}
+
+
+def test_the_containers_part_of_a_report_becomes_a_reading():
+    assert container_reading(REPORT) == ContainerReading(
+        cpu_limit_cores=1.5,
+        cpu_limited=True,
+        cpu_usage_seconds=9.5,
+        throttled_seconds=0.5,
+        memory_limit_bytes=1000,
+        memory_limited=True,
+        memory_used_bytes=700,
+        parent_rss_bytes=100,
+        child_rss_bytes=(200, 300),
+        child_peak_bytes=400,
+        child_peak_p95_bytes=390,
+        child_shared_bytes=50,
+        worker_memory_bytes=550,
+        memory_shared=False,
+        oom_kills=2,
+        memory_failcnt=5,
+        memory_pressure=0.25,
+        container_id="1f2e",
+    )
+
+
+def test_a_report_of_an_older_companion_leaves_what_it_lacks_unknown():
+    assert container_reading({}) == ContainerReading()
+
+
+JUNK = st.sampled_from([None, "x", -1, True, [], {}, float("nan"), float("inf"), 10**400, "1" * 1000])
+
+
+@given(data=st.data())
+def test_junk_in_a_report_is_unknown_and_never_raises(data):
+    report = {
+        **REPORT,
+        "container": dict(REPORT["container"]),
+        "child_peak_bytes": dict(REPORT["child_peak_bytes"]),
+    }
+    for part in (report, report["container"], report["child_peak_bytes"]):
+        part.update({name: data.draw(JUNK) for name in data.draw(st.sets(st.sampled_from(sorted(part))))})
+    reading = container_reading(report)
+    for name in ("memory_limit_bytes", "child_peak_bytes", "oom_kills", "worker_memory_bytes"):
+        value = getattr(reading, name)
+        assert value is None or (isinstance(value, int) and value >= 0)
+    assert reading.memory_shared in {None, True, False}
+    assert reading.container_id is None or len(reading.container_id) <= 64

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from tests.support.cgroup_trees import (
     v1_mount,
     write_tree,
 )
+from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -154,7 +154,7 @@ def test_the_affinity_of_a_real_process_speaks_for_its_cpuset(make_group: MakeGr
 
 
 @needs_v1
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="makes namespaces with unshare(1)")
+@needs("unshare")
 def test_a_real_process_of_a_sibling_namespace_is_read_through_its_own_root(
     make_group: MakeGroup, start: Start
 ) -> None:
@@ -207,6 +207,31 @@ def test_a_real_child_group_shows_the_memory_limit_of_its_parent(plant: Plant) -
         (256 * MIB, True, 0, 0, ()),
         (64 * MIB, True, 0, 0, ()),
     ]
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not os.access(V1 / "memory/cgroup.procs", os.W_OK),
+    reason="makes real v1 groups: needs root and a writable /sys/fs/cgroup/memory",
+)
+def test_a_real_kill_by_the_kernel_and_the_hits_before_it_are_counted(plant: Plant) -> None:
+    group = V1 / "memory" / f"autoscaler-oom-{os.getpid()}"
+    tree = plant(
+        machine(f"2:memory:/{group.name}\n1:cpu,cpuacct:/\n", "", process="42")
+        | {"proc/self/mountinfo": v1_mount("memory") + v1_mount("cpu,cpuacct")}
+        | v1_cpu("sys/fs/cgroup/cpu,cpuacct", "-1")
+    )
+    (tree / "sys/fs/cgroup/memory").symlink_to(V1 / "memory")
+    with contextlib.ExitStack() as undo:
+        group.mkdir()
+        undo.callback(_remove, group)
+        (group / "memory.limit_in_bytes").write_text(str(32 * MIB))
+        before = read_cgroup(42, root=tree)
+        fill = f"{sys.executable} -c 'bytearray(b\"x\") * {200 * MIB}'"
+        done = subprocess.run(["sh", "-c", f"echo $$ > {group}/cgroup.procs && exec {fill}"], check=False)
+        after = read_cgroup(42, root=tree)
+    assert (before.oom_kills, before.memory_failcnt) == (0, 0)
+    assert (done.returncode, after.oom_kills, after.faults) == (-9, 1, ())
+    assert (after.memory_failcnt or 0) > 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/cgroup").exists(), reason="reads this machine's own groups")
