@@ -1,4 +1,4 @@
-"""What the container of one worker allows, seen from outside of it.
+"""What the container of one worker allows and uses, seen from outside of it.
 
 A sidecar's own ``/sys/fs/cgroup`` shows the sidecar's limits. The worker's come from what an operator states,
 from the files of a Kubernetes downward-API volume, or from the worker's process where its pid is known. What

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from autoscaler.core.model import ContainerReading, PoolKind, WorkerLayout, WorkerReading
+from autoscaler.core.model import PoolKind, WorkerLayout, WorkerReading
+from autoscaler.sensors.container import container_reading
 
 _POOLS = {
     "prefork": PoolKind.PREFORK,
@@ -38,7 +39,6 @@ def pool_kind(implementation: object) -> PoolKind:
 def parse_report(worker: str, report: Reply) -> WorkerReading:
     """A reading from a companion's ``pool_report``."""
     refusal = report.get("refusal")
-    container = _mapping(report.get("container"))
     return WorkerReading(
         name=worker,
         pool=pool_kind(report.get("pool")),
@@ -56,19 +56,7 @@ def parse_report(worker: str, report: Reply) -> WorkerReading:
         companion_refusal=None if refusal is None else str(refusal),
         start_seconds=_number(report.get("start_seconds")),
         layout=parse_layout(report),
-        container=ContainerReading(
-            cpu_limit_cores=_number(container.get("cpu_limit_cores")),
-            cpu_limited=bool(container.get("cpu_limited")),
-            cpu_usage_seconds=_number(container.get("cpu_usage_seconds")),
-            throttled_seconds=_number(container.get("throttled_seconds")),
-            memory_limit_bytes=_count(container.get("memory_limit_bytes")),
-            memory_limited=bool(container.get("memory_limited")),
-            memory_used_bytes=_count(container.get("memory_used_bytes")),
-            parent_rss_bytes=_count(report.get("parent_rss_bytes")),
-            child_rss_bytes=tuple(
-                size for size in map(_count, _list(report.get("child_rss_bytes"))) if size is not None
-            ),
-        ),
+        container=container_reading(report),
     )
 
 

@@ -183,7 +183,7 @@ def _read_cpu(process: ProcessFiles, faults: list[str]) -> dict[str, Any]:
     limit: float | None = None
     limited, binding = False, None
     if cpus is not None and allowed is not None and not unknown:
-        # LXCFS gives the machine's CPUs other numbers than the affinity has: then only the counts tell.
+        # LXCFS gives the machine's CPUs other numbers than the affinity has: only the counts can be compared.
         usable = len(cpus & allowed) or min(len(cpus), len(allowed))
         limit, binding = min([(float(usable), None), *quotas], key=itemgetter(0))
         limited = limit < len(cpus)

@@ -366,11 +366,7 @@ JUNK = st.sampled_from([None, "x", -1, True, [], {}, float("nan"), float("inf"),
 
 @given(data=st.data())
 def test_junk_in_a_report_is_unknown_and_never_raises(data):
-    report = {
-        **REPORT,
-        "container": dict(REPORT["container"]),
-        "child_peak_bytes": dict(REPORT["child_peak_bytes"]),
-    }
+    report = {**REPORT, **{name: dict(REPORT[name]) for name in ("container", "child_peak_bytes")}}
     for part in (report, report["container"], report["child_peak_bytes"]):
         part.update({name: data.draw(JUNK) for name in data.draw(st.sets(st.sampled_from(sorted(part))))})
     reading = container_reading(report)

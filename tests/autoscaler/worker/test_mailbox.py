@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
+from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
+import redis
 
+from autoscaler.worker.mailbox import restore_mailbox
 from tests.support.worker_bench import COMPANION, MakeBench, await_true
 
 MEMBER = "\x06\x16\x06\x16churn@bench.celery.pidbox"
@@ -49,3 +55,24 @@ def test_the_timer_is_there_again_after_a_lost_connection(make_bench: MakeBench)
     await_true(lambda: bench.broker.sismember(KEY, MEMBER), "the mailbox of the new connection")
     bench.broker.delete(KEY)
     await_true(lambda: bench.broker.sismember(KEY, MEMBER), "the worker's mailbox")
+
+
+def test_a_broker_that_is_silent_holds_the_worker_for_a_moment_only() -> None:
+    queue = SimpleNamespace(name="q", exchange=SimpleNamespace(name="x"), routing_key="")
+    with socket.create_server(("127.0.0.1", 0)) as silent, ExitStack() as undo:
+        pool = redis.ConnectionPool(port=silent.getsockname()[1])
+        undo.callback(pool.disconnect)
+        channel = SimpleNamespace(
+            _queue_bind=print, _fanout_queues={"q": ("x", "")}, keyprefix_queue="b.%s", sep="|", pool=pool
+        )
+        box = SimpleNamespace(consumer=SimpleNamespace(queues=[queue]), node=SimpleNamespace(channel=channel))
+        began = time.monotonic()
+        assert restore_mailbox(SimpleNamespace(steps=[SimpleNamespace(box=box)])) == 0
+    assert time.monotonic() - began < 10
+
+
+def test_a_transport_of_another_kind_is_left_alone() -> None:
+    box = SimpleNamespace(consumer=SimpleNamespace(queues=[1]), node=SimpleNamespace(channel=object()))
+    assert restore_mailbox(SimpleNamespace(steps=[object(), SimpleNamespace(box=box)])) == 0
+    assert restore_mailbox(SimpleNamespace(steps=[])) == 0
+    assert restore_mailbox(object()) == 0
