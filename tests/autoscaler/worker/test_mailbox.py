@@ -18,6 +18,7 @@ MEMBER = "\x06\x16\x06\x16churn@bench.celery.pidbox"
 KEY = "_kombu.binding.celery.pidbox"
 
 
+@pytest.mark.slow
 def test_a_lost_mailbox_is_bound_again_by_itself(make_bench: MakeBench) -> None:
     bench = make_bench()
     assert bench.broker.srem(KEY, MEMBER) == 1
@@ -48,6 +49,7 @@ def test_separator_and_prefix_are_the_workers_own(make_bench: MakeBench) -> None
     assert bench.broker.smembers("shop:_kombu.binding.shop.pidbox") == {member}
 
 
+@pytest.mark.slow
 def test_the_timer_is_there_again_after_a_lost_connection(make_bench: MakeBench) -> None:
     bench = make_bench()
     assert bench.cut_connections()
