@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from redis import Redis
 
 MAX_EVENTS = 1000
+_FIELDS = {"paused", "min", "max", "hold", "expires_at", "limits_expires_at", "by", "why"}
 #: The end of the year 9999: a time beyond it is a slip (milliseconds), or none (NaN, infinity).
 _LAST_SECOND = 253_402_300_799
+#: The expiry of limits that never expire beside a pause that does.
+NEVER = float(_LAST_SECOND)
 #: One key for all: whoever starts next gives back what is noted, whatever its name.
 CANCELLED_KEY = "autoscaler:cancelled"
 
@@ -65,13 +68,17 @@ class OverrideError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverrideRequest:
-    """An override as it is stored: with its expiry and a hold for each worker, in epoch seconds."""
+    """An override as it is stored: with its expiry and a hold for each worker, in epoch seconds.
+
+    ``expires_at`` is for the pause, and for the limits too where ``limits_expires_at`` is None.
+    """
 
     paused: bool = False
     min_processes: int | None = None
     max_processes: int | None = None
     hold_until: Mapping[str, float] = field(default_factory=dict)
     expires_at: float | None = None
+    limits_expires_at: float | None = None
     by: str | None = None
     why: str | None = None
 
@@ -83,9 +90,20 @@ class OverrideRequest:
             raise OverrideError(f"override: paused is {self.paused!r}; it must be true or false")
         if (self.min_processes or 0) > (self.max_processes or MAX_PROCESSES):
             raise OverrideError(f"override: min is {self.min_processes}, above max, {self.max_processes}")
-        times = [*self.hold_until.values(), *([] if self.expires_at is None else [self.expires_at])]
+        ends = (self.expires_at, self.limits_expires_at)
+        times = [*self.hold_until.values(), *(end for end in ends if end is not None)]
         if not all(type(time) in (int, float) and 0 <= time <= _LAST_SECOND for time in times):
             raise OverrideError("override: hold and expires_at must be seconds since the epoch")
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether it bounds the workers."""
+        return self.min_processes is not None or self.max_processes is not None
+
+    @property
+    def limits_end(self) -> float | None:
+        """When min and max expire, in epoch seconds; None is never."""
+        return self.expires_at if self.limits_expires_at is None else self.limits_expires_at
 
     def to_json(self) -> str:
         """The stored form."""
@@ -96,6 +114,7 @@ class OverrideRequest:
                 "max": self.max_processes,
                 "hold": dict(self.hold_until),
                 "expires_at": self.expires_at,
+                "limits_expires_at": self.limits_expires_at,
                 "by": self.by,
                 "why": self.why,
             }
@@ -112,6 +131,9 @@ class OverrideRequest:
             stored = json.loads(text)
         except (ValueError, RecursionError) as fault:
             raise OverrideError("override: it is no JSON") from fault
+        if isinstance(stored, dict) and (unknown := sorted(stored.keys() - _FIELDS)):
+            legal = ", ".join(sorted(_FIELDS))
+            raise OverrideError(f"override: {unknown[0][:40]!r} is no field; legal are {legal}")
         if not isinstance(stored, dict) or not isinstance(stored.get("hold") or {}, dict):
             raise OverrideError("override: it must be a JSON object, and hold in it one of worker to time")
         return cls(
@@ -120,6 +142,7 @@ class OverrideRequest:
             max_processes=stored.get("max"),
             hold_until=stored.get("hold") or {},
             expires_at=stored.get("expires_at"),
+            limits_expires_at=stored.get("limits_expires_at"),
             by=None if stored.get("by") is None else str(stored["by"]),
             why=None if stored.get("why") is None else str(stored["why"]),
         )
@@ -127,16 +150,22 @@ class OverrideRequest:
     def at(self, now: float) -> Override:
         """What still stands at ``now``, epoch seconds."""
         held = frozenset(worker for worker, until in self.hold_until.items() if until > now)
-        if self.expires_at is not None and self.expires_at <= now:
+        paused = self.paused and not _expired(self.expires_at, now)
+        limited = self.has_limits and not _expired(self.limits_end, now)
+        if not limited and _expired(self.expires_at, now):
             return Override(held_workers=held)
         return Override(
-            paused=self.paused,
-            min_processes=self.min_processes,
-            max_processes=self.max_processes,
+            paused=paused,
+            min_processes=self.min_processes if limited else None,
+            max_processes=self.max_processes if limited else None,
             held_workers=held,
             by=self.by,
             why=self.why,
         )
+
+
+def _expired(at: float | None, now: float) -> bool:
+    return at is not None and at <= now
 
 
 def read_override(redis: Redis, name: str) -> OverrideRequest:
@@ -156,13 +185,11 @@ def write_override(redis: Redis, name: str, request: OverrideRequest, *, now: fl
     Raises:
         redis.RedisError: when Redis fails.
     """
-    times = list(request.hold_until.values())
-    asks = request.paused or request.min_processes is not None or request.max_processes is not None
-    if asks and request.expires_at is None:
-        expiry = None
-    else:
-        last = max([*times, *([request.expires_at] if request.expires_at is not None else [])], default=now)
-        expiry = max(1, int((last - now) * 1000))
+    ends: list[float | None] = list(request.hold_until.values())
+    ends += [request.expires_at] if request.paused else []
+    ends += [request.limits_end] if request.has_limits else []
+    last = max((NEVER if end is None else end for end in ends), default=now)
+    expiry = None if last >= NEVER else max(1, int((last - now) * 1000))
     redis.set(Keys(name=name).override, request.to_json(), px=expiry)
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from autoscaler.cli.main import main as autoscaler
 from autoscaler.core.decider import Mode
-from autoscaler.settings import table as config
+from autoscaler.settings import load as config
 from docservice.cli import main as docservice
 from docservice.config import Settings
 from tests.deploy.manifests import (

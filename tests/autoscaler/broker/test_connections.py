@@ -33,10 +33,10 @@ from autoscaler.broker.connections import (
     parse_redis_url,
     redis_client,
 )
-from autoscaler.cli.main import compose
+from autoscaler.cli.compose import compose
 from autoscaler.control.remote import Remote
 from autoscaler.demo.embedded import Process, RedisServer, free_port, wait_until
-from autoscaler.settings import table as config
+from autoscaler.settings import load as config
 from tests.support.cluster import Cluster
 from tests.support.programs import needs
 

@@ -17,7 +17,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from click.testing import CliRunner
 
-from autoscaler.cli.simulate import simulate_command, tune_command
+from autoscaler.cli.simulate import command as simulate_command
+from autoscaler.cli.tune import command as tune_command
 from autoscaler.settings.table import PARAMETERS
 from autoscaler.simulation import workloads
 from autoscaler.simulation.prometheus import ARRIVALS, SERVICE, Prometheus, PrometheusError, Span
@@ -255,7 +256,10 @@ def test_a_plot_is_refused_before_the_simulation_or_drawn(tmp_path: Path):
         assert (done.exit_code, done.stdout, done.stderr) == (
             1,
             "",
-            "autoscaler: a plot needs matplotlib; install the extra: celery-pool-autoscaler[plot]\n",
+            (
+                "autoscaler: matplotlib is not installed; run: pip install 'celery-pool-autoscaler[plot]'"
+                " (in a checkout: uv run --extra plot autoscaler ...)\n"
+            ),
         )
     else:
         assert (done.exit_code, (tmp_path / "out.png").read_bytes()[:4]) == (0, b"\x89PNG")
@@ -406,7 +410,7 @@ def test_simulate_reads_prometheus_and_tells_what_is_missing():
     assert (done.exit_code, json.loads(done.stdout)["tasks"], done.stderr) == (
         0,
         540,
-        "autoscaler: 2 of 11 steps have no sample and are taken for quiet\n",
+        "autoscaler: 2 of 11 steps have no sample and count as idle\n",
     )
 
 

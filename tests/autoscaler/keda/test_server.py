@@ -277,5 +277,6 @@ def test_without_its_extra_the_base_install_works_and_says_what_to_install():
     )
     assert (done.returncode, done.stderr) == (
         1,
-        "autoscaler: grpc is not installed; install celery-pool-autoscaler[keda]\n",
+        "autoscaler: grpc is not installed; run: pip install 'celery-pool-autoscaler[keda]'"
+        " (in a checkout: uv run --extra keda autoscaler ...)\n",
     )

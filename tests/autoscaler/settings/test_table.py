@@ -22,7 +22,8 @@ from autoscaler.demo.embedded import free_port
 from autoscaler.sensors.container import ContainerSource
 from autoscaler.sensors.queues import KeyLayout
 from autoscaler.settings import table as config
-from autoscaler.settings.table import ConfigError, load, load_policy, parse_size
+from autoscaler.settings.load import ConfigError, Demand, KedaSettings, Settings, load
+from autoscaler.settings.parse import parse_size
 from tests.support.cluster import command
 
 URL = {"REDIS_URL": "redis://h"}
@@ -74,7 +75,7 @@ def faults_of(flags=None, environment=None):
 )
 def test_the_latency_demand_decides_unless_the_thresholds_are_asked_for(flags, latency, shadow):
     found = load(flags, URL)
-    waits = [parameters and parameters.target_wait_seconds for parameters in (found.latency, found.shadow)]
+    waits = [parameters and parameters.target_wait_seconds for parameters in (found.deciding, found.shadow)]
     assert waits == [latency, shadow]
 
 
@@ -83,14 +84,14 @@ def test_the_latency_demand_decides_unless_the_thresholds_are_asked_for(flags, l
 )
 def test_a_target_that_is_off_and_wanted_is_refused(flags):
     assert faults_of(flags) == [
-        "--target-wait is off and a target is wanted too; leave out the one or the other"
+        "--target-wait is off and a target is given too; remove one of them"
     ]
 
 
 def test_the_defaults_are_the_policys_own_and_each_part_its_own():
     found = load({}, URL)
     assert found.read_redis_url() == "redis://h"
-    assert replace(found, read_redis_url=str) == config.Settings(
+    assert replace(found, read_redis_url=str) == Settings(
         read_redis_url=str,
         policy=Policy(),
         scope=Scope(),
@@ -106,7 +107,11 @@ def test_the_defaults_are_the_policys_own_and_each_part_its_own():
         container=None,
         quiesces=False,
         quiesce_deadline_seconds=60.0,
-        latency=TargetWaitPolicy(),
+        demand=Demand.TARGET_WAIT,
+        target_wait=TargetWaitPolicy(),
+        target_waits={},
+        keda=KedaSettings(listen=("0.0.0.0", 9810), processes_per_worker=None, scale_in="idle"),
+        sources={"redis_url": "REDIS_URL"},
     )
 
 
@@ -135,9 +140,8 @@ def test_a_variable_sets_it_and_a_flag_wins_over_the_variable(key):
 
 def test_an_empty_variable_is_as_good_as_none():
     empty = {setting.variable: "" for setting in config.ALL if setting.variable != "REDIS_URL"}
-    assert replace(load({}, {**URL, **empty}), read_redis_url=str) == replace(
-        load({}, URL), read_redis_url=str
-    )
+    found, plain = load({}, {**URL, **empty}), load({}, URL)
+    assert replace(found, read_redis_url=str) == replace(plain, read_redis_url=str)
 
 
 def test_workers_and_queues_are_words_of_a_variable_or_flags_again_and_again():
@@ -162,9 +166,15 @@ def test_it_is_called_after_its_one_worker_or_as_told(flags, name):
 
 
 def test_a_policy_alone_needs_no_redis():
-    assert load_policy({"min": "2"}, {"AUTOSCALER_MAX": "auto"}) == Policy(min_processes=2)
+    found = load({"min": "2"}, {"AUTOSCALER_MAX": "auto"}, config.PARAMETERS)
+    assert found.policy == Policy(min_processes=2)
     with pytest.raises(ConfigError, match="--min is '0'"):
-        load_policy({"min": "0"}, {})
+        load({"min": "0"}, {}, config.PARAMETERS)
+
+
+def test_a_command_has_no_more_settings_than_it_states():
+    other = {"AUTOSCALER_MAX": "none at all", "AUTOSCALER_LISTEN": "redis://:s3cret@h"}
+    assert load({}, {**URL, **other}, config.REDIS).policy == Policy()
 
 
 # Faults
@@ -186,7 +196,7 @@ def test_a_policy_alone_needs_no_redis():
         ("listen", "h:70000", "it must be HOST:PORT, for instance 0.0.0.0:9809"),
         ("listen", "host", "it must be HOST:PORT, for instance 0.0.0.0:9809"),
         ("enabled", "perhaps", "it must be true or false"),
-        ("priority_steps", "0,x", "it must be whole numbers parted by commas, as in 0,3,6,9"),
+        ("priority_steps", "0,x", "it must be whole numbers separated by commas, as in 0,3,6,9"),
         (
             "queue_separator",
             "\\x0",
@@ -251,7 +261,7 @@ def test_contradictions_between_settings_are_told_by_the_names_of_the_flags():
 )
 def test_a_stated_container_is_one_workers(workers, flags, named):
     assert faults_of({**flags, "worker": workers}) == [
-        f"{named} speaks of one worker's container; name it with exactly one --worker"
+        f"{named} describes the container of one worker; name it with exactly one --worker"
     ]
 
 

@@ -1,0 +1,131 @@
+"""The only place where the parts are put together: settings in, one :class:`App` out.
+
+Nothing connects here. A command that needs parts of its own composes them from what is in here.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from autoscaler.broker.connections import Connections, Redactor
+from autoscaler.broker.keys import CANCELLED_KEY, Keys
+from autoscaler.broker.lease import Lease
+from autoscaler.control.consumers import Consumers
+from autoscaler.control.quiesce import QuiescingResizer
+from autoscaler.control.remote import Remote
+from autoscaler.control.resize import WorkerResizer
+from autoscaler.core.decider import Decider, Mode
+from autoscaler.daemon.loop import Controller, Edges, Timing
+from autoscaler.report.log import clean, get_logger
+from autoscaler.report.metrics import Metrics
+from autoscaler.sensors.container import ContainerSensor
+from autoscaler.sensors.queues import QueueSensor
+from autoscaler.sensors.workers import WorkerSensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from autoscaler.core.model import WorkerReading
+    from autoscaler.settings.load import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """The parts of one autoscaler, put together."""
+
+    settings: Settings
+    connections: Connections
+    redactor: Redactor
+    remote: Remote
+    backlog: QueueSensor
+    pools: WorkerSensor
+    controller: Controller
+    metrics: Metrics
+    log: FilteringBoundLogger
+    timing: Timing
+
+    def consumers(self, owner: str) -> Consumers:
+        """What stops and resumes consuming, with notes of ``owner``."""
+        return Consumers(self.remote, self.connections.redis, CANCELLED_KEY, owner=owner, wall=time.time)
+
+    def read_workers(self, *, everyone: bool) -> Sequence[WorkerReading]:
+        """The workers of the scope or all there are, as they answer now."""
+        mailboxes = self.backlog.read(()).mailboxes if everyone else frozenset()
+        return self.pools.read(mailboxes, time.monotonic()).workers
+
+
+def _decider(settings: Settings) -> Decider:
+    return Decider(
+        policy=settings.policy,
+        scope=settings.scope,
+        mode=settings.mode,
+        quiesces=settings.quiesces,
+        latency=settings.deciding,
+        shadow=settings.shadow,
+        target_waits=settings.target_waits,
+    )
+
+
+def compose(settings: Settings) -> App:
+    """Put the parts together; nothing connects yet."""
+    redactor = Redactor()
+    log = get_logger(level=settings.log_level, style=settings.log_format, redact=redactor)
+    connections = Connections(
+        settings.read_redis_url, settings.tuning, redactor, global_keyprefix=settings.layout.prefix
+    )
+    connections.url()  # from here on its password is known to the redactor
+    keys = Keys(name=settings.name)
+    timing = Timing(
+        interval_seconds=settings.interval_seconds, inspect_timeout_seconds=settings.inspect_timeout_seconds
+    )
+    remote = Remote(connections.kombu, timeout_seconds=settings.inspect_timeout_seconds)
+    consumers = Consumers(
+        remote, connections.redis, CANCELLED_KEY, owner=f"autoscaler {settings.name}", wall=time.time
+    )
+    resizer = QuiescingResizer(
+        WorkerResizer(remote),
+        consumers,
+        quiesces=settings.quiesces,
+        deadline_seconds=settings.quiesce_deadline_seconds,
+    )
+    # The age of a message is read for the latency demand alone: it brings the whole message along.
+    wall = time.time if settings.deciding or settings.shadow else None
+    backlog = QueueSensor(connections.redis, settings.layout, keys.override, wall=wall)
+    pools = WorkerSensor(remote, settings.scope.workers)
+    acts_on_fleet = not settings.scope.workers and settings.mode is Mode.ACT
+    edges = Edges(
+        backlog=backlog,
+        pools=pools,
+        resizer=resizer,
+        redis=connections.redis,
+        reset=connections.reset,
+        container=ContainerSensor(settings.container) if settings.container else None,
+        lease=Lease(connections.redis, keys.lease, seconds=timing.lease_seconds) if acts_on_fleet else None,
+    )
+    metrics = Metrics(settings.policy, monotonic=time.monotonic, name=settings.name, mode=settings.mode)
+    controller = Controller(
+        name=settings.name,
+        decider=_decider(settings),
+        edges=edges,
+        timing=timing,
+        metrics=metrics,
+        log=log,
+        clean=partial(clean, redact=redactor),
+    )
+    return App(
+        settings=settings,
+        connections=connections,
+        redactor=redactor,
+        remote=remote,
+        backlog=backlog,
+        pools=pools,
+        controller=controller,
+        metrics=metrics,
+        log=log,
+        timing=timing,
+    )

@@ -1,0 +1,100 @@
+"""``autoscaler tune``: search the parameters of the target wait on a trace."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from autoscaler.cli.options import Parsed, fail
+from autoscaler.cli.replay import Progress, set_up, with_trace
+from autoscaler.settings.parse import number
+from autoscaler.simulation.report import as_dict, summarize, table
+from autoscaler.simulation.tune import tune as search
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from autoscaler.cli.replay import Setup
+    from autoscaler.core.demand.target_wait import TargetWaitPolicy
+    from autoscaler.settings.load import Settings
+    from autoscaler.simulation.report import Summary
+    from autoscaler.simulation.tune import Trial
+
+_SHOWN_TRIALS = 8
+_MAX_REPLAYED = 5
+
+
+@click.command("tune")
+@with_trace
+@click.option(
+    "--share",
+    type=Parsed(number(0.000001, 1, "share of the tasks")),
+    default=0.999,
+    show_default=True,
+    help="Share of the tasks that must start within the target.",
+)
+def command(settings: Settings, *, as_json: bool, share: float, **given: Any) -> None:
+    """Find the parameters for a TRACE. Prints the flags of --target-wait to use.
+
+    The cheapest that keeps the target is taken; a process that is started counts --start-worth seconds. TRACE
+    is what `autoscaler simulate` takes. What is printed was replayed through the daemon's own decider.
+    """
+    setup = set_up(settings, given)
+    progress = Progress(2)
+    progress.step("searching the parameters")
+    trials = search(
+        setup.trace, setup.model, setup.parameters, share=share, interval_seconds=setup.interval_seconds
+    )
+    progress.step("replaying the best of them")
+    chosen, summary = _confirmed(setup, trials, share)
+    progress.end()
+    if summary.within_target < share:
+        best = (
+            f"no setting keeps {setup.target_wait_seconds:g} s for {share:.2%} of the tasks, the best does"
+            f" for {summary.within_target:.2%}; raise --max or --target-wait, or lower --share"
+        )
+        fail([best], 1)
+    flags = _flags(setup, chosen)
+    if as_json:
+        shown = as_dict(setup.trace, setup.target_wait_seconds, [trial.summary for trial in trials])
+        for policy, trial in zip(shown["policies"], trials, strict=True):
+            policy |= {"parameters": asdict(trial.parameters), "price": trial.price, "keeps": trial.keeps}
+        best = as_dict(setup.trace, setup.target_wait_seconds, [summary])["policies"][0]
+        click.echo(json.dumps({**shown, "flags": flags, "replayed": best}, indent=2))
+        return
+    shown_trials = [
+        replace(trial.summary, policy=_label(trial.parameters)) for trial in trials[:_SHOWN_TRIALS]
+    ]
+    click.echo(table(setup.trace, setup.target_wait_seconds, [summary, *shown_trials]))
+    click.echo(f"\nFlags to use:\n{' '.join(flags)}")
+
+
+def _confirmed(setup: Setup, trials: Sequence[Trial], share: float) -> tuple[Trial, Summary]:
+    """The best trial that keeps the target under the policy's limits too, else the one that comes nearest."""
+    found: list[tuple[Trial, Summary]] = []
+    for trial in trials[:_MAX_REPLAYED]:
+        outcome = setup.replay(f"replayed: {_label(trial.parameters)}", trial.parameters)
+        found.append((trial, summarize(outcome, setup.target_wait_seconds)))
+        if found[-1][1].within_target >= share:
+            return found[-1]
+    return max(found, key=lambda pair: pair[1].within_target)
+
+
+def _label(parameters: TargetWaitPolicy) -> str:
+    return f"start worth {parameters.start_worth_seconds:g}, caution {parameters.release_caution:g}"
+
+
+def _flags(setup: Setup, chosen: Trial) -> list[str]:
+    """The flags that set the demand and its bounds, ready to be pasted."""
+    given = {
+        "--target-wait": f"{chosen.parameters.target_wait_seconds:g}s",
+        "--start-worth": f"{chosen.parameters.start_worth_seconds:g}",
+        "--release-caution": f"{chosen.parameters.release_caution:g}",
+        "--interval": f"{setup.interval_seconds:g}",
+        "--min": f"{setup.policy.min_processes}",
+        "--max": f"{setup.policy.max_processes}",
+    }
+    return [f"{flag} {value}" for flag, value in given.items()]
