@@ -18,7 +18,7 @@ from autoscaler.control.quiesce import QuiescingResizer
 from autoscaler.control.remote import Remote
 from autoscaler.control.resize import WorkerResizer
 from autoscaler.core.decider import Decider, Mode
-from autoscaler.daemon.loop import Controller, Edges, Timing
+from autoscaler.daemon.loop import Controller, Edges, QueueSource, Timing, WorkerSource
 from autoscaler.report.log import clean, get_logger
 from autoscaler.report.metrics import Metrics
 from autoscaler.sensors.container import ContainerSensor
@@ -42,19 +42,19 @@ class App:
     connections: Connections
     redactor: Redactor
     remote: Remote
-    backlog: QueueSensor
-    pools: WorkerSensor
+    backlog: QueueSource
+    pools: WorkerSource
     controller: Controller
     metrics: Metrics
     log: FilteringBoundLogger
     timing: Timing
 
     def consumers(self, owner: str) -> Consumers:
-        """What stops and resumes consuming, with notes of ``owner``."""
+        """Cancels and restores consumers, recorded for ``owner``."""
         return Consumers(self.remote, self.connections.redis, CANCELLED_KEY, owner=owner, wall=time.time)
 
     def read_workers(self, *, everyone: bool) -> Sequence[WorkerReading]:
-        """The workers of the scope or all there are, as they answer now."""
+        """The workers of the scope, or all that have a mailbox, as they answer now."""
         mailboxes = self.backlog.read(()).mailboxes if everyone else frozenset()
         return self.pools.read(mailboxes, time.monotonic()).workers
 
@@ -71,6 +71,29 @@ def _decider(settings: Settings) -> Decider:
     )
 
 
+def _edges(settings: Settings, connections: Connections, remote: Remote, timing: Timing) -> Edges:
+    keys = Keys(name=settings.name)
+    owner = f"autoscaler {settings.name}"
+    resizer = QuiescingResizer(
+        WorkerResizer(remote),
+        Consumers(remote, connections.redis, CANCELLED_KEY, owner=owner, wall=time.time),
+        quiesces=settings.quiesces,
+        deadline_seconds=settings.quiesce_deadline_seconds,
+    )
+    # The age of a message is read for the target wait only: reading it fetches the whole message.
+    wall = time.time if settings.deciding or settings.shadow else None
+    acts_on_fleet = not settings.scope.workers and settings.mode is Mode.ACT
+    return Edges(
+        backlog=QueueSensor(connections.redis, settings.layout, keys.override, wall=wall),
+        pools=WorkerSensor(remote, settings.scope.workers),
+        resizer=resizer,
+        redis=connections.redis,
+        reset=connections.reset,
+        container=ContainerSensor(settings.container) if settings.container else None,
+        lease=Lease(connections.redis, keys.lease, seconds=timing.lease_seconds) if acts_on_fleet else None,
+    )
+
+
 def compose(settings: Settings) -> App:
     """Put the parts together; nothing connects yet."""
     redactor = Redactor()
@@ -79,34 +102,11 @@ def compose(settings: Settings) -> App:
         settings.read_redis_url, settings.tuning, redactor, global_keyprefix=settings.layout.prefix
     )
     connections.url()  # from here on its password is known to the redactor
-    keys = Keys(name=settings.name)
     timing = Timing(
         interval_seconds=settings.interval_seconds, inspect_timeout_seconds=settings.inspect_timeout_seconds
     )
     remote = Remote(connections.kombu, timeout_seconds=settings.inspect_timeout_seconds)
-    consumers = Consumers(
-        remote, connections.redis, CANCELLED_KEY, owner=f"autoscaler {settings.name}", wall=time.time
-    )
-    resizer = QuiescingResizer(
-        WorkerResizer(remote),
-        consumers,
-        quiesces=settings.quiesces,
-        deadline_seconds=settings.quiesce_deadline_seconds,
-    )
-    # The age of a message is read for the latency demand alone: it brings the whole message along.
-    wall = time.time if settings.deciding or settings.shadow else None
-    backlog = QueueSensor(connections.redis, settings.layout, keys.override, wall=wall)
-    pools = WorkerSensor(remote, settings.scope.workers)
-    acts_on_fleet = not settings.scope.workers and settings.mode is Mode.ACT
-    edges = Edges(
-        backlog=backlog,
-        pools=pools,
-        resizer=resizer,
-        redis=connections.redis,
-        reset=connections.reset,
-        container=ContainerSensor(settings.container) if settings.container else None,
-        lease=Lease(connections.redis, keys.lease, seconds=timing.lease_seconds) if acts_on_fleet else None,
-    )
+    edges = _edges(settings, connections, remote, timing)
     metrics = Metrics(settings.policy, monotonic=time.monotonic, name=settings.name, mode=settings.mode)
     controller = Controller(
         name=settings.name,
@@ -122,8 +122,8 @@ def compose(settings: Settings) -> App:
         connections=connections,
         redactor=redactor,
         remote=remote,
-        backlog=backlog,
-        pools=pools,
+        backlog=edges.backlog,
+        pools=edges.pools,
         controller=controller,
         metrics=metrics,
         log=log,

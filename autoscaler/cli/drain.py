@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -13,34 +13,35 @@ from autoscaler.cli.compose import compose
 from autoscaler.cli.options import Parsed, fail, with_settings
 from autoscaler.cli.running import until_signalled
 from autoscaler.control.drain import Drain, DrainError, Phase
+from autoscaler.core.groups import Scope
 from autoscaler.daemon.loop import FAULTS
 from autoscaler.settings import table
-from autoscaler.settings.parse import number
+from autoscaler.settings.parse import number, parse_worker
 
 if TYPE_CHECKING:
     from autoscaler.control.drain import Progress
     from autoscaler.settings.load import Settings
 
 _SETTINGS = (*table.REDIS, *table.pick(table.SCOPE, "inspect_timeout"))
-_WORKER = table.pick(table.SCOPE, "worker")
 
 
 @click.command("drain")
-@with_settings(_SETTINGS, hidden=_WORKER)
-@click.argument("worker", nargs=-1, required=True, metavar="WORKER...")
+@with_settings(_SETTINGS)
+@click.argument("workers", nargs=-1, required=True, type=Parsed(parse_worker), metavar="WORKER...")
 @click.option(
     "--deadline", type=Parsed(number(1, 86400)), default=300.0, show_default=True, help="In seconds."
 )
 @click.option("--force", is_flag=True, help="Even where a queue is left without a worker.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
-def command(settings: Settings, *, deadline: float, force: bool, as_json: bool) -> None:
+def command(
+    settings: Settings, *, workers: tuple[str, ...], deadline: float, force: bool, as_json: bool
+) -> None:
     """Take workers out of service. No task is lost, none runs twice.
 
     Their consumers are cancelled, the tasks they run and hold are waited for, then they are shut down. A
     worker that is not empty by the deadline consumes again and stays; the exit code is 1 then.
     """
-    app = compose(settings)
-    workers = sorted(settings.scope.workers)
+    app = compose(replace(settings, scope=Scope(workers=frozenset(workers))))
     try:
         with until_signalled(signal.SIGTERM, signal.SIGINT) as stop:
             draining = Drain(

@@ -12,6 +12,7 @@ import click
 
 from autoscaler.cli.options import fail, missing_extra
 from autoscaler.cli.replay import Progress, set_up, with_trace
+from autoscaler.settings.mask import shown
 from autoscaler.simulation.peers import PEERS, size_peer
 from autoscaler.simulation.report import PlotError, as_dict, plot, summarize, table
 
@@ -78,4 +79,4 @@ def _check_plot(path: Path) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         fail([missing_extra("matplotlib", "plot")], 1)
     if not path.absolute().parent.is_dir():
-        fail([f"--plot is {str(path)!r}; its folder does not exist"], 2)
+        fail([f"--plot is {shown(str(path))}; its folder does not exist"], 2)

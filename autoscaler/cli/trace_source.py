@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autoscaler.cli.options import Parsed, fail
-from autoscaler.settings.mask import shown
+from autoscaler.settings.mask import mask, shown
 from autoscaler.settings.parse import number, parse_span, whole
 from autoscaler.simulation.prometheus import Prometheus, PrometheusError, Span
 from autoscaler.simulation.traces import ServiceModel, Trace, TraceError, parse_counts, parse_tasks
@@ -69,7 +69,7 @@ def trace_of(given: dict[str, Any]) -> Trace:
             _from_prometheus(given) if url is not None else read_trace(path, _service(given), given["seed"])
         )
     except TraceError as fault:
-        fail([str(fault)], 2)
+        fail([mask(str(fault))], 2)
     except PrometheusError as fault:
         fail([str(fault)], 1)
 

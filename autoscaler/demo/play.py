@@ -100,14 +100,14 @@ def run_demo(*, seconds: float, as_json: bool, keep: bool, stop: Event) -> Summa
             screen.say("Stopping ...")
         summary = _summarize(demo, time.monotonic() - started)
         _report(screen, summary)
-        if as_json:
-            print(json.dumps(asdict(summary)), flush=True)  # noqa: T201 - the last line is for a program
         if not stop.is_set():
             _show_pages(demo, screen)
-            if keep:
-                _explore(demo, screen, started)
-            else:
+            if not keep:
                 screen.say("Everything it started ends now; --keep leaves it running to look around.")
+        if as_json:
+            print(json.dumps(asdict(summary)), flush=True)  # noqa: T201 - the last line is for a program
+        if keep and not stop.is_set():
+            _explore(demo, screen, started)
     return summary
 
 

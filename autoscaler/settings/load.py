@@ -20,7 +20,7 @@ from autoscaler.core.groups import Scope
 from autoscaler.core.policy import Policy, PolicyError
 from autoscaler.sensors.container import ContainerSource
 from autoscaler.sensors.queues import KeyLayout
-from autoscaler.settings.mask import shown
+from autoscaler.settings.mask import mask, shown
 from autoscaler.settings.table import ALL, DEMAND, KEDA, REDIS, TARGET_WAIT, THRESHOLDS, flag_of
 
 if TYPE_CHECKING:
@@ -118,8 +118,7 @@ def load(
     values = {setting.key: read.value(setting) for setting in (*ALL, *KEDA)}
     source = _redis_source(values, faults) if set(REDIS) <= set(settings) else _no_redis
     scope = Scope(workers=frozenset(values["worker"] or ()), queues=frozenset(values["queue"] or ()))
-    policy = _policy(values, faults)
-    container = _container(values, scope, faults)
+    policy, container = _policy(values, faults), _container(values, scope, faults)
     demand, ignored = _demand(values, read, faults)
     if faults or policy is None:
         raise ConfigError(faults)
@@ -161,7 +160,9 @@ def unknown_variables(environment: Mapping[str, str]) -> dict[str, str | None]:
         for name in environment
         if name.startswith(_PREFIX) and name not in legal and not _OF_A_SERVICE.fullmatch(name)
     )
-    return {name: next(iter(difflib.get_close_matches(name, legal, n=1)), None) for name in unknown}
+    endings = [name.removeprefix(_PREFIX) for name in legal if name.startswith(_PREFIX)]
+    nearest = {name: difflib.get_close_matches(name.removeprefix(_PREFIX), endings, n=1) for name in unknown}
+    return {name: f"{_PREFIX}{found[0]}" if found else None for name, found in nearest.items()}
 
 
 class _Reader:
@@ -293,7 +294,8 @@ def _redis_source(values: Mapping[str, Any], faults: list[str]) -> Callable[[], 
         parse_redis_url(read())
     except (RedisUrlError, OSError) as fault:
         # An OSError names the file and never its content.
-        faults.append(str(fault) if isinstance(fault, RedisUrlError) else f"REDIS_URL_FILE: {fault}")
+        url_fault = isinstance(fault, RedisUrlError)
+        faults.append(str(fault) if url_fault else f"REDIS_URL_FILE: {mask(str(fault))}")
     return read
 
 

@@ -9,9 +9,9 @@ _MAX_SHOWN = 60
 
 def mask(text: str) -> str:
     """``text`` without what looks like the login of a URL: ``redis://***@host`` for ``redis://me:pw@host``."""
-    # Greedy up to the last '@': a password may hold '/', '@' and spaces.
-    text = re.sub(r"://.*@", "://***@", text, flags=re.DOTALL)
-    return re.sub(r"(?<![^\s'\"(=])[^\s@'\"(=/]*:(?!//)[^\s@]+@(?=[^\s@])", "***@", text)
+    # Greedy up to the last '@': a password may hold '/', '@' and spaces. A path has lost its second slash.
+    text = re.sub(r"(:/+).*@", r"\1***@", text, flags=re.DOTALL)
+    return re.sub(r"(?<![^\s'\"(=])[^\s@'\"(=/]*:(?!/)[^\s@]+@(?=[^\s@])", "***@", text)
 
 
 def shown(text: str) -> str:

@@ -79,6 +79,8 @@ def parse_max(text: str) -> int | None:
 
 def parse_name(text: str) -> str:
     """A short printable text."""
+    if "://" in text:
+        raise ValueError("it is a URL, and a name is needed")
     if not text.strip() or len(text) > MAX_NAME_LENGTH or not text.isprintable():
         raise ValueError(f"it must be 1 to {MAX_NAME_LENGTH} printable characters")
     return text

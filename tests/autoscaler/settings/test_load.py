@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from contextlib import ExitStack
 from dataclasses import fields, replace
@@ -23,7 +24,6 @@ from autoscaler.sensors.container import ContainerSource
 from autoscaler.sensors.queues import KeyLayout
 from autoscaler.settings import table as config
 from autoscaler.settings.load import ConfigError, Demand, KedaSettings, Settings, load
-from autoscaler.settings.parse import parse_size
 from tests.support.cluster import command
 
 URL = {"REDIS_URL": "redis://h"}
@@ -51,9 +51,9 @@ OTHER = {
 }
 
 
-def faults_of(flags=None, environment=None):
+def faults_of(flags=None, environment=None, settings=config.ALL):
     with pytest.raises(ConfigError) as caught:
-        load(flags or {}, URL if environment is None else environment)
+        load(flags or {}, URL if environment is None else environment, settings)
     return caught.value.faults
 
 
@@ -83,9 +83,7 @@ def test_the_latency_demand_decides_unless_the_thresholds_are_asked_for(flags, l
     "flags", [{"target_wait": ("off", "mails=3s")}, {"target_wait": ("off",), "shadow": "latency"}]
 )
 def test_a_target_that_is_off_and_wanted_is_refused(flags):
-    assert faults_of(flags) == [
-        "--target-wait is off and a target is given too; remove one of them"
-    ]
+    assert faults_of(flags) == ["--target-wait is off and a target is given too; remove one of them"]
 
 
 def test_the_defaults_are_the_policys_own_and_each_part_its_own():
@@ -272,6 +270,58 @@ def test_the_container_of_the_one_worker_is_taken_over():
     )
 
 
+# Slips
+
+
+def test_a_variable_that_looks_like_a_setting_and_is_none_is_named_with_the_nearest():
+    slips = {"AUTOSCALER_TARGET_WAT": "3s", "AUTOSCALER_ZZZZZ": "1", "DOCSERVICE_X": "1", "PATH": "x"}
+    assert load({}, {**URL, **slips}).unknown_variables == {
+        "AUTOSCALER_TARGET_WAT": "AUTOSCALER_TARGET_WAIT",
+        "AUTOSCALER_ZZZZZ": None,
+    }
+
+
+def test_what_kubernetes_adds_for_a_service_of_that_name_is_no_slip():
+    links = (
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_HTTP",
+        "PORT",
+        "PORT_9809_TCP",
+        "PORT_9809_TCP_ADDR",
+    )
+    names = [f"AUTOSCALER_{link}" for link in links] + ["AUTOSCALER_KEDA_SERVICE_HOST"]
+    assert load({}, {**URL, **dict.fromkeys(names, "10.0.0.1")}).unknown_variables == {}
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "ignored"),
+    [
+        ({"target_wait": ("5s",), "max_step_up": "3"}, {}, ("--max-step-up",)),
+        ({"target_wait": ("5s",)}, {"AUTOSCALER_SCALE_UP_DELAY": "3"}, ("AUTOSCALER_SCALE_UP_DELAY",)),
+        ({"target_wait": ("off",), "start_worth": "9"}, {}, ("--start-worth",)),
+        ({"max_step_up": "3"}, {}, ()),
+        ({"shadow": "target-wait", "max_step_up": "3", "start_worth": "9"}, {}, ()),
+    ],
+)
+def test_a_setting_that_has_no_effect_is_named(flags, environment, ignored):
+    assert load(flags, {**URL, **environment}).ignored == ignored
+
+
+def test_a_login_in_the_wrong_place_is_never_repeated():
+    url = "redis://me:s3cret@h"
+    settings = [setting for setting in (*config.ALL, *config.KEDA) if setting not in config.REDIS[:2]]
+    leaks = {}
+    for setting in settings:
+        with contextlib.suppress(ConfigError):
+            load({}, {**URL, setting.variable: url}, (*config.ALL, *config.KEDA))
+            continue
+        faults = "\n".join(faults_of({}, {**URL, setting.variable: url}, (*config.ALL, *config.KEDA)))
+        if "s3cret" in faults:
+            leaks[setting.variable] = faults
+    assert leaks == {}
+
+
 # The URL and its file
 
 
@@ -352,14 +402,6 @@ def test_concurrency_takes_its_bounds_from_settings_and_prints_one_number():
 
 
 # Drawn
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("1", 1), ("512Mi", 2**29), ("2Gi", 2**31), ("1g", 10**9), ("3k", 3000), (" 4 MiB ", 2**22), ("7b", 7)],
-)
-def test_sizes_are_written_as_kubernetes_writes_them(text, size):
-    assert parse_size(text) == size
 
 
 @given(
