@@ -50,7 +50,7 @@ def unreachable(url: str, fault: Exception) -> Finding:
 
 
 def uncontrollable(fault: Exception) -> Finding:
-    """Workers cannot be asked."""
+    """Remote control of the workers fails."""
     return Finding(
         level="fail",
         subject="remote control",

@@ -46,6 +46,8 @@ class Setup:
     policy: Policy
     parameters: TargetWaitPolicy
     interval_seconds: float
+    #: Keys of the settings that were given.
+    given: frozenset[str]
 
     @property
     def target_wait_seconds(self) -> float:
@@ -136,6 +138,7 @@ def set_up(settings: Settings, given: dict[str, Any]) -> Setup:
         policy=policy,
         parameters=replace(settings.target_wait, target_wait_seconds=given["target_wait"]),
         interval_seconds=interval,
+        given=frozenset(settings.sources),
     )
 
 

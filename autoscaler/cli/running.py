@@ -1,4 +1,4 @@
-"""What the commands share that run until they are told to stop: signals, and the pages they serve."""
+"""What long-running commands share: how a signal ends them, and the pages they serve."""
 
 from __future__ import annotations
 

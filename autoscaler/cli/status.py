@@ -42,7 +42,7 @@ def _read(settings: Settings, read: Callable[[Any], Any]) -> Any:
 @with_settings(SETTINGS, hidden=WORKER)
 @_JSON
 def status(settings: Settings, *, as_json: bool) -> None:
-    """Print the last tick of a daemon. The override in force stands with it."""
+    """Print the last tick of a daemon. The override in force is printed with it."""
     found = _read(settings, lambda redis: read_status(redis, settings.name))
     if found is None:
         fail([f"no daemon named {settings.name} has reported lately; is one running, and --name right?"], 1)

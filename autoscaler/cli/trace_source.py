@@ -80,7 +80,7 @@ def _service(given: dict[str, Any]) -> ServiceModel | None:
 
 
 def read_trace(path: Path, service: ServiceModel | None, seed: int) -> Trace:
-    """The trace in a CSV file; its header tells tasks from counts, which need ``service``.
+    """The trace in a CSV file; its header says whether it has tasks or counts, which need ``service``.
 
     Raises:
         TraceError: naming the file, the row and what is wrong.

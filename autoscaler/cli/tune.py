@@ -88,13 +88,16 @@ def _label(parameters: TargetWaitPolicy) -> str:
 
 
 def _flags(setup: Setup, chosen: Trial) -> list[str]:
-    """The flags that set the demand and its bounds, ready to be pasted."""
-    given = {
+    """The flags to paste: what was searched, and of the rest what was given."""
+    searched = {
         "--target-wait": f"{chosen.parameters.target_wait_seconds:g}s",
         "--start-worth": f"{chosen.parameters.start_worth_seconds:g}",
         "--release-caution": f"{chosen.parameters.release_caution:g}",
-        "--interval": f"{setup.interval_seconds:g}",
-        "--min": f"{setup.policy.min_processes}",
-        "--max": f"{setup.policy.max_processes}",
     }
-    return [f"{flag} {value}" for flag, value in given.items()]
+    bounds = {
+        "interval": f"{setup.interval_seconds:g}",
+        "min": f"{setup.policy.min_processes}",
+        "max": f"{setup.policy.max_processes}",
+    }
+    given = {f"--{key}": value for key, value in bounds.items() if key in setup.given}
+    return [f"{flag} {value}" for flag, value in (searched | given).items()]

@@ -44,7 +44,7 @@ DAEMON_FLAGS = {"--max": "8", "--processes-per-core": "8"}
 
 
 class InterruptedDemoError(RuntimeError):
-    """It was told to end before everything was up."""
+    """It was interrupted before everything was up."""
 
 
 @dataclass(slots=True)

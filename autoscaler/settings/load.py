@@ -66,7 +66,7 @@ class KedaSettings:
 class Settings:
     """A complete, valid configuration.
 
-    ``read_redis_url`` returns the text of the URL as it stands at that moment. ``sources`` has the flag or
+    ``read_redis_url`` returns the current text of the URL. ``sources`` has the flag or
     the variable of each setting that was given, by its key. ``ignored`` names the sources that were given and
     have no effect. ``unknown_variables`` has the nearest legal variable, or None, for each unknown one.
     """

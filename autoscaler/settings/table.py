@@ -1,7 +1,7 @@
 """The one table of settings: each with its flag, its variable, its default and its parser.
 
-A setting stands here once. The commands make their flags from it, :mod:`autoscaler.settings.load` reads it,
-and the documentation's table of options is generated from it. Nothing is read here.
+Each setting is written here once. The commands make their flags from it, :mod:`autoscaler.settings.load`
+reads it, and the documentation's table of options is generated from it. Nothing is read here.
 """
 
 from __future__ import annotations

@@ -299,6 +299,14 @@ def test_tune_prints_flags_that_simulate_takes_and_that_keep_the_target(tmp_path
     assert len(as_json["policies"]) == 24
 
 
+def test_tune_prints_no_bound_that_was_not_given(tmp_path: Path):
+    path = written(tmp_path, TASKS)
+    plain = run(tune_command, path).output.splitlines()[-1].split()
+    given = run(tune_command, path, "--min", "2", "--interval", "1").output.splitlines()[-1].split()
+    assert plain[::2] == ["--target-wait", "--start-worth", "--release-caution"]
+    assert given[6:] == ["--interval", "1", "--min", "2"]
+
+
 def test_tune_says_when_nothing_keeps_the_target(tmp_path: Path):
     done = run(tune_command, written(tmp_path, "offset_s,service_s\n0,10\n0,10\n"), "--max", "1")
     line = (
