@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import click
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from autoscaler.broker import override_changes as changes
 from autoscaler.broker.connections import Connections, Redactor
@@ -138,6 +138,9 @@ def _apply(settings: Settings, change: Callable[[OverrideRequest], OverrideReque
         reporting = read_status(redis, settings.name) is not None
     except OverrideError as fault:
         fail([f"{fault}; nothing was changed"], 1)
+    except NoPermissionError as fault:
+        advice = "the daemon's own user only reads overrides; give the URL of one that may write them"
+        fail([redactor(f"Redis refused: {fault}; {advice}")], 1)
     except (OSError, RedisError) as fault:
         fail([redactor(f"Redis failed: {type(fault).__name__}: {fault}")], 1)
     for line in described(request):

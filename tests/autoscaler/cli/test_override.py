@@ -12,6 +12,7 @@ from autoscaler.broker.keys import OverrideRequest, read_override, read_status, 
 from autoscaler.cli.main import main
 from autoscaler.core.model import Override
 from tests.support.cluster import started
+from tests.support.guarded import guarded
 
 DAY = 86_400
 
@@ -128,3 +129,21 @@ def test_a_status_that_nobody_reported_is_said(cluster, autoscaler):
     done = autoscaler("status")
     assert (done.exit_code, done.stdout) == (1, "")
     assert "no daemon named default has reported lately; is one running, and --name right?" in done.stderr
+
+
+def test_an_operator_has_the_rights_that_the_commands_need_and_no_others(tmp_path):
+    with guarded(tmp_path / "guarded") as store:
+
+        def run(user, *words):
+            return CliRunner().invoke(main, words, env={"REDIS_URL": store.url(user)})
+
+        for words in (["pause"], ["hold", "w@h"], ["limits", "--max", "3"], ["events"], ["resume"]):
+            assert (run("operator", *words).exit_code, store.refusals()) == (0, [])
+        assert run("operator", "status").exit_code == 1, "nobody reports"
+        assert store.refusals() == []
+        assert read_override(store.admin, "default").max_processes == 3
+        assert [store.refuses("operator", *words) for words in (["GET", "celery"], ["FLUSHALL"])] == [
+            True
+        ] * 2
+        refused = run("autoscaler", "pause")
+        assert (refused.exit_code, "the daemon's own user only reads" in refused.stderr) == (1, True)
