@@ -22,6 +22,8 @@ _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})(?:[eE][+-]?[0-9]{1,3})?")
 _SPAN = re.compile(r"([0-9]{1,10}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|)")
 _SPAN_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+#: What may follow a backslash; Python understands more, and warns of the rest.
+_ESCAPE = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[0\\tnr])")
 _SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
@@ -106,10 +108,14 @@ def parse_steps(text: str) -> tuple[int, ...]:
 
 def parse_separator(text: str) -> str:
     """Kombu's separator, its escapes replaced."""
-    try:
-        separator = text.encode("latin-1", "backslashreplace").decode("unicode_escape")
-    except UnicodeDecodeError:
-        separator = ""
+    parts = _ESCAPE.split(text)
+    escapes = _ESCAPE.findall(text)
+    if any("\\" in part for part in parts):
+        parts, escapes = [""], []
+    separator = parts[0] + "".join(
+        escape.encode().decode("unicode_escape") + part
+        for escape, part in zip(escapes, parts[1:], strict=True)
+    )
     if not separator:
         raise ValueError(r"it must be one or more characters; escapes such as \x06\x16 are understood")
     return separator

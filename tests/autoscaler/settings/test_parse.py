@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.settings.parse import number, parse_name, parse_size, parse_span, parse_target, whole
+from autoscaler.settings.parse import (
+    number,
+    parse_name,
+    parse_separator,
+    parse_size,
+    parse_span,
+    parse_target,
+    whole,
+)
 
 SURPRISES = ["٣", "１２", "1_0", " 10", "10 ", "0x10", "1e", "inf", "nan", "", "1,5", "--1", "\n1"]  # noqa: RUF001
 
@@ -44,6 +52,14 @@ def test_sizes_are_written_as_kubernetes_writes_them(text, size):
 )
 def test_times_have_the_usual_units(text, seconds):
     assert parse_span(text) == seconds
+
+
+def test_a_separator_may_have_escapes_and_no_others():
+    texts = (r"\x06\x16", ":", r"\t|", r"\\x", "é")
+    assert [parse_separator(text) for text in texts] == ["\x06\x16", ":", "\t|", r"\x", "é"]
+    for text in ("", r"\8", r"\x0", "a\\"):
+        with pytest.raises(ValueError, match=r"one or more characters"):
+            parse_separator(text)
 
 
 def test_a_target_is_of_one_queue_or_of_all():
