@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from autoscaler.cli.options import Parsed, fail, with_settings
+from autoscaler.cli.options import Parsed, fail, missing_extra, with_settings
 from autoscaler.cli.trace_source import SOURCE_OPTIONS, trace_of
 from autoscaler.core.decider import Decider
 from autoscaler.core.policy import Policy, PolicyError
 from autoscaler.settings import table
+from autoscaler.settings.mask import shown
 from autoscaler.settings.parse import parse_span, parse_target, whole
 from autoscaler.simulation.decided import DecidedScaler
 from autoscaler.simulation.engine import PoolModel, simulate
+from autoscaler.simulation.plot import PlotError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from autoscaler.core.demand.target_wait import TargetWaitPolicy
     from autoscaler.settings.load import Settings
@@ -140,6 +145,35 @@ def set_up(settings: Settings, given: dict[str, Any]) -> Setup:
         interval_seconds=interval,
         given=frozenset(settings.sources),
     )
+
+
+plot_option = click.option(
+    "--plot",
+    "plot_path",
+    type=click.Path(path_type=Path),
+    help="Also draw it to this file; needs the extra plot.",
+)
+
+
+def check_plot(path: Path | None) -> None:
+    """Fail before a long run for what would make its end fail."""
+    if path is None:
+        return
+    if importlib.util.find_spec("matplotlib") is None:
+        fail([missing_extra("matplotlib", "plot")], 1)
+    if not path.absolute().parent.is_dir():
+        fail([f"--plot is {shown(str(path))}; its folder does not exist"], 2)
+
+
+@contextmanager
+def drawn(path: Path | None) -> Iterator[Path | None]:
+    """Draw to ``path`` within, and say that it was written; ends the command where it cannot be."""
+    try:
+        yield path
+    except PlotError as fault:
+        fail([str(fault)], 1)
+    if path is not None:
+        click.echo(f"autoscaler: the plot was written to {path}", err=True)
 
 
 class Progress:

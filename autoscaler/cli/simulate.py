@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from autoscaler.cli.options import fail, missing_extra
-from autoscaler.cli.replay import Progress, set_up, with_trace
-from autoscaler.settings.mask import shown
+from autoscaler.cli.replay import Progress, check_plot, drawn, plot_option, set_up, with_trace
 from autoscaler.simulation.peers import PEERS, size_peer
-from autoscaler.simulation.report import PlotError, as_dict, plot, summarize, table
+from autoscaler.simulation.plot import plot_comparison
+from autoscaler.simulation.report import as_dict, summarize, table
+from autoscaler.simulation.verdict import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from autoscaler.cli.replay import Setup
     from autoscaler.settings.load import Settings
@@ -32,12 +31,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Compare with common alternatives, each sized to keep the target for 99 % of the tasks.",
 )
-@click.option(
-    "--plot",
-    "plot_path",
-    type=click.Path(path_type=Path),
-    help="Also draw it to this file; needs the extra plot.",
-)
+@plot_option
 def command(settings: Settings, *, as_json: bool, peers: bool, plot_path: Path | None, **given: Any) -> None:
     """Replay a TRACE through the decider. Prints the cost and the waits that it would have come to.
 
@@ -45,8 +39,7 @@ def command(settings: Settings, *, as_json: bool, peers: bool, plot_path: Path |
     (`offset_s,count` or `timestamp,value`) with --service-mean. With --prometheus it is read from there. A
     --max of auto is 64 here.
     """
-    if plot_path is not None:
-        _check_plot(plot_path)
+    check_plot(plot_path)
     setup = set_up(settings, given)
     progress = Progress(2 + (len(PEERS) if peers else 0))
     outcomes = []
@@ -55,15 +48,17 @@ def command(settings: Settings, *, as_json: bool, peers: bool, plot_path: Path |
         outcomes.append(run())
     progress.end()
     summaries = [summarize(outcome, setup.target_wait_seconds) for outcome in outcomes]
-    if plot_path is not None:
-        try:
-            plot(setup.trace, setup.target_wait_seconds, outcomes, plot_path)
-        except PlotError as fault:
-            fail([str(fault)], 1)
+    target_wait = setup.target_wait_seconds
+    with drawn(plot_path) as path:
+        if path is not None:
+            ours = summaries[0].policy
+            plot_comparison(setup.trace, target_wait, outcomes, summaries, path, ours=ours)
+    result = verdict(summaries, target_wait)
     if as_json:
-        click.echo(json.dumps(as_dict(setup.trace, setup.target_wait_seconds, summaries), indent=2))
+        shown = as_dict(setup.trace, target_wait, summaries) | {"result": result}
+        click.echo(json.dumps(shown, indent=2))
     else:
-        click.echo(table(setup.trace, setup.target_wait_seconds, summaries))
+        click.echo(f"{table(setup.trace, target_wait, summaries)}\n\n{result}.")
 
 
 def _runs(setup: Setup, *, peers: bool) -> Iterator[tuple[str, Callable[[], Outcome]]]:
@@ -72,11 +67,3 @@ def _runs(setup: Setup, *, peers: bool) -> Iterator[tuple[str, Callable[[], Outc
     yield "thresholds", partial(setup.replay, "thresholds", None)
     for peer in PEERS if peers else ():
         yield peer.name, partial(size_peer, peer, setup.trace, setup.model, setup.target_wait_seconds)
-
-
-def _check_plot(path: Path) -> None:
-    """Fail before a long run for what would make its end fail."""
-    if importlib.util.find_spec("matplotlib") is None:
-        fail([missing_extra("matplotlib", "plot")], 1)
-    if not path.absolute().parent.is_dir():
-        fail([f"--plot is {shown(str(path))}; its folder does not exist"], 2)

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autoscaler.cli.options import Parsed, fail
-from autoscaler.cli.replay import Progress, set_up, with_trace
+from autoscaler.cli.replay import Progress, check_plot, drawn, plot_option, set_up, with_trace
 from autoscaler.settings.parse import number
+from autoscaler.simulation.plot import plot_trials
 from autoscaler.simulation.report import as_dict, summarize, table
 from autoscaler.simulation.tune import tune as search
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from autoscaler.cli.replay import Setup
     from autoscaler.core.demand.target_wait import TargetWaitPolicy
@@ -36,12 +38,14 @@ _MAX_REPLAYED = 5
     show_default=True,
     help="Share of the tasks that must start within the target.",
 )
-def command(settings: Settings, *, as_json: bool, share: float, **given: Any) -> None:
+@plot_option
+def command(settings: Settings, *, as_json: bool, share: float, plot_path: Path | None, **given: Any) -> None:
     """Find the parameters for a TRACE. Prints the flags of --target-wait to use.
 
     The cheapest that keeps the target is taken; a process that is started counts --start-worth seconds. TRACE
     is what `autoscaler simulate` takes. What is printed was replayed through the daemon's own decider.
     """
+    check_plot(plot_path)
     setup = set_up(settings, given)
     progress = Progress(2)
     progress.step("searching the parameters")
@@ -57,6 +61,9 @@ def command(settings: Settings, *, as_json: bool, share: float, **given: Any) ->
             f" for {summary.within_target:.2%}; raise --max or --target-wait, or lower --share"
         )
         fail([best], 1)
+    with drawn(plot_path) as path:
+        if path is not None:
+            plot_trials(trials, chosen, setup.target_wait_seconds, path)
     flags = _flags(setup, chosen)
     if as_json:
         shown = as_dict(setup.trace, setup.target_wait_seconds, [trial.summary for trial in trials])

@@ -60,7 +60,7 @@ def test_simulate_prints_our_ways_beside_the_peers(tmp_path: Path):
         0,
         "trace.csv: 4 tasks in 30 s, target wait 5 s; cost is process-seconds over seconds of work",
     )
-    assert [re.sub(r" [0-9.%,]+$", "", line.split("  ")[0]) for line in lines[4:]] == [
+    assert [re.sub(r" [0-9.%,]+$", "", line.split("  ")[0]) for line in lines[4:-2]] == [
         "latency 5 s",
         "thresholds",
         "fixed",
@@ -70,6 +70,7 @@ def test_simulate_prints_our_ways_beside_the_peers(tmp_path: Path):
         "knative kpa",
         "aws backlog per instance",
     ]
+    assert " is the cheapest that starts 99% of the tasks within 5 s: cost " in lines[-1]
 
 
 def test_simulate_gives_every_figure_as_json(tmp_path: Path):
@@ -98,6 +99,7 @@ def test_simulate_gives_every_figure_as_json(tmp_path: Path):
             "duration_seconds": 6.0,
             "target_wait_seconds": 2.0,
             "policies": [{"policy": "latency 2 s", **figures}, {"policy": "thresholds", **figures}],
+            "result": "No policy starts 99% of the tasks within 2 s; latency 2 s comes nearest with 66.67%",
         },
     )
 
@@ -263,6 +265,9 @@ def test_a_plot_is_refused_before_the_simulation_or_drawn(tmp_path: Path):
         )
     else:
         assert (done.exit_code, (tmp_path / "out.png").read_bytes()[:4]) == (0, b"\x89PNG")
+        assert done.stderr == f"autoscaler: the plot was written to {tmp_path / 'out.png'}\n"
+        done = run(tune_command, path, "--plot", tmp_path / "tuned.png")
+        assert (done.exit_code, (tmp_path / "tuned.png").read_bytes()[:4]) == (0, b"\x89PNG")
 
 
 def test_a_trace_that_would_take_hours_is_refused(tmp_path: Path):
