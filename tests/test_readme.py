@@ -36,7 +36,7 @@ def test_every_flag_and_command_it_names_exists():
 
 def test_its_worked_example_is_what_the_code_decides():
     busy = worker(processes=4, busy=4)
-    assert decide(look(3, busy), policy=Policy(max_processes=16).immediate())[0].wanted == 7
+    assert decide(look(3, busy), policy=Policy(max_processes=16).immediate())[0].desired == 7
     capped = decide(look(3, busy), policy=Policy(max_processes=6).immediate())
     assert capped == (decision(4, 6, Reason.AT_MAX),)
     quota = worker(processes=4, busy=4, container=container(cpu_limit_cores=5.5, cpu_limited=True))
@@ -44,7 +44,7 @@ def test_its_worked_example_is_what_the_code_decides():
         decision(4, 5, Reason.CPU_CEILING),
     )
     walk, seen = Walk(Policy(max_processes=16)), []
-    while not seen or seen[-1].wanted == 7:
+    while not seen or seen[-1].desired == 7:
         seen += walk.see(0, worker(processes=7, busy=2)).decisions
     reasons = [one.reason for one in seen]
     assert list(dict.fromkeys(reasons)) == [Reason.DELAYED, Reason.STABILIZING, Reason.STEP]

@@ -18,7 +18,7 @@ from autoscaler.control.quiesce import QuiescingResizer
 from autoscaler.control.remote import Remote
 from autoscaler.control.resize import WorkerResizer
 from autoscaler.core.decider import Decider, Mode
-from autoscaler.daemon.loop import Controller, Edges, QueueSource, Timing, WorkerSource
+from autoscaler.daemon.loop import Controller, Edges, Timing, controller
 from autoscaler.report.log import clean, get_logger
 from autoscaler.report.metrics import Metrics
 from autoscaler.sensors.container import ContainerSensor
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from autoscaler.core.model import WorkerReading
+    from autoscaler.daemon.observe import QueueSource, WorkerSource
     from autoscaler.settings.load import Settings
 
 
@@ -65,7 +66,7 @@ def _decider(settings: Settings) -> Decider:
         scope=settings.scope,
         mode=settings.mode,
         quiesces=settings.quiesces,
-        latency=settings.deciding,
+        target_wait=settings.deciding,
         shadow=settings.shadow,
         target_waits=settings.target_waits,
     )
@@ -107,8 +108,8 @@ def compose(settings: Settings) -> App:
     )
     remote = Remote(connections.kombu, timeout_seconds=settings.inspect_timeout_seconds)
     edges = _edges(settings, connections, remote, timing)
-    metrics = Metrics(settings.policy, monotonic=time.monotonic, name=settings.name, mode=settings.mode)
-    controller = Controller(
+    metrics = Metrics(monotonic=time.monotonic, name=settings.name, mode=settings.mode)
+    loop = controller(
         name=settings.name,
         decider=_decider(settings),
         edges=edges,
@@ -116,6 +117,8 @@ def compose(settings: Settings) -> App:
         metrics=metrics,
         log=log,
         clean=partial(clean, redact=redactor),
+        monotonic=time.monotonic,
+        wall=time.time,
     )
     return App(
         settings=settings,
@@ -124,7 +127,7 @@ def compose(settings: Settings) -> App:
         remote=remote,
         backlog=edges.backlog,
         pools=edges.pools,
-        controller=controller,
+        controller=loop,
         metrics=metrics,
         log=log,
         timing=timing,

@@ -16,7 +16,7 @@ from autoscaler.cli.compose import App, compose
 from autoscaler.core.decider import Mode
 from autoscaler.core.groups import Scope
 from autoscaler.keda import fleet, question, scaler, server
-from autoscaler.report.web import Pages
+from autoscaler.report.web import Pages, page_failures
 from autoscaler.sensors.queues import QueueSensor
 from autoscaler.sensors.unacked import UnackedSensor
 
@@ -55,7 +55,13 @@ def compose_keda(settings: Settings) -> KedaApp:
     servicer = server.Servicer(
         _scaler(app, seen), interval_seconds=settings.interval_seconds, calls=calls, log=app.log
     )
-    pages = Pages(live=seen.live, ready=seen.ready, status=app.controller.status, registry=registry)
+    pages = Pages(
+        live=seen.live,
+        ready=seen.ready,
+        status=app.controller.status,
+        registry=registry,
+        failed=page_failures(app.log, registry),
+    )
     return KedaApp(app=app, fleet=seen, servicer=servicer, pages=pages)
 
 

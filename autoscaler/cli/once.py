@@ -88,8 +88,8 @@ def _table(record: TickRecord) -> str:
                 or_unknown(reading.reserved if reading else None),
                 or_unknown(reading.busy if reading else None),
                 or_unknown(decision.current),
-                or_unknown(decision.wanted),
-                str(decision.cause),
+                or_unknown(decision.desired),
+                str(decision.desired_reason),
             )
         )
     return columns(rows)

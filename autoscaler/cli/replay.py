@@ -61,7 +61,7 @@ class Setup:
 
     def replay(self, name: str, parameters: TargetWaitPolicy | None) -> Outcome:
         """Run the trace through the daemon's decider: by the target wait, or by thresholds without one."""
-        decider = Decider(policy=self.policy, latency=parameters)
+        decider = Decider(policy=self.policy, target_wait=parameters)
         scaler = DecidedScaler(
             decider,
             name=name,

@@ -12,7 +12,7 @@ from autoscaler import __version__
 from autoscaler.cli.compose import compose
 from autoscaler.cli.options import unknown_variables, with_settings
 from autoscaler.cli.running import serve_pages, until_signalled
-from autoscaler.report.web import Pages
+from autoscaler.report.web import Pages, page_failures
 from autoscaler.settings import table
 from autoscaler.settings.load import Demand
 
@@ -30,6 +30,7 @@ def command(settings: Settings) -> None:
         ready=app.controller.ready,
         status=app.controller.status,
         registry=app.metrics.registry,
+        failed=page_failures(app.log, app.metrics.registry),
     )
     with until_signalled(signal.SIGTERM, signal.SIGINT) as stop, ExitStack() as stack:
         bound = serve_pages(stack, pages, settings.listen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,21 +12,17 @@ from autoscaler.cli.options import Parsed, fail
 from autoscaler.cli.replay import Progress, check_plot, drawn, plot_option, set_up, with_trace
 from autoscaler.settings.parse import number
 from autoscaler.simulation.plot import plot_trials
-from autoscaler.simulation.report import as_dict, summarize, table
+from autoscaler.simulation.report import as_dict, table
 from autoscaler.simulation.tune import tune as search
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from autoscaler.cli.replay import Setup
-    from autoscaler.core.demand.target_wait import TargetWaitPolicy
     from autoscaler.settings.load import Settings
-    from autoscaler.simulation.report import Summary
     from autoscaler.simulation.tune import Trial
 
 _SHOWN_TRIALS = 8
-_MAX_REPLAYED = 5
 
 
 @click.command("tune")
@@ -47,14 +43,18 @@ def command(settings: Settings, *, as_json: bool, share: float, plot_path: Path 
     """
     check_plot(plot_path)
     setup = set_up(settings, given)
-    progress = Progress(2)
+    progress = Progress(1)
     progress.step("searching the parameters")
     trials = search(
-        setup.trace, setup.model, setup.parameters, share=share, interval_seconds=setup.interval_seconds
+        setup.trace,
+        setup.model,
+        setup.policy,
+        setup.parameters,
+        share=share,
+        interval_seconds=setup.interval_seconds,
     )
-    progress.step("replaying the best of them")
-    chosen, summary = _confirmed(setup, trials, share)
     progress.end()
+    chosen, summary = trials[0], trials[0].summary
     if summary.within_target < share:
         best = (
             f"no setting keeps {setup.target_wait_seconds:g} s for {share:.2%} of the tasks, the best does"
@@ -72,26 +72,9 @@ def command(settings: Settings, *, as_json: bool, share: float, plot_path: Path 
         best = as_dict(setup.trace, setup.target_wait_seconds, [summary])["policies"][0]
         click.echo(json.dumps({**shown, "flags": flags, "replayed": best}, indent=2))
         return
-    shown_trials = [
-        replace(trial.summary, policy=_label(trial.parameters)) for trial in trials[:_SHOWN_TRIALS]
-    ]
-    click.echo(table(setup.trace, setup.target_wait_seconds, [summary, *shown_trials]))
+    shown_trials = [trial.summary for trial in trials[:_SHOWN_TRIALS]]
+    click.echo(table(setup.trace, setup.target_wait_seconds, shown_trials))
     click.echo(f"\nFlags to use:\n{' '.join(flags)}")
-
-
-def _confirmed(setup: Setup, trials: Sequence[Trial], share: float) -> tuple[Trial, Summary]:
-    """The best trial that keeps the target under the policy's limits too, else the one that comes nearest."""
-    found: list[tuple[Trial, Summary]] = []
-    for trial in trials[:_MAX_REPLAYED]:
-        outcome = setup.replay(f"replayed: {_label(trial.parameters)}", trial.parameters)
-        found.append((trial, summarize(outcome, setup.target_wait_seconds)))
-        if found[-1][1].within_target >= share:
-            return found[-1]
-    return max(found, key=lambda pair: pair[1].within_target)
-
-
-def _label(parameters: TargetWaitPolicy) -> str:
-    return f"start worth {parameters.start_worth_seconds:g}, caution {parameters.release_caution:g}"
 
 
 def _flags(setup: Setup, chosen: Trial) -> list[str]:

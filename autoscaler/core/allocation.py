@@ -1,8 +1,8 @@
 """One fleet target to a target for each worker.
 
 Pure and deterministic: one autoscaler for each worker and one for the whole fleet come to the same numbers.
-Growth goes to the smallest workers with room, a shrink is taken from the largest that may give; ties go by
-name. Nothing is moved between workers while the total stays.
+Growth goes to the smallest workers that may grow, a shrink is taken from idle processes first and then from
+the largest workers; ties go by name. Nothing is moved between workers while the total stays.
 """
 
 from __future__ import annotations
@@ -14,55 +14,62 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Room(NamedTuple):
-    """How far one worker may go this time: from ``floor`` over ``base`` (where it stands) to ``roof``.
+class TargetRange(NamedTuple):
+    """How far one worker may go this time: ``min_target`` <= ``current`` <= ``max_target``, in processes.
 
-    ``idle`` counts its processes without a task: a shrink is taken there first.
+    ``current`` is where it starts from: its size, or the bound that it has to be moved to first. ``idle``
+    counts its processes without a task: a shrink is taken there first.
     """
 
     worker: str
-    base: int
-    floor: int
-    roof: int
+    current: int
+    min_target: int
+    max_target: int
     idle: int = 0
 
 
-def allocate(rooms: Iterable[Room], total: int) -> dict[str, int]:
-    """A target for each worker, their sum as near to ``total`` as floors and roofs allow.
+def allocate(ranges: Iterable[TargetRange], total: int) -> dict[str, int]:
+    """A target for each worker, their sum as near to ``total`` as the ranges allow.
 
     Raises:
-        ValueError: when the bounds of a room fall.
+        ValueError: when the bounds of a range are not in order.
     """
-    rooms = list(rooms)
-    for room in rooms:
-        if not 0 <= room.floor <= room.base <= room.roof:
-            raise ValueError(f"{room}: floor, base and roof must not fall and start at 0 or more")
-    targets = {room.worker: room.base for room in rooms}
+    ranges = list(ranges)
+    for one in ranges:
+        if not 0 <= one.min_target <= one.current <= one.max_target:
+            raise ValueError(
+                f"{one}: min_target, current and max_target must not fall and start at 0 or more"
+            )
+    targets = {one.worker: one.current for one in ranges}
     missing = total - sum(targets.values())
     if missing > 0:
-        smallest = [(room.base, room.worker, room.roof) for room in rooms if room.base < room.roof]
+        smallest = [
+            (one.current, one.worker, one.max_target) for one in ranges if one.current < one.max_target
+        ]
         heapq.heapify(smallest)
         while missing and smallest:
-            size, worker, roof = heapq.heappop(smallest)
+            size, worker, max_target = heapq.heappop(smallest)
             targets[worker] = size + 1
             missing -= 1
-            if size + 1 < roof:
-                heapq.heappush(smallest, (size + 1, worker, roof))
+            if size + 1 < max_target:
+                heapq.heappush(smallest, (size + 1, worker, max_target))
     elif missing < 0:
         # Idle ones first, then the largest: a busy process takes a while to retire.
         idlest = [
-            _give(room.idle, room.base, room.worker, room.floor) for room in rooms if room.base > room.floor
+            _shrink_key(one.idle, one.current, one.worker, one.min_target)
+            for one in ranges
+            if one.current > one.min_target
         ]
         heapq.heapify(idlest)
         while missing and idlest:
-            _, negative_size, worker, floor, idle = heapq.heappop(idlest)
+            _, negative_size, worker, min_target, idle = heapq.heappop(idlest)
             size = -negative_size - 1
             targets[worker] = size
             missing += 1
-            if size > floor:
-                heapq.heappush(idlest, _give(idle - 1, size, worker, floor))
+            if size > min_target:
+                heapq.heappush(idlest, _shrink_key(idle - 1, size, worker, min_target))
     return targets
 
 
-def _give(idle: int, size: int, worker: str, floor: int) -> tuple[bool, int, str, int, int]:
-    return (idle <= 0, -size, worker, floor, idle)
+def _shrink_key(idle: int, size: int, worker: str, min_target: int) -> tuple[bool, int, str, int, int]:
+    return (idle <= 0, -size, worker, min_target, idle)

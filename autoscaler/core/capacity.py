@@ -1,4 +1,4 @@
-"""How many processes a container bears.
+"""How many processes fit in a container, by its limits and by its use.
 
 Pure. The CPU ceiling is ``floor(cores x processes per core)``. The memory ceiling is what the headroom
 leaves above the parent, divided by the 95th percentile of a child's resident memory. A resident set counts
@@ -11,7 +11,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from autoscaler.core.model import Reason
+from autoscaler.core.model import Bounds, Override, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from autoscaler.core.model import ContainerReading
     from autoscaler.core.policy import Policy
 
+_NO_OVERRIDE = Override()
+
 
 class Ceiling(NamedTuple):
-    """The most processes that something bears, and the reason that names it."""
+    """An upper bound of processes, and the reason that names it."""
 
     processes: int
     reason: Reason
 
 
 def cpu_processes(cores: float, processes_per_core: float) -> int:
-    """Processes that so many cores bear: at least 1."""
+    """Processes that fit on so many cores: at least 1."""
     # Quotas are quotients (150000/100000): a hair below a whole number is that number.
     return max(1, math.floor(cores * processes_per_core + 1e-9))
 
@@ -40,41 +42,56 @@ def percentile_95(values: Sequence[int]) -> int:
 
 
 def memory_processes(container: ContainerReading, *, headroom: float) -> int | None:
-    """Processes that the memory limit bears, at least 1; None where it or a child's size is unknown."""
+    """Processes that fit in the memory limit, at least 1; None where it or a child's size is unknown."""
     sizes = [size for size in container.child_rss_bytes if size > 0]
     if container.memory_limit_bytes is None or not sizes:
         return None
-    room = container.memory_limit_bytes * headroom - (container.parent_rss_bytes or 0)
-    return max(1, int(room // percentile_95(sizes)))
-
-
-def ceiling(policy: Policy, container: ContainerReading | None) -> Ceiling | None:
-    """The container's ceiling: the lower of CPU and memory, or None where no limit is set or known.
-
-    Only limits that someone set count here: a bare machine's cores are no reason to overrule ``max``.
-    """
-    return _lowest(policy, container, limits_only=True)
+    available = container.memory_limit_bytes * headroom - (container.parent_rss_bytes or 0)
+    return max(1, int(available // percentile_95(sizes)))
 
 
 def automatic_max(policy: Policy, container: ContainerReading | None) -> Ceiling | None:
     """What ``max = auto`` stands for: the container's limits or else the machine's; None where unknown."""
     if container is None or container.cpu_limit_cores is None:
         return None
-    return _lowest(policy, container, limits_only=False)
+    cpu = Ceiling(cpu_processes(container.cpu_limit_cores, policy.processes_per_core), Reason.CPU_CEILING)
+    memory = memory_processes(container, headroom=policy.memory_headroom)
+    return cpu if memory is None or memory >= cpu.processes else Ceiling(memory, Reason.MEMORY_CEILING)
 
 
-def _lowest(policy: Policy, container: ContainerReading | None, *, limits_only: bool) -> Ceiling | None:
-    if container is None:
-        return None
-    found = []
-    if container.cpu_limit_cores is not None and (container.cpu_limited or not limits_only):
-        processes = cpu_processes(container.cpu_limit_cores, policy.processes_per_core)
-        found.append(Ceiling(processes, Reason.CPU_CEILING))
-    if container.memory_limited or not limits_only:
-        bears = memory_processes(container, headroom=policy.memory_headroom)
-        if bears is not None:
-            found.append(Ceiling(bears, Reason.MEMORY_CEILING))
-    return min(found, key=lambda bound: bound.processes, default=None)
+def bounds(policy: Policy, container: ContainerReading | None, override: Override = _NO_OVERRIDE) -> Bounds:
+    """The bounds on a worker's size: the policy's, an administrator's instead of them, and the container's.
+
+    Of the container only limits that someone set count, beside an automatic max: a bare machine's cores are
+    no reason to overrule ``max``.
+    """
+    minimum = policy.min_processes if override.min_processes is None else override.min_processes
+    maximum = policy.max_processes if override.max_processes is None else override.max_processes
+    highest = automatic_max(policy, container) if maximum is None else Ceiling(maximum, Reason.AT_MAX)
+    cpu = memory = None
+    if container is not None and container.cpu_limited and container.cpu_limit_cores is not None:
+        cpu = cpu_processes(container.cpu_limit_cores, policy.processes_per_core)
+    if container is not None and container.memory_limited:
+        memory = memory_processes(container, headroom=policy.memory_headroom)
+    return Bounds(
+        min_processes=minimum,
+        max_processes=highest.processes if highest else None,
+        max_reason=highest.reason if highest else Reason.UNKNOWN_LIMIT,
+        cpu_processes=cpu,
+        memory_processes=memory,
+    )
+
+
+def lowest(applied: Bounds) -> Ceiling | None:
+    """The lowest upper bound and its name; None where none is known."""
+    found = None if applied.max_processes is None else Ceiling(applied.max_processes, applied.max_reason)
+    for processes, reason in (
+        (applied.cpu_processes, Reason.CPU_CEILING),
+        (applied.memory_processes, Reason.MEMORY_CEILING),
+    ):
+        if processes is not None and (found is None or processes < found.processes):
+            found = Ceiling(processes, reason)
+    return found
 
 
 def with_rates(before: ContainerReading | None, now: ContainerReading, seconds: float) -> ContainerReading:
@@ -100,7 +117,7 @@ def _growth(before: float | None, now: float | None) -> float | None:
 def pressure(
     policy: Policy, container: ContainerReading | None, processes: int, *, retiring: int = 0
 ) -> Ceiling | None:
-    """What the container's *use* forbids, given the size it has now.
+    """The upper bound that follows from the container's use, given the size it has now.
 
     Memory above ``memory_high`` asks for fewer processes at once, as many fewer as bring it back under;
     ``retiring`` processes still fill memory and are on their way out already. CPU used up or throttled
@@ -115,8 +132,8 @@ def pressure(
         excess = (used - policy.memory_high) * (container.memory_limit_bytes or 0)
         sizes = [size for size in container.child_rss_bytes if size > 0]
         fewer = math.ceil(excess / percentile_95(sizes)) if sizes else 1
-        bears = processes + retiring - max(1, fewer)
-        return Ceiling(max(1, bears), Reason.MEMORY_PRESSURE)
+        return Ceiling(max(1, processes + retiring - max(1, fewer)), Reason.MEMORY_PRESSURE)
+    # Used up or throttled: another process would only take time from those that run.
     cpu, throttled = container.cpu_usage_ratio or 0.0, container.cpu_throttled_ratio or 0.0
     if container.cpu_limited and (cpu > policy.cpu_high or throttled > policy.throttled_high):
         return Ceiling(max(1, processes), Reason.CPU_PRESSURE)

@@ -1,8 +1,8 @@
-"""The words the autoscaler thinks in.
+"""The values that the autoscaler works with: what was read, what was decided, what came of it.
 
-The law of this module, and of everything the decision is made of: values only. No I/O, no logger, no
-clock, no environment. A value that could not be read is ``None``, never 0. An illegal value cannot be
-built. Times are monotonic seconds on the observer's clock.
+Values only: no I/O, no logger, no clock, no environment, and nothing that is computed from a policy. A value
+that could not be read is ``None``, never 0. An illegal value cannot be built. Times are monotonic seconds on
+the observer's clock unless a name says otherwise.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why a worker's target is what it is: the same word in log, metric, status page and test."""
+    """Why a worker's target is what it is: the same word in log, metrics, status and tests."""
 
     STEADY = "steady"
     LOAD_HIGH = "load_high"
@@ -31,7 +31,9 @@ class Reason(StrEnum):
     UNKNOWN_LIMIT = "unknown_limit"
     UNKNOWN_SIZE = "unknown_size"
     STALE = "stale"
+    PEER_UNRESPONSIVE = "peer_unresponsive"
     OUTSTANDING = "outstanding"
+    REFUSED = "refused"
     SHRINK_LIMITED = "shrink_limited"
     UNSUPPORTED = "unsupported"
     PAUSED = "paused"
@@ -41,32 +43,34 @@ class Reason(StrEnum):
     DISABLED = "disabled"
 
 
-#: What each reason means, for people: in the README, in the demo, from `once`.
+#: What each reason means: for the documentation, the demo and ``autoscaler once``.
 MEANINGS = {
-    Reason.STEADY: "the load lies between the watermarks, or the size is already right",
-    Reason.LOAD_HIGH: "more work than processes, beyond the upper watermark",
-    Reason.LOAD_LOW: "fewer tasks than processes, beyond the lower watermark",
-    Reason.LATENCY: "the size at which waiting tasks start within the target",
-    Reason.DELAYED: "beyond a watermark, but not yet for long enough",
-    Reason.STABILIZING: "a higher size was wished for within the stabilization window",
-    Reason.COOLDOWN: "a change was observed too short a while ago",
-    Reason.STEP: "as far as one step may go",
-    Reason.AT_MIN: "the lower bound holds",
-    Reason.AT_MAX: "the upper bound holds",
-    Reason.CPU_CEILING: "the container's CPU limit bears no more processes",
-    Reason.CPU_PRESSURE: "the container's CPU is used up: growth would not help",
-    Reason.MEMORY_CEILING: "the container's memory limit bears no more processes",
-    Reason.MEMORY_PRESSURE: "memory is nearly used up: shrink before the OOM killer comes",
+    Reason.STEADY: "the load is between the thresholds, or the size is already right",
+    Reason.LOAD_HIGH: "more tasks per process than the upper threshold",
+    Reason.LOAD_LOW: "fewer tasks per process than the lower threshold",
+    Reason.LATENCY: "the size at which waiting tasks start within the target wait",
+    Reason.DELAYED: "beyond a threshold, but not yet for long enough",
+    Reason.STABILIZING: "a larger size was recommended within the stabilization window",
+    Reason.COOLDOWN: "the size changed too recently",
+    Reason.STEP: "limited by the largest step of one action",
+    Reason.AT_MIN: "limited by the configured minimum",
+    Reason.AT_MAX: "limited by the configured maximum",
+    Reason.CPU_CEILING: "limited by the container's CPU limit",
+    Reason.CPU_PRESSURE: "the container's CPU is used up: growing would not help",
+    Reason.MEMORY_CEILING: "limited by the container's memory limit",
+    Reason.MEMORY_PRESSURE: "memory is nearly used up: shrink before the OOM killer acts",
     Reason.UNKNOWN_LIMIT: "max is auto and no limit of the container could be read",
-    Reason.UNKNOWN_SIZE: "the worker did not tell its size this time",
-    Reason.STALE: "the backlog could not be read: nothing may shrink on it",
+    Reason.UNKNOWN_SIZE: "the worker did not report its size in this tick",
+    Reason.STALE: "the backlog could not be read: no shrink without it",
+    Reason.PEER_UNRESPONSIVE: "a worker of the same queues did not answer in full: no shrink without it",
     Reason.OUTSTANDING: "an earlier action has not settled yet",
-    Reason.SHRINK_LIMITED: "no companion in the worker: only an idle worker may shrink",
+    Reason.REFUSED: "the worker refused its last resize; it is tried again later",
+    Reason.SHRINK_LIMITED: "the worker has no companion: it shrinks only while idle",
     Reason.UNSUPPORTED: "the worker's pool cannot be resized",
     Reason.PAUSED: "an administrator paused the autoscaler",
-    Reason.HELD: "an administrator resized this worker and asked to leave it so",
+    Reason.HELD: "an administrator resized this worker and asked to keep that size",
     Reason.NOT_LEADER: "another autoscaler acts for this fleet",
-    Reason.DRY_RUN: "told to decide and not to act",
+    Reason.DRY_RUN: "dry run: decide and do not act",
     Reason.DISABLED: "CELERY_AUTOSCALE_ENABLED is false",
 }
 
@@ -117,7 +121,7 @@ class ContainerReading:
     """What a worker's container allows and uses.
 
     ``cpu_limit_cores`` and ``memory_limit_bytes`` are effective: where no limit is set they are the
-    machine's. ``cpu_limited`` tells whether a quota or a cpuset narrows the machine. ``cpu_usage_seconds``
+    machine's. ``cpu_limited`` is True where a quota or a cpuset narrows the machine. ``cpu_usage_seconds``
     and ``throttled_seconds`` only ever grow; from two readings come ``cpu_usage_ratio``, the share of the CPU
     limit in use, and ``cpu_throttled_ratio``, the share of time in which the kernel held the container back.
     ``child_rss_bytes`` has one entry for each pool process.
@@ -148,7 +152,7 @@ class WorkerReading:
     """One worker as it answered in this tick.
 
     ``processes`` is the size the pool is set to: those that take work. ``retiring`` counts children that a
-    resize has given up and that still finish a task. ``busy`` counts tasks that run (in retiring children
+    resize has retired and that still finish a task. ``busy`` counts tasks that run (in retiring children
     too), ``reserved`` those fetched and not yet running, ``scheduled`` those that wait for their ETA,
     ``completed`` all that ended since the worker started. ``start_seconds`` is the time its last new
     process took from the resize to being ready. ``queues`` are those it consumes now, if ``queues_known``.
@@ -198,7 +202,8 @@ class Override:
 class Observation:
     """All that was seen in one tick, at ``at`` monotonic seconds.
 
-    ``workers`` holds those that answered; a worker that was asked and kept silent is just not there.
+    ``workers`` holds those that answered; one that was asked and did not answer is left out. ``outcomes`` are
+    those of the actions that were sent since the observation before, in the order in which they were sent.
     """
 
     at: float
@@ -206,23 +211,64 @@ class Observation:
     workers: tuple[WorkerReading, ...] = ()
     override: Override = Override()
     leader: bool = True
+    outcomes: tuple[Outcome, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """The size that the demand recommends, in processes, before any bound.
+
+    ``before_delays`` is what the load alone asks for: the stabilization window remembers it.
+    """
+
+    processes: int
+    reason: Reason
+    before_delays: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """The bounds that a decision was made within, in processes of one worker, an override applied.
+
+    ``max_processes`` is None where it is automatic and no limit is known; ``max_reason`` is what a target
+    that ends there is called. ``cpu_processes`` and ``memory_processes`` are what fits in the container's
+    limits, None where none is set or known; they beat ``min_processes``.
+    """
+
+    min_processes: int
+    max_processes: int | None
+    max_reason: Reason = Reason.AT_MAX
+    cpu_processes: int | None = None
+    memory_processes: int | None = None
+
+    def by_name(self) -> dict[str, int]:
+        """The bounds that are known by their public names: ``min``, ``max``, ``cpu``, ``memory``."""
+        named = {
+            "min": self.min_processes,
+            "max": self.max_processes,
+            "cpu": self.cpu_processes,
+            "memory": self.memory_processes,
+        }
+        return {name: processes for name, processes in named.items() if processes is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What becomes of one worker in one tick.
+    """The decision on one worker in one tick. All sizes are processes.
 
-    ``wanted`` is the size the policy arrives at and ``cause`` why. ``target`` is the size to make true now
-    and ``reason`` why: they differ from the former two where something holds the hand (paused, dry run, an
-    action outstanding). All sizes are processes; ``current`` is None where the worker did not tell.
+    ``desired`` is the size that the policy arrives at and ``desired_reason`` why. ``target`` is the size to
+    make true now and ``reason`` why: they differ from the former two where something prevents the action
+    (paused, dry run, another leader). ``current`` is None where the worker did not report its size.
+    ``bounds`` are those that were applied, None for a worker that was never seen.
     """
 
     worker: str
     current: int | None
-    wanted: int | None
-    cause: Reason
+    desired: int | None
+    desired_reason: Reason
     target: int | None
     reason: Reason
+    bounds: Bounds | None = None
 
     @property
     def action(self) -> Action:
@@ -243,9 +289,10 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One action and what came of it; ``detail`` is the worker's or the broker's word where it failed.
+    """One action and what came of it; ``detail`` is the worker's or the broker's message where it failed.
 
-    ``settles_at`` (monotonic seconds) is when an action that takes its time must have ended.
+    ``sent_at`` is when the action was sent and its reply collected, None until the loop has said so.
+    ``settles_at`` is when an action that takes its time must have ended.
     """
 
     worker: str
@@ -254,6 +301,7 @@ class Outcome:
     command: str
     result: Result
     detail: str | None = None
+    sent_at: float | None = None
     settles_at: float | None = None
 
     @property

@@ -1,16 +1,17 @@
 """Every parameter of the decision: default, unit, bounds and meaning in one table, validated at once.
 
-The command line, the environment variables and the README's table are made from the fields of
-:class:`Policy`; a default stands here and nowhere else.
+The flags, the environment variables and the documented tables are made from the fields of :class:`Policy`; a
+default stands here and nowhere else. :func:`parameter` and :func:`validate` serve every policy, that of the
+target wait too. Nothing here reads the environment.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-#: More processes than any one worker is ever told to have.
+#: The largest size that any worker is ever resized to.
 MAX_PROCESSES = 10_000
 
 
@@ -22,9 +23,44 @@ class PolicyError(ValueError):
         self.faults = faults
 
 
-def _parameter(default: float | str | None, *, low: float, high: float, unit: str, about: str) -> Any:
-    metadata = {"low": low, "high": high, "unit": unit, "about": about}
-    return field(default=default, metadata=metadata)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """What values a parameter may have, in ``unit``; both bounds are legal.
+
+    A parameter of processes is a whole number. ``optional`` allows None.
+    """
+
+    low: float
+    high: float
+    unit: str
+    about: str
+    optional: bool = False
+
+    def fault(self, name: str, value: object) -> str | None:
+        """What is wrong with ``value``, in one sentence with what is legal, or None."""
+        if value is None and self.optional:
+            return None
+        whole = self.unit == "processes"
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+            kind = "a whole number" if whole else "a number"
+            return f"{name} is {value!r}; it must be {kind} of {self.unit} from {self.low:g} to {self.high:g}"
+        if not (math.isfinite(value) and self.low <= value <= self.high):
+            return f"{name} is {value!r}; it must be from {self.low:g} to {self.high:g} ({self.unit})"
+        return None
+
+
+def parameter(
+    default: float | None, *, low: float, high: float, unit: str, about: str, optional: bool = False
+) -> Any:
+    """A dataclass field whose metadata are those of a :class:`Parameter`."""
+    described = Parameter(low=low, high=high, unit=unit, about=about, optional=optional)
+    return field(default=default, metadata=asdict(described))
+
+
+def validate(policy: Any) -> list[str]:
+    """The faults of a dataclass whose fields are all made by :func:`parameter`, one sentence each."""
+    faults = (Parameter(**one.metadata).fault(one.name, getattr(policy, one.name)) for one in fields(policy))
+    return [fault for fault in faults if fault]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,99 +71,112 @@ class Policy:
         PolicyError: with every fault, when a value is out of its bounds or two contradict each other.
     """
 
-    min_processes: int = _parameter(
-        1, low=1, high=MAX_PROCESSES, unit="processes", about="Fewest processes of a worker."
+    min_processes: int = parameter(
+        1, low=1, high=MAX_PROCESSES, unit="processes", about="Minimum processes of a worker."
     )
-    max_processes: int | None = _parameter(
+    max_processes: int | None = parameter(
         None,
         low=1,
         high=MAX_PROCESSES,
         unit="processes",
-        about="Most processes of a worker; `auto` is what its container bears.",
+        about="Maximum processes of a worker; `auto` is what fits in its container.",
+        optional=True,
     )
-    scale_up_threshold: float = _parameter(
+    scale_up_threshold: float = parameter(
         1.5, low=1, high=1000, unit="tasks per process", about="Grow when the load is above this."
     )
-    scale_down_threshold: float = _parameter(
+    scale_down_threshold: float = parameter(
         0.6, low=0, high=1, unit="tasks per process", about="Shrink when the load is below this."
     )
-    scale_up_delay_seconds: float = _parameter(
+    scale_up_delay_seconds: float = parameter(
         0.0, low=0, high=3600, unit="seconds", about="How long the load must stay high before growing."
     )
-    scale_down_delay_seconds: float = _parameter(
+    scale_down_delay_seconds: float = parameter(
         15.0, low=0, high=86400, unit="seconds", about="How long the load must stay low before shrinking."
     )
-    stabilization_seconds: float = _parameter(
+    stabilization_seconds: float = parameter(
         30.0,
         low=0,
         high=86400,
         unit="seconds",
-        about="Shrink only to the highest size wished for within this window.",
+        about="Shrink only to the largest size recommended within this window.",
     )
-    scale_up_cooldown_seconds: float = _parameter(
-        3.0, low=0, high=3600, unit="seconds", about="Least time from an observed change to a growth."
+    scale_up_cooldown_seconds: float = parameter(
+        3.0,
+        low=0,
+        high=3600,
+        unit="seconds",
+        about="Minimum time from an observed change of size to a growth.",
     )
-    scale_down_cooldown_seconds: float = _parameter(
-        15.0, low=0, high=86400, unit="seconds", about="Least time from an observed change to a shrink."
+    scale_down_cooldown_seconds: float = parameter(
+        15.0,
+        low=0,
+        high=86400,
+        unit="seconds",
+        about="Minimum time from an observed change of size to a shrink.",
     )
-    max_step_up: int = _parameter(
-        16, low=1, high=MAX_PROCESSES, unit="processes", about="Most processes a worker gains in one action."
+    max_step_up: int = parameter(
+        16,
+        low=1,
+        high=MAX_PROCESSES,
+        unit="processes",
+        about="Maximum processes a worker gains in one action.",
     )
-    max_step_down: int = _parameter(
-        4, low=1, high=MAX_PROCESSES, unit="processes", about="Most processes a worker loses in one action."
+    max_step_down: int = parameter(
+        4,
+        low=1,
+        high=MAX_PROCESSES,
+        unit="processes",
+        about="Maximum processes a worker loses in one action.",
     )
-    processes_per_core: float = _parameter(
+    processes_per_core: float = parameter(
         1.0,
         low=0.01,
         high=1000,
         unit="processes per core",
-        about="Processes that one core of the container bears: 1 for computing, more for waiting tasks.",
+        about="Processes per core of the container: 1 for tasks that compute, more for tasks that wait.",
     )
-    cpu_high: float = _parameter(
+    cpu_high: float = parameter(
         0.95, low=0.05, high=1, unit="share of the CPU limit", about="No growth while CPU use is above this."
     )
-    throttled_high: float = _parameter(
+    throttled_high: float = parameter(
         0.25,
         low=0.01,
         high=1,
         unit="share of time",
         about="No growth while the kernel throttles the container for more of the time than this.",
     )
-    memory_headroom: float = _parameter(
+    memory_headroom: float = parameter(
         0.85,
         low=0.05,
         high=1,
         unit="share of the memory limit",
         about="Memory the processes may fill; the ceiling follows from it.",
     )
-    memory_high: float = _parameter(
+    memory_high: float = parameter(
         0.92,
         low=0.05,
         high=1,
         unit="share of the memory limit",
         about="Shrink at once while memory use is above this.",
     )
-    settle_seconds: float = _parameter(
+    settle_seconds: float = parameter(
         10.0,
         low=1,
         high=600,
         unit="seconds",
-        about="How long an action may take to show in a worker's size before it is judged by what is read.",
+        about="How long to wait for an action to show in a worker's size before its size is taken as read.",
     )
-    stale_after_seconds: float = _parameter(
+    stale_after_seconds: float = parameter(
         15.0,
         low=0.1,
         high=3600,
         unit="seconds",
-        about="How long a silent worker still counts with its last known size.",
+        about="How long an unresponsive worker still counts with its last known size.",
     )
 
     def __post_init__(self) -> None:
-        faults = [
-            fault
-            for parameter in fields(self)
-            if (fault := _out_of_bounds(self, parameter.name, parameter.metadata))
-        ]
+        faults = validate(self)
         if not faults:
             faults = self._contradictions()
         if faults:
@@ -157,18 +206,3 @@ class Policy:
                 " the pool would grow into what it must shrink from: raise memory_high"
             )
         return faults
-
-
-def _out_of_bounds(policy: Policy, name: str, metadata: Any) -> str | None:
-    value = getattr(policy, name)
-    if value is None and name == "max_processes":
-        return None
-    low, high, unit = metadata["low"], metadata["high"], metadata["unit"]
-    wants_int = isinstance(metadata["low"], int) and unit == "processes"
-    legal_type = isinstance(value, int) if wants_int else isinstance(value, int | float)
-    if isinstance(value, bool) or not legal_type:
-        kind = "a whole number" if wants_int else "a number"
-        return f"{name} is {value!r}; it must be {kind} of {unit} from {low:g} to {high:g}"
-    if not (math.isfinite(value) and low <= value <= high):
-        return f"{name} is {value!r}; it must be from {low:g} to {high:g} ({unit})"
-    return None

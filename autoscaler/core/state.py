@@ -1,4 +1,4 @@
-"""What the decider remembers from tick to tick.
+"""What the decider remembers from tick to tick, and how one observation changes what is known of workers.
 
 Pure and frozen: each tick makes a new state. A fresh state behaves as if it had just acted, so a daemon that
 was killed and started again does nothing rash.
@@ -10,14 +10,22 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from autoscaler.core.capacity import with_rates
-from autoscaler.core.demand.target_wait import TargetWaitState
+from autoscaler.core.demand.completions import Completions
+from autoscaler.core.demand.learning import TargetWaitState
 from autoscaler.core.demand.thresholds import Watch
+from autoscaler.core.model import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from autoscaler.core.model import Observation, WorkerReading
+    from autoscaler.core.model import Observation, Outcome, WorkerReading
     from autoscaler.core.policy import Policy
+
+#: A worker that goes on refusing is tried again ever less often, at last so seldom.
+_MAX_REFUSAL_PAUSE_SECONDS = 300.0
+#: How long a group that is not there keeps its memory: longer than a deployment or an outage takes.
+_FORGET_GROUP_SECONDS = 3600.0
+_MAX_ABSENT_GROUPS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +41,21 @@ class Outstanding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A resize that the worker refused: none is sent to it until then, and the pause doubles each time."""
+
+    until: float
+    pause_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KnownWorker:
     """A worker's last reading, when it was taken, and what is under way."""
 
     reading: WorkerReading
     read_at: float
     outstanding: Outstanding | None = None
+    refusal: Refusal | None = None
 
     @property
     def size(self) -> int | None:
@@ -50,33 +67,53 @@ class KnownWorker:
 class GroupState:
     """What is remembered of workers that share queues.
 
-    ``wishes`` is the stabilization window as (at, processes) with falling sizes: an older, smaller wish can
-    never be the highest of a window again. ``changed_at`` is when a change of size was last observed.
-    ``seen_at`` is when the group was first seen. ``latency`` is what the latency demand has learnt; it
-    learns whether or not it decides.
+    ``window`` is the stabilization window as (at, processes) with falling sizes: an older, smaller
+    recommendation can never be the largest of a window again. ``changed_at`` is when a change of size was
+    last observed, ``seen_at`` when the group was first seen and ``last_at`` when last. ``target_wait`` is
+    what the target wait has learnt, from ``completions`` among others; it learns whether or not it decides.
     """
 
     changed_at: float
     seen_at: float
+    last_at: float
     watch: Watch = field(default_factory=Watch)
-    wishes: tuple[tuple[float, int], ...] = ()
-    latency: TargetWaitState = field(default_factory=TargetWaitState)
+    window: tuple[tuple[float, int], ...] = ()
+    target_wait: TargetWaitState = field(default_factory=TargetWaitState)
+    completions: Completions = field(default_factory=Completions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """All that is remembered; ``State()`` is a fresh start."""
+    """All that is remembered; ``State()`` is a fresh start. Only the decider makes another."""
 
     workers: Mapping[str, KnownWorker] = field(default_factory=dict)
     groups: Mapping[tuple[str, ...], GroupState] = field(default_factory=dict)
 
-    def acted(self, worker: str, *, target: int, at: float, confirmed: bool) -> State:
-        """The state after an action was sent to ``worker``."""
-        known = self.workers.get(worker)
-        if known is None:
-            return self
-        outstanding = Outstanding(target=target, sent_at=at, confirmed=confirmed)
-        return replace(self, workers={**self.workers, worker: replace(known, outstanding=outstanding)})
+
+def recall(before: GroupState | None, *, changed: bool, at: float) -> GroupState:
+    """The memory of a group that is there at ``at``; ``changed`` is True where a member's size changed."""
+    if before is None:
+        return GroupState(changed_at=at, seen_at=at, last_at=at)
+    return replace(before, last_at=at, changed_at=at if changed else before.changed_at)
+
+
+def absent(
+    before: Mapping[tuple[str, ...], GroupState], present: Iterable[tuple[str, ...]], at: float
+) -> dict[tuple[str, ...], GroupState]:
+    """The memories to keep of groups that are not there: those of queues, for a while, the newest first.
+
+    Workers that do not answer for a time, or that are all replaced at once, find what was learnt of their
+    work.
+    """
+    kept = {
+        key: memory
+        for key, memory in before.items()
+        if key[0] and at - memory.last_at <= _FORGET_GROUP_SECONDS
+    }
+    for key in present:
+        kept.pop(key, None)
+    newest = sorted(kept, key=lambda key: kept[key].last_at, reverse=True)[:_MAX_ABSENT_GROUPS]
+    return {key: kept[key] for key in newest}
 
 
 def remember(
@@ -84,19 +121,43 @@ def remember(
 ) -> tuple[dict[str, KnownWorker], frozenset[str]]:
     """The workers known after this observation, and those whose size changed, that are new or restarted.
 
-    A silent worker stays with its last reading for ``stale_after_seconds``, then it is forgotten.
+    The outcomes of the last tick's actions come first, then what was read. A worker that does not answer
+    stays with its last reading for ``stale_after_seconds``, then it is forgotten.
     """
     at = observation.at
+    acted = dict(known)
+    for outcome in observation.outcomes:
+        if outcome.worker in acted:
+            acted[outcome.worker] = _after(policy, acted[outcome.worker], outcome, at)
     workers = {
-        name: worker for name, worker in known.items() if at - worker.read_at <= policy.stale_after_seconds
+        name: worker for name, worker in acted.items() if at - worker.read_at <= policy.stale_after_seconds
     }
     changed = set()
     for reading in observation.workers:
-        before = known.get(reading.name)
+        before = acted.get(reading.name)
         if before is None or _differs(before.reading, reading):
             changed.add(reading.name)
         workers[reading.name] = _follow(policy, before, reading, at)
     return workers, frozenset(changed)
+
+
+def _after(policy: Policy, worker: KnownWorker, outcome: Outcome, at: float) -> KnownWorker:
+    """The worker with what came of an action that was sent to it."""
+    sent_at = at if outcome.sent_at is None else outcome.sent_at
+    if outcome.result is Result.REFUSED:
+        # Nothing is under way: the worker has the size that it reports.
+        before = worker.refusal
+        pause = min(
+            _MAX_REFUSAL_PAUSE_SECONDS, policy.settle_seconds if before is None else 2 * before.pause_seconds
+        )
+        refusal = Refusal(until=sent_at + pause, pause_seconds=pause)
+        return replace(worker, outstanding=None, refusal=refusal)
+    outstanding = Outstanding(
+        target=outcome.target,
+        sent_at=sent_at if outcome.settles_at is None else outcome.settles_at,
+        confirmed=outcome.result is Result.DONE,
+    )
+    return replace(worker, outstanding=outstanding, refusal=None if outstanding.confirmed else worker.refusal)
 
 
 def _differs(before: WorkerReading, now: WorkerReading) -> bool:
@@ -104,7 +165,7 @@ def _differs(before: WorkerReading, now: WorkerReading) -> bool:
 
 
 def _restarted(before: WorkerReading, now: WorkerReading) -> bool:
-    # In a container the pid is often 1 before and after; uptime tells.
+    # In a container the pid is often 1 before and after, so the uptime decides.
     if before.uptime_seconds is None or now.uptime_seconds is None:
         return False
     return now.uptime_seconds < before.uptime_seconds
@@ -116,12 +177,16 @@ def _follow(policy: Policy, before: KnownWorker | None, reading: WorkerReading, 
     container = before.reading.container  # the last good one holds where none can be read
     if reading.container is not None:
         container = with_rates(container, reading.container, at - before.read_at)
-    if container is not reading.container:
-        reading = replace(reading, container=container)
-    outstanding = before.outstanding
+    # A worker whose queues are not known this time still belongs to those who share them.
+    queues = reading.queues if reading.queues_known else before.reading.queues
+    if container is not reading.container or queues != reading.queues:
+        reading = replace(reading, container=container, queues=queues)
+    outstanding, refusal = before.outstanding, before.refusal
     if outstanding and _settled(policy, outstanding, before.reading, reading, at):
         outstanding = None
-    return KnownWorker(reading=reading, read_at=at, outstanding=outstanding)
+    if refusal and _differs(before.reading, reading):
+        refusal = None
+    return KnownWorker(reading=reading, read_at=at, outstanding=outstanding, refusal=refusal)
 
 
 def _settled(

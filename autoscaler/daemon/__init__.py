@@ -1,1 +1,1 @@
-"""The loop: observe, decide, act, report."""
+"""The daemon: observe, decide, act and report, one tick after another."""

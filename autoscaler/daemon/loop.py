@@ -1,89 +1,37 @@
-"""The loop: gather, decide, apply, record. The only place that catches.
+"""The loop: observe, decide, act, report, one tick after another.
 
-A sensor that fails makes its part unknown and is told once, not in every tick. Nothing is sent on a
-reading that has grown old in the meantime, for instance while this process was stopped.
+What the outside world raises becomes a fault of its part, in :mod:`~autoscaler.daemon.observe` and
+:mod:`~autoscaler.daemon.act`. What nobody foresaw ends here: it is logged with its trace and counted, and the
+next tick comes.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from kombu.exceptions import KombuError
-from redis.exceptions import RedisError
-
-from autoscaler.broker import keys as contract
-from autoscaler.broker.connections import RedisUrlError
-from autoscaler.broker.keys import OverrideError, OverrideRequest
-from autoscaler.core.decider import Mode
-from autoscaler.core.model import Action, Observation, Override, QueueReading, Reason, Result
 from autoscaler.core.state import State
-from autoscaler.report.status import TickRecord, conditions, outcome_fields, status
-from autoscaler.sensors.container import overlay
+from autoscaler.daemon.act import Actor
+from autoscaler.daemon.faults import FAULTS
+from autoscaler.daemon.observe import Observer, Sources
+from autoscaler.daemon.publish import Publisher
+from autoscaler.daemon.timing import Timing
+from autoscaler.report.status import TickRecord, status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
     from threading import Event
 
     from redis import Redis
     from structlog.typing import FilteringBoundLogger
 
-    from autoscaler.core.decider import Decider, Plan
-    from autoscaler.core.model import ContainerReading, Outcome, WorkerReading
+    from autoscaler.core.decider import Decider
+    from autoscaler.core.plan import Plan
+    from autoscaler.daemon.act import Resizer
+    from autoscaler.daemon.observe import ContainerSource, Leadership, QueueSource, Seen, WorkerSource
     from autoscaler.report.metrics import Metrics
-    from autoscaler.sensors.queues import QueuesReading
-    from autoscaler.sensors.workers import WorkersReading
 
-#: What the outside world may throw at a tick.
-FAULTS = (OSError, RedisError, KombuError, RedisUrlError)
-
-
-class QueueSource(Protocol):
-    """Reads queue depths and what else Redis knows."""
-
-    def read(self, queues: Sequence[str]) -> QueuesReading:
-        """One round trip."""
-
-
-class WorkerSource(Protocol):
-    """Reads the workers."""
-
-    def read(self, mailboxes: frozenset[str], at: float) -> WorkersReading:
-        """All that answer."""
-
-
-class ContainerSource(Protocol):
-    """Reads the container of the one worker of a sidecar."""
-
-    def read(self) -> ContainerReading | None:
-        """What is known of it."""
-
-
-class Resizer(Protocol):
-    """Resizes workers; times are monotonic seconds. It never raises for what a worker or the broker does."""
-
-    def resize(self, reading: WorkerReading, target: int, now: float) -> Outcome:
-        """Resize one worker, or begin with it."""
-
-    def advance(self, readings: Mapping[str, WorkerReading], now: float) -> list[Outcome]:
-        """Go on with what takes more than one tick."""
-
-    def restore_orphans(self, now: float) -> None:
-        """Put back what an earlier run has left half done."""
-
-    def close(self) -> None:
-        """Put back what is half done."""
-
-
-class Leadership(Protocol):
-    """Decides who acts."""
-
-    def hold(self) -> bool:
-        """Whether this autoscaler acts."""
-
-    def release(self) -> None:
-        """Let another take over."""
+__all__ = ["FAULTS", "Controller", "Edges", "Timing", "controller"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,64 +47,34 @@ class Edges:
     lease: Leadership | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """The pace of the loop, in seconds."""
-
-    interval_seconds: float = 2.0
-    inspect_timeout_seconds: float = 1.5
-
-    @property
-    def fresh_seconds(self) -> float:
-        """How old a reading may be when something is sent on it: a slow gathering, and no more."""
-        return max(5.0, 2 * (self.interval_seconds + self.inspect_timeout_seconds))
-
-    @property
-    def lease_seconds(self) -> float:
-        """How long the lease outlives its holder: longer than a reading is fresh."""
-        return max(10.0, self.fresh_seconds + self.interval_seconds)
-
-    @property
-    def live_seconds(self) -> float:
-        """How long the loop may take between two ticks before it counts as stuck."""
-        return max(30.0, 5 * self.interval_seconds)
-
-    @property
-    def ready_seconds(self) -> float:
-        """How old the last good reading of Redis may be."""
-        return max(6.0, 3 * self.interval_seconds)
-
-
-@dataclass(slots=True)
-class _Gathered:
-    """What one tick has seen, as it comes in."""
-
-    queues: tuple[QueueReading, ...] = ()
-    pools: WorkersReading | None = None
-    override: Override = field(default_factory=Override)
-    leader: bool = True
-    faults: dict[str, str] = field(default_factory=dict)
-
-
 class Controller:
-    """Runs one decider against the world."""
+    """Runs one decider against the world; :func:`controller` puts one together.
+
+    ``clean`` takes secrets out of values; ``wall`` is a clock of epoch seconds.
+    """
 
     def __init__(
         self,
         *,
         name: str,
         decider: Decider,
-        edges: Edges,
+        observer: Observer,
+        actor: Actor,
+        publisher: Publisher,
+        lease: Leadership | None,
         timing: Timing,
         metrics: Metrics,
         log: FilteringBoundLogger,
         clean: Callable[[Any], Any],
-        monotonic: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float],
+        wall: Callable[[], float],
     ) -> None:
         self._name = name
         self._decider = decider
-        self._edges = edges
+        self._observer = observer
+        self._actor = actor
+        self._publisher = publisher
+        self._lease = lease
         self._timing = timing
         self._metrics = metrics
         self._log = log
@@ -164,12 +82,7 @@ class Controller:
         self._monotonic = monotonic
         self._wall = wall
         self._state = State()
-        self._mailboxes: frozenset[str] = frozenset()
-        self._override = OverrideRequest()
-        self._told: dict[tuple[str, str], str] = {}
-        self._publish_fault: str | None = None
         self._ticked_at = monotonic()
-        self._read_at: float | None = None
         self.last: TickRecord | None = None
 
     def run(self, stop: Event) -> None:
@@ -177,67 +90,39 @@ class Controller:
         try:
             while not stop.is_set():
                 started = self._monotonic()
-                self.tick(stop)
+                try:
+                    self.tick(stop.is_set)
+                except Exception:  # noqa: BLE001 - the next tick may well do better
+                    self._metrics.unexpected_error("tick")
+                    self._log.exception("tick.crashed")
                 stop.wait(max(0.0, started + self._timing.interval_seconds - self._monotonic()))
         finally:
-            self._give_back()
+            self._close()
 
-    def _give_back(self) -> None:
-        """Leave nothing half done, and let another take over at once; not over a Redis that was silent."""
-        self._edges.resizer.close()
-        answers = self.last is not None and not self.last.faults
-        if self._edges.lease is not None and answers:
-            self._edges.lease.release()
-
-    def tick(self, stop: Event | None = None) -> TickRecord:
-        """Gather, decide, apply, record."""
-        at = self._monotonic()
-        gathered = self._gather(at, stop)
-        observation = self._observe(at, gathered)
-        self._state, plan = self._decider.decide(self._state, observation)
-        outcomes = self._apply(plan, observation, stop)
-        record = self._summary(observation, plan, gathered, outcomes)
-        self._record(record)
-        return record
+    def tick(self, stopped: Callable[[], bool] = lambda: False) -> TickRecord:
+        """Observe, decide, act, report."""
+        seen = self._observe(stopped)
+        plan = self._decide(seen)
+        self._actor.act(plan, seen.observation, stopped)
+        return self._report(seen, plan)
 
     def look(self) -> TickRecord:
-        """Gather and decide; nothing is sent and nothing is written."""
-        at = self._monotonic()
-        gathered = self._gather(at, None)
-        observation = self._observe(at, gathered)
-        self._state, plan = self._decider.decide(self._state, observation)
-        self.last = self._summary(observation, plan, gathered, ())
+        """Observe and decide; nothing is sent and nothing is written."""
+        seen = self._observe()
+        self.last = self._record(seen, self._decide(seen))
         return self.last
-
-    def _summary(
-        self, observation: Observation, plan: Plan, gathered: _Gathered, outcomes: tuple[Outcome, ...]
-    ) -> TickRecord:
-        return TickRecord(
-            observation=observation,
-            plan=plan,
-            workers={name: known.reading for name, known in self._state.workers.items()},
-            outcomes=outcomes,
-            faults=self._clean(gathered.faults),
-            unresponsive=gathered.pools.unresponsive if gathered.pools else (),
-            duplicates=gathered.pools.duplicates if gathered.pools else (),
-            wall_time=self._wall(),
-            seconds=self._monotonic() - observation.at,
-        )
 
     def status(self) -> dict[str, Any]:
         """The last tick as JSON values, secrets taken out."""
         if self.last is None:
             return {"at": None, "message": "no tick has ended yet"}
-        latency = self._decider.latency
+        decider = self._decider
         shown = {
             "name": self._name,
-            "mode": self._decider.mode,
-            **status(self.last, self._decider.policy),
-            "policy": {
-                name: getattr(self._decider.policy, name)
-                for name in self._decider.policy.__dataclass_fields__
-            },
-            "target_wait_seconds": latency.target_wait_seconds if latency else None,
+            "mode": decider.mode,
+            **status(self.last),
+            "policy": {name: getattr(decider.policy, name) for name in decider.policy.__dataclass_fields__},
+            "target_wait_seconds": decider.target_wait.target_wait_seconds if decider.target_wait else None,
         }
         cleaned: dict[str, Any] = self._clean(shown)
         return cleaned
@@ -251,155 +136,92 @@ class Controller:
 
     def ready(self) -> str | None:
         """Why what is shown may be old, or None."""
-        if self._read_at is None:
+        if self._observer.read_at is None:
             return "Redis has not been read yet"
-        age = self._monotonic() - self._read_at
+        age = self._monotonic() - self._observer.read_at
         if age <= self._timing.ready_seconds:
             return None
         return f"Redis was last read {age:.0f} s ago; {self._timing.ready_seconds:.0f} s are allowed"
 
-    # Gather
+    def _observe(self, stopped: Callable[[], bool] = lambda: False) -> Seen:
+        known = [worker.reading for worker in self._state.workers.values()]
+        seen = self._observer.observe(known, tuple(self._actor.outcomes), stopped)
+        self._publisher.keep_alive()
+        return seen
 
-    def _gather(self, at: float, stop: Event | None) -> _Gathered:
-        gathered = _Gathered(override=self._override.at(self._wall()))
-        known = sorted(self._decider.scope.queues or self._consumed())
-        backlog = self._sense("backlog", gathered, lambda: self._edges.backlog.read(known))
-        if backlog is None or (stop is not None and stop.is_set()):
-            gathered.queues = tuple(QueueReading(name=name, waiting=None, error="not read") for name in known)
-            gathered.leader = self._edges.lease is None
-            self._edges.reset()
-            return gathered
-        self._take_backlog(gathered, backlog)
-        gathered.pools = self._sense("pool", gathered, lambda: self._edges.pools.read(self._mailboxes, at))
-        if self._edges.lease is not None and not (stop is not None and stop.is_set()):
-            gathered.leader = bool(self._sense("lease", gathered, self._edges.lease.hold))
-        if gathered.pools is not None and not self._decider.scope.queues:
-            consumed = self._consumed(gathered.pools.workers)
-            if not consumed <= set(known):
-                again = sorted(consumed)
-                backlog = self._sense("backlog", gathered, lambda: self._edges.backlog.read(again))
-                gathered.queues = backlog.queues if backlog else gathered.queues
-        return gathered
+    def _decide(self, seen: Seen) -> Plan:
+        self._state, plan = self._decider.decide(self._state, seen.observation)
+        return plan
 
-    def _take_backlog(self, gathered: _Gathered, backlog: QueuesReading) -> None:
-        self._read_at = self._monotonic()
-        gathered.queues = backlog.queues
-        gathered.faults |= backlog.faults
-        if "mailboxes" not in backlog.faults:
-            self._mailboxes = backlog.mailboxes
-        try:
-            # What an administrator asked for last still stands: a slip must not undo a pause.
-            if "override" not in backlog.faults:
-                text = backlog.override
-                self._override = OverrideRequest() if text is None else OverrideRequest.from_json(text)
-        except OverrideError as fault:
-            gathered.faults["override"] = str(fault)
-        gathered.override = self._override.at(self._wall())
-
-    def _sense(self, sensor: str, gathered: _Gathered, read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except FAULTS as fault:
-            gathered.faults[sensor] = f"{type(fault).__name__}: {fault}"
-            return None
-
-    def _consumed(self, workers: Sequence[WorkerReading] | None = None) -> set[str]:
-        if workers is None:
-            workers = [known.reading for known in self._state.workers.values()]
-        return {queue for reading in workers for queue in reading.queues}
-
-    def _observe(self, at: float, gathered: _Gathered) -> Observation:
-        workers = gathered.pools.workers if gathered.pools else ()
-        if self._edges.container is not None:
-            stated = self._sense("container", gathered, self._edges.container.read)
-            workers = tuple(
-                replace(reading, container=overlay(stated, reading.container))
-                if self._decider.scope.may_touch(reading.name)
-                else reading
-                for reading in workers
-            )
-        return Observation(
-            at=at,
-            queues=gathered.queues,
-            workers=workers,
-            override=gathered.override,
-            leader=gathered.leader,
-        )
-
-    # Apply
-
-    def _apply(self, plan: Plan, observation: Observation, stop: Event | None) -> tuple[Outcome, ...]:
-        readings = {reading.name: reading for reading in observation.workers}
-        outcomes: list[Outcome] = []
-        told_to_stop = stop is not None and stop.is_set()
-        if observation.leader and not told_to_stop:
-            # In every mode: a worker that was left deaf is nobody's wish.
-            self._edges.resizer.restore_orphans(self._monotonic())
-        if self._decider.mode is Mode.ACT and observation.leader and not told_to_stop:
-            advanced = self._edges.resizer.advance(readings, self._monotonic())
-            outcomes += [self._take(outcome, reason=None) for outcome in advanced]
-        for decision in plan.decisions:
-            if decision.action is Action.HOLD or decision.target is None:
-                continue
-            started = self._monotonic()
-            stale = started - observation.at > self._timing.fresh_seconds
-            if stale or (stop is not None and stop.is_set()):
-                break
-            outcome = self._edges.resizer.resize(readings[decision.worker], decision.target, started)
-            self._metrics.observe_action(self._monotonic() - started)
-            outcomes.append(self._take(outcome, reason=decision.reason))
-        return tuple(outcomes)
-
-    def _take(self, outcome: Outcome, *, reason: Reason | None) -> Outcome:
-        """Remember an action as outstanding, and tell of it."""
-        sent_at = outcome.settles_at or self._monotonic()
-        done = outcome.result is Result.DONE
-        self._state = self._state.acted(outcome.worker, target=outcome.target, at=sent_at, confirmed=done)
-        event = "pool.resized" if done else f"pool.resize_{outcome.result}"
-        self._log.info(event, reason=reason, **outcome_fields(outcome))
-        return outcome
-
-    # Record
-
-    def _record(self, record: TickRecord) -> None:
-        self.last = record
+    def _report(self, seen: Seen, plan: Plan) -> TickRecord:
+        self.last = record = self._record(seen, plan)
         self._ticked_at = self._monotonic()
         self._metrics.record(record)
-        self._tell(record)
-        if record.faults.keys() & {"backlog"} or not record.observation.leader:
-            return
-        reasons = {decision.worker: str(decision.reason) for decision in record.plan.decisions}
-        events = [
-            {"at": record.wall_time, "reason": reasons.get(outcome.worker), **outcome_fields(outcome)}
-            for outcome in record.outcomes
-        ]
-        try:
-            contract.publish(
-                self._edges.redis(),
-                self._name,
-                self.status(),
-                self._clean(events),
-                expiry_seconds=3 * self._timing.interval_seconds,
-            )
-        except FAULTS as fault:
-            # Without the command, whose values make each tick's fault look new.
-            what = str(fault).rpartition(" of pipeline caused error: ")[2]
-            self._publish_fault = f"{type(fault).__name__}: {what}"
-        else:
-            self._publish_fault = None
+        self._publisher.publish(record, self.status())
+        return record
 
-    def _tell(self, record: TickRecord) -> None:
-        """One line for each change of what is worth knowing, none for an idle tick."""
-        found = conditions(record, self._decider.mode)
-        if self._publish_fault is not None:
-            found["publish", self._name] = self._publish_fault
-        for subject in sorted(found.keys() | self._told.keys()):
-            state = found.get(subject)
-            if state == self._told.get(subject):
-                continue
-            kind, name = subject
-            if state is None:
-                self._log.info("condition.cleared", subject=kind, name=name)
-            else:
-                self._log.warning("condition", subject=kind, name=name, state=state)
-        self._told = found
+    def _record(self, seen: Seen, plan: Plan) -> TickRecord:
+        return TickRecord(
+            observation=seen.observation,
+            plan=plan,
+            workers={name: known.reading for name, known in self._state.workers.items()},
+            outcomes=tuple(self._actor.outcomes),
+            faults=self._clean({**seen.faults, **self._actor.faults}),
+            unresponsive=seen.unresponsive,
+            duplicates=seen.duplicates,
+            wall_time=self._wall(),
+            seconds=self._monotonic() - seen.observation.at,
+        )
+
+    def _close(self) -> None:
+        """Leave nothing half done, and let another take over; not over a Redis that did not answer."""
+        self._actor.close()
+        answers = self.last is not None and not self.last.faults
+        if self._lease is not None and answers:
+            self._lease.release()
+
+
+def controller(
+    *,
+    name: str,
+    decider: Decider,
+    edges: Edges,
+    timing: Timing,
+    metrics: Metrics,
+    log: FilteringBoundLogger,
+    clean: Callable[[Any], Any],
+    monotonic: Callable[[], float],
+    wall: Callable[[], float],
+) -> Controller:
+    """The controller of the autoscaler called ``name``, over ``edges``; nothing connects yet."""
+    sources = Sources(
+        backlog=edges.backlog,
+        pools=edges.pools,
+        reset=edges.reset,
+        container=edges.container,
+        lease=edges.lease,
+    )
+    publisher = Publisher(name, edges.redis, timing, decider.mode, log=log, clean=clean, monotonic=monotonic)
+    actor = Actor(
+        edges.resizer,
+        decider.mode,
+        timing,
+        metrics=metrics,
+        log=log,
+        monotonic=monotonic,
+        progress=publisher.keep_alive,
+    )
+    return Controller(
+        name=name,
+        decider=decider,
+        observer=Observer(sources, decider.scope, monotonic=monotonic, wall=wall),
+        actor=actor,
+        publisher=publisher,
+        lease=edges.lease,
+        timing=timing,
+        metrics=metrics,
+        log=log,
+        clean=clean,
+        monotonic=monotonic,
+        wall=wall,
+    )

@@ -18,8 +18,8 @@ from autoscaler.report.status import limits
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from autoscaler.core.decider import GroupPlan
     from autoscaler.core.model import QueueReading, WorkerReading
+    from autoscaler.core.plan import GroupPlan
     from autoscaler.core.policy import Policy
     from autoscaler.keda.question import Question
     from autoscaler.report.status import TickRecord
@@ -82,7 +82,11 @@ def answer(
     # Idle workers beside busy ones are kept too, unless only those are spared that hold tasks.
     kept = len(members) if held and question.scale_in is ScaleIn.IDLE else len(held)
     tasks = sum(_tasks(reading) for reading in held)
-    asked = sum(group.asked for group in groups) + alone + sum(_tasks(record.workers[name]) for name in deaf)
+    asked = (
+        sum(group.recommended for group in groups)
+        + alone
+        + sum(_tasks(record.workers[name]) for name in deaf)
+    )
     # Without a worker nobody would ever give them back to their queues.
     stranded = unacked > 0 and is_deserted(record)
     return Answer(

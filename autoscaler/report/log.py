@@ -1,4 +1,4 @@
-"""Structured logging: events with values, as JSON or for the eye, with every secret taken out."""
+"""Structured logging: events with values, as JSON or for a terminal, with every secret taken out."""
 
 from __future__ import annotations
 
@@ -47,11 +47,19 @@ def _redacted(event: EventDict, redact: Callable[[str], str]) -> EventDict:
 
 
 def clean(value: Any, redact: Callable[[str], str]) -> Any:
-    """``value`` with every text in it passed through ``redact``: mappings and sequences to any depth."""
+    """``value`` with every text in it passed through ``redact``: mappings and sequences to any depth.
+
+    A key that is an identifier is a word of our own, whatever the password: it stays, or a password
+    ``worker`` would rename the keys of the status.
+    """
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, dict):
-        return {redact(str(key)): clean(part, redact) for key, part in value.items()}
+        return {_clean_key(str(key), redact): clean(part, redact) for key, part in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [clean(part, redact) for part in value]
     return redact(str(value))
+
+
+def _clean_key(key: str, redact: Callable[[str], str]) -> str:
+    return key if key.isidentifier() else redact(key)

@@ -1,7 +1,8 @@
-"""What Prometheus is told, on a registry of its own.
+"""The metrics of the daemon, on a registry of its own.
 
 Gauges are made from the last tick when they are scraped: a worker or a queue that is gone has no series any
-more, and what is unknown has none either. Counters and histograms are kept.
+more, and what is unknown has none either. Counters and histograms are kept. Bounds are those that the
+decisions carry.
 """
 
 from __future__ import annotations
@@ -16,34 +17,41 @@ from prometheus_client.registry import Collector
 import autoscaler
 from autoscaler.core.decider import Mode
 from autoscaler.core.model import Action, Result
-from autoscaler.report.status import limits
+from autoscaler.report.status import applied_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client import Metric
 
-    from autoscaler.core.decider import GroupPlan
-    from autoscaler.core.model import ContainerReading, WorkerReading
-    from autoscaler.core.policy import Policy
+    from autoscaler.core.model import Bounds, ContainerReading, WorkerReading
+    from autoscaler.core.plan import GroupPlan
     from autoscaler.report.status import TickRecord
 
 PREFIX = "celery_autoscaler_"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 Row = tuple[tuple[str, ...], float | None]
-_LEARNT: tuple[tuple[str, str, Callable[[GroupPlan], float | None]], ...] = (
-    ("service_time_seconds", "Mean time a task runs, as learnt.", lambda p: p.service_seconds),
-    ("arrivals_per_second", "Tasks that come in, as learnt.", lambda p: p.arrivals_per_second),
-    ("shadow_processes_target", "What the demand that does not act wishes for.", lambda p: p.shadow_wish),
-    ("processes_wish", "What the acting demand wishes for, before bounds.", lambda p: p.wish),
+_GROUP: tuple[tuple[str, str, Callable[[GroupPlan], float | None]], ...] = (
+    ("service_time_seconds", "Mean time that a task runs, as learnt.", lambda p: p.service_seconds),
+    ("arrivals_per_second", "Tasks that arrive per second, as learnt.", lambda p: p.arrivals_per_second),
+    (
+        "shadow_processes_target",
+        "Processes recommended by the demand that does not decide.",
+        lambda p: p.shadow_recommended,
+    ),
+    (
+        "processes_wish",
+        "Processes desired by the demand that decides, before the bounds of each worker.",
+        lambda p: p.desired,
+    ),
 )
 _CONTAINER: tuple[tuple[str, str, Callable[[ContainerReading], float | None]], ...] = (
     ("cgroup_cpu_limit_cores", "CPU limit.", lambda c: c.cpu_limit_cores),
     ("cgroup_cpu_usage_ratio", "Share of the CPU limit in use.", lambda c: c.cpu_usage_ratio),
     (
         "cgroup_cpu_throttled_ratio",
-        "Share of time in which the kernel held it back.",
+        "Share of time in which the kernel throttled the container.",
         lambda c: c.cpu_throttled_ratio,
     ),
     ("cgroup_memory_limit_bytes", "Memory limit.", lambda c: c.memory_limit_bytes),
@@ -59,7 +67,6 @@ class Metrics:
 
     def __init__(
         self,
-        policy: Policy,
         *,
         monotonic: Callable[[], float],
         name: str = "default",
@@ -72,15 +79,21 @@ class Metrics:
             "decisions", "Decisions, one for each worker and tick.", "action", "reason"
         )
         self._actions = self._counter(
-            "actions", "Actions sent to workers and what is known of them.", "action", "result"
+            "actions", "Actions sent to workers, by what is known of their result.", "action", "result"
         )
-        # At 0 from the start: Prometheus sees no increase in a series that is born above it.
+        # At 0 from the start: Prometheus sees no increase in a series that begins above it.
         for action, result in itertools.product((Action.GROW, Action.SHRINK), Result):
             self._actions.labels(action, result)
         self._faults = self._counter("sensor_errors", "Readings that failed.", "sensor")
         self._ticks = self._histogram("tick_duration_seconds", "Time of one tick.")
         self._action_seconds = self._histogram("action_duration_seconds", "Time of one action, to its reply.")
-        self._last = _LastTick(policy, monotonic, name=name, mode=mode)
+        self._errors = self._counter(
+            "unexpected_errors", "Errors that nobody foresaw, by the step of the tick they ended.", "step"
+        )
+        self._expired = self._counter(
+            "expired_actions", "Actions not sent, since the observation they were decided on was too old."
+        )
+        self._last = _LastTick(monotonic, name=name, mode=mode)
         self.registry.register(self._last)
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
@@ -100,15 +113,22 @@ class Metrics:
         self._ticks.observe(record.seconds)
         self._last.take(record)
 
+    def unexpected_error(self, step: str) -> None:
+        """Count an error that nobody foresaw."""
+        self._errors.labels(step).inc()
+
+    def plan_expired(self, actions: int) -> None:
+        """Count actions that were not sent, for their observation had grown too old."""
+        self._expired.inc(actions)
+
     def observe_action(self, seconds: float) -> None:
         """Take in how long an action took."""
         self._action_seconds.observe(seconds)
 
 
 class _LastTick(Collector):
-    def __init__(self, policy: Policy, monotonic: Callable[[], float], *, name: str, mode: Mode) -> None:
+    def __init__(self, monotonic: Callable[[], float], *, name: str, mode: Mode) -> None:
         self._identity = (name, str(mode))
-        self._policy = policy
         self._monotonic = monotonic
         self._record: TickRecord | None = None
         self._good_at: dict[str, float] = {}
@@ -123,7 +143,7 @@ class _LastTick(Collector):
         yield _family(
             "build_info", "The version that runs.", ("version",), [((autoscaler.__version__,), 1.0)]
         )
-        about = "Whose keys in Redis it uses, and whether it acts, decides only or is disabled."
+        about = "The name that it has in Redis, and whether it acts, only decides or is disabled."
         yield _family("info", about, ("name", "mode"), [(self._identity, 1.0)])
         record = self._record
         if record is None:
@@ -133,7 +153,7 @@ class _LastTick(Collector):
             yield _family(name, about, labels, rows)
         targets = {decision.worker: decision.target for decision in record.plan.decisions}
         answered = {reading.name: record.workers[reading.name] for reading in record.observation.workers}
-        for name, about, labels, rows in _worker_families(answered, targets, self._policy):
+        for name, about, labels, rows in _worker_families(answered, targets, applied_bounds(record.plan)):
             yield _family(name, about, labels, rows)
 
     def _fleet(self, record: TickRecord) -> Iterator[Metric]:
@@ -151,16 +171,10 @@ class _LastTick(Collector):
         )
         ages: list[Row] = [((sensor,), now - at) for sensor, at in sorted(self._good_at.items())]
         yield _family("sensor_age_seconds", "Age of the last good reading.", ("sensor",), ages)
-        yield from self._learnt(record)
+        yield from _group_families(record.plan.groups)
         yield _family("leader", "1 where this autoscaler acts.", (), [((), float(record.observation.leader))])
         paused = float(record.observation.override.paused)
         yield _family("paused", "1 where an administrator paused it.", (), [((), paused)])
-
-    def _learnt(self, record: TickRecord) -> Iterator[Metric]:
-        groups = [(("+".join(plan.group.queues),), plan) for plan in record.plan.groups]
-        for name, about, value in _LEARNT:
-            rows: list[Row] = [(label, value(plan)) for label, plan in groups]
-            yield _family(name, about, ("queues",), rows)
 
 
 Family = tuple[str, str, tuple[str, ...], "list[Row]"]
@@ -174,6 +188,14 @@ def _family(name: str, about: str, labels: tuple[str, ...], rows: Iterable[Row])
     return family
 
 
+def _group_families(plans: Iterable[GroupPlan]) -> Iterator[Metric]:
+    # A worker that consumes nothing has no queues to be named by. Names with a + in them could meet.
+    groups = {("+".join(plan.group.queues),): plan for plan in plans if plan.group.queues}
+    for name, about, value in _GROUP:
+        rows: list[Row] = [(label, value(plan)) for label, plan in groups.items()]
+        yield _family(name, about, ("queues",), rows)
+
+
 def _queue_families(record: TickRecord) -> Iterator[Family]:
     queues = record.observation.queues
     yield (
@@ -184,14 +206,14 @@ def _queue_families(record: TickRecord) -> Iterator[Family]:
     )
     yield (
         "queue_oldest_message_age_seconds",
-        "Age of the oldest message that waits.",
+        "Age of the oldest waiting message.",
         ("queue",),
         [((queue.name,), queue.oldest_age_seconds) for queue in queues],
     )
 
 
 def _worker_families(
-    workers: Mapping[str, WorkerReading], targets: Mapping[str, int | None], policy: Policy
+    workers: Mapping[str, WorkerReading], targets: Mapping[str, int | None], applied: Mapping[str, Bounds]
 ) -> Iterator[Family]:
     label = ("worker",)
 
@@ -212,7 +234,7 @@ def _worker_families(
     yield "worker_tasks_reserved", "Tasks fetched and not yet running.", label, rows(lambda w: w.reserved)
     yield (
         "worker_processes_target",
-        "Processes it is to have.",
+        "Processes that it should have.",
         label,
         [((n,), t) for n, t in targets.items()],
     )
@@ -224,9 +246,10 @@ def _worker_families(
     )
     bounds: list[Row] = [
         ((name, bound), size)
-        for name, reading in sorted(workers.items())
-        for bound, size in limits(policy, reading.container).items()
+        for name in sorted(workers)
+        if name in applied
+        for bound, size in applied[name].by_name().items()
     ]
-    yield "worker_processes_limit", "Bounds on its processes.", ("worker", "bound"), bounds
+    yield "worker_processes_limit", "Bounds on its processes, as applied.", ("worker", "bound"), bounds
     for name, about, value in _CONTAINER:
         yield name, about, label, container_rows(value)

@@ -1,6 +1,8 @@
-"""One tick as others are told of it: what was seen, decided and done.
+"""One tick as it is reported: what was seen, decided and done, and what a person should know of it.
 
-:func:`status` is the one JSON view of it, on ``/status``, in Redis and from ``autoscaler once --json``.
+:func:`status` is the one JSON view of it, on ``/status``, in Redis and from ``autoscaler once --json``. It
+repeats what the decision carries and computes no bound again. Keys that were renamed stay beside their new
+names, for whoever reads them.
 """
 
 from __future__ import annotations
@@ -15,19 +17,29 @@ from autoscaler.core.model import Reason
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from autoscaler.core.decider import Plan
-    from autoscaler.core.model import ContainerReading, Observation, Outcome, WorkerReading
+    from autoscaler.core.model import (
+        Bounds,
+        ContainerReading,
+        Decision,
+        Observation,
+        Outcome,
+        QueueReading,
+        WorkerReading,
+    )
+    from autoscaler.core.plan import GroupPlan, Plan
     from autoscaler.core.policy import Policy
 
-
+#: Kind and name of a condition.
+Subject = tuple[str, str]
 #: Reasons that a person should hear of; the others come and go with the load.
-_TOLD = frozenset(
+_CONDITIONS = frozenset(
     {
         Reason.CPU_PRESSURE,
         Reason.MEMORY_PRESSURE,
         Reason.UNKNOWN_LIMIT,
         Reason.UNKNOWN_SIZE,
         Reason.STALE,
+        Reason.REFUSED,
         Reason.PAUSED,
         Reason.HELD,
         Reason.NOT_LEADER,
@@ -39,7 +51,8 @@ _TOLD = frozenset(
 class TickRecord:
     """One tick. ``faults`` has the error of each sensor that failed; ``seconds`` is how long it took.
 
-    ``workers`` are those last read, by name: of one that keeps silent the last reading.
+    ``workers`` are the last readings by name, also of workers that did not answer this time; ``unresponsive``
+    are the workers that were asked in vain, ``duplicates`` the names that more than one worker answers to.
     """
 
     observation: Observation
@@ -54,26 +67,19 @@ class TickRecord:
 
 
 def limits(policy: Policy, container: ContainerReading | None) -> dict[str, int]:
-    """The bounds on a worker's size by their names: ``min``, ``max``, ``cpu``, ``memory``."""
-    found = {"min": policy.min_processes}
-    automatic = capacity.automatic_max(policy, container)
-    if policy.max_processes is not None:
-        found["max"] = policy.max_processes
-    elif automatic is not None:
-        found["max"] = automatic.processes
-    if container is not None:
-        if container.cpu_limited and container.cpu_limit_cores is not None:
-            found["cpu"] = capacity.cpu_processes(container.cpu_limit_cores, policy.processes_per_core)
-        memory = capacity.memory_processes(container, headroom=policy.memory_headroom)
-        if container.memory_limited and memory is not None:
-            found["memory"] = memory
-    return found
+    """The bounds on a worker's size by their names, before any decision and without an override."""
+    return capacity.bounds(policy, container).by_name()
 
 
-def status(record: TickRecord, policy: Policy) -> dict[str, Any]:
+def applied_bounds(plan: Plan) -> dict[str, Bounds]:
+    """The bounds that the decisions of a plan were made within, by worker, those of peers too."""
+    return {one.worker: one.bounds for one in (*plan.decisions, *plan.peers) if one.bounds is not None}
+
+
+def status(record: TickRecord) -> dict[str, Any]:
     """The JSON view of a tick. Unknown values are null."""
     observation, plan = record.observation, record.plan
-    override = observation.override
+    override, bounds = observation.override, applied_bounds(plan)
     return {
         "at": record.wall_time,
         "leader": observation.leader,
@@ -85,57 +91,21 @@ def status(record: TickRecord, policy: Policy) -> dict[str, Any]:
             "by": override.by,
             "why": override.why,
         },
-        "queues": [
-            {
-                "queue": queue.name,
-                "waiting": queue.waiting,
-                "oldest_age_seconds": queue.oldest_age_seconds,
-                "error": queue.error,
-            }
-            for queue in observation.queues
-        ],
-        "groups": [
-            {
-                "queues": list(group.group.queues),
-                "workers": list(group.group.workers),
-                "waiting": group.work.waiting,
-                "reserved": group.work.reserved,
-                "running": group.work.running,
-                "processes": group.work.processes,
-                "complete": group.work.complete,
-                "asked": group.asked,
-                "wish": group.wish,
-                "reason": group.reason,
-                "service_seconds": group.service_seconds,
-                "arrivals_per_second": group.arrivals_per_second,
-                "shadow_wish": group.shadow_wish,
-                "cooldown_up_seconds": round(group.up_cooldown_seconds, 3),
-                "cooldown_down_seconds": round(group.down_cooldown_seconds, 3),
-            }
-            for group in plan.groups
-        ],
-        "workers": [_worker(record.workers[name], policy) for name in sorted(record.workers)],
-        "decisions": [
-            {
-                "worker": decision.worker,
-                "action": decision.action,
-                "current": decision.current,
-                "wanted": decision.wanted,
-                "cause": decision.cause,
-                "target": decision.target,
-                "reason": decision.reason,
-            }
-            for decision in plan.decisions
-        ],
+        "queues": [_queue(queue) for queue in observation.queues],
+        "groups": [_group(group) for group in plan.groups],
+        "workers": [_worker(record.workers[name], bounds.get(name)) for name in sorted(record.workers)],
+        "decisions": [_decision(decision) for decision in plan.decisions],
         "outcomes": [outcome_fields(outcome) for outcome in record.outcomes],
+        "unresponsive": list(record.unresponsive),
         "silent": list(record.unresponsive),
+        "duplicates": list(record.duplicates),
         "doubled": list(record.duplicates),
         "faults": dict(record.faults),
         "tick_seconds": round(record.seconds, 4),
     }
 
 
-def conditions(record: TickRecord, mode: Mode) -> dict[tuple[str, str], str]:
+def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
     """What a person should know beyond the sizes: a state for each (kind, name), gone when it is over."""
     found = {("sensor", sensor): fault for sensor, fault in record.faults.items()}
     if "backlog" not in record.faults:
@@ -146,9 +116,29 @@ def conditions(record: TickRecord, mode: Mode) -> dict[tuple[str, str], str]:
         reading = record.workers.get(decision.worker)
         if reading is not None and not reading.companion:
             found["worker", reading.name] = f"it shrinks {shrinking(reading)}"
-        if mode is Mode.ACT and decision.reason in _TOLD:
+        if mode is Mode.ACT and decision.reason in _CONDITIONS:
             found["decision", decision.worker] = str(decision.reason)
     return found
+
+
+def is_observed(subject: Subject, record: TickRecord) -> bool | None:
+    """Whether this tick looked at the subject: False where it could not, None where it does not any more.
+
+    Without a look nothing is over: a worker that was killed has not got its companion.
+    """
+    kind, name = subject
+    if kind == "publish" or subject == ("sensor", "backlog"):
+        return True
+    if "backlog" in record.faults:
+        return False
+    if kind == "sensor":
+        return True
+    if kind == "queue":
+        return True if any(queue.name == name for queue in record.observation.queues) else None
+    if any(reading.name == name for reading in record.observation.workers):
+        return True
+    expected = "pool" in record.faults or name in record.workers or name in record.unresponsive
+    return False if expected else None
 
 
 def outcome_fields(outcome: Outcome) -> dict[str, Any]:
@@ -164,7 +154,7 @@ def outcome_fields(outcome: Outcome) -> dict[str, Any]:
 
 
 def shrinking(reading: WorkerReading) -> str:
-    """How a worker may shrink, in a few words."""
+    """When a worker may shrink, in a few words."""
     if reading.unsupported:
         return f"not at all: {reading.unsupported}"
     if reading.companion:
@@ -173,7 +163,53 @@ def shrinking(reading: WorkerReading) -> str:
     return f"only while idle: {why}"
 
 
-def _worker(reading: WorkerReading, policy: Policy) -> dict[str, Any]:
+def _queue(queue: QueueReading) -> dict[str, Any]:
+    return {
+        "queue": queue.name,
+        "waiting": queue.waiting,
+        "oldest_age_seconds": queue.oldest_age_seconds,
+        "error": queue.error,
+    }
+
+
+def _group(plan: GroupPlan) -> dict[str, Any]:
+    return {
+        "queues": list(plan.group.queues),
+        "workers": list(plan.group.workers),
+        "waiting": plan.work.waiting,
+        "reserved": plan.work.reserved,
+        "running": plan.work.running,
+        "processes": plan.work.processes,
+        "complete": plan.work.complete,
+        "recommended": plan.recommended,
+        "asked": plan.recommended,
+        "desired": plan.desired,
+        "wish": plan.desired,
+        "reason": plan.reason,
+        "service_seconds": plan.service_seconds,
+        "arrivals_per_second": plan.arrivals_per_second,
+        "shadow_recommended": plan.shadow_recommended,
+        "shadow_wish": plan.shadow_recommended,
+        "cooldown_up_seconds": round(plan.up_cooldown_seconds, 3),
+        "cooldown_down_seconds": round(plan.down_cooldown_seconds, 3),
+    }
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "worker": decision.worker,
+        "action": decision.action,
+        "current": decision.current,
+        "desired": decision.desired,
+        "wanted": decision.desired,
+        "desired_reason": decision.desired_reason,
+        "cause": decision.desired_reason,
+        "target": decision.target,
+        "reason": decision.reason,
+    }
+
+
+def _worker(reading: WorkerReading, bounds: Bounds | None) -> dict[str, Any]:
     container = reading.container
     return {
         "worker": reading.name,
@@ -190,7 +226,7 @@ def _worker(reading: WorkerReading, policy: Policy) -> dict[str, Any]:
         "queues": list(reading.queues),
         "companion": reading.companion,
         "shrinks": shrinking(reading),
-        "limits": limits(policy, container),
+        "limits": {} if bounds is None else bounds.by_name(),
         "container": None
         if container is None
         else {

@@ -1,15 +1,15 @@
-"""The daemon's own decider as a scaler: the same :meth:`autoscaler.core.decider.Decider.decide`, tick by tick.
+"""The daemon's own decider as a scaler: :meth:`autoscaler.core.decider.Decider.decide`, tick by tick.
 
-The pool is told as one worker with the companion that consumes one queue. Everything that a daemon would
-remember is carried from tick to tick, bounds, cooldowns and steps included. A resize that the companion
-confirms shows in the next reading, as it does in the engine.
+The pool is shown as one worker with the companion that consumes one queue. Everything that a daemon would
+remember is carried from tick to tick, bounds, cooldowns and steps included. A resize is confirmed by the
+companion: its outcome is in the next observation, as its size is.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from autoscaler.core.model import Observation, QueueReading, WorkerReading
+from autoscaler.core.model import Observation, Outcome, QueueReading, Result, WorkerReading
 from autoscaler.core.state import State
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ class DecidedScaler:
     """``decider``, asked every ``interval_seconds``.
 
     ``start_seconds`` is what the companion reports once a process that was asked for has become ready, and
-    nothing before. What is wished is the target for the worker: bounded by the policy and not by the engine.
+    nothing before. The desired size is the target for the worker: bounded by the policy and not by the
+    engine.
     """
 
     on_message = False
@@ -39,14 +40,24 @@ class DecidedScaler:
         self._start_seconds = start_seconds
         self._first_growth_at: float | None = None
         self._state = State()
+        self._outcomes: tuple[Outcome, ...] = ()
 
-    def wish(self, view: PoolView) -> int:
+    def desired(self, view: PoolView) -> int:
         """Return the target for the worker after this tick."""
         self._state, plan = self._decider.decide(self._state, self._observe(view))
+        self._outcomes = ()
         target = plan.decisions[0].target
         if target is None or target == view.size:
             return view.size
-        self._state = self._state.acted(WORKER, target=target, at=view.at, confirmed=True)
+        done = Outcome(
+            worker=WORKER,
+            before=view.size,
+            target=target,
+            command="pool_resize",
+            result=Result.DONE,
+            sent_at=view.at,
+        )
+        self._outcomes = (done,)
         if self._first_growth_at is None and target > view.size:
             self._first_growth_at = view.at
         return target
@@ -55,7 +66,7 @@ class DecidedScaler:
         worker = WorkerReading(
             name=WORKER,
             processes=view.size,
-            # No process is idle while one is given up, so these are all that the size leaves out.
+            # No process is idle while one retires, so these are all that the size leaves out.
             retiring=max(0, view.busy + view.starting - view.size),
             busy=view.busy,
             reserved=view.reserved,
@@ -67,7 +78,7 @@ class DecidedScaler:
             start_seconds=self._start_seconds_learnt(view.at),
         )
         queue = QueueReading(name=QUEUE, waiting=view.waiting, oldest_age_seconds=view.oldest_age_seconds)
-        return Observation(at=view.at, queues=(queue,), workers=(worker,))
+        return Observation(at=view.at, queues=(queue,), workers=(worker,), outcomes=self._outcomes)
 
     def _start_seconds_learnt(self, at: float) -> float | None:
         grown_at = self._first_growth_at

@@ -4,7 +4,7 @@ The law of this module: it knows no policy and no clock. Every size comes from a
 only what a daemon could see at that moment: counts, never a task's service time before it ends.
 
 The model: a process works on one task at a time. A process that is asked for is ready ``start_seconds``
-later and is paid for from the moment it is asked for. A process that is given up goes at once where it is
+later and is paid for from the moment it is asked for. A retired process goes at once where it is
 idle, else when its task ends or it is ready; a later growth takes such a process back first. That is how the
 companion resizes.
 """
@@ -75,8 +75,8 @@ class Scaler(Protocol):
     on_message: bool
     initial_processes: int
 
-    def wish(self, view: PoolView) -> int:
-        """Return the size wanted now; the engine keeps it within the pool's bounds."""
+    def desired(self, view: PoolView) -> int:
+        """Return the desired size; the engine keeps it within the pool's bounds."""
         ...
 
 
@@ -115,7 +115,7 @@ class _Pool:
         self.idle = initial
         self.ends: list[float] = []  # heap: when each running task ends
         self.readies: deque[float] = deque()  # when each starting process will be ready, ascending
-        self.giving_up = 0  # processes that go once they are free
+        self.retiring = 0  # processes that go once they are free
         self.starts = 0
         self.changes = 0
         self.peak = initial
@@ -124,10 +124,10 @@ class _Pool:
 
     @property
     def size(self) -> int:
-        return self.idle + len(self.ends) + len(self.readies) - self.giving_up
+        return self.idle + len(self.ends) + len(self.readies) - self.retiring
 
     def advance_to(self, until: float, *, one_arrival: bool = False) -> bool:
-        """Let everything up to ``until`` happen, or up to the next arrival; tell whether that one came."""
+        """Let everything up to ``until`` happen, or up to the next arrival; return whether that one came."""
         arrivals, ends, readies = self.arrivals, self.ends, self.readies
         while True:
             arrival = arrivals[self.arrived] if self.arrived < self.total else math.inf
@@ -160,8 +160,8 @@ class _Pool:
         self.started = index + 1
 
     def _free(self, at: float) -> None:
-        if self.giving_up:
-            self.giving_up -= 1
+        if self.retiring:
+            self.retiring -= 1
             self.process_seconds += at
         elif self.started < self.arrived:
             self._start_next(at)
@@ -181,11 +181,11 @@ class _Pool:
             gone = min(self.idle, -more)
             self.idle -= gone
             self.process_seconds += at * gone
-            self.giving_up += -more - gone
+            self.retiring += -more - gone
 
     def _grow(self, at: float, more: int) -> None:
-        taken_back = min(more, self.giving_up)
-        self.giving_up -= taken_back
+        taken_back = min(more, self.retiring)
+        self.retiring -= taken_back
         born = more - taken_back
         self.starts += born
         self.process_seconds -= at * born
@@ -230,7 +230,7 @@ def simulate(trace: Trace, scaler: Scaler, model: PoolModel) -> Outcome:
         if pool.completed == pool.total and at >= trace.duration_seconds:
             break
         view = pool.view(at)
-        pool.resize(at, scaler.wish(view))
+        pool.resize(at, scaler.desired(view))
         point = (at, view.waiting + view.reserved, pool.size)
         if point[1:] != timeline[-1][1:]:
             timeline.append(point)

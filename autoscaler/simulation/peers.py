@@ -1,7 +1,7 @@
 """The policies a user would pick instead, each as its source describes it.
 
-Each has one parameter, which its user would size: :data:`PEERS` gives the values worth trying, in ascending cost.
-What a source leaves to the platform (how fast a pod starts) is the pool model's, the same for all.
+Each has one parameter, which its user would size: :data:`PEERS` gives the values worth trying, in ascending
+cost. What a source leaves to the platform (how fast a pod starts) is the pool model's, the same for all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Fixed:
         self.name = f"fixed {processes}"
         self.initial_processes = processes
 
-    def wish(self, view: PoolView) -> int:  # noqa: ARG002 - the protocol's argument
+    def desired(self, view: PoolView) -> int:  # noqa: ARG002 - the protocol's argument
         """Return the size it always had."""
         return self.initial_processes
 
@@ -58,7 +58,7 @@ class CeleryAutoscale:
         self._received = 0
         self._last_active: float | None = None
 
-    def wish(self, view: PoolView) -> int:
+    def desired(self, view: PoolView) -> int:
         """Return the size after this message or timer."""
         received = view.completed + view.busy + view.waiting + view.reserved
         if received > self._received and self._idle_only:
@@ -77,7 +77,8 @@ class KedaListLength:
 
     The controller syncs every 15 s and reads the list's length through KEDA each time (its poll of 30 s is
     for activation from zero). It wants ``ceil(length / list_length)`` unless that is within 10 % of the size,
-    grows by the larger of 100 % and 4 pods for each 15 s, and shrinks to the highest wish of the last 300 s.
+    grows by the larger of 100 % and 4 pods for each 15 s, and shrinks to the largest recommendation of the
+    last 300 s.
     """
 
     SYNC_SECONDS = 15.0
@@ -90,17 +91,17 @@ class KedaListLength:
     def __init__(self, list_length: float) -> None:
         self.name = f"keda list length {list_length:g}"
         self._list_length = list_length
-        self._wishes: deque[tuple[float, int]] = deque()
+        self._recommended: deque[tuple[float, int]] = deque()
 
-    def wish(self, view: PoolView) -> int:
+    def desired(self, view: PoolView) -> int:
         """Return the replicas of this sync."""
         needed = view.waiting / self._list_length
         wanted = view.size if abs(needed / view.size - 1) <= self.TOLERANCE else max(1, math.ceil(needed))
-        while self._wishes and self._wishes[0][0] <= view.at - self.STABILIZATION_SECONDS:
-            self._wishes.popleft()
-        self._wishes.append((view.at, wanted))
+        while self._recommended and self._recommended[0][0] <= view.at - self.STABILIZATION_SECONDS:
+            self._recommended.popleft()
+        self._recommended.append((view.at, wanted))
         if wanted < view.size:
-            wanted = min(view.size, max(wish for _, wish in self._wishes))
+            wanted = min(view.size, max(size for _, size in self._recommended))
         return min(wanted, max(2 * view.size, view.size + 4))
 
 
@@ -130,7 +131,7 @@ class KnativePodAutoscaler:
         self._panic_since: float | None = None
         self._panic_size = 0
 
-    def wish(self, view: PoolView) -> int:
+    def desired(self, view: PoolView) -> int:
         """Sample each second, decide every other one."""
         if len(self._samples) == self.STABLE_SECONDS:
             self._sum -= self._samples[0]
@@ -182,7 +183,7 @@ class BacklogPerInstance:
         self._below = 0
         self._warm_at = 0.0
 
-    def wish(self, view: PoolView) -> int:
+    def desired(self, view: PoolView) -> int:
         """Return the capacity after this minute's data point."""
         per_instance = view.waiting / view.size
         self._above = self._above + 1 if per_instance > self._backlog else 0

@@ -86,7 +86,7 @@ class Prometheus:
     def __init__(self, url: str, *, timeout_seconds: float = 10.0) -> None:
         self._url = _checked(url)
         self._timeout_seconds = timeout_seconds
-        # No redirect is followed: the password would be told to whom it leads.
+        # No redirect is followed: the password would be sent to wherever it leads.
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def trace(
@@ -118,7 +118,7 @@ class Prometheus:
         """Return the values of one metric by the number of the step."""
         values: dict[int, float] = {}
         for start, end in span.slices():
-            # Several daemons of one fleet tell the same.
+            # Several daemons of one fleet report the same.
             query = f"max by (queues) ({metric}{{{select}}})"
             asked = {"query": query, "start": start, "end": end, "step": span.step_seconds}
             found = self._ask("/api/v1/query_range", asked)

@@ -1,4 +1,4 @@
-"""A trace of work: when tasks arrive and how long each takes; read from text, faults told with their row.
+"""A trace of work: when tasks arrive and how long each takes; read from text, faults reported with their row.
 
 Two forms of CSV are read. *Tasks*: ``offset_s,service_s``, one row for each task, seconds since the start.
 *Counts*: a time and a number for each bin (``offset_s,count``, or ``timestamp,value`` with ISO 8601 times),
@@ -143,7 +143,7 @@ def spread_counts(
         raise TraceError(f"{name}: there is no task in it; a trace has one or more")
     if bin_seconds is None:
         if len(offsets_seconds) < _FEWEST_BINS:
-            raise TraceError(f"{name}: how long a bin lasts cannot be told from one; give bin_seconds")
+            raise TraceError(f"{name}: how long a bin lasts cannot be derived from one; give bin_seconds")
         bin_seconds = min(later - earlier for earlier, later in pairwise(offsets_seconds))
     if not 0 < bin_seconds <= LONGEST_SECONDS:
         raise TraceError(f"{name}: bin_seconds is {bin_seconds:g}; it must be above 0")

@@ -1,11 +1,15 @@
-"""Searches the parameters of the latency policy for the cheapest that keeps the target on a trace."""
+"""Searches the parameters of the target wait for the cheapest that keeps the target on a trace.
+
+Every trial goes through the whole decider, so that what is found holds under the bounds of the policy too.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from autoscaler.simulation.candidate import LatencyScaler
+from autoscaler.core.decider import Decider
+from autoscaler.simulation.decided import DecidedScaler
 from autoscaler.simulation.engine import simulate
 from autoscaler.simulation.report import Summary, summarize
 
@@ -13,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from autoscaler.core.demand.target_wait import TargetWaitPolicy
+    from autoscaler.core.policy import Policy
     from autoscaler.simulation.engine import PoolModel
     from autoscaler.simulation.traces import Trace
 
@@ -34,6 +39,7 @@ class Trial:
 def tune(
     trace: Trace,
     model: PoolModel,
+    policy: Policy,
     parameters: TargetWaitPolicy,
     *,
     share: float = 0.999,
@@ -43,7 +49,11 @@ def tune(
     """Return every trial, best first: those that keep the target at ``share`` by price, then by their share.
 
     ``starts_are_worth_seconds`` is the price of a start by which trials are compared, by default that of
-    ``parameters``; the policy's own ``start_worth_seconds`` is searched, for it works on gaps that it must guess.
+    ``parameters``; the policy's own ``start_worth_seconds`` is searched, for it works on gaps that it must
+    guess.
+
+    Raises:
+        ValueError: where ``share`` is not above 0 and at most 1.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}; it must be above 0 and at most 1")
@@ -52,8 +62,11 @@ def tune(
     for start_worth in sorted({*START_WORTHS_SECONDS, parameters.start_worth_seconds}):
         for caution in sorted({*RELEASE_CAUTIONS, parameters.release_caution}):
             tried = replace(parameters, start_worth_seconds=start_worth, release_caution=caution)
-            scaler = LatencyScaler(
-                tried, start_seconds=model.start_seconds, interval_seconds=interval_seconds
+            scaler = DecidedScaler(
+                Decider(policy=policy, target_wait=tried),
+                name=f"start worth {start_worth:g}, caution {caution:g}",
+                start_seconds=model.start_seconds,
+                interval_seconds=interval_seconds,
             )
             summary = summarize(simulate(trace, scaler, model), parameters.target_wait_seconds)
             trials.append(

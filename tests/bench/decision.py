@@ -29,7 +29,7 @@ POLICY = Policy(max_processes=64)
 NAMES = tuple(f"queue-{number}" for number in range(QUEUES))
 DECIDERS = {
     "thresholds": Decider(policy=POLICY),
-    "latency": Decider(policy=POLICY, latency=TargetWaitPolicy()),
+    "latency": Decider(policy=POLICY, target_wait=TargetWaitPolicy()),
     "latency, shadow beside": Decider(policy=POLICY, shadow=TargetWaitPolicy()),
 }
 

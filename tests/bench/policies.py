@@ -22,7 +22,9 @@ _TARGET_WAIT_SECONDS = 5.0
 _MODEL = PoolModel()
 _POLICY = Policy(max_processes=_MODEL.max_processes)
 DECIDERS = {
-    "latency": Decider(policy=_POLICY, latency=TargetWaitPolicy(target_wait_seconds=_TARGET_WAIT_SECONDS)),
+    "latency": Decider(
+        policy=_POLICY, target_wait=TargetWaitPolicy(target_wait_seconds=_TARGET_WAIT_SECONDS)
+    ),
     "thresholds": Decider(policy=_POLICY),
 }
 

@@ -10,9 +10,11 @@ from autoscaler.core.model import (
     ContainerReading,
     Decision,
     Observation,
+    Outcome,
     Override,
     QueueReading,
     Reason,
+    Result,
     WorkerReading,
 )
 from autoscaler.core.policy import Policy
@@ -65,6 +67,7 @@ def look(
     override: Override | None = None,
     leader: bool = True,
     queues: tuple[QueueReading, ...] | None = None,
+    outcomes: tuple[Outcome, ...] = (),
 ) -> Observation:
     """One observation of the queue ``celery`` and these workers (one plain worker where none is given)."""
     return Observation(
@@ -73,6 +76,7 @@ def look(
         workers=workers or (worker(),),
         override=override or Override(),
         leader=leader,
+        outcomes=outcomes,
     )
 
 
@@ -84,17 +88,30 @@ def decide(
     mode: Mode = Mode.ACT,
     state: State | None = None,
 ) -> tuple[Decision, ...]:
-    """The decisions of one tick."""
+    """The decisions of one tick, without the bounds that were applied."""
     decider = Decider(policy=policy or prompt_policy(), scope=scope or Scope(), mode=mode)
-    return decider.decide(state or State(), observation)[1].decisions
+    return without_bounds(decider.decide(state or State(), observation)[1]).decisions
+
+
+def without_bounds(plan: Plan) -> Plan:
+    """The plan with decisions that a row can state in one line; bounds have tests of their own."""
+    return replace(plan, decisions=tuple(replace(one, bounds=None) for one in plan.decisions))
 
 
 def decision(
-    current: int | None, wanted: int | None, cause: Reason, name: str = "celery@one", **held: object
+    current: int | None, desired: int | None, why: Reason, name: str = "celery@one", **held: object
 ) -> Decision:
-    """A decision, by default one whose hand nothing holds; ``held`` gives another target and reason."""
-    plain = Decision(worker=name, current=current, wanted=wanted, cause=cause, target=wanted, reason=cause)
+    """A decision, by default one that is carried out; ``held`` gives another target and reason."""
+    plain = Decision(
+        worker=name, current=current, desired=desired, desired_reason=why, target=desired, reason=why
+    )
     return replace(plain, **held)  # type: ignore[arg-type]
+
+
+def outcome(target: int, *, name: str = "celery@one", **fields: object) -> Outcome:
+    """What came of a resize from 4 processes with the companion, by default done."""
+    plain: dict[str, object] = {"before": 4, "command": "pool_resize", "result": Result.DONE}
+    return Outcome(worker=name, target=target, **{**plain, **fields})  # type: ignore[arg-type]
 
 
 class Walk:
@@ -105,6 +122,7 @@ class Walk:
         self.state = State()
         self.at = 1000.0
         self.tick = 0
+        self.outcomes: tuple[Outcome, ...] = ()
 
     def see(
         self,
@@ -115,9 +133,11 @@ class Walk:
     ) -> Plan:
         self.at += after
         self.tick += 1
-        seen = look(waiting, *workers, at=self.at, queues=queues)
+        seen = look(waiting, *workers, at=self.at, queues=queues, outcomes=self.outcomes)
+        self.outcomes = ()
         self.state, plan = self.decider.decide(self.state, seen)
-        return plan
+        return without_bounds(plan)
 
-    def sent(self, target: int, *, confirmed: bool = True, name: str = "celery@one") -> None:
-        self.state = self.state.acted(name, target=target, at=self.at, confirmed=confirmed)
+    def sent(self, target: int, *, result: Result = Result.DONE, name: str = "celery@one") -> None:
+        """An action that was sent after the last tick: the next observation has its outcome."""
+        self.outcomes += (outcome(target, name=name, result=result, sent_at=self.at),)

@@ -64,7 +64,7 @@ def metric_rows() -> list[tuple[str, str, str, str]]:
         outcomes=(outcome,),
         faults={"lease": "x"},
     )
-    told = Metrics(policy, monotonic=lambda: seen.at)
+    told = Metrics(monotonic=lambda: seen.at)
     told.record(record)
     rows = []
     for family in told.registry.collect():

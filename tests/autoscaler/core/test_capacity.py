@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from autoscaler.core.capacity import (
     Ceiling,
     automatic_max,
-    ceiling,
+    bounds,
     cpu_processes,
+    lowest,
     memory_processes,
     percentile_95,
     pressure,
     with_rates,
 )
-from autoscaler.core.model import Reason
+from autoscaler.core.model import Bounds, Override, Reason
 from autoscaler.core.policy import Policy
 from tests.support.builders import MIB, container
 
@@ -97,8 +98,28 @@ def test_the_ceiling_is_the_lower_of_cpu_and_memory(limits, set_by_someone, auto
         return None if pair is None else Ceiling(processes=pair[0], reason=pair[1])
 
     seen = None if limits is None else container(**limits)
-    found = (ceiling(Policy(), seen), automatic_max(Policy(), seen))
-    assert found == (made(set_by_someone), made(automatic))
+    fixed = lowest(bounds(Policy(max_processes=99), seen))
+    found = (fixed, automatic_max(Policy(), seen), lowest(bounds(Policy(), seen)))
+    by_limits = made(set_by_someone)
+    assert found == (
+        by_limits or Ceiling(processes=99, reason=Reason.AT_MAX),
+        made(automatic),
+        made(automatic) or by_limits,
+    )
+
+
+def test_the_bounds_are_the_policys_or_an_administrators_and_the_containers():
+    box = container(**{**MEMORY, **CPU})
+    policy = Policy(min_processes=2, max_processes=9)
+    assert bounds(policy, box) == Bounds(
+        min_processes=2, max_processes=9, cpu_processes=4, memory_processes=8
+    )
+    overridden = bounds(policy, None, Override(min_processes=3, max_processes=5))
+    assert overridden == Bounds(min_processes=3, max_processes=5)
+    assert overridden.by_name() == {"min": 3, "max": 5}
+    assert bounds(Policy(), None) == Bounds(
+        min_processes=1, max_processes=None, max_reason=Reason.UNKNOWN_LIMIT
+    )
 
 
 def test_rates_come_from_two_readings():

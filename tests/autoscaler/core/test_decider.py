@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from autoscaler.core.decider import Mode
+from autoscaler.core.decider import Decider, Mode
 from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.groups import Scope
-from autoscaler.core.model import Override, PoolKind, Reason
+from autoscaler.core.model import Bounds, Override, PoolKind, Reason, Result
+from autoscaler.core.state import State
 from tests.support.builders import (
     MIB,
     Walk,
@@ -199,12 +202,12 @@ def test_one_unknown_queue_stops_a_shrink_and_not_a_growth():
     assert decide(look(0, worker(busy=4, **both), queues=queues)) == (decision(4, 9, Reason.LOAD_HIGH),)
 
 
-def test_a_silent_worker_is_unknown_and_the_others_do_not_shrink():
+def test_an_unresponsive_worker_is_unknown_and_the_others_do_not_shrink():
     walk = Walk(prompt_policy())
     walk.see(0, worker("celery@a", busy=4), worker("celery@b", busy=4))
     plan = walk.see(0, worker("celery@a"))
     assert plan.decisions == (
-        decision(4, 4, Reason.STALE, name="celery@a"),
+        decision(4, 4, Reason.PEER_UNRESPONSIVE, name="celery@a"),
         decision(None, None, Reason.UNKNOWN_SIZE, name="celery@b"),
     )
 
@@ -312,7 +315,7 @@ def test_one_action_is_outstanding_until_the_size_shows_it():
 def test_an_action_that_never_shows_is_judged_by_the_size_after_the_settle_time():
     walk = Walk(prompt_policy(settle_seconds=10))
     walk.see(4, worker(companion=False, busy=4))
-    walk.sent(8, confirmed=False)
+    walk.sent(8, result=Result.UNKNOWN)
     assert walk.see(4, worker(companion=False, busy=4), after=9).decisions[0].reason is Reason.OUTSTANDING
     assert walk.see(4, worker(companion=False, busy=4), after=1).decisions == (
         decision(4, 8, Reason.LOAD_HIGH),
@@ -334,26 +337,26 @@ def test_a_restarted_worker_is_adopted_at_the_size_it_came_back_with():
 
 
 def test_with_a_target_wait_the_latency_demand_decides_and_grows_before_the_target_has_passed():
-    walk = Walk(prompt_policy(max_processes=64), latency=TargetWaitPolicy(target_wait_seconds=5))
+    walk = Walk(prompt_policy(max_processes=64), target_wait=TargetWaitPolicy(target_wait_seconds=5))
     for _ in range(30):  # one task a second on one process: the service time is learnt
         walk.see(0, worker(processes=1, busy=1, completed=walk.tick))
     plans = [walk.see(40, worker(processes=1, busy=1, completed=walk.tick)) for _ in range(4)]
-    wanted = [plan.decisions[0].wanted for plan in plans]
+    wanted = [plan.decisions[0].desired for plan in plans]
     assert wanted[0] in range(1, 41)
     assert max(wanted) >= 8  # 40 tasks of a second within 5 s, by what 4 s leave
-    assert {plan.decisions[0].cause for plan in plans if plan.decisions[0].action == "grow"} == {
+    assert {plan.decisions[0].desired_reason for plan in plans if plan.decisions[0].action == "grow"} == {
         Reason.LATENCY
     }
 
 
 def test_the_latency_demand_is_bound_by_max_and_the_container_like_any_other():
-    walk = Walk(prompt_policy(max_processes=3), latency=TargetWaitPolicy(target_wait_seconds=1))
+    walk = Walk(prompt_policy(max_processes=3), target_wait=TargetWaitPolicy(target_wait_seconds=1))
     walk.see(500, worker(processes=1, busy=1))
     assert walk.see(500, worker(processes=1, busy=1)).decisions == (decision(1, 3, Reason.AT_MAX),)
 
 
 def test_on_a_backlog_that_is_not_known_the_latency_demand_does_not_decide():
-    walk = Walk(prompt_policy(), latency=TargetWaitPolicy())
+    walk = Walk(prompt_policy(), target_wait=TargetWaitPolicy())
     walk.see(0, worker(busy=4))
     assert walk.see(None, worker(busy=0)).decisions == (decision(4, 4, Reason.STALE),)
 
@@ -365,14 +368,14 @@ def test_a_shadow_tells_what_the_other_demand_would_have_wished_for_and_changes_
         walk.see(0, worker(busy=4))
     told, without = shadowed.see(20, worker(busy=4)), plain.see(20, worker(busy=4))
     assert told.decisions == without.decisions == (decision(4, 24, Reason.LOAD_HIGH),)
-    assert (without.groups[0].shadow_wish, told.groups[0].shadow_wish) == (None, 4)
+    assert (without.groups[0].shadow_recommended, told.groups[0].shadow_recommended) == (None, 4)
 
 
 def test_each_group_keeps_the_most_urgent_target_of_its_queues():
     def wish(targets):
-        walk = Walk(prompt_policy(max_processes=64), latency=TargetWaitPolicy(), target_waits=targets)
+        walk = Walk(prompt_policy(max_processes=64), target_wait=TargetWaitPolicy(), target_waits=targets)
         walk.see(0, worker(busy=4))
-        return walk.see(60, worker(busy=4)).groups[0].wish
+        return walk.see(60, worker(busy=4)).groups[0].desired
 
     assert wish({"celery": 600.0}) < wish({"celery": 1.0})
     assert wish({"other": 600.0}) == wish({})
@@ -380,10 +383,10 @@ def test_each_group_keeps_the_most_urgent_target_of_its_queues():
 
 def test_of_queues_that_share_workers_the_most_urgent_target_holds_for_all():
     def wish(targets):
-        walk = Walk(prompt_policy(max_processes=64), latency=TargetWaitPolicy(), target_waits=targets)
+        walk = Walk(prompt_policy(max_processes=64), target_wait=TargetWaitPolicy(), target_waits=targets)
         both = worker(busy=4, queues=("celery", "mails"))
         walk.see(0, both, queues=(queue(0), queue(0, "mails")))
-        return walk.see(60, both, queues=(queue(60), queue(0, "mails"))).groups[0].wish
+        return walk.see(60, both, queues=(queue(60), queue(0, "mails"))).groups[0].desired
 
     assert wish({"celery": 600.0, "mails": 1.0}) == wish({"celery": 1.0, "mails": 1.0})
     assert wish({"celery": 600.0, "mails": 1.0}) > wish({"celery": 600.0, "mails": 600.0})
@@ -391,8 +394,114 @@ def test_of_queues_that_share_workers_the_most_urgent_target_holds_for_all():
 
 def test_the_latency_demand_shrinks_only_once_it_has_learnt_for_a_while():
     walk = Walk(
-        prompt_policy(scale_down_cooldown_seconds=15), latency=TargetWaitPolicy(start_worth_seconds=0.1)
+        prompt_policy(scale_down_cooldown_seconds=15), target_wait=TargetWaitPolicy(start_worth_seconds=0.1)
     )
-    causes = [walk.see(0, worker(processes=4, busy=0)).decisions[0].cause for _ in range(20)]
+    causes = [walk.see(0, worker(processes=4, busy=0)).decisions[0].desired_reason for _ in range(20)]
     assert causes[0] is Reason.COOLDOWN
     assert Reason.LATENCY in causes or Reason.AT_MIN in causes
+
+
+# Learning while workers come, go and do not answer
+
+
+def steady(tick, name="celery@one", *, base=0, size=4, service=4):
+    """A worker that is always busy and ends a task of each process every ``service`` seconds."""
+    return worker(name, processes=size, busy=size, completed=base + tick // service * size)
+
+
+def test_a_worker_that_comes_back_after_a_silence_leaves_what_is_learnt_as_it_was():
+    walk = Walk(prompt_policy(stale_after_seconds=15), target_wait=TargetWaitPolicy())
+    for tick in range(240):
+        walk.see(0, steady(tick, "celery@a", base=500_000), steady(tick, "celery@b", base=900_000))
+    for tick in range(240, 270):  # it is forgotten on the way
+        walk.see(0, steady(tick, "celery@a", base=500_000))
+    plans = [
+        walk.see(0, steady(tick, "celery@a", base=500_000), steady(tick, "celery@b", base=900_000))
+        for tick in range(270, 330)
+    ]
+    learnt = [(plan.groups[0].service_seconds, plan.groups[0].arrivals_per_second) for plan in plans]
+    assert all(3.5 < service < 4.5 for service, _ in learnt)
+    assert max(arrivals for _, arrivals in learnt) < 4  # 2 a second, and what it had in hand counts once
+
+
+def test_a_worker_that_joins_brings_none_of_its_past_into_what_is_learnt():
+    walk = Walk(prompt_policy(), target_wait=TargetWaitPolicy())
+    for tick in range(240):
+        walk.see(0, steady(tick))
+    plans = [walk.see(0, steady(tick), steady(tick, "celery@two", base=10**6)) for tick in range(240, 260)]
+    assert all(3.5 < plan.groups[0].service_seconds < 4.5 for plan in plans)
+
+
+def test_one_missed_reply_about_its_queues_wipes_nothing_that_is_remembered_of_a_group():
+    walk = Walk(prompt_policy(stabilization_seconds=600), target_wait=TargetWaitPolicy())
+    for tick in range(240):
+        walk.see(0, steady(tick))
+    before = walk.state.groups["celery",]
+    missed = replace(steady(240), queues=(), queues_known=False)
+    plan = walk.see(0, missed)
+    assert [one.group.queues for one in plan.groups] == [("celery",)]
+    assert walk.state.groups["celery",].target_wait == before.target_wait
+    service = walk.see(0, steady(241)).groups[0].service_seconds
+    assert 3.5 < service < 4.5
+
+
+def test_a_group_whose_workers_are_all_away_for_a_while_is_remembered():
+    walk = Walk(prompt_policy(stale_after_seconds=15), target_wait=TargetWaitPolicy())
+    for tick in range(240):
+        walk.see(0, steady(tick))
+    other = worker("celery@other", queues=("mails",))
+    assert [one.group.queues for one in walk.see(0, other, after=60).groups] == [("mails",)]
+    service = walk.see(0, steady(0), other, after=60).groups[0].service_seconds
+    assert 3.5 < service < 4.5
+    walk.see(0, other, after=3601)
+    assert list(walk.state.groups) == [("mails",)]
+
+
+# A worker that refuses
+
+
+def test_a_worker_that_refuses_does_not_keep_its_group_from_growing():
+    walk = Walk(prompt_policy(max_processes=64, settle_seconds=10))
+    sizes = {"celery@a": 4, "celery@b": 4}
+    for _ in range(6):
+        busy = [worker(name, processes=size, busy=size) for name, size in sizes.items()]
+        plan = walk.see(60 - sizes["celery@b"], *busy)
+        for one in plan.decisions:
+            if one.target != one.current:
+                refuses = one.worker == "celery@a"
+                result = Result.REFUSED if refuses else Result.DONE
+                walk.sent(one.target, name=one.worker, result=result)
+                sizes[one.worker] = sizes[one.worker] if refuses else one.target
+    assert sizes == {"celery@a": 4, "celery@b": 60}
+    assert plan.decisions[0] == decision(4, 4, Reason.REFUSED, name="celery@a")
+
+
+def test_a_worker_that_refused_is_tried_again_after_a_pause():
+    walk = Walk(prompt_policy(settle_seconds=10))
+    walk.see(6, worker(busy=4))
+    walk.sent(10, result=Result.REFUSED)
+    reasons = [walk.see(6, worker(busy=4)).decisions[0].reason for _ in range(11)]
+    assert reasons == [Reason.REFUSED] * 9 + [Reason.LOAD_HIGH] * 2
+
+
+# What a decision carries
+
+
+def test_a_decision_carries_the_bounds_that_were_applied_and_those_of_peers_are_known_too():
+    bounds = Bounds(min_processes=2, max_processes=5, cpu_processes=7)
+    box = container(cpu_limit_cores=7.0, cpu_limited=True)
+    seen = look(
+        50,
+        worker("celery@a", container=box),
+        worker("celery@b"),
+        override=Override(min_processes=2, max_processes=5),
+    )
+    scope = Scope(workers=frozenset({"celery@a", "celery@gone"}))
+    _, plan = Decider(policy=prompt_policy(), scope=scope).decide(State(), seen)
+    found = {one.worker: one.bounds for one in (*plan.decisions, *plan.peers)}
+    assert found == {
+        "celery@a": bounds,
+        "celery@b": replace(bounds, cpu_processes=None),
+        "celery@gone": None,
+    }
+    assert [one.worker for one in plan.peers] == ["celery@b"]

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from autoscaler.core.state import KnownWorker, Outstanding, State, remember
-from tests.support.builders import container, look, prompt_policy, worker
+from autoscaler.core.model import Result
+from autoscaler.core.state import KnownWorker, Outstanding, Refusal, remember
+from tests.support.builders import container, look, outcome, prompt_policy, worker
 
 POLICY = prompt_policy(stale_after_seconds=15, settle_seconds=10)
 
@@ -98,10 +99,57 @@ def test_a_worker_with_an_action_under_way_counts_with_the_size_it_is_to_have():
     assert KnownWorker(reading=worker(processes=4), read_at=1.0).size == 4
 
 
-def test_an_action_is_remembered_with_its_worker_and_not_with_one_that_is_gone():
+def after(known, *outcomes, at=2.0):
+    """What is known of workers that did not answer since, once the outcomes are in."""
+    return remember(POLICY, known, replace(look(0, at=at, outcomes=outcomes), workers=()))[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"result": Result.DONE}, Outstanding(target=6, sent_at=1.5, confirmed=True)),
+        ({"result": Result.UNKNOWN}, Outstanding(target=6, sent_at=1.5, confirmed=False)),
+        (
+            {"result": Result.BEGUN, "settles_at": 60.0},
+            Outstanding(target=6, sent_at=60.0, confirmed=False),
+        ),
+    ],
+)
+def test_what_came_of_an_action_is_remembered_with_its_worker(fields, expected):
     known, _ = follow({}, worker("a@h"), at=1.0)
-    state = State(workers=known)
-    acted = state.acted("a@h", target=6, at=2.0, confirmed=True)
-    assert acted.workers["a@h"].outstanding == Outstanding(target=6, sent_at=2.0, confirmed=True)
-    assert state.workers["a@h"].outstanding is None
-    assert state.acted("b@h", target=6, at=2.0, confirmed=True) is state
+    found = after(known, outcome(6, name="a@h", sent_at=1.5, **fields))
+    assert found == {"a@h": replace(known["a@h"], outstanding=expected)}
+
+
+def test_the_outcome_for_a_worker_that_is_gone_is_nobodys():
+    known, _ = follow({}, worker("a@h"), at=1.0)
+    assert after(known, outcome(6, name="b@h", sent_at=1.5)) == known
+
+
+def test_a_refusal_leaves_the_size_as_it_is_and_pauses_ever_longer():
+    known, _ = follow({}, worker("a@h"), at=1.0)
+    refused = outcome(6, name="a@h", sent_at=2.0, result=Result.REFUSED)
+    pauses = []
+    for _ in range(8):
+        known = after(known, refused)
+        pauses.append(known["a@h"].refusal.pause_seconds)
+    assert pauses == [10, 20, 40, 80, 160, 300, 300, 300]
+    assert (known["a@h"].size, known["a@h"].outstanding) == (4, None)
+
+
+@pytest.mark.parametrize("fields", [{"processes": 5}, {"uptime_seconds": 2.0}])
+def test_a_refusal_is_forgotten_with_the_size_or_the_worker_it_was_for(fields):
+    known, _ = follow({}, worker("a@h"), at=1.0)
+    known = after(known, outcome(6, name="a@h", sent_at=1.5, result=Result.REFUSED))
+    same, _ = follow(known, worker("a@h"), at=2.0)
+    other, _ = follow(known, worker("a@h", **fields), at=2.0)
+    assert (same["a@h"].refusal, other["a@h"].refusal) == (Refusal(until=11.5, pause_seconds=10), None)
+
+
+def test_a_worker_whose_queues_are_not_known_this_time_keeps_those_it_had():
+    known, _ = follow({}, worker("a@h", queues=("x",)), at=1.0)
+    known, _ = follow(known, worker("a@h", queues=(), queues_known=False), at=2.0)
+    reading = known["a@h"].reading
+    assert (reading.queues, reading.queues_known) == (("x",), False)
+    known, _ = follow(known, worker("a@h", queues=()), at=3.0)
+    assert known["a@h"].reading.queues == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -96,12 +97,13 @@ def test_a_command_that_comes_late_leads_to_the_right_size_in_the_end(cluster, c
     sensor, actuator = WorkerSensor(remote, [W1]), WorkerResizer(remote)
     decider, state = Decider(policy=prompt_policy(max_processes=4, settle_seconds=8)), State()
 
-    def look(state):
+    def look(state, *outcomes):
         at = time.monotonic()
         seen = Observation(
             at=at,
             queues=(QueueReading(name="celery", waiting=9),),
             workers=sensor.read(frozenset(), at).workers,
+            outcomes=outcomes,
         )
         return decider.decide(state, seen)
 
@@ -110,14 +112,15 @@ def test_a_command_that_comes_late_leads_to_the_right_size_in_the_end(cluster, c
     worker.send(signal.SIGSTOP)
     outcome = actuator.resize(state.workers[W1].reading, 4)
     assert outcome.result is Result.UNKNOWN
-    state = state.acted(W1, target=4, at=time.monotonic(), confirmed=False)
+    sent = [replace(outcome, sent_at=time.monotonic())]
     worker.send(signal.SIGCONT)
 
     reasons = set()
 
     def settled():
         nonlocal state
-        state, plan = look(state)
+        state, plan = look(state, *sent)
+        sent.clear()
         decision = plan.decisions[0]
         reasons.add(decision.reason)
         assert decision.action == "hold" or decision.current == 4, (

@@ -15,12 +15,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
+from autoscaler.broker.connections import RedisUrlError
 from autoscaler.broker.keys import OverrideRequest
 from autoscaler.core.decider import Decider
 from autoscaler.core.groups import Scope
 from autoscaler.core.model import Outcome, Reason, Result, WorkerReading
-from autoscaler.daemon.loop import Controller, Edges, Timing
-from autoscaler.demo.embedded import free_port
+from autoscaler.daemon.loop import Controller, Edges, Timing, controller
+from autoscaler.demo.embedded import RedisServer, free_port
 from autoscaler.report.log import get_logger
 from autoscaler.report.metrics import Metrics
 from autoscaler.sensors.queues import QueuesReading
@@ -29,6 +30,10 @@ from tests.support.builders import container, prompt_policy, queue, worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from autoscaler.core.decider import Plan
+    from autoscaler.core.model import Observation
+    from autoscaler.core.state import State
 
 PAUSED = OverrideRequest(paused=True).to_json()
 BOXED = container(cpu_limit_cores=2.0, cpu_limited=True)
@@ -47,19 +52,32 @@ class World:
     resized: list[tuple[str, int]] = field(default_factory=list)
     mailboxes: list[frozenset[str]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
+    #: What a resize of the worker of that name does, and what restoring does.
+    resizes: dict[str, Callable[[], None]] = field(default_factory=dict)
+    restores: Callable[[], None] = lambda: None
+    once: list[Exception] = field(default_factory=list)
+    client: redis.Redis | None = None
+    observed: list[Observation] = field(default_factory=list)
+    metrics: Metrics = field(default_factory=lambda: Metrics(monotonic=lambda: 0.0))
+
+    def count(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"celery_autoscaler_{name}", labels)
 
     def reading(self, part: str) -> Any:
+        if self.once:
+            raise self.once.pop()
         found = getattr(self, part)
         if isinstance(found, Exception):
             raise found
         return found
 
-    def controller(self, log: io.StringIO, **policy: object) -> Controller:
-        client = redis.Redis(port=free_port(), retry=Retry(NoBackoff(), 0))  # nobody listens there
+    def controller(self, log: io.StringIO, *, interval: float = 1.0, **policy: object) -> Controller:
+        nobody = redis.Redis(port=free_port(), retry=Retry(NoBackoff(), 0))  # nobody listens there
+        client = self.client or nobody
         parameters = prompt_policy(**policy)
-        return Controller(
+        return controller(
             name="a",
-            decider=Decider(policy=parameters, scope=Scope()),
+            decider=_Watched(self, Decider(policy=parameters, scope=Scope())),  # type: ignore[arg-type]
             edges=Edges(
                 backlog=_Backlog(self),
                 pools=_Pools(self),
@@ -69,13 +87,26 @@ class World:
                 container=_Container(self),
                 lease=_Lease(self),
             ),
-            timing=Timing(interval_seconds=1.0),
-            metrics=Metrics(parameters, monotonic=lambda: self.now),
+            timing=Timing(interval_seconds=interval),
+            metrics=self.metrics,
             log=get_logger(level="info", style="json", redact=str, stream=log),
             clean=lambda value: value,
             monotonic=lambda: self.now,
             wall=lambda: 1.7e9 + self.now,
         )
+
+
+class _Watched:
+    """A real decider; keeps what it was shown."""
+
+    def __init__(self, world: World, decider: Decider) -> None:
+        self.world, self.decider = world, decider
+        self.policy, self.scope, self.mode = decider.policy, decider.scope, decider.mode
+        self.target_wait = decider.target_wait
+
+    def decide(self, state: State, observation: Observation) -> tuple[State, Plan]:
+        self.world.observed.append(observation)
+        return self.decider.decide(state, observation)
 
 
 @dataclass
@@ -114,6 +145,7 @@ class _Resizer(_Part):
     def resize(self, reading: WorkerReading, target: int, now: float) -> Outcome:
         del now
         self.world.resized.append((reading.name, target))
+        self.world.resizes.get(reading.name, lambda: None)()
         return Outcome(
             worker=reading.name, before=4, target=target, command="pool_resize", result=Result.DONE
         )
@@ -124,6 +156,7 @@ class _Resizer(_Part):
 
     def restore_orphans(self, now: float) -> None:
         del now
+        self.world.restores()
 
     def close(self) -> None:
         self.world.closed.append("resizer")
@@ -189,7 +222,7 @@ def test_a_container_that_cannot_be_read_is_one_sensors_fault(run):
     assert run(world)[0].plan.decisions[0].target == 2
     world.box = OSError("no /proc")
     record, _ = run(world)
-    assert (record.faults, record.plan.decisions[0].wanted) == ({"container": "OSError: no /proc"}, 2)
+    assert (record.faults, record.plan.decisions[0].desired) == ({"container": "OSError: no /proc"}, 2)
 
 
 @pytest.mark.parametrize(
@@ -225,19 +258,95 @@ def test_known_mailboxes_stay_where_they_cannot_be_read(run):
     assert world.mailboxes == [known, known, frozenset()]
 
 
-def test_nothing_is_sent_on_a_reading_that_has_grown_old(run):
-    world = World(takes_seconds=60.0)
-    record, _ = run(world)
-    assert (record.plan.decisions[0].target, world.resized) == (10, [])
+@pytest.mark.parametrize(("seconds", "sent"), [(5.0, True), (5.1, False)])
+def test_nothing_is_sent_on_an_observation_that_has_grown_old_and_that_is_said(run, seconds, *, sent):
+    world = World(takes_seconds=seconds)
+    record, events = run(world)
+    assert (record.plan.decisions[0].target, world.resized) == (10, [("a@h", 10)] if sent else [])
+    assert (("plan.expired", None, None) in events, world.count("expired_actions_total")) == (
+        not sent,
+        0 if sent else 1,
+    )
+
+
+def test_what_came_of_the_actions_goes_in_with_the_next_observation(run):
+    world = World()
+    run(world)
+    run(world)
+    first, second = (seen.outcomes for seen in world.observed)
+    assert first == ()
+    assert [(one.worker, one.target, one.result, one.sent_at) for one in second] == [
+        ("a@h", 10, Result.DONE, 1000.0)
+    ]
+
+
+def test_an_error_that_nobody_foresaw_ends_its_tick_alone_and_is_logged_with_its_trace():
+    stop, log = Event(), io.StringIO()
+    world = World(takes_seconds=2.0, once=[ZeroDivisionError("nobody foresaw this")], restores=stop.set)
+    world.controller(log, interval=0.01).run(stop)
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    crashed = [line for line in lines if line["event"] == "tick.crashed"]
+    assert "ZeroDivisionError: nobody foresaw this" in crashed[0]["exception"]
+    assert "Traceback" in crashed[0]["exception"]
+    assert world.count("unexpected_errors_total", step="tick") == len(crashed) == 1
+    assert len(world.observed) == 1
+
+
+@pytest.mark.parametrize("fault", [RedisUrlError("half written"), ZeroDivisionError("unforeseen")])
+def test_consumers_that_cannot_be_restored_keep_nothing_else_from_being_done(run, fault):
+    def fail():
+        raise fault
+
+    world = World(restores=fail)
+    record, events = run(world)
+    assert (record.faults, world.resized) == (
+        {"restore": f"{type(fault).__name__}: {fault}"},
+        [("a@h", 10)],
+    )
+    assert ("condition", "sensor", "restore") in events
+
+
+def test_a_resize_that_raises_may_have_been_sent_and_the_others_go_on(run):
+    def fail():
+        raise ZeroDivisionError("unforeseen")
+
+    world = World(pools=(worker("a@h", busy=4), worker("b@h", busy=4)), resizes={"a@h": fail})
+    record, events = run(world)
+    assert [(one.worker, one.result) for one in record.outcomes] == [
+        ("a@h", Result.UNKNOWN),
+        ("b@h", Result.DONE),
+    ]
+    assert ("action.crashed", None, None) in events
+    assert world.count("unexpected_errors_total", step="resize") == 1
+    assert len(world.resized) == 2
+
+
+def test_told_to_stop_between_two_actions_it_sends_no_second_one():
+    stop = Event()
+    world = World(pools=(worker("a@h", busy=4), worker("b@h", busy=4)), resizes={"a@h": stop.set})
+    world.controller(io.StringIO()).tick(stop.is_set)
+    assert world.resized == [("a@h", 10)]
 
 
 def test_no_action_is_begun_once_it_is_told_to_stop():
     world, stop = World(), Event()
     stop.set()
     controller = world.controller(io.StringIO())
-    controller.tick(stop)
+    controller.tick(stop.is_set)
     controller.run(stop)
     assert (world.resized, [part for part in world.closed if part != "redis"]) == ([], ["resizer", "lease"])
+
+
+def test_a_slow_observation_keeps_the_stored_status_alive_before_anything_is_sent(tmp_path):
+    with RedisServer(tmp_path / "redis") as server, redis.Redis(port=server.port) as client:
+        world, lasts = World(client=client), []
+        loop = world.controller(io.StringIO(), interval=2.0)
+        loop.tick()
+        client.expire("autoscaler:a:status", 1000)
+        world.takes_seconds = 3.0
+        world.restores = lambda: lasts.append(client.ttl("autoscaler:a:status"))
+        loop.tick()
+    assert 0 < lasts[0] <= 6
 
 
 def test_live_is_about_the_loop_and_ready_about_redis():

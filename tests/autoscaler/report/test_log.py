@@ -87,8 +87,19 @@ def test_a_stream_that_is_no_terminal_is_told_in_json_and_a_console_has_no_colou
 def test_cleaning_keeps_the_shape_and_the_numbers():
     redact = Redactor()
     redact.add(["12"])
-    value = {"a": 12, "b": [1.5, True, None, ("x12",)], "c12": {"d": "12"}}
-    assert clean(value, redact) == {"a": 12, "b": [1.5, True, None, ["x***"]], "c***": {"d": "***"}}
+    value = {"a": 12, "b": [1.5, True, None, ("x12",)], "c12": {"d": "12"}, "x 12": 1}
+    assert clean(value, redact) == {
+        "a": 12,
+        "b": [1.5, True, None, ["x***"]],
+        "c12": {"d": "***"},
+        "x ***": 1,
+    }
+
+
+def test_a_password_that_is_one_of_our_own_words_renames_no_key():
+    redact = Redactor()
+    redact.add(["worker"])
+    assert clean({"workers": [{"worker": "worker@h"}]}, redact) == {"workers": [{"worker": "***@h"}]}
 
 
 def test_the_longer_of_two_secrets_goes_first():

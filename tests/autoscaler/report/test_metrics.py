@@ -53,7 +53,7 @@ class Told:
     def __init__(self, policy: Policy | None = None) -> None:
         self.now = 1000.0
         self.policy = policy or prompt_policy()
-        self.metrics = Metrics(self.policy, monotonic=lambda: self.now)
+        self.metrics = Metrics(monotonic=lambda: self.now)
         self.state = State()
 
     def tick(self, observation, *, outcomes=(), faults=None, seconds=0.02) -> None:
@@ -172,6 +172,21 @@ def test_a_sensor_that_fails_is_counted_and_grows_old():
     told.tick(look(0, at=1010.0), faults={"pool": "TimeoutError"})
     assert told.of("sensor_errors_total") == {"pool": 1}
     assert told.of("sensor_age_seconds") == {"backlog": 0, "pool": 10}
+
+
+def test_the_limits_are_those_that_were_applied_an_override_included():
+    told = Told(prompt_policy(min_processes=2, max_processes=9))
+    told.tick(look(7, worker("a@h"), override=Override(max_processes=3)))
+    assert told.of("worker_processes_limit") == {"min a@h": 2, "max a@h": 3}
+
+
+def test_workers_without_queues_give_no_series_twice():
+    told = Told()
+    told.tick(look(0, worker("a@h", queues=()), worker("b@h", queues=()), worker("c@h", queues=("x",))))
+    text = generate_latest(told.metrics.registry).decode()
+    series = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+    assert sorted(series) == sorted(set(series))
+    assert told.of("processes_wish") == {"x": 4}
 
 
 NO_ACTION = {f"{action} {result}": 0 for action in ("grow", "shrink") for result in Result}

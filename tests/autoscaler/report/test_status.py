@@ -17,7 +17,7 @@ from autoscaler.core.state import State
 from autoscaler.report.status import TickRecord, conditions, limits, outcome_fields, shrinking, status
 from tests.support.builders import container, look, prompt_policy, queue, worker
 
-LEARNT = ("service_seconds", "arrivals_per_second", "shadow_wish")
+LEARNT = ("service_seconds", "arrivals_per_second", "shadow_recommended", "shadow_wish")
 NO_COMPANION = "only while idle: it does not load autoscaler.companion"
 
 
@@ -50,7 +50,7 @@ def test_the_view_of_a_tick_is_whole():
         look(
             3,
             worker("a@h", processes=1, busy=2, retiring=1, container=box),
-            override=Override(paused=True, by="ann"),
+            override=Override(paused=True, max_processes=9, by="ann"),
         ),
         outcomes=(done,),
         faults={"lease": "TimeoutError: late"},
@@ -59,14 +59,14 @@ def test_the_view_of_a_tick_is_whole():
         wall_time=1.7e9,
         seconds=0.0123456,
     )
-    found = strict(status(record, prompt_policy()))
+    found = strict(status(record))
     # What the latency demand has learnt stands beside the group; its own tests say what it is.
     for name in LEARNT:
         found["groups"][0].pop(name, None)
     assert found == {
         "at": 1.7e9,
         "leader": True,
-        "override": {"paused": True, "min": None, "max": None, "held": [], "by": "ann", "why": None},
+        "override": {"paused": True, "min": None, "max": 9, "held": [], "by": "ann", "why": None},
         "queues": [{"queue": "celery", "waiting": 3, "oldest_age_seconds": None, "error": None}],
         "groups": [
             {
@@ -77,7 +77,9 @@ def test_the_view_of_a_tick_is_whole():
                 "running": 1,
                 "processes": 1,
                 "complete": True,
+                "recommended": 4,
                 "asked": 4,
+                "desired": 4,
                 "wish": 4,
                 "reason": "load_high",
                 "cooldown_up_seconds": 0,
@@ -100,7 +102,7 @@ def test_the_view_of_a_tick_is_whole():
                 "queues": ["celery"],
                 "companion": True,
                 "shrinks": "at any time (companion)",
-                "limits": {"min": 1, "max": 10, "cpu": 2, "memory": 8},
+                "limits": {"min": 1, "max": 9, "cpu": 2, "memory": 8},
                 "container": {
                     "cpu_limit_cores": 2.5,
                     "cpu_usage_ratio": None,
@@ -115,7 +117,9 @@ def test_the_view_of_a_tick_is_whole():
                 "worker": "a@h",
                 "action": "hold",
                 "current": 1,
+                "desired": 2,
                 "wanted": 2,
+                "desired_reason": "cpu_ceiling",
                 "cause": "cpu_ceiling",
                 "target": 1,
                 "reason": "paused",
@@ -131,7 +135,9 @@ def test_the_view_of_a_tick_is_whole():
                 "detail": None,
             }
         ],
+        "unresponsive": ["s@h"],
         "silent": ["s@h"],
+        "duplicates": ["d@h"],
         "doubled": ["d@h"],
         "faults": {"lease": "TimeoutError: late"},
         "tick_seconds": 0.0123,
@@ -176,7 +182,7 @@ finite = st.none() | st.floats(0, 1e6)
 )
 def test_the_view_of_any_tick_is_json_without_nan(workers, waiting, automatic):
     policy = Policy() if automatic else prompt_policy()
-    found = strict(status(record_of(look(waiting, *workers), policy=policy), policy))
+    found = strict(status(record_of(look(waiting, *workers), policy=policy)))
     assert [one["worker"] for one in found["workers"]] == sorted(one.name for one in workers)
     assert all(math.isfinite(size) for one in found["workers"] for size in one["limits"].values())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import socket
 from contextlib import ExitStack
@@ -15,7 +16,8 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from autoscaler.cli.main import main
-from autoscaler.report.web import Pages, serving
+from autoscaler.report.log import get_logger
+from autoscaler.report.web import Pages, page_failures, serving
 
 
 def healthcheck(*words, **environment):
@@ -32,6 +34,18 @@ class Site:
     status: dict[str, Any] = field(default_factory=dict)
     host: str = "127.0.0.1"
     port: int = 0
+    log: io.StringIO = field(default_factory=io.StringIO)
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    def pages(self) -> Pages:
+        log = get_logger(level="info", style="json", redact=str, stream=self.log)
+        return Pages(
+            live=lambda: self.live,
+            ready=lambda: self.ready,
+            status=lambda: self.status,
+            registry=self.registry,
+            failed=page_failures(log, self.registry),
+        )
 
     def get(self, path, method="GET", **headers):
         peer = http.client.HTTPConnection(self.host, self.port, timeout=5)
@@ -49,14 +63,8 @@ def serve():
 
         def start(host="127.0.0.1"):
             site = Site(host=host)
-            registry = CollectorRegistry()
-            Counter("seen", "About.", registry=registry).inc(3)
-            pages = Pages(
-                live=lambda: site.live,
-                ready=lambda: site.ready,
-                status=lambda: site.status,
-                registry=registry,
-            )
+            Counter("seen", "About.", registry=site.registry).inc(3)
+            pages = site.pages()
             site.port = stack.enter_context(serving(pages, host, 0))
             return site
 
@@ -132,21 +140,30 @@ def test_a_client_that_hangs_up_or_speaks_no_http_harms_nobody(serve):
         with socket.create_connection((site.host, site.port)) as rude:
             rude.sendall(words)
     assert site.get("/livez")[0] == 200
+    assert site.log.getvalue() == ""
+
+
+def test_a_page_that_fails_is_answered_logged_with_its_trace_and_counted(serve):
+    site = serve()
+    site.status = {"no json": object()}
+    assert site.get("/status") == (500, "text/plain", "see the log\n")
+    line = json.loads(site.log.getvalue())
+    assert (line["event"], line["path"], line["level"]) == ("page.failed", "/status", "error")
+    assert "TypeError: Object of type object is not JSON serializable" in line["exception"]
+    assert 'celery_autoscaler_page_failures_total{path="/status"} 1.0' in site.get("/metrics")[2]
+    assert site.get("/livez")[0] == 200
 
 
 def test_the_port_is_free_again_afterwards(serve):
     site = serve()
-    with serving(
-        Pages(live=str, ready=str, status=dict, registry=CollectorRegistry()), "127.0.0.1", 0
-    ) as port:
+    with serving(Site().pages(), "127.0.0.1", 0) as port:
         assert port != site.port
     with pytest.raises(ConnectionRefusedError):
         Site(port=port).get("/livez")
 
 
-def test_a_port_that_is_taken_is_told(serve):
-    pages = Pages(live=str, ready=str, status=dict, registry=CollectorRegistry())
-    with pytest.raises(OSError, match="in use"), serving(pages, "127.0.0.1", serve().port):
+def test_a_port_that_is_taken_is_reported(serve):
+    with pytest.raises(OSError, match="in use"), serving(Site().pages(), "127.0.0.1", serve().port):
         pass
 
 

@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.core.decider import Decider, Mode, Plan
-from autoscaler.core.demand.target_wait import TargetWaitPolicy
+from autoscaler.core.demand.target_wait import Signal, TargetWaitPolicy, TargetWaitState, advance
 from autoscaler.core.model import Observation, QueueReading, WorkerReading
 from autoscaler.core.policy import Policy
 from autoscaler.simulation import workloads
-from autoscaler.simulation.candidate import LatencyScaler
 from autoscaler.simulation.decided import QUEUE, WORKER, DecidedScaler
 from autoscaler.simulation.engine import PoolModel, PoolView, simulate
 from autoscaler.simulation.traces import Trace
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 MODEL = PoolModel()
 POLICY = Policy(max_processes=64)
-#: No limit of the policy's own stands between what the latency demand wishes and what is done.
+#: No limit of the policy's own stands between what the latency demand sizes and what is done.
 FREE = Policy(
     max_processes=64,
     max_step_up=10_000,
@@ -41,7 +40,7 @@ FREE = Policy(
 def scaler(
     policy: Policy = POLICY, parameters: TargetWaitPolicy | None = None, **fields: object
 ) -> DecidedScaler:
-    decider = Decider(policy=policy, latency=parameters, **fields)  # type: ignore[arg-type]
+    decider = Decider(policy=policy, target_wait=parameters, **fields)  # type: ignore[arg-type]
     return DecidedScaler(decider, name="decided", start_seconds=MODEL.start_seconds)
 
 
@@ -50,6 +49,32 @@ def view(at: float, **counts: int) -> PoolView:
         at=at, waiting=0, reserved=0, busy=0, size=1, starting=0, completed=0, oldest_age_seconds=None
     )
     return replace(base, **counts)  # type: ignore[arg-type]
+
+
+class Undecided:
+    """The target wait alone, without the decider around it."""
+
+    name = "undecided"
+    interval_seconds = 1.0
+    on_message = False
+    initial_processes = 1
+
+    def __init__(self, parameters: TargetWaitPolicy) -> None:
+        self._parameters = parameters
+        self._state = TargetWaitState()
+
+    def desired(self, seen: PoolView) -> int:
+        shown = Signal(
+            at=seen.at,
+            waiting=seen.waiting,
+            busy=seen.busy,
+            reserved=seen.reserved,
+            processes=seen.size,
+            completed=seen.completed,
+            oldest_age_seconds=seen.oldest_age_seconds,
+        )
+        self._state, size = advance(self._parameters, self._state, shown)
+        return size
 
 
 class Recorder:
@@ -69,7 +94,7 @@ def record(*views: PoolView, policy: Policy = POLICY) -> list[Observation]:
     recorder = Recorder(Decider(policy=policy))
     asked = DecidedScaler(recorder, name="recorded", start_seconds=2.0)  # type: ignore[arg-type]
     for one in views:
-        asked.wish(one)
+        asked.desired(one)
     return recorder.seen
 
 
@@ -114,10 +139,10 @@ def test_the_start_time_is_known_once_a_process_that_was_asked_for_is_ready():
     assert [one.workers[0].start_seconds for one in seen] == [None, None, None, 2.0]
 
 
-def test_without_the_policys_limits_it_is_the_latency_demand_itself():
+def test_without_the_policys_limits_it_is_the_target_wait_itself():
     parameters = TargetWaitPolicy()
     trace = workloads.batches(seed=5, seconds=3600)
-    direct = simulate(trace, LatencyScaler(parameters, start_seconds=None), MODEL)
+    direct = simulate(trace, Undecided(parameters), MODEL)
     decided = simulate(
         trace, scaler(FREE, replace(parameters, assumed_start_seconds=MODEL.start_seconds)), MODEL
     )
@@ -136,7 +161,7 @@ def test_the_policys_limits_bite_by_thresholds(policy: Policy, sizes: list[int])
     asked, found = scaler(policy), []
     size = policy.min_processes
     for at in (0.0, 1.0, 3.0):
-        size = asked.wish(view(at, waiting=20, busy=1, size=size))
+        size = asked.desired(view(at, waiting=20, busy=1, size=size))
         found.append(size)
     assert found == sizes
 
@@ -156,15 +181,15 @@ def test_a_decider_that_may_not_act_leaves_the_pool_as_it_is():
     seed=st.integers(0, 1000),
     least=st.integers(1, 3),
     most=st.integers(3, 40),
-    latency=st.booleans(),
+    by_target=st.booleans(),
     target=st.floats(0.5, 30),
 )
 def test_whatever_the_policy_every_task_starts_and_the_bounds_are_kept(
-    *, seed: int, least: int, most: int, latency: bool, target: float
+    *, seed: int, least: int, most: int, by_target: bool, target: float
 ):
     policy = Policy(min_processes=least, max_processes=most)
     model = PoolModel(min_processes=least, max_processes=most)
-    parameters = TargetWaitPolicy(target_wait_seconds=target) if latency else None
+    parameters = TargetWaitPolicy(target_wait_seconds=target) if by_target else None
     outcome = simulate(workloads.flash_crowd(seed, seconds=90), scaler(policy, parameters), model)
     sizes = [size for _, _, size in outcome.timeline]
     assert least <= min(sizes) <= max(sizes) <= most

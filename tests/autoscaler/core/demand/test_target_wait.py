@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
 import pytest
@@ -25,11 +25,11 @@ def play(
     signals: list[Signal], parameters: TargetWaitPolicy = PARAMETERS, state: TargetWaitState | None = None
 ) -> tuple[TargetWaitState, list[int]]:
     state = state or TargetWaitState()
-    wishes = []
+    sizes = []
     for each in signals:
-        state, wish = advance(parameters, state, each)
-        wishes.append(wish)
-    return state, wishes
+        state, size = advance(parameters, state, each)
+        sizes.append(size)
+    return state, sizes
 
 
 def learnt(service_seconds: int, processes: int, *, ticks: int = 600) -> tuple[TargetWaitState, int]:
@@ -41,7 +41,7 @@ def learnt(service_seconds: int, processes: int, *, ticks: int = 600) -> tuple[T
     return state, completed
 
 
-def test_an_idle_fleet_wishes_for_one_process():
+def test_an_idle_fleet_sizes_for_one_process():
     assert play([signal(0.0, 0, 0, 1), signal(1.0, 0, 0, 1)])[1] == [1, 1]
 
 
@@ -55,17 +55,33 @@ def test_a_long_task_that_waits_gets_its_process_at_the_last_moment_and_no_soone
 def test_a_process_that_is_starting_is_not_asked_for_again():
     state, done = learnt(300, 2)
     waiting = [signal(600.0 + tick, 1, 2, 2, completed=done) for tick in range(4)]
-    state, wishes = play(waiting, state=state)
-    assert wishes[-1] == 3
+    state, sizes = play(waiting, state=state)
+    assert sizes[-1] == 3
     assert play([signal(604.0, 1, 2, 3, completed=done)], state=state)[1] == [3]
 
 
 def test_a_burst_of_short_tasks_is_spread_over_the_time_that_is_left():
     state, done = learnt(1, 1)
-    _, wishes = play([signal(600.0, 40, 1, 1, completed=done)], state=state)
+    _, sizes = play([signal(600.0, 40, 1, 1, completed=done)], state=state)
     # 40 positions; 4 s are left and 3 of them after the start, so a new process starts 1 + 3 of them. The one
     # process comes free 4 times on average, reckoned at 4 - 1.5 * 2 = 1: (40 - 1) / 4 more are needed.
-    assert wishes == [1 + math.ceil(39 / 4)]
+    assert sizes == [1 + math.ceil(39 / 4)]
+
+
+@pytest.mark.parametrize(("caution", "more"), [(0.0, 37 / 4), (2.0, 41 / 4)])
+def test_the_less_is_hoped_of_busy_processes_the_more_new_ones_are_asked_for(caution: float, more: float):
+    state, done = learnt(1, 1)
+    careful = replace(PARAMETERS, release_caution=caution)
+    # The one process becomes free 4 times on average, and 4 - caution * 2 times is what is counted on.
+    _, sizes = play([signal(600.0, 41, 1, 1, completed=done)], careful, state=state)
+    assert sizes == [1 + math.ceil(more)]
+
+
+def test_time_in_which_other_workers_ran_says_nothing_about_the_service_time():
+    state, done = learnt(4, 4)
+    before = state.service_seconds
+    state, _ = play([signal(700.0, 0, 4, 4, completed=done, continuous=False)], state=state)
+    assert state.service_seconds == before
 
 
 def test_a_burst_of_long_tasks_needs_a_process_for_almost_every_task():
@@ -74,7 +90,7 @@ def test_a_burst_of_long_tasks_needs_a_process_for_almost_every_task():
     assert play(waiting, state=state)[1][-1] == 41
 
 
-def test_it_never_wishes_for_more_processes_than_there_are_tasks():
+def test_it_never_sizes_for_more_processes_than_there_are_tasks():
     state, done = learnt(300, 1)
     assert play([signal(700.0, 3, 1, 1, completed=done, oldest_age_seconds=90.0)], state=state)[1] == [4]
 
@@ -118,14 +134,14 @@ def test_tripled_service_times_are_learnt_within_the_remembered_tasks():
 
 
 def test_without_a_count_of_completions_arrivals_follow_from_the_backlog():
-    state, wishes = play([signal(float(at), 1, 1, 1) for at in range(6)])
-    assert (wishes[-1], sum(count for _, count in state.groups)) == (2, 1)
+    state, sizes = play([signal(float(at), 1, 1, 1) for at in range(6)])
+    assert (sizes[-1], sum(count for _, count in state.batches)) == (2, 1)
 
 
 def test_a_worker_that_restarted_and_counts_from_zero_is_no_negative_arrival():
     state, done = learnt(2, 2)
-    state, wishes = play([signal(600.0, 0, 2, 2, completed=0)], state=state)
-    assert (done > 0, wishes, math.isfinite(state.service_seconds)) == (True, [2], True)
+    state, sizes = play([signal(600.0, 0, 2, 2, completed=0)], state=state)
+    assert (done > 0, sizes, math.isfinite(state.service_seconds)) == (True, [2], True)
 
 
 def test_an_idle_process_is_given_up_where_nothing_says_that_it_is_needed_again():
@@ -150,12 +166,12 @@ def test_whether_idle_processes_wait_for_the_next_burst_is_learnt_from_the_gaps(
             state, _ = advance(PARAMETERS, state, signal(at, 0, 4, 4, completed=completed))
             at += 1
         completed += 4
-        wishes = []
+        sizes = []
         for _ in range(pause_seconds):
-            state, wish = advance(PARAMETERS, state, signal(at, 0, 0, 4, completed=completed))
-            wishes.append(wish)
+            state, size = advance(PARAMETERS, state, signal(at, 0, 0, 4, completed=completed))
+            sizes.append(size)
             at += 1
-    assert set(wishes[5:60]) == ({4} if kept else {1})
+    assert set(sizes[5:60]) == ({4} if kept else {1})
 
 
 def test_nothing_is_given_up_while_a_task_waits():
@@ -169,13 +185,13 @@ def test_a_signal_that_is_not_newer_changes_nothing():
     assert advance(PARAMETERS, state, again) == (state, 2)
 
 
-def test_faults_of_the_knobs_are_told_all_at_once():
+def test_faults_of_the_parameters_are_reported_all_at_once():
     with pytest.raises(PolicyError) as caught:
         TargetWaitPolicy(target_wait_seconds=0.0, start_worth_seconds=math.inf, remembered_gaps=True)
     assert caught.value.faults == [
         "target_wait_seconds is 0.0; it must be from 0.1 to 86400 (seconds)",
         "start_worth_seconds is inf; it must be from 0.1 to 86400 (seconds)",
-        "remembered_gaps is True; it must be from 1 to 1e+06 (gaps)",
+        "remembered_gaps is True; it must be a number of gaps from 1 to 1e+06",
     ]
 
 
@@ -211,13 +227,17 @@ parameters = st.builds(
 def test_any_signals_give_a_sane_wish_and_a_bounded_state(parameters: TargetWaitPolicy, seen: list[Signal]):
     state = TargetWaitState()
     for each in seen:
-        state, wish = advance(parameters, state, each)
-        assert 1 <= wish <= max(1, each.processes, each.in_system)
-        assert len(state.groups) <= 64
-        assert sum(count for _, count in state.groups) in {each.backlog, state.last.backlog}
-        assert len(state.tasks_at) == len(state.needed_at) == len(state.gaps) < 128
+        state, size = advance(parameters, state, each)
+        assert 1 <= size <= max(1, each.processes, each.in_system)
+        assert len(state.batches) <= 64
+        assert sum(count for _, count in state.batches) in {each.backlog, state.last.backlog}
+        assert (
+            len(state.retention.tasks_at) == len(state.retention.needed_at) == len(state.retention.gaps) < 128
+        )
         assert state.service_seconds > 0
-        assert all(math.isfinite(number) for number in (*state.tasks_at, *state.needed_at))
+        assert all(
+            math.isfinite(number) for number in (*state.retention.tasks_at, *state.retention.needed_at)
+        )
 
 
 @settings(deadline=None)

@@ -1,0 +1,121 @@
+"""How far one worker may go in this tick, and what stops it at each end.
+
+Pure. In this order, the hard limits last: the step, ``min`` and ``max`` or an administrator's instead of
+them, and the container's ceiling, which beats ``min``. A worker without companion shrinks only while idle,
+whatever the bounds say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from autoscaler.core import capacity
+from autoscaler.core.allocation import TargetRange
+from autoscaler.core.capacity import Ceiling
+from autoscaler.core.model import Reason
+
+if TYPE_CHECKING:
+    from autoscaler.core.model import Bounds, Override
+    from autoscaler.core.policy import Policy
+    from autoscaler.core.state import KnownWorker
+
+
+class Constraints(NamedTuple):
+    """What holds for one worker in this tick.
+
+    ``size`` is the size it has or is about to have. ``min_reason`` and ``max_reason`` name what stops it at
+    each end of ``range``; ``forced`` names the bound that ``range.current`` was moved by, where it was;
+    ``blocked_by`` is why the worker can neither grow nor shrink now, whoever asks.
+    """
+
+    range: TargetRange
+    size: int
+    bounds: Bounds
+    min_reason: Reason = Reason.STEADY
+    max_reason: Reason = Reason.STEADY
+    forced: Reason | None = None
+    blocked_by: Reason | None = None
+
+
+def constrain(
+    policy: Policy,
+    override: Override,
+    member: KnownWorker,
+    at: float,
+    *,
+    steps: tuple[int, int],
+    may_shrink: bool,
+) -> Constraints:
+    """The constraints on one worker; ``steps`` are the largest up and down.
+
+    ``may_shrink`` is True where a shrink harms nothing even though the worker has no companion.
+    """
+    size, reading = member.size, member.reading
+    bounds = capacity.bounds(policy, reading.container, override)
+    blocked_by = _blocked_by(member, at)
+    if size is None or blocked_by:
+        fixed = TargetRange(reading.name, size or 0, size or 0, size or 0)
+        return Constraints(range=fixed, size=size or 0, bounds=bounds, blocked_by=blocked_by)
+    highest = _upper(policy, bounds, member, size)
+    found = _within(bounds, highest, member, size, steps)
+    if not (reading.companion or may_shrink) and found.range.min_target < size:
+        return _without_shrink(found)
+    return found
+
+
+def _within(
+    bounds: Bounds, highest: Ceiling, member: KnownWorker, size: int, steps: tuple[int, int]
+) -> Constraints:
+    maximum = highest.processes
+    minimum = min(bounds.min_processes, maximum)
+    step_up, step_down = steps
+    current = minimum if size < minimum else min(size, maximum)
+    target_range = TargetRange(
+        worker=member.reading.name,
+        current=current,
+        min_target=min(current, max(size - step_down, minimum)),
+        max_target=max(current, min(size + step_up, maximum)),
+        idle=max(0, size - (member.reading.busy or 0)),
+    )
+    forced = None if current == size else Reason.AT_MIN if current > size else highest.reason
+    return Constraints(
+        range=target_range,
+        size=size,
+        bounds=bounds,
+        min_reason=Reason.STEP if size - step_down > minimum else Reason.AT_MIN,
+        max_reason=Reason.STEP if size + step_up < maximum else highest.reason,
+        forced=forced,
+    )
+
+
+def _without_shrink(found: Constraints) -> Constraints:
+    """The same for a worker that may not shrink: stock pool_shrink ends children that hold a task."""
+    size, target_range = found.size, found.range
+    return found._replace(
+        range=target_range._replace(
+            min_target=size,
+            current=max(size, target_range.current),
+            max_target=max(size, target_range.max_target),
+        ),
+        min_reason=Reason.SHRINK_LIMITED,
+        forced=Reason.SHRINK_LIMITED if target_range.current < size else None,
+    )
+
+
+def _upper(policy: Policy, bounds: Bounds, member: KnownWorker, size: int) -> Ceiling:
+    """The lowest upper bound of a worker and its name."""
+    lowest = capacity.lowest(bounds)
+    if lowest is None or (bounds.max_processes is None and lowest.processes >= max(1, size)):
+        lowest = Ceiling(max(1, size), Reason.UNKNOWN_LIMIT)
+    used = capacity.pressure(policy, member.reading.container, size, retiring=member.reading.retiring)
+    return used if used is not None and used.processes < lowest.processes else lowest
+
+
+def _blocked_by(member: KnownWorker, at: float) -> Reason | None:
+    if member.read_at != at or member.reading.processes is None:
+        return Reason.UNKNOWN_SIZE
+    if member.reading.unsupported:
+        return Reason.UNSUPPORTED
+    if member.outstanding:
+        return Reason.OUTSTANDING
+    return Reason.REFUSED if member.refusal and at < member.refusal.until else None

@@ -1,0 +1,133 @@
+"""What is learnt of the work: arrivals, service time, and how long each waiting task has waited.
+
+Pure. Arrivals are what is in the system now, less what was in it at the last signal, plus what ended
+since. The backlog is the newest of the arrivals, first come first served, so each position has a latest start
+of its own. The service time is the utilization law: busy seconds over tasks ended.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from autoscaler.core.demand.retention import Retention
+
+if TYPE_CHECKING:
+    from autoscaler.core.demand.parameters import TargetWaitPolicy
+    from autoscaler.core.demand.signal import Signal
+
+#: Batches of one age that the backlog is remembered in; above it the two oldest are merged.
+_MAX_BATCHES = 64
+#: Minimum time over which service time and arrivals are averaged, however many tasks there are.
+MIN_WINDOW_SECONDS = 30.0
+_MIN_SERVICE_SECONDS = 0.001
+_UNKNOWN_SERVICE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetWaitState:
+    """What is remembered between two signals: bounded, and opaque but for its properties.
+
+    ``batches`` has (earliest arrival, count) of the backlog, oldest first. ``busy_seconds`` and ``ended`` are
+    the fading sums of the service time. ``ready_at`` is when the processes asked for last are ready.
+    """
+
+    last: Signal | None = None
+    tick_seconds: float = 1.0
+    batches: tuple[tuple[float, int], ...] = ()
+    busy_seconds: float = 0.0
+    ended: float = 0.0
+    arrivals_per_second: float = 0.0
+    ready_at: float = -math.inf
+    retention: Retention = field(default_factory=Retention)
+
+    @property
+    def service_seconds(self) -> float:
+        """Mean service time as learnt; before the first task ended, no less than it has run."""
+        return mean_service_seconds(self.busy_seconds, self.ended)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What happened since the last signal, and what a plan has to allow for from now on."""
+
+    since: float
+    seconds: float
+    tick_seconds: float
+    arrived: int
+    start_seconds: float
+    spare_in_seconds: float
+    busy_total_seconds: float
+    ended_total: float
+
+    @property
+    def service_seconds(self) -> float:
+        """Mean service time with this step in it."""
+        return mean_service_seconds(self.busy_total_seconds, self.ended_total)
+
+
+def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Signal) -> Step:
+    """What happened since the last signal; the first one is taken for one tick."""
+    last = state.last
+    since, seconds = signal.at - state.tick_seconds, state.tick_seconds
+    ended, arrived, busy_seconds = 0, signal.in_system, 0.0
+    if last is None:
+        # Nobody saw these tasks arrive: the oldest is as old as it is said to be, else new.
+        since = signal.at - (signal.oldest_age_seconds or 0.0)
+    else:
+        since, seconds = last.at, signal.at - last.at
+        more = signal.in_system - last.in_system
+        if signal.completed is None or last.completed is None:
+            ended = max(0, -more)
+        else:
+            ended = max(0, signal.completed - last.completed)  # a worker that restarted counts from 0 again
+        arrived = max(0, ended + more)
+        busy_seconds = (last.busy + signal.busy) / 2 * seconds
+    learnt = ended if signal.continuous else 0
+    busy_seconds = busy_seconds if signal.continuous else 0.0
+    # The sums fade by tasks ended, not by time, so that a task of an hour raises the mean as it runs.
+    remembered = max(parameters.remembered_tasks, state.arrivals_per_second * MIN_WINDOW_SECONDS)
+    fade = math.exp(-learnt / remembered)
+    return Step(
+        since=since,
+        seconds=seconds,
+        tick_seconds=0.8 * state.tick_seconds + 0.2 * seconds,
+        arrived=arrived,
+        start_seconds=parameters.assumed_start_seconds
+        if signal.start_seconds is None
+        else signal.start_seconds,
+        spare_in_seconds=max(0.0, state.ready_at - signal.at),
+        busy_total_seconds=state.busy_seconds * fade + busy_seconds,
+        ended_total=state.ended * fade + learnt,
+    )
+
+
+def mean_service_seconds(busy_seconds: float, ended: float) -> float:
+    """Return the mean as learnt; before the first task ended, no less than what has run."""
+    if ended <= 0:
+        return max(busy_seconds, _UNKNOWN_SERVICE_SECONDS)
+    return max(busy_seconds / ended, _MIN_SERVICE_SECONDS)
+
+
+def batches_after(
+    batches: tuple[tuple[float, int], ...], step: Step, signal: Signal
+) -> tuple[tuple[float, int], ...]:
+    """Return the backlog by earliest arrival: first come first served, so it is the newest arrivals."""
+    remaining = signal.backlog
+    if not remaining:
+        return ()
+    kept: list[tuple[float, int]] = []
+    for since, count in ((step.since, step.arrived), *reversed(batches)):
+        taken = min(count, remaining)
+        if taken:
+            kept.append((since, taken))
+            remaining -= taken
+    kept.reverse()
+    if remaining:  # tasks that came back to the queue: as old as the oldest known
+        kept.insert(0, (kept[0][0] if kept else step.since, remaining))
+    if signal.oldest_age_seconds is not None:
+        kept[0] = (min(kept[0][0], signal.at - signal.oldest_age_seconds), kept[0][1])
+    while len(kept) > _MAX_BATCHES:
+        kept[:2] = [(kept[0][0], kept[0][1] + kept[1][1])]
+    return tuple(kept)

@@ -1,0 +1,82 @@
+"""How much work there is for a group of workers, from what was read of its queues and its members.
+
+Pure. What could not be read makes the work incomplete, and never counts as 0 tasks that are known.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autoscaler.core.demand.signal import Signal
+from autoscaler.core.demand.work import Work
+from autoscaler.core.model import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from autoscaler.core.demand.completions import Completions
+    from autoscaler.core.groups import Group
+    from autoscaler.core.model import QueueReading
+    from autoscaler.core.state import KnownWorker
+
+#: A stock pool starts what `pool_grow` asks for when it next looks after its children, every 5 s, and it does
+#: not report how long that took.
+STOCK_START_SECONDS = 5.0
+
+
+def measure(
+    group: Group, members: Sequence[KnownWorker], queues: Mapping[str, QueueReading], at: float
+) -> Work:
+    """The group's work; ``queues`` are by name.
+
+    A worker that did not answer in this tick counts as it was last seen, and makes the work incomplete.
+    """
+    waiting = [queues[name].waiting if name in queues else None for name in group.queues]
+    readings = [member.reading for member in members]
+    if None in waiting:
+        unknown = Reason.STALE
+    elif all(_answered_in_full(member, at) for member in members):
+        unknown = None
+    else:
+        unknown = Reason.PEER_UNRESPONSIVE
+    return Work(
+        waiting=sum(depth or 0 for depth in waiting),
+        reserved=sum(reading.reserved or 0 for reading in readings),
+        # A retiring process does its own task; that task asks for no other process.
+        running=sum(max(0, (reading.busy or 0) - reading.retiring) for reading in readings),
+        processes=sum(reading.processes or 0 for reading in readings),
+        unknown=unknown,
+        readable=not waiting or any(depth is not None for depth in waiting),
+    )
+
+
+def _answered_in_full(member: KnownWorker, at: float) -> bool:
+    reading = member.reading
+    counts = (reading.processes, reading.busy, reading.reserved)
+    return member.read_at == at and reading.queues_known and None not in counts
+
+
+def signal(
+    at: float,
+    members: Sequence[KnownWorker],
+    queues: Sequence[QueueReading],
+    work: Work,
+    completions: Completions | None,
+) -> Signal:
+    """What the target wait learns from. The work has to be complete; ``completions`` is the group's count."""
+    readings = [member.reading for member in members]
+    starts = [reading.start_seconds for reading in readings if reading.start_seconds is not None]
+    if not all(reading.companion for reading in readings):
+        starts.append(STOCK_START_SECONDS)
+    ages = [queue.oldest_age_seconds for queue in queues if queue.oldest_age_seconds is not None]
+    return Signal(
+        at=at,
+        waiting=work.waiting,
+        busy=sum(reading.busy or 0 for reading in readings),
+        reserved=work.reserved,
+        processes=work.processes,
+        completed=completions.total if completions else None,
+        oldest_age_seconds=max(ages, default=None),
+        start_seconds=max(starts, default=None),
+        continuous=completions is None or completions.continuous,
+    )

@@ -1,0 +1,46 @@
+"""The outcome of a decision: values that the loop carries out and that reports repeat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autoscaler.core.demand.work import Work
+    from autoscaler.core.groups import Group
+    from autoscaler.core.model import Decision, Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPlan:
+    """What was found for workers that share queues, before it was split among them. Sizes are processes.
+
+    ``recommended`` is what the work asks for by the demand in force, whatever the bounds; ``desired`` is what
+    is left of it after the cooldowns. ``shadow_recommended`` is what the demand that does not decide asks
+    for.
+    """
+
+    group: Group
+    work: Work
+    recommended: int
+    desired: int
+    reason: Reason
+    up_cooldown_seconds: float
+    down_cooldown_seconds: float
+    service_seconds: float | None = None
+    arrivals_per_second: float | None = None
+    shadow_recommended: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The outcome of one tick: a decision for each worker in scope, by name.
+
+    ``peers`` are the decisions for workers out of scope that share queues with them: another autoscaler acts
+    on those, this one never does.
+    """
+
+    at: float
+    decisions: tuple[Decision, ...]
+    groups: tuple[GroupPlan, ...] = ()
+    peers: tuple[Decision, ...] = ()

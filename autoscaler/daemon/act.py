@@ -1,0 +1,149 @@
+"""Acts: sends the resizes of a plan and collects what came of them.
+
+Nothing is sent on an observation that has grown old in the meantime, for instance while this process was
+stopped, and nothing once the daemon is to stop. What goes wrong with one worker leaves the others alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from autoscaler.core.decider import Mode
+from autoscaler.core.model import Action, Outcome, Result
+from autoscaler.daemon.faults import FAULTS, described
+from autoscaler.report.status import outcome_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
+
+    from autoscaler.core.model import Decision, Observation, Reason, WorkerReading
+    from autoscaler.core.plan import Plan
+    from autoscaler.daemon.timing import Timing
+    from autoscaler.report.metrics import Metrics
+
+
+class Resizer(Protocol):
+    """Resizes workers; times are monotonic seconds."""
+
+    def resize(self, reading: WorkerReading, target: int, now: float) -> Outcome:
+        """Resize one worker, or begin with it."""
+
+    def advance(self, readings: Mapping[str, WorkerReading], now: float) -> list[Outcome]:
+        """Go on with what takes more than one tick."""
+
+    def restore_orphans(self, now: float) -> None:
+        """Restore the consumers that an earlier run has left cancelled."""
+
+    def close(self) -> None:
+        """Restore the consumers that are cancelled now."""
+
+
+class Actor:
+    """Carries plans out through ``resizer`` in one mode.
+
+    ``progress`` is called after each action, for a tick may take its time.
+    """
+
+    def __init__(
+        self,
+        resizer: Resizer,
+        mode: Mode,
+        timing: Timing,
+        *,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
+        monotonic: Callable[[], float],
+        progress: Callable[[], None],
+    ) -> None:
+        self._resizer = resizer
+        self._mode = mode
+        self._timing = timing
+        self._metrics = metrics
+        self._log = log
+        self._monotonic = monotonic
+        self._progress = progress
+        #: What was sent for the last plan, in the order of sending: also where acting on it ended early.
+        self.outcomes: list[Outcome] = []
+        #: What failed beside that, by step.
+        self.faults: dict[str, str] = {}
+
+    def act(self, plan: Plan, observation: Observation, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Send what is due."""
+        self.outcomes, self.faults = [], {}
+        readings = {reading.name: reading for reading in observation.workers}
+        if observation.leader and not stopped():
+            # In every mode: nobody wants a worker that consumes nothing.
+            self._guard("restore", lambda: self._resizer.restore_orphans(self._monotonic()))
+            if self._mode is Mode.ACT:
+                self._guard("advance", lambda: self._advance(readings))
+        due = [decision for decision in plan.decisions if decision.action is not Action.HOLD]
+        for number, decision in enumerate(due):
+            if stopped():
+                break
+            age = self._monotonic() - observation.at
+            if age > self._timing.fresh_seconds:
+                self._expire(due[number:], age)
+                break
+            self._resize(readings[decision.worker], decision)
+            self._progress()
+
+    def close(self) -> None:
+        """Restore what is cancelled now."""
+        self._guard("close", self._resizer.close)
+
+    def _advance(self, readings: Mapping[str, WorkerReading]) -> None:
+        for outcome in self._resizer.advance(readings, self._monotonic()):
+            self._take(outcome, reason=None)
+
+    def _resize(self, reading: WorkerReading, decision: Decision) -> None:
+        started = self._monotonic()
+        target = decision.target
+        assert target is not None  # noqa: S101 - for the type checker: an action has a target
+        try:
+            outcome = self._resizer.resize(reading, target, started)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, it may have been sent
+            self._report(fault, "resize", worker=reading.name)
+            outcome = Outcome(
+                worker=reading.name,
+                before=reading.processes or 0,
+                target=target,
+                command="resize",
+                result=Result.UNKNOWN,
+                detail=described(fault),
+            )
+        self._metrics.observe_action(self._monotonic() - started)
+        self._take(outcome, reason=decision.reason)
+
+    def _take(self, outcome: Outcome, *, reason: Reason | None) -> None:
+        """Keep the outcome with the time at which it was known, and log it."""
+        self.outcomes.append(replace(outcome, sent_at=self._monotonic()))
+        event = "pool.resized" if outcome.result is Result.DONE else f"pool.resize_{outcome.result}"
+        self._log.info(event, reason=reason, **outcome_fields(outcome))
+
+    def _expire(self, decisions: list[Decision], age: float) -> None:
+        """Say that actions are dropped, for what they were decided on has grown old."""
+        self._metrics.plan_expired(len(decisions))
+        self._log.warning(
+            "plan.expired",
+            age_seconds=round(age, 3),
+            allowed_seconds=self._timing.fresh_seconds,
+            workers=[decision.worker for decision in decisions[:10]],
+            count=len(decisions),
+        )
+
+    def _guard(self, what: str, run: Callable[[], object]) -> None:
+        """Run one step; what it raises is a fault of this step and not of the tick."""
+        try:
+            run()
+        except FAULTS as fault:
+            self.faults[what] = described(fault)
+        except Exception as fault:  # noqa: BLE001 - one step that fails must not keep the others from running
+            self.faults[what] = described(fault)
+            self._report(fault, what)
+
+    def _report(self, fault: Exception, step: str, **names: str) -> None:
+        self._metrics.unexpected_error(step)
+        self._log.error("action.crashed", step=step, exc_info=fault, **names)

@@ -1,0 +1,143 @@
+"""Reports a tick: status and events in Redis, and a log line for each change of what a person should know.
+
+Metrics take in the same record. Nothing here decides or sends anything to a worker.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from autoscaler.broker import keys as contract
+from autoscaler.broker.keys import Keys
+from autoscaler.daemon.faults import FAULTS, described
+from autoscaler.report.status import Subject, conditions, is_observed, outcome_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from redis import Redis
+    from structlog.typing import FilteringBoundLogger
+
+    from autoscaler.core.decider import Mode
+    from autoscaler.daemon.timing import Timing
+    from autoscaler.report.status import TickRecord
+
+#: Up to so many subjects that change alike in one tick have a line each; more have one line together.
+_MAX_SINGLE_LINES = 3
+_MAX_NAMES = 10
+
+
+class ConditionLog:
+    """Logs each condition when it begins, changes, or is over: nothing for a tick that changes nothing."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._known: dict[Subject, str] = {}
+
+    def update(self, found: Mapping[Subject, str], observed: Callable[[Subject], bool | None]) -> None:
+        """Take in the conditions of one tick.
+
+        ``observed`` says of a subject without a condition whether it was looked at: True where it is over,
+        False where nobody knows this time, None where it is not looked at any more.
+        """
+        known = dict(found)
+        lines: dict[tuple[str, str, str | None], list[str]] = defaultdict(list)
+        for subject in sorted(found.keys() | self._known.keys()):
+            state, before = found.get(subject), self._known.get(subject)
+            if state == before:
+                continue
+            kind, name = subject
+            if state is not None:
+                lines["condition", kind, state].append(name)
+                continue
+            looked_at = observed(subject)
+            if looked_at is False and before is not None:
+                known[subject] = before
+            else:
+                event = "condition.cleared" if looked_at else "condition.dropped"
+                lines[event, kind, None].append(name)
+        self._known = known
+        for (event, kind, state), names in lines.items():
+            self._write(event, kind, state, names)
+
+    def _write(self, event: str, kind: str, state: str | None, names: list[str]) -> None:
+        write = self._log.info if state is None else self._log.warning
+        fields = {} if state is None else {"state": state}
+        if len(names) > _MAX_SINGLE_LINES:
+            write(event, subject=kind, names=names[:_MAX_NAMES], count=len(names), **fields)
+            return
+        for name in names:
+            write(event, subject=kind, name=name, **fields)
+
+
+class Publisher:
+    """Stores the status of the autoscaler called ``name``, and keeps it from expiring during a slow tick.
+
+    ``clean`` takes secrets out of values.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        redis: Callable[[], Redis],
+        timing: Timing,
+        mode: Mode,
+        *,
+        log: FilteringBoundLogger,
+        clean: Callable[[Any], Any],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._name = name
+        self._redis = redis
+        self._timing = timing
+        self._mode = mode
+        self._conditions = ConditionLog(log)
+        self._clean = clean
+        self._monotonic = monotonic
+        self._fault: str | None = None
+        self._expiry_seconds = 0.0
+        self._refreshed_at: float | None = None
+
+    def publish(self, record: TickRecord, status: Mapping[str, Any]) -> None:
+        """Log what changed, and store the status and the tick's events where this autoscaler acts."""
+        found = conditions(record, self._mode)
+        publishes = "backlog" not in record.faults and record.observation.leader
+        if publishes:
+            self._store(record, status)
+        if self._fault is not None:
+            found["publish", self._name] = self._fault
+        self._conditions.update(found, lambda subject: is_observed(subject, record))
+
+    def keep_alive(self) -> None:
+        """Let the stored status last on: within a tick that takes long, once a third of its time is over."""
+        now = self._monotonic()
+        if self._refreshed_at is None or now - self._refreshed_at < self._expiry_seconds / 3:
+            return
+        self._refreshed_at = now
+        try:
+            self._redis().pexpire(Keys(name=self._name).status, int(self._expiry_seconds * 1000))
+        except FAULTS as fault:
+            self._fault = described(fault)
+
+    def _store(self, record: TickRecord, status: Mapping[str, Any]) -> None:
+        reasons = {decision.worker: str(decision.reason) for decision in record.plan.decisions}
+        events = [
+            {"at": record.wall_time, "reason": reasons.get(outcome.worker), **outcome_fields(outcome)}
+            for outcome in record.outcomes
+        ]
+        self._expiry_seconds = self._timing.status_seconds(record.seconds)
+        try:
+            contract.publish(
+                self._redis(),
+                self._name,
+                status,
+                self._clean(events),
+                expiry_seconds=self._expiry_seconds,
+            )
+        except FAULTS as fault:
+            # Without the command, whose values make each tick's fault look new.
+            what = str(fault).rpartition(" of pipeline caused error: ")[2]
+            self._fault, self._refreshed_at = f"{type(fault).__name__}: {what}", None
+        else:
+            self._fault, self._refreshed_at = None, self._monotonic()

@@ -1,0 +1,171 @@
+"""What is stored of a tick, how long it lasts, and which lines its conditions come to."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from autoscaler.broker.keys import read_status
+from autoscaler.core.decider import Decider, Mode
+from autoscaler.core.state import State
+from autoscaler.daemon.publish import ConditionLog, Publisher
+from autoscaler.daemon.timing import Timing
+from autoscaler.demo.embedded import RedisServer
+from autoscaler.report.log import get_logger
+from autoscaler.report.status import TickRecord, is_observed
+from tests.support.builders import look, prompt_policy, queue, worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STATUS = "autoscaler:a:status"
+TIMING = Timing(interval_seconds=2.0)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as one:
+        yield one
+
+
+@dataclass
+class Published:
+    """A publisher on a real Redis, with a clock that is set by hand."""
+
+    server: RedisServer
+    now: float = 1000.0
+    log: io.StringIO = field(default_factory=io.StringIO)
+
+    def __post_init__(self) -> None:
+        self.redis = redis.Redis(port=self.server.port)
+        self.redis.flushall()
+        self.publisher = Publisher(
+            "a",
+            lambda: self.redis,
+            TIMING,
+            Mode.ACT,
+            log=get_logger(level="info", style="json", redact=str, stream=self.log),
+            clean=lambda value: value,
+            monotonic=lambda: self.now,
+        )
+
+    def tick(self, *, seconds: float = 0.1, leader: bool = True) -> None:
+        seen = look(0, leader=leader)
+        _, plan = Decider(policy=prompt_policy()).decide(State(), seen)
+        record = TickRecord(observation=seen, plan=plan, workers={}, seconds=seconds)
+        self.publisher.publish(record, {"at": 1})
+
+    def lasts_seconds(self) -> float:
+        return self.redis.pttl(STATUS) / 1000
+
+
+@pytest.mark.parametrize(("tick_seconds", "lasts"), [(0.1, 6), (2.0, 6), (18.0, 54)])
+def test_the_status_lasts_for_three_more_ticks_of_the_same_length(server, tick_seconds, lasts):
+    published = Published(server)
+    published.tick(seconds=tick_seconds)
+    assert read_status(published.redis, "a") == {"at": 1}
+    assert lasts - 3 < published.lasts_seconds() <= lasts
+
+
+def test_within_a_slow_tick_the_status_is_kept_from_expiring(server):
+    published = Published(server)
+    published.publisher.keep_alive()  # nothing is stored yet
+    published.tick()
+    published.redis.expire(STATUS, 1000)
+    published.now += 1.9
+    published.publisher.keep_alive()
+    assert published.lasts_seconds() > 900
+    published.now += 0.2
+    published.publisher.keep_alive()
+    assert 3 < published.lasts_seconds() <= 6
+
+
+def test_who_does_not_act_stores_nothing_and_keeps_nothing_alive(server):
+    published = Published(server)
+    published.tick(leader=False)
+    published.now += 60
+    published.publisher.keep_alive()
+    assert published.redis.exists(STATUS) == 0
+
+
+# Conditions
+
+
+class Lines:
+    """What a log of conditions writes over ticks."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+        self.conditions = ConditionLog(get_logger(level="info", style="json", redact=str, stream=self.stream))
+
+    def after(self, found, *, observed=True):
+        begin = self.stream.tell()
+        self.conditions.update(found, lambda _: observed)
+        lines = [json.loads(line) for line in self.stream.getvalue()[begin:].splitlines()]
+        return [{key: line[key] for key in line.keys() - {"timestamp", "level"}} for line in lines]
+
+
+def test_a_condition_has_a_line_when_it_begins_changes_and_is_over():
+    lines, subject = Lines(), ("queue", "x")
+    named = {"subject": "queue", "name": "x"}
+    assert lines.after({subject: "WRONGTYPE"}) == [{"event": "condition", **named, "state": "WRONGTYPE"}]
+    assert lines.after({subject: "WRONGTYPE"}) == []
+    assert lines.after({subject: "gone"}) == [{"event": "condition", **named, "state": "gone"}]
+    assert lines.after({}) == [{"event": "condition.cleared", **named}]
+    assert lines.after({}) == []
+
+
+def test_what_could_not_be_looked_at_is_not_over():
+    lines, subject = Lines(), ("worker", "a@h")
+    lines.after({subject: "it shrinks only while idle"})
+    assert lines.after({}, observed=False) == []
+    assert lines.after({subject: "it shrinks only while idle"}) == []
+    assert lines.after({}, observed=None) == [
+        {"event": "condition.dropped", "subject": "worker", "name": "a@h"}
+    ]
+
+
+def test_many_that_change_alike_have_one_line():
+    lines = Lines()
+    found = {("worker", f"w{number:03}@h"): "no companion" for number in range(106)}
+    (line,) = lines.after({**found})
+    assert (line["count"], line["names"][:2], len(line["names"])) == (106, ["w000@h", "w001@h"], 10)
+    assert [line["event"] for line in lines.after({}, observed=None)] == ["condition.dropped"]
+
+
+def seen(*readings, faults=None, queues=None, **fields):
+    observation = look(0, *readings, queues=queues)
+    state, plan = Decider(policy=prompt_policy()).decide(State(), observation)
+    workers = {name: known.reading for name, known in state.workers.items()}
+    return TickRecord(observation=observation, plan=plan, workers={**workers, **fields}, faults=faults or {})
+
+
+LATE = worker("late@h")
+
+
+@pytest.mark.parametrize(
+    ("subject", "record", "expected"),
+    [
+        pytest.param(("worker", "a@h"), seen(worker("a@h")), True, id="it answered"),
+        pytest.param(
+            ("decision", "late@h"), seen(worker("a@h"), **{"late@h": LATE}), False, id="it did not answer"
+        ),
+        pytest.param(("worker", "gone@h"), seen(worker("a@h")), None, id="it is not known any more"),
+        pytest.param(
+            ("worker", "gone@h"), seen(worker("a@h"), faults={"pool": "x"}), False, id="none was asked"
+        ),
+        pytest.param(("queue", "x"), seen(queues=(queue(0, "x"),)), True, id="the queue was read"),
+        pytest.param(("queue", "y"), seen(queues=(queue(0, "x"),)), None, id="nobody consumes it any more"),
+        pytest.param(("queue", "x"), seen(faults={"backlog": "x"}), False, id="Redis was not read"),
+        pytest.param(("sensor", "pool"), seen(faults={"backlog": "x"}), False, id="nor was any worker"),
+        pytest.param(("sensor", "pool"), seen(), True, id="the sensor was asked"),
+        pytest.param(("sensor", "backlog"), seen(), True, id="so was Redis"),
+    ],
+)
+def test_only_what_was_looked_at_can_be_over(subject, record, expected):
+    assert is_observed(subject, record) is expected
