@@ -1,40 +1,30 @@
-"""Sizes the pools of Celery workers by the work that waits, and loses no task doing so.
+"""Sizes the pools of Celery workers by the work that waits, without losing a task.
 
-The data walks one way, once each tick::
+Each tick, data flows in one direction::
 
-    sensors -> Observation -> Decider -> Plan of Decisions -> actuator
-                                                           -> metrics, web, contract
+    sensors -> Observation -> Decider -> Plan -> control (resizes)
+                                              -> report  (log, metrics, status, events)
 
-The map, from plain values up to the command line; a module imports only from lines above its own:
+The packages, from the bottom up; a package imports only from lines above its own:
 
-===============  ===============================================================================
-model            readings, decisions and reasons: frozen values, an unknown is ``None``, never 0
-policy           every parameter with its default, unit and bounds, all faults told at once
-capacity         how many processes a container bears: CPU, memory
-demand, latency  how many processes the work asks for: two watermarks, or a target wait
-state, groups    what is remembered; which workers share work, and how much of it there is
-allocation       one fleet target to a target for each worker
-decider          recommend, stabilize, cool down, step, clamp: pure, the clock is an argument
-sensors          what can be seen: backlog (Redis), pool (remote control), cgroup and container
-connections      Redis by one URL, with bounded timeouts; secrets taken out of any text
-remote           Celery's remote control with bounded time
-actuator         resizes one worker and tells what is known of the outcome
-consumers        stops and resumes consuming, with notes of it in Redis
-quiesce, drain   shrinks an emptied worker; takes workers out of service
-contract, lease  the Redis keys shared with others; one acting autoscaler for a fleet
-record, metrics  one tick as others are told of it; what Prometheus is told
-web, log         probes and pages; structured events
-controller       ``tick()``: gather, decide, apply, record; the only place that catches
-config, check    the settings of a run, all faults at once; the preflight
-cli              the commands; the only composer
-keda             the fleet's size for KEDA, by the same look and policy; an extra of its own
-companion        loaded by a *worker*, not by the daemon: report and safe resize (``_prefork``)
-simulation       the same decision replayed on a trace, beside the policies of others
-demo, embedded   real servers, workers and a daemon to watch
-===============  ===============================================================================
+==============  =================================================================================
+core            pure decisions: readings, policy, demand, capacity, decider; no I/O, no clock
+worker          what a Celery worker loads: report, safe resize; Celery and standard library only
+broker          Redis: URL, connections, keys, overrides, lease
+sensors         what is observed: queues (Redis), workers (remote control), container (cgroup)
+control         what is done: remote control, resize, consumers, drain
+report          how a tick is reported: status, metrics, probes and pages, structured log
+simulation      the same decider replayed on a trace, beside the policies of others
+api, companion  what the document service may import; what a worker imports
+daemon          the loop: observe, decide, act, report; nothing else catches faults
+settings        one table of flags and variables, one loader, all faults at once
+keda            the external scaler for KEDA, on the same observations; an extra of its own
+demo            real servers, workers and a daemon to watch; an extra of its own
+cli             one module for each command; ``compose`` puts the parts together
+==============  =================================================================================
 
-``import autoscaler`` costs nothing: a worker that loads :mod:`autoscaler.companion` needs no
-dependency of the daemon.
+``import autoscaler`` imports nothing: a worker that loads :mod:`autoscaler.companion` needs no dependency of
+the daemon.
 """
 
 __version__ = "0.1.0"

@@ -6,6 +6,7 @@ An allow-list: Redis URL and connections, remote control, resize, drain, overrid
 
 from __future__ import annotations
 
+from autoscaler.broker import override_changes
 from autoscaler.broker.connections import (
     Redactor,
     RedisTuning,
@@ -56,6 +57,7 @@ __all__ = [
     "ask",
     "broker_errors",
     "kombu_options",
+    "override_changes",
     "parse_mailbox",
     "parse_redis_url",
     "read_mailboxes",

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 #: The end of the year 9999: a time beyond it is milliseconds by mistake, or no time (NaN, infinity).
 _LAST_SECOND = 253_402_300_799
+#: The expiry of limits that never expire, beside a pause that does.
+NEVER = float(_LAST_SECOND)
+_FIELDS = frozenset({"paused", "min", "max", "hold", "expires_at", "limits_expires_at", "by", "why"})
 _MAX_TEXT_CHARACTERS = 200
 
 
@@ -32,6 +35,7 @@ class OverrideError(ValueError):
 class OverrideRequest:
     """An override as it is stored: with its expiry and a hold for each worker, in epoch seconds.
 
+    ``expires_at`` is for the pause, and for the limits too where ``limits_expires_at`` is None.
     ``by`` and ``why`` are shortened to 200 characters when it is read: both are copied into every status.
     """
 
@@ -40,6 +44,7 @@ class OverrideRequest:
     max_processes: int | None = None
     hold_until: Mapping[str, float] = field(default_factory=dict)
     expires_at: float | None = None
+    limits_expires_at: float | None = None
     by: str | None = None
     why: str | None = None
 
@@ -51,9 +56,20 @@ class OverrideRequest:
             raise OverrideError(f"override: paused is {self.paused!r}; it must be true or false")
         if (self.min_processes or 0) > (self.max_processes or MAX_PROCESSES):
             raise OverrideError(f"override: min is {self.min_processes}, above max, {self.max_processes}")
-        times = [*self.hold_until.values(), *([] if self.expires_at is None else [self.expires_at])]
+        ends = (self.expires_at, self.limits_expires_at)
+        times = [*self.hold_until.values(), *(end for end in ends if end is not None)]
         if not all(type(time) in (int, float) and 0 <= time <= _LAST_SECOND for time in times):
             raise OverrideError("override: hold and expires_at must be seconds since the epoch")
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether it bounds the workers."""
+        return self.min_processes is not None or self.max_processes is not None
+
+    @property
+    def limits_end(self) -> float | None:
+        """When min and max expire, in epoch seconds; None is never."""
+        return self.expires_at if self.limits_expires_at is None else self.limits_expires_at
 
     def to_json(self) -> str:
         """The stored form."""
@@ -64,6 +80,7 @@ class OverrideRequest:
                 "max": self.max_processes,
                 "hold": dict(self.hold_until),
                 "expires_at": self.expires_at,
+                "limits_expires_at": self.limits_expires_at,
                 "by": self.by,
                 "why": self.why,
             }
@@ -74,7 +91,7 @@ class OverrideRequest:
         """Read the stored form.
 
         Raises:
-            OverrideError: where it is no JSON object or a field is not legal.
+            OverrideError: where it is no JSON object, or a field is unknown or not legal.
         """
         try:
             stored = json.loads(text)
@@ -82,12 +99,17 @@ class OverrideRequest:
             raise OverrideError("override: it is not JSON") from fault
         if not isinstance(stored, dict) or not isinstance(stored.get("hold") or {}, dict):
             raise OverrideError("override: it must be a JSON object, and hold an object of worker to time")
+        if unknown := sorted(stored.keys() - _FIELDS):
+            # A mistyped pause must not end the one in force: the reader keeps what it read last.
+            legal = ", ".join(sorted(_FIELDS))
+            raise OverrideError(f"override: {unknown[0][:40]!r} is no field; legal are {legal}")
         return cls(
             paused=stored.get("paused", False),
             min_processes=stored.get("min"),
             max_processes=stored.get("max"),
             hold_until=stored.get("hold") or {},
             expires_at=stored.get("expires_at"),
+            limits_expires_at=stored.get("limits_expires_at"),
             by=_bounded(stored.get("by")),
             why=_bounded(stored.get("why")),
         )
@@ -95,12 +117,14 @@ class OverrideRequest:
     def at(self, now: float) -> Override:
         """The parts that have not expired at ``now``, epoch seconds."""
         held = frozenset(worker for worker, until in self.hold_until.items() if until > now)
-        if self.expires_at is not None and self.expires_at <= now:
+        paused = self.paused and not _expired(self.expires_at, now)
+        limited = self.has_limits and not _expired(self.limits_end, now)
+        if not limited and _expired(self.expires_at, now):
             return Override(held_workers=held)
         return Override(
-            paused=self.paused,
-            min_processes=self.min_processes,
-            max_processes=self.max_processes,
+            paused=paused,
+            min_processes=self.min_processes if limited else None,
+            max_processes=self.max_processes if limited else None,
             held_workers=held,
             by=self.by,
             why=self.why,
@@ -125,15 +149,17 @@ def write_override(redis: Redis, name: str, request: OverrideRequest, *, now: fl
     Raises:
         BrokerError: when Redis fails.
     """
-    times = list(request.hold_until.values())
-    sets_something = request.paused or request.min_processes is not None or request.max_processes is not None
-    if sets_something and request.expires_at is None:
-        expiry = None
-    else:
-        last = max([*times, *([request.expires_at] if request.expires_at is not None else [])], default=now)
-        expiry = max(1, int((last - now) * 1000))
+    ends: list[float | None] = list(request.hold_until.values())
+    ends += [request.expires_at] if request.paused else []
+    ends += [request.limits_end] if request.has_limits else []
+    last = max((NEVER if end is None else end for end in ends), default=now)
+    expiry = None if last >= NEVER else max(1, int((last - now) * 1000))
     with broker_errors():
         redis.set(Keys(name=name).override, request.to_json(), px=expiry)
+
+
+def _expired(at: float | None, now: float) -> bool:
+    return at is not None and at <= now
 
 
 def _bounded(value: object) -> str | None:

@@ -1,1 +1,1 @@
-"""The commands, one module for each, and :mod:`autoscaler.cli.compose`, the only composer."""
+"""The command line: one module for each command, and the only composer."""

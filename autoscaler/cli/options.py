@@ -1,56 +1,87 @@
-"""What the commands share: flags made from the table of settings, and how a command ends with a fault."""
+"""What the commands share: options made from the table of settings, and how a command ends with a fault."""
 
 from __future__ import annotations
 
+import os
+from functools import wraps
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+
+from autoscaler.settings.load import ConfigError, Settings, load
+from autoscaler.settings.mask import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from autoscaler.settings.table import Setting
 
-Command = Any
+    _Function = Callable[..., Any]
 
 
-def options(settings: Sequence[Setting]) -> Callable[[Command], Command]:
-    """Click options for settings: their text is parsed in :mod:`autoscaler.settings.table`, all faults at once."""
+def with_settings(
+    settings: Sequence[Setting], *, hidden: Sequence[Setting] = (), logs: bool = False
+) -> Callable[[_Function], _Function]:
+    """Give a command options for ``settings`` and, as the keyword ``settings``, what they come to.
 
-    def decorate(command: Command) -> Command:
+    ``hidden`` settings have no option: they come from an argument of the same key, or from their variable.
+    A command with ``logs`` reports unknown variables itself; for others they are lines on standard error.
+    """
+
+    def decorate(command: _Function) -> _Function:
+        @wraps(command)
+        def call(**given: Any) -> Any:
+            keys = {setting.key for setting in (*settings, *hidden)}
+            flags = {key: given.pop(key) for key in keys & given.keys()}
+            try:
+                found = load(flags, os.environ, (*settings, *hidden))
+            except ConfigError as fault:
+                fail(fault.faults, 2)
+            if not logs:
+                for line in unknown_variables(found):
+                    click.echo(f"autoscaler: {line}", err=True)
+            return command(settings=found, **given)
+
+        decorated: _Function = call
         for setting in reversed(settings):
-            shown = f" [default: {setting.default}]" if setting.default and not setting.switch else ""
-            about = f"{setting.about}{shown} [env: {setting.variable}]"
-            extra: dict[str, Any] = {"multiple": True} if setting.many else {}
-            if setting.switch:
-                extra = {"is_flag": True, "flag_value": "true", "type": str}
-            command = click.option(setting.flag, setting.key, default=None, help=about, **extra)(command)
-        return command
+            decorated = _option(setting)(decorated)
+        return decorated
 
     return decorate
 
 
-def parsed(setting: Setting, **changed: Any) -> Callable[[Command], Command]:
-    """One click option of a setting that is parsed at once, for commands that read few; flag, then variable.
+def _option(setting: Setting) -> Callable[[_Function], _Function]:
+    default = f" [default: {setting.default}]" if setting.default and not setting.switch else ""
+    about = f"{setting.about}{default} [env: {setting.variable}]"
+    extra: dict[str, Any] = {"multiple": True} if setting.many else {}
+    if setting.switch:
+        extra = {"is_flag": True, "flag_value": "true", "type": str}
+    return click.option(setting.flag, setting.key, default=None, help=about, **extra)
 
-    ``changed`` are click's own keywords that differ, ``help`` and ``default`` above all.
-    """
 
-    def parse(_context: click.Context, _parameter: click.Parameter, text: str) -> Any:
+def unknown_variables(settings: Settings) -> list[str]:
+    """One line for each variable of the environment that looks like a setting and is none."""
+    return [
+        f"{name} is not a setting and has no effect" + (f"; did you mean {nearest}?" if nearest else "")
+        for name, nearest in settings.unknown_variables.items()
+    ]
+
+
+class Parsed(click.ParamType):  # type: ignore[type-arg]
+    """A click type from a parser that raises ValueError with what is legal."""
+
+    def __init__(self, parse: Callable[[str], Any], name: str = "text") -> None:
+        self._parse = parse
+        self.name = name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The parsed value; click also passes defaults through here."""
+        if not isinstance(value, str):
+            return value
         try:
-            return setting.parse(text)
+            return self._parse(value)
         except ValueError as fault:
-            raise click.BadParameter(f"{text[:60]!r}; {fault}") from None
-
-    plain = {
-        "default": setting.default,
-        "help": setting.about,
-        "envvar": setting.variable,
-        "show_envvar": True,
-        "show_default": True,
-        "metavar": "TEXT",
-    }
-    return click.option(setting.flag, setting.key, callback=parse, **{**plain, **changed})
+            self.fail(f"{shown(value)}; {fault}", param, ctx)
 
 
 def fail(lines: Sequence[str], code: int) -> NoReturn:
@@ -58,3 +89,11 @@ def fail(lines: Sequence[str], code: int) -> NoReturn:
     for line in lines:
         click.echo(f"autoscaler: {line}", err=True)
     raise SystemExit(code)
+
+
+def missing_extra(package: str, extra: str) -> str:
+    """What to run where an optional dependency is not installed."""
+    return (
+        f"{package} is not installed; run: pip install 'celery-pool-autoscaler[{extra}]'"
+        f" (in a checkout: uv run --extra {extra} autoscaler ...)"
+    )

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from autoscaler.core.state import State
 from autoscaler.daemon.act import Actor
-from autoscaler.daemon.faults import FAULTS
 from autoscaler.daemon.observe import Observer, Sources
 from autoscaler.daemon.publish import Publisher
 from autoscaler.daemon.timing import Timing
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from autoscaler.daemon.observe import ContainerSource, Leadership, QueueSource, Seen, WorkerSource
     from autoscaler.report.metrics import Metrics
 
-__all__ = ["FAULTS", "Controller", "Edges", "Timing", "controller"]
+__all__ = ["Controller", "Edges", "Timing", "controller"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

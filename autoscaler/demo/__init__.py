@@ -1,1 +1,1 @@
-"""Real servers, workers and a daemon to watch."""
+"""Real servers, workers and a daemon to watch: ``play`` is the script, ``services`` what runs in it."""

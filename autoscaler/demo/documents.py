@@ -1,6 +1,6 @@
-"""The document service as the demo uses it: its commands as processes, its HTTP API, and nothing of its code.
+"""The document service as the demo uses it: its commands as processes, its HTTP API, and none of its code.
 
-This is all that the autoscaler knows of documents, and only the demo does.
+This is all that the autoscaler knows of documents, and only the demo uses it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from autoscaler.demo.embedded import EmbeddedError, Process, free_port
+from autoscaler.demo.embedded import EmbeddedError, Process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,12 +29,12 @@ _COMMAND = (sys.executable, "-m", "docservice")
 class DocumentService:
     """The commands and pages of one service; ``folder`` holds its logs, samples and documents.
 
-    Each method that starts a process returns it at once; who called ends it.
+    Each method that starts a process returns it at once; the caller ends it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int) -> None:
         self._folder = folder
-        self._port = free_port()
+        self._port = port
         self._token = ""
         self.url = f"http://127.0.0.1:{self._port}"
         self.environment: dict[str, str] = {
@@ -92,10 +92,10 @@ class DocumentService:
             return False
 
     def upload(self, paths: Sequence[Path]) -> int:
-        """Upload some files in one request and return how many were taken.
+        """Upload some files in one request and return how many were accepted.
 
         Raises:
-            EmbeddedError: with the service's own words, where it does not take them.
+            EmbeddedError: with the service's own message, where it refuses them.
         """
         boundary = secrets.token_hex(16)
         body = b"".join(_part(boundary, path) for path in paths) + f"--{boundary}--\r\n".encode()

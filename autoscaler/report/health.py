@@ -6,18 +6,12 @@ comes here without loading anything else.
 
 from __future__ import annotations
 
-import argparse
 import http.client
 from http import HTTPStatus
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 #: A sidecar is scraped from outside its pod.
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104
 DEFAULT_LISTEN = f"{ALL_ADDRESSES}:9809"
-_LISTEN_VARIABLE = "AUTOSCALER_LISTEN"
 _ANY_ADDRESS = {ALL_ADDRESSES: "127.0.0.1", "::": "::1"}
 _HIGHEST_PORT = 65535
 
@@ -48,23 +42,3 @@ def ask(host: str, port: int, *, ready: bool) -> tuple[bool, str]:
     finally:
         peer.close()
     return answer.status == HTTPStatus.OK, text
-
-
-def healthcheck(listen: str | None, environment: Mapping[str, str], *, ready: bool) -> tuple[int, str]:
-    """The exit code and the line to print: 0 where it is well, 1 where not, 2 where the address is wrong."""
-    source = "--listen" if listen else _LISTEN_VARIABLE
-    text = listen or environment.get(_LISTEN_VARIABLE) or DEFAULT_LISTEN
-    try:
-        host, port = parse_listen(text)
-    except ValueError as fault:
-        return 2, f"{source} is {text[:60]!r}; {fault}"
-    well, word = ask(host, port, ready=ready)
-    return (0 if well else 1), word
-
-
-def parse_words(words: Sequence[str]) -> argparse.Namespace:
-    """``--listen`` and ``--ready`` from the command line; a wrong one exits with 2."""
-    parser = argparse.ArgumentParser(prog="autoscaler healthcheck", allow_abbrev=False)
-    parser.add_argument("--listen", help=f"HOST:PORT [default: {DEFAULT_LISTEN}] [env: {_LISTEN_VARIABLE}]")
-    parser.add_argument("--ready", action="store_true", help="Ask /readyz instead of /livez.")
-    return parser.parse_args(words)

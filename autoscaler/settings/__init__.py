@@ -1,1 +1,1 @@
-"""The settings of a run: one table, one loader."""
+"""The settings of a command: one table, one loader, and the parsers of single values."""

@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import redis
 
-from autoscaler.cli.main import compose
+from autoscaler.cli.compose import compose
 from autoscaler.demo.embedded import RedisServer
 from autoscaler.sensors.queues import KeyLayout, QueueSensor
-from autoscaler.settings.table import load
+from autoscaler.settings.load import load
 from tests.support.cluster import Cluster
 
 WORKERS, QUEUES = 5, 10

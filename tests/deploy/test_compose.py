@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from autoscaler.settings import table as config
+from autoscaler.settings import load as config
 from docservice.config import Settings
 from tests.deploy.tools import TOP, run_tool
 from tests.support.programs import needs

@@ -6,7 +6,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from autoscaler.settings import table as config
+from autoscaler.settings import load as config
 from tests.deploy.manifests import Manifest, breaches, built_from, containers, one, pods, variables
 from tests.deploy.test_kubernetes import is_legal, optional
 from tests.deploy.tools import TOP

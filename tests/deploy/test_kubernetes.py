@@ -9,12 +9,13 @@ import shutil
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 import yaml
 
 from autoscaler.cli.main import main as autoscaler
 from autoscaler.core.decider import Mode
-from autoscaler.settings import table as config
+from autoscaler.settings import load as config
 from docservice.cli import main as docservice
 from docservice.config import Settings
 from tests.deploy.manifests import (
@@ -34,7 +35,6 @@ from tests.deploy.tools import MISSING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import click
 
 FOLDERS = ("base", "overlays/qa", "examples/own-worker", "examples/own-worker-legacy")
 OWN = ("base", "overlays/qa")
@@ -408,7 +408,9 @@ def test_every_variable_is_one_that_the_program_reads(folder: str):
 
 def parsed(program: click.Group, words: list[str]) -> None:
     """Raise where a command line is not one of the program's."""
-    program.commands[words[0]].make_context(words[0], words[1:])
+    command = program.get_command(click.Context(program), words[0])
+    assert command, words[0]
+    command.make_context(words[0], words[1:])
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

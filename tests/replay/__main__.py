@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoscaler.cli.simulate import read_trace
+from autoscaler.cli.trace_source import read_trace
 from autoscaler.simulation.report import as_dict, summarize, table
 from autoscaler.simulation.traces import TraceError
 from autoscaler.simulation.workloads import levels, on_off

@@ -31,10 +31,10 @@ from autoscaler.broker.connections import (
 )
 from autoscaler.broker.errors import BrokerError, broker_errors
 from autoscaler.broker.url import RedisUrl, RedisUrlError, parse_redis_url
-from autoscaler.cli.main import compose
+from autoscaler.cli.compose import compose
 from autoscaler.control.remote import Remote
 from autoscaler.demo.embedded import Process, RedisServer, free_port, wait_until
-from autoscaler.settings import table as config
+from autoscaler.settings import load as config
 from tests.support.cluster import Cluster
 from tests.support.programs import needs
 

@@ -17,7 +17,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from click.testing import CliRunner
 
-from autoscaler.cli.simulate import simulate_command, tune_command
+from autoscaler.cli.simulate import command as simulate_command
+from autoscaler.cli.tune import command as tune_command
 from autoscaler.settings.table import PARAMETERS
 from autoscaler.simulation import workloads
 from autoscaler.simulation.prometheus import ARRIVALS, SERVICE, Prometheus, PrometheusError, Span
@@ -59,7 +60,7 @@ def test_simulate_prints_our_ways_beside_the_peers(tmp_path: Path):
         0,
         "trace.csv: 4 tasks in 30 s, target wait 5 s; cost is process-seconds over seconds of work",
     )
-    assert [re.sub(r" [0-9.%,]+$", "", line.split("  ")[0]) for line in lines[4:]] == [
+    assert [re.sub(r" [0-9.%,]+$", "", line.split("  ")[0]) for line in lines[4:-2]] == [
         "latency 5 s",
         "thresholds",
         "fixed",
@@ -69,6 +70,7 @@ def test_simulate_prints_our_ways_beside_the_peers(tmp_path: Path):
         "knative kpa",
         "aws backlog per instance",
     ]
+    assert " is the cheapest that starts 99% of the tasks within 5 s: cost " in lines[-1]
 
 
 def test_simulate_gives_every_figure_as_json(tmp_path: Path):
@@ -97,6 +99,7 @@ def test_simulate_gives_every_figure_as_json(tmp_path: Path):
             "duration_seconds": 6.0,
             "target_wait_seconds": 2.0,
             "policies": [{"policy": "latency 2 s", **figures}, {"policy": "thresholds", **figures}],
+            "result": "No policy starts 99% of the tasks within 2 s; latency 2 s comes nearest with 66.67%",
         },
     )
 
@@ -255,10 +258,16 @@ def test_a_plot_is_refused_before_the_simulation_or_drawn(tmp_path: Path):
         assert (done.exit_code, done.stdout, done.stderr) == (
             1,
             "",
-            "autoscaler: a plot needs matplotlib; install the extra: celery-pool-autoscaler[plot]\n",
+            (
+                "autoscaler: matplotlib is not installed; run: pip install 'celery-pool-autoscaler[plot]'"
+                " (in a checkout: uv run --extra plot autoscaler ...)\n"
+            ),
         )
     else:
         assert (done.exit_code, (tmp_path / "out.png").read_bytes()[:4]) == (0, b"\x89PNG")
+        assert done.stderr == f"autoscaler: the plot was written to {tmp_path / 'out.png'}\n"
+        done = run(tune_command, path, "--plot", tmp_path / "tuned.png")
+        assert (done.exit_code, (tmp_path / "tuned.png").read_bytes()[:4]) == (0, b"\x89PNG")
 
 
 def test_a_trace_that_would_take_hours_is_refused(tmp_path: Path):
@@ -293,6 +302,14 @@ def test_tune_prints_flags_that_simulate_takes_and_that_keep_the_target(tmp_path
     assert " ".join(as_json["flags"]) == flags
     assert {**as_json["replayed"], "policy": ""} == {**found, "policy": ""}
     assert len(as_json["policies"]) == 24
+
+
+def test_tune_prints_no_bound_that_was_not_given(tmp_path: Path):
+    path = written(tmp_path, TASKS)
+    plain = run(tune_command, path).output.splitlines()[-1].split()
+    given = run(tune_command, path, "--min", "2", "--interval", "1").output.splitlines()[-1].split()
+    assert plain[::2] == ["--target-wait", "--start-worth", "--release-caution"]
+    assert given[6:] == ["--interval", "1", "--min", "2"]
 
 
 def test_tune_says_when_nothing_keeps_the_target(tmp_path: Path):
@@ -406,7 +423,7 @@ def test_simulate_reads_prometheus_and_tells_what_is_missing():
     assert (done.exit_code, json.loads(done.stdout)["tasks"], done.stderr) == (
         0,
         540,
-        "autoscaler: 2 of 11 steps have no sample and are taken for quiet\n",
+        "autoscaler: 2 of 11 steps have no sample and count as idle\n",
     )
 
 

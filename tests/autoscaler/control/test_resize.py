@@ -89,9 +89,9 @@ def test_a_target_that_is_no_whole_number_of_1_or_more_is_refused_and_never_sent
             {"processes": None}, 4, "its size cannot be read, so nothing is sent", id="unknown size"
         ),
         pytest.param(
-            {"processes": 2, "pool": PoolKind.THREADS},
+            {"processes": 2, "pool": PoolKind.SOLO},
             4,
-            "its threads pool cannot be resized; use --pool prefork, gevent or eventlet",
+            "its solo pool cannot be resized; use --pool prefork, gevent or eventlet",
             id="its pool has one size",
         ),
         pytest.param(

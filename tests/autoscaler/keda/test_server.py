@@ -275,7 +275,6 @@ def test_without_its_extra_the_base_install_works_and_says_what_to_install():
     done = subprocess.run(
         (sys.executable, "-c", script), capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
     )
-    assert (done.returncode, done.stderr) == (
-        1,
-        "autoscaler: grpc is not installed; install celery-pool-autoscaler[keda]\n",
-    )
+    told = "autoscaler: grpc is not installed; run: pip install 'celery-pool-autoscaler[keda]'"
+    hint = " (in a checkout: uv run --extra keda autoscaler ...)\n"
+    assert (done.returncode, done.stderr) == (1, told + hint)

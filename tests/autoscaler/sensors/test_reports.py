@@ -72,7 +72,7 @@ def test_a_companion_that_refuses_to_resize_counts_as_none_and_says_why():
     assert (reading.companion, reading.companion_refusal, reading.unsupported) == (
         False,
         "a threads pool has one size",
-        "its threads pool cannot be resized; use --pool prefork, gevent or eventlet",
+        "its threads pool cannot be resized without the companion; load it, or use --pool prefork",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from contextlib import ExitStack
 from dataclasses import fields, replace
@@ -23,7 +24,7 @@ from autoscaler.demo.embedded import free_port
 from autoscaler.sensors.container import ContainerSource
 from autoscaler.sensors.queues import KeyLayout
 from autoscaler.settings import table as config
-from autoscaler.settings.table import ConfigError, load, load_policy, parse_size
+from autoscaler.settings.load import ConfigError, Demand, KedaSettings, Settings, load
 from tests.support.cluster import command
 
 URL = {"REDIS_URL": "redis://h"}
@@ -51,9 +52,9 @@ OTHER = {
 }
 
 
-def faults_of(flags=None, environment=None):
+def faults_of(flags=None, environment=None, settings=config.ALL):
     with pytest.raises(ConfigError) as caught:
-        load(flags or {}, URL if environment is None else environment)
+        load(flags or {}, URL if environment is None else environment, settings)
     return caught.value.faults
 
 
@@ -75,7 +76,7 @@ def faults_of(flags=None, environment=None):
 )
 def test_the_latency_demand_decides_unless_the_thresholds_are_asked_for(flags, latency, shadow):
     found = load(flags, URL)
-    waits = [parameters and parameters.target_wait_seconds for parameters in (found.latency, found.shadow)]
+    waits = [parameters and parameters.target_wait_seconds for parameters in (found.deciding, found.shadow)]
     assert waits == [latency, shadow]
 
 
@@ -83,15 +84,13 @@ def test_the_latency_demand_decides_unless_the_thresholds_are_asked_for(flags, l
     "flags", [{"target_wait": ("off", "mails=3s")}, {"target_wait": ("off",), "shadow": "latency"}]
 )
 def test_a_target_that_is_off_and_wanted_is_refused(flags):
-    assert faults_of(flags) == [
-        "--target-wait is off and a target is wanted too; leave out the one or the other"
-    ]
+    assert faults_of(flags) == ["--target-wait is off and a target is given too; remove one of them"]
 
 
 def test_the_defaults_are_the_policys_own_and_each_part_its_own():
     found = load({}, URL)
     assert found.read_redis_url() == "redis://h"
-    assert replace(found, read_redis_url=str) == config.Settings(
+    assert replace(found, read_redis_url=str) == Settings(
         read_redis_url=str,
         policy=Policy(),
         scope=Scope(),
@@ -107,7 +106,11 @@ def test_the_defaults_are_the_policys_own_and_each_part_its_own():
         container=None,
         quiesces=False,
         quiesce_deadline_seconds=60.0,
-        latency=TargetWaitPolicy(),
+        demand=Demand.TARGET_WAIT,
+        target_wait=TargetWaitPolicy(),
+        target_waits={},
+        keda=KedaSettings(listen=("0.0.0.0", 9810), processes_per_worker=None, scale_in="idle"),
+        sources={"redis_url": "REDIS_URL"},
     )
 
 
@@ -136,9 +139,8 @@ def test_a_variable_sets_it_and_a_flag_wins_over_the_variable(key):
 
 def test_an_empty_variable_is_as_good_as_none():
     empty = {setting.variable: "" for setting in config.ALL if setting.variable != "REDIS_URL"}
-    assert replace(load({}, {**URL, **empty}), read_redis_url=str) == replace(
-        load({}, URL), read_redis_url=str
-    )
+    found, plain = load({}, {**URL, **empty}), load({}, URL)
+    assert replace(found, read_redis_url=str) == replace(plain, read_redis_url=str)
 
 
 def test_workers_and_queues_are_words_of_a_variable_or_flags_again_and_again():
@@ -163,9 +165,15 @@ def test_it_is_called_after_its_one_worker_or_as_told(flags, name):
 
 
 def test_a_policy_alone_needs_no_redis():
-    assert load_policy({"min": "2"}, {"AUTOSCALER_MAX": "auto"}) == Policy(min_processes=2)
+    found = load({"min": "2"}, {"AUTOSCALER_MAX": "auto"}, config.PARAMETERS)
+    assert found.policy == Policy(min_processes=2)
     with pytest.raises(ConfigError, match="--min is '0'"):
-        load_policy({"min": "0"}, {})
+        load({"min": "0"}, {}, config.PARAMETERS)
+
+
+def test_a_command_has_no_more_settings_than_it_states():
+    other = {"AUTOSCALER_MAX": "none at all", "AUTOSCALER_LISTEN": "redis://:s3cret@h"}
+    assert load({}, {**URL, **other}, config.REDIS).policy == Policy()
 
 
 # Faults
@@ -187,7 +195,7 @@ def test_a_policy_alone_needs_no_redis():
         ("listen", "h:70000", "it must be HOST:PORT, for instance 0.0.0.0:9809"),
         ("listen", "host", "it must be HOST:PORT, for instance 0.0.0.0:9809"),
         ("enabled", "perhaps", "it must be true or false"),
-        ("priority_steps", "0,x", "it must be whole numbers parted by commas, as in 0,3,6,9"),
+        ("priority_steps", "0,x", "it must be whole numbers separated by commas, as in 0,3,6,9"),
         (
             "queue_separator",
             "\\x0",
@@ -252,7 +260,7 @@ def test_contradictions_between_settings_are_told_by_the_names_of_the_flags():
 )
 def test_a_stated_container_is_one_workers(workers, flags, named):
     assert faults_of({**flags, "worker": workers}) == [
-        f"{named} speaks of one worker's container; name it with exactly one --worker"
+        f"{named} describes the container of one worker; name it with exactly one --worker"
     ]
 
 
@@ -261,6 +269,58 @@ def test_the_container_of_the_one_worker_is_taken_over():
     assert load({**flags, "limits_folder": "/limits"}, URL).container == ContainerSource(
         cpu_limit_cores=1.5, memory_limit_bytes=2**29, limits_folder=Path("/limits"), worker_pid="auto"
     )
+
+
+# Slips
+
+
+def test_a_variable_that_looks_like_a_setting_and_is_none_is_named_with_the_nearest():
+    slips = {"AUTOSCALER_TARGET_WAT": "3s", "AUTOSCALER_ZZZZZ": "1", "DOCSERVICE_X": "1", "PATH": "x"}
+    assert load({}, {**URL, **slips}).unknown_variables == {
+        "AUTOSCALER_TARGET_WAT": "AUTOSCALER_TARGET_WAIT",
+        "AUTOSCALER_ZZZZZ": None,
+    }
+
+
+def test_what_kubernetes_adds_for_a_service_of_that_name_is_no_slip():
+    links = (
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_HTTP",
+        "PORT",
+        "PORT_9809_TCP",
+        "PORT_9809_TCP_ADDR",
+    )
+    names = [f"AUTOSCALER_{link}" for link in links] + ["AUTOSCALER_KEDA_SERVICE_HOST"]
+    assert load({}, {**URL, **dict.fromkeys(names, "10.0.0.1")}).unknown_variables == {}
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "ignored"),
+    [
+        ({"target_wait": ("5s",), "max_step_up": "3"}, {}, ("--max-step-up",)),
+        ({"target_wait": ("5s",)}, {"AUTOSCALER_SCALE_UP_DELAY": "3"}, ("AUTOSCALER_SCALE_UP_DELAY",)),
+        ({"target_wait": ("off",), "start_worth": "9"}, {}, ("--start-worth",)),
+        ({"max_step_up": "3"}, {}, ()),
+        ({"shadow": "target-wait", "max_step_up": "3", "start_worth": "9"}, {}, ()),
+    ],
+)
+def test_a_setting_that_has_no_effect_is_named(flags, environment, ignored):
+    assert load(flags, {**URL, **environment}).ignored == ignored
+
+
+def test_a_login_in_the_wrong_place_is_never_repeated():
+    url = "redis://me:s3cret@h"
+    settings = [setting for setting in (*config.ALL, *config.KEDA) if setting not in config.REDIS[:2]]
+    leaks = {}
+    for setting in settings:
+        with contextlib.suppress(ConfigError):
+            load({}, {**URL, setting.variable: url}, (*config.ALL, *config.KEDA))
+            continue
+        faults = "\n".join(faults_of({}, {**URL, setting.variable: url}, (*config.ALL, *config.KEDA)))
+        if "s3cret" in faults:
+            leaks[setting.variable] = faults
+    assert leaks == {}
 
 
 # The URL and its file
@@ -343,14 +403,6 @@ def test_concurrency_takes_its_bounds_from_settings_and_prints_one_number():
 
 
 # Drawn
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("1", 1), ("512Mi", 2**29), ("2Gi", 2**31), ("1g", 10**9), ("3k", 3000), (" 4 MiB ", 2**22), ("7b", 7)],
-)
-def test_sizes_are_written_as_kubernetes_writes_them(text, size):
-    assert parse_size(text) == size
 
 
 @given(

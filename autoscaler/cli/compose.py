@@ -1,0 +1,158 @@
+"""The only place where the parts are put together: settings in, one :class:`App` out.
+
+Nothing connects here. A command that needs parts of its own composes them from what is in here.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from autoscaler.broker.connections import Connections, Redactor
+from autoscaler.broker.keys import CANCELLED_KEY, Keys
+from autoscaler.broker.lease import Lease
+from autoscaler.broker.mailboxes import MailboxRemover
+from autoscaler.control.consumers import Consumers
+from autoscaler.control.quiesce import QuiescingResizer
+from autoscaler.control.remote import Remote
+from autoscaler.control.resize import WorkerResizer
+from autoscaler.core.decider import Decider, Mode
+from autoscaler.daemon.loop import Controller, Edges, Timing, controller
+from autoscaler.report.log import clean, get_logger
+from autoscaler.report.metrics import Metrics
+from autoscaler.sensors.container import ContainerSensor
+from autoscaler.sensors.queues import QueueSensor
+from autoscaler.sensors.workers import WorkerSensor, run_at_once, run_in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from autoscaler.core.model import WorkerReading
+    from autoscaler.daemon.observe import QueueSource, WorkerSource
+    from autoscaler.settings.load import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """The parts of one autoscaler, put together."""
+
+    settings: Settings
+    connections: Connections
+    redactor: Redactor
+    remote: Remote
+    backlog: QueueSource
+    pools: WorkerSource
+    controller: Controller
+    metrics: Metrics
+    log: FilteringBoundLogger
+    timing: Timing
+
+    def consumers(self, owner: str) -> Consumers:
+        """Cancels and restores consumers, recorded for ``owner``."""
+        return Consumers(self.remote, self.connections.redis, CANCELLED_KEY, owner=owner, wall=time.time)
+
+    def read_workers(self, *, everyone: bool) -> Sequence[WorkerReading]:
+        """The workers of the scope, or all that have a mailbox, as they answer now."""
+        mailboxes = self.backlog.read(()).mailboxes if everyone else frozenset()
+        return self.pools.read(mailboxes, time.monotonic()).workers
+
+    def mailboxes(self) -> frozenset[str] | None:
+        """The workers that have a mailbox now, None where that cannot be read."""
+        seen = self.backlog.read(())
+        return None if "mailboxes" in seen.faults else seen.mailboxes
+
+
+def _decider(settings: Settings) -> Decider:
+    return Decider(
+        policy=settings.policy,
+        scope=settings.scope,
+        mode=settings.mode,
+        quiesces=settings.quiesces,
+        target_wait=settings.deciding,
+        shadow=settings.shadow,
+        target_waits=settings.target_waits,
+    )
+
+
+def _edges(
+    settings: Settings, connections: Connections, remote: Remote, timing: Timing, *, single_look: bool
+) -> Edges:
+    keys = Keys(name=settings.name)
+    owner = f"autoscaler {settings.name}"
+    resizer = QuiescingResizer(
+        WorkerResizer(remote),
+        Consumers(remote, connections.redis, CANCELLED_KEY, owner=owner, wall=time.time),
+        quiesces=settings.quiesces,
+        deadline_seconds=settings.quiesce_deadline_seconds,
+    )
+    # The age of a message is read for the target wait only: reading it fetches the whole message.
+    wall = time.time if settings.deciding or settings.shadow else None
+    acts_on_fleet = not settings.scope.workers and settings.mode is Mode.ACT
+    remover = MailboxRemover(connections.redis, settings.layout.prefix)
+    return Edges(
+        backlog=QueueSensor(
+            connections.redis,
+            settings.layout,
+            keys.override,
+            wall=wall,
+            on_separator=connections.use_separator,
+        ),
+        pools=WorkerSensor(
+            remote,
+            settings.scope.workers,
+            run_aside=run_at_once if single_look else run_in_thread,
+            remove_mailboxes=remover.remove if acts_on_fleet else None,
+        ),
+        resizer=resizer,
+        redis=connections.redis,
+        reset=connections.reset,
+        container=ContainerSensor(settings.container) if settings.container else None,
+        lease=Lease(connections.redis, keys.lease, seconds=timing.lease_seconds) if acts_on_fleet else None,
+    )
+
+
+def compose(settings: Settings, *, single_look: bool = False) -> App:
+    """Put the parts together; nothing connects yet. A ``single_look`` waits for what else runs aside."""
+    redactor = Redactor()
+    log = get_logger(level=settings.log_level, style=settings.log_format, redact=redactor)
+    connections = Connections(
+        settings.read_redis_url,
+        settings.tuning,
+        redactor,
+        global_keyprefix=settings.layout.prefix,
+        separator=settings.layout.separator,
+    )
+    connections.url()  # from here on its password is known to the redactor
+    timing = Timing(
+        interval_seconds=settings.interval_seconds, inspect_timeout_seconds=settings.inspect_timeout_seconds
+    )
+    remote = Remote(connections.kombu, timeout_seconds=settings.inspect_timeout_seconds)
+    edges = _edges(settings, connections, remote, timing, single_look=single_look)
+    metrics = Metrics(monotonic=time.monotonic, name=settings.name, mode=settings.mode)
+    loop = controller(
+        name=settings.name,
+        decider=_decider(settings),
+        edges=edges,
+        timing=timing,
+        metrics=metrics,
+        log=log,
+        clean=partial(clean, redact=redactor),
+        monotonic=time.monotonic,
+        wall=time.time,
+    )
+    return App(
+        settings=settings,
+        connections=connections,
+        redactor=redactor,
+        remote=remote,
+        backlog=edges.backlog,
+        pools=edges.pools,
+        controller=loop,
+        metrics=metrics,
+        log=log,
+        timing=timing,
+    )

@@ -1,0 +1,186 @@
+"""What ``check`` reports: each function turns readings into findings with what to do.
+
+Nothing here reads anything: no I/O, no clock, no environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoPermissionError, ResponseError
+
+from autoscaler.broker.errors import BrokerError
+from autoscaler.broker.keys import Keys
+from autoscaler.report.status import limits, shrinking
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from autoscaler.core.model import QueueReading, WorkerReading
+    from autoscaler.sensors.workers import WorkersReading
+    from autoscaler.settings.load import Settings
+
+_MAX_LISTED = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One finding: ``level`` is ok, warn (works with limits) or fail (does not work)."""
+
+    level: str
+    subject: str
+    found: str
+    advice: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The finding as plain values."""
+        return asdict(self)
+
+
+def unreachable(url: str, fault: BrokerError) -> Finding:
+    """Redis cannot be read at all."""
+    return Finding(level="fail", subject="redis", found=f"{url}: {fault}", advice=fault.advice)
+
+
+def uncontrollable(fault: BrokerError) -> Finding:
+    """Remote control of the workers fails."""
+    advice = "the user needs publish on the pidbox channel and its reply keys"
+    return Finding(level="fail", subject="remote control", found=str(fault), advice=advice)
+
+
+def rights(name: str, fault: Exception | None) -> Finding:
+    """Whether our own keys can be read; ``fault`` is what reading them raised."""
+    keys = Keys(name=name)
+    if fault is None:
+        return Finding(level="ok", subject="rights", found=f"the keys autoscaler:{name}:* can be read")
+    cause = fault.__cause__ if isinstance(fault, BrokerError) else None
+    if isinstance(cause, NoPermissionError):
+        advice = f"grant ~autoscaler:{name}:*: without it overrides are not seen and no status is stored"
+        return Finding(level="warn", subject="rights", found=str(fault), advice=advice)
+    if isinstance(fault, ValueError):
+        advice = f"correct or delete {keys.override}"
+        return Finding(level="warn", subject="override", found=str(fault), advice=advice)
+    if isinstance(cause, ResponseError):
+        advice = f"delete the keys under autoscaler:{name}:"
+        return Finding(level="warn", subject="rights", found=str(fault), advice=advice)
+    return Finding(
+        level="fail",
+        subject="rights",
+        found=str(fault),
+        advice="Redis answered and then did not; run it again",
+    )
+
+
+def variables(unknown: Mapping[str, str | None]) -> Iterator[Finding]:
+    """Variables that look like a setting and are none."""
+    for name, nearest in unknown.items():
+        yield Finding(
+            level="warn",
+            subject=f"variable {name}",
+            found="it is not a setting and has no effect",
+            advice=f"did you mean {nearest}?" if nearest else "remove it, or see autoscaler run --help",
+        )
+
+
+def ignored(settings: Settings, why: str) -> Iterator[Finding]:
+    """Settings that were given and have no effect."""
+    if settings.ignored:
+        yield Finding(level="warn", subject=", ".join(settings.ignored), found="no effect", advice=why)
+
+
+def queue_names(settings: Settings, seen: Sequence[QueueReading], consumed: Collection[str]) -> list[Finding]:
+    """The queues that --queue and --target-wait name and that nobody has: no consumer and no message."""
+    waiting = {queue.name for queue in seen if queue.waiting or queue.error}
+    known = waiting | set(consumed)
+    given = [("--queue", name) for name in sorted(settings.scope.queues)]
+    given += [("--target-wait", name) for name in sorted(settings.target_waits)]
+    return [
+        Finding(
+            level="fail",
+            subject=f"{flag} {name}",
+            found="no worker consumes it and it holds no message",
+            advice=_existing("queues that workers consume", name, consumed),
+        )
+        for flag, name in given
+        if name not in known
+    ]
+
+
+def worker_names(settings: Settings, answering: Collection[str]) -> list[Finding]:
+    """The workers that --worker names and that do not answer."""
+    return [
+        Finding(
+            level="fail",
+            subject=f"--worker {name}",
+            found="no worker of this name answers",
+            advice=_existing("workers that answer", name, answering),
+        )
+        for name in sorted(settings.scope.workers - set(answering))
+    ]
+
+
+def _existing(what: str, name: str, existing: Collection[str]) -> str:
+    names = sorted(existing)
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    nearest = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {nearest[0]}? " if nearest else ""
+    return f"{hint}{what}: {', '.join(names[:_MAX_LISTED]) or 'none'}{more}"
+
+
+def queues(seen: Sequence[QueueReading]) -> Iterator[Finding]:
+    """The depth of each queue, or why it is unknown."""
+    for queue in seen:
+        subject = f"queue {queue.name}"
+        if queue.error:
+            advice = "nothing shrinks while a queue is unknown; name the right ones with --queue"
+            yield Finding(level="fail", subject=subject, found=queue.error, advice=advice)
+        else:
+            yield Finding(level="ok", subject=subject, found=f"{queue.waiting} waiting")
+
+
+def workers(reading: WorkersReading, settings: Settings) -> Iterator[Finding]:
+    """What answered, what did not, and how each worker can be resized."""
+    if not reading.workers:
+        advice = "is a worker up on this Redis and database? worker_enable_remote_control must be true"
+        yield Finding(level="fail", subject="workers", found="none answered", advice=advice)
+    for name in reading.unresponsive:
+        if name not in settings.scope.workers:  # those are reported by worker_names
+            advice = "the mailbox of a killed worker, or a worker that hangs or runs a solo pool"
+            yield Finding(level="warn", subject=f"worker {name}", found="no answer in time", advice=advice)
+    for name in reading.duplicates:
+        yield Finding(
+            level="fail",
+            subject=f"worker {name}",
+            found="more than one worker answers to this name",
+            advice="give each worker a name of its own: celery worker -n NAME@%h",
+        )
+    for worker in reading.workers:
+        if not settings.scope.workers or worker.name in settings.scope.workers:
+            yield _resizable(worker)
+            yield _limits(worker, settings)
+
+
+def _resizable(worker: WorkerReading) -> Finding:
+    subject = f"worker {worker.name}"
+    size = f"{worker.pool} pool of {worker.processes}, shrinks {shrinking(worker)}"
+    if worker.unsupported:
+        return Finding(level="fail", subject=subject, found=size, advice="change how the worker is started")
+    if not worker.companion:
+        advice = (
+            "start the worker with -I autoscaler.companion (or app.conf.imports) to shrink it at any time"
+        )
+        return Finding(level="warn", subject=subject, found=size, advice=advice)
+    return Finding(level="ok", subject=subject, found=size)
+
+
+def _limits(worker: WorkerReading, settings: Settings) -> Finding:
+    subject = f"limits of {worker.name}"
+    bounds = limits(settings.policy, worker.container)
+    if "max" not in bounds:
+        advice = "load the companion, or give --cpu-limit, --limits-folder or --max: it cannot grow without"
+        found = "max is auto and no limit is known"
+        return Finding(level="fail", subject=subject, found=found, advice=advice)
+    found = ", ".join(f"{name} {bound}" for name, bound in sorted(bounds.items()))
+    return Finding(level="ok", subject=subject, found=found)

@@ -1,0 +1,95 @@
+"""``autoscaler once``: one look by the daemon's own decider, printed; nothing is resized or written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from autoscaler.cli import findings
+from autoscaler.cli.compose import compose
+from autoscaler.cli.options import fail, with_settings
+from autoscaler.cli.text import columns, or_unknown
+from autoscaler.core.decider import Mode
+from autoscaler.settings import table
+from autoscaler.settings.load import Demand
+
+if TYPE_CHECKING:
+    from autoscaler.cli.compose import App
+    from autoscaler.report.status import TickRecord
+    from autoscaler.settings.load import Settings
+
+
+@click.command("once")
+@with_settings(table.ALL)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def command(settings: Settings, *, as_json: bool) -> None:
+    """Print what `run` would do now, and why. Nothing is resized or written.
+
+    The delays of the thresholds are left out. What --target-wait learns over time is assumed, and said.
+    """
+    policy = settings.policy.immediate()
+    app = compose(replace(settings, policy=policy, mode=Mode.DRY_RUN), single_look=True)
+    record = app.controller.look()
+    if "backlog" in record.faults:
+        fail([f"Redis cannot be read: {record.faults['backlog']}"], 1)
+    if as_json:
+        click.echo(
+            json.dumps(app.controller.status() | {"not_learnt": not_learnt(settings, record)}, indent=2)
+        )
+    else:
+        click.echo(_table(record))
+        for line in not_learnt(settings, record):
+            click.echo(f"Not learnt yet: {line}")
+    missing = _missing(app, record)
+    if not record.observation.workers:
+        missing.append("no worker answered; is one running on this Redis and database?")
+    if missing:
+        fail(missing, 1)
+
+
+def not_learnt(settings: Settings, record: TickRecord) -> list[str]:
+    """What the decision assumed because one look cannot know it, one line for each."""
+    if settings.demand is Demand.THRESHOLDS:
+        return []
+    assumed = settings.target_wait.assumed_start_seconds
+    found = ["how often tasks arrive; run learns it from tick to tick"]
+    if any(group.service_seconds is None for group in record.plan.groups):
+        found.append("how long a task runs; 1 s is assumed")
+    if any(worker.start_seconds is None for worker in record.workers.values()):
+        found.append(f"how long a process takes to start; {assumed:g} s is assumed")
+    return found
+
+
+def _missing(app: App, record: TickRecord) -> list[str]:
+    """The queues and workers that the settings name and nobody has."""
+    settings, workers = app.settings, record.observation.workers
+    consumed = {name for worker in workers for name in worker.queues}
+    seen = list(record.observation.queues)
+    unread = set(settings.target_waits) - {queue.name for queue in seen}
+    seen += app.backlog.read(sorted(unread)).queues if unread else ()
+    found = findings.queue_names(settings, seen, consumed)
+    found += findings.worker_names(settings, [worker.name for worker in workers])
+    return [f"{finding.subject}: {finding.found}; {finding.advice}" for finding in found]
+
+
+def _table(record: TickRecord) -> str:
+    rows = [("WORKER", "QUEUES", "WAITING", "RESERVED", "BUSY", "PROCESSES", "WOULD BE", "BECAUSE")]
+    queues_of = {name: group for group in record.plan.groups for name in group.group.workers}
+    for decision in record.plan.decisions:
+        reading, group = record.workers.get(decision.worker), queues_of.get(decision.worker)
+        rows.append(
+            (
+                decision.worker,
+                ",".join(group.group.queues) if group else "?",
+                or_unknown(group.work.waiting if group else None),
+                or_unknown(reading.reserved if reading else None),
+                or_unknown(reading.busy if reading else None),
+                or_unknown(decision.current),
+                or_unknown(decision.desired),
+                str(decision.desired_reason),
+            )
+        )
+    return columns(rows)

@@ -1,0 +1,169 @@
+"""``autoscaler pause | resume | hold | limits``: what administrators ask of a running daemon.
+
+They change the override key, on the same validation as everybody who reads or writes it. The daemon follows
+from its next tick on.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+from redis.exceptions import NoPermissionError
+
+from autoscaler.broker import override_changes as changes
+from autoscaler.broker.connections import Connections, Redactor
+from autoscaler.broker.errors import BrokerError
+from autoscaler.broker.keys import read_status
+from autoscaler.broker.overrides import NEVER, OverrideError
+from autoscaler.cli.options import Parsed, fail, with_settings
+from autoscaler.cli.text import moment
+from autoscaler.core.policy import MAX_PROCESSES
+from autoscaler.settings import table
+from autoscaler.settings.parse import parse_name, parse_span, parse_worker, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from autoscaler.broker.overrides import OverrideRequest
+    from autoscaler.settings.load import Settings
+
+#: Where the daemon's keys are; in a sidecar, the worker's variable names the daemon too.
+SETTINGS = (*table.REDIS, *table.pick(table.SCOPE, "name"))
+WORKER = table.pick(table.SCOPE, "worker")
+
+
+def _parse_duration(text: str) -> float:
+    seconds = parse_span(text)
+    if seconds < 1:
+        raise ValueError("it must be 1s or longer")
+    return seconds
+
+
+def _parse_bound(text: str) -> int | None:
+    return None if text.lower() == "none" else whole(1, MAX_PROCESSES, "processes, or none")(text)
+
+
+_FOR = click.option("--for", "seconds", type=Parsed(_parse_duration), help="How long, as in 30m or 7d.")
+_BY = click.option("--by", type=Parsed(parse_name), help="Who asks for it [default: the user's name].")
+_WHY = click.option("--why", type=Parsed(parse_name), help="The reason, for the log and the status.")
+
+
+@click.command("pause")
+@with_settings(SETTINGS, hidden=WORKER)
+@_FOR
+@_BY
+@_WHY
+def pause(settings: Settings, *, seconds: float | None, by: str | None, why: str | None) -> None:
+    """Stop a daemon from resizing. It lasts until `resume`, or --for a time; limits and holds remain."""
+    now = time.time()
+    _apply(settings, changes.pause(_end(now, seconds), by or _user(), why), now)
+
+
+@click.command("resume")
+@with_settings(SETTINGS, hidden=WORKER)
+@click.argument("workers", nargs=-1, type=Parsed(parse_worker), metavar="[WORKER]...")
+def resume(settings: Settings, *, workers: tuple[str, ...]) -> None:
+    """End a pause, or the holds of the named workers."""
+    _apply(settings, changes.release(workers) if workers else changes.resume, time.time())
+
+
+@click.command("hold")
+@with_settings(SETTINGS, hidden=WORKER)
+@click.argument("workers", nargs=-1, required=True, type=Parsed(parse_worker), metavar="WORKER...")
+@click.option(
+    "--for", "seconds", type=Parsed(_parse_duration), default="30m", show_default=True, help="How long."
+)
+@_BY
+@_WHY
+def hold(
+    settings: Settings, *, workers: tuple[str, ...], seconds: float, by: str | None, why: str | None
+) -> None:
+    """Leave workers at their size for a time. `resume WORKER` ends it earlier."""
+    now = time.time()
+    _apply(settings, changes.hold(workers, now + seconds, by or _user(), why), now)
+
+
+@click.command("limits")
+@with_settings(SETTINGS, hidden=WORKER)
+@click.option(
+    "--min", "min_processes", type=Parsed(_parse_bound), help="Processes of each worker; none: as set."
+)
+@click.option(
+    "--max", "max_processes", type=Parsed(_parse_bound), help="Processes of each worker; none: as set."
+)
+@_FOR
+@_BY
+@_WHY
+@click.pass_context
+def limits(
+    ctx: click.Context,
+    /,
+    settings: Settings,
+    *,
+    seconds: float | None,
+    by: str | None,
+    why: str | None,
+    **bounds: int | None,
+) -> None:
+    """Set min and max of a daemon. For good or --for a time; the limits of the container still hold."""
+    default = click.core.ParameterSource.DEFAULT
+    given = {name: size for name, size in bounds.items() if ctx.get_parameter_source(name) is not default}
+    if not given:
+        fail(["give --min, --max or both; --max none removes one"], 2)
+    now = time.time()
+    _apply(settings, changes.limit(given, _end(now, seconds), by or _user(), why), now)
+
+
+def _end(now: float, seconds: float | None) -> float | None:
+    return None if seconds is None else now + seconds
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user often has no name
+        return f"uid {os.getuid()}"
+
+
+def _apply(settings: Settings, change: Callable[[OverrideRequest], OverrideRequest], now: float) -> None:
+    """Store the change and print what is in force then."""
+    redactor = Redactor()
+    connections = Connections(settings.read_redis_url, settings.tuning, redactor)
+    try:
+        connections.url()
+        redis: Any = connections.redis()
+        request = changes.change_override(redis, settings.name, change, now=now)
+        reporting = read_status(redis, settings.name) is not None
+    except OverrideError as fault:
+        fail([f"{fault}; nothing was changed"], 1)
+    except BrokerError as fault:
+        advice = f"; {fault.advice}" if fault.advice else ""
+        if isinstance(fault.__cause__, NoPermissionError):
+            advice = "; the daemon's own user only reads overrides; give the URL of one that may write them"
+        fail([redactor(f"Redis failed: {fault}{advice}")], 1)
+    for line in described(request):
+        click.echo(line)
+    if not reporting:
+        click.echo(
+            f"autoscaler: no daemon named {settings.name} has reported lately; is --name right?", err=True
+        )
+
+
+def described(request: OverrideRequest) -> list[str]:
+    """What an override asks for, one line for each part in force."""
+    until = "until it is resumed" if request.expires_at is None else f"until {moment(request.expires_at)}"
+    lines = [f"paused {until}"] if request.paused else []
+    if request.has_limits:
+        bounds = {"min": request.min_processes, "max": request.max_processes}
+        given = ", ".join(f"{name} {size}" for name, size in bounds.items() if size is not None)
+        end = request.limits_end or NEVER
+        lines.append(f"limits: {given}" + (f" until {moment(end)}" if end < NEVER else ""))
+    lines += [f"{name} held until {moment(end)}" for name, end in sorted(request.hold_until.items())]
+    if not lines:
+        return ["no override in force"]
+    reason = ": ".join(part for part in (request.by, request.why) if part)
+    return [*lines, f"by {reason}"] if reason else lines

@@ -1,0 +1,83 @@
+"""``autoscaler run``: the daemon."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from autoscaler import __version__
+from autoscaler.cli.compose import compose
+from autoscaler.cli.options import unknown_variables, with_settings
+from autoscaler.cli.running import serve_pages, until_signalled
+from autoscaler.report.web import Pages, page_failures
+from autoscaler.settings import table
+from autoscaler.settings.load import Demand
+
+if TYPE_CHECKING:
+    from autoscaler.settings.load import Settings
+
+
+@click.command("run")
+@with_settings(table.ALL, logs=True)
+def command(settings: Settings) -> None:
+    """Run the daemon. It ticks until SIGTERM or SIGINT."""
+    app = compose(settings)
+    pages = Pages(
+        live=app.controller.live,
+        ready=app.controller.ready,
+        status=app.controller.status,
+        registry=app.metrics.registry,
+        failed=page_failures(app.log, app.metrics.registry),
+    )
+    with until_signalled(signal.SIGTERM, signal.SIGINT) as stop, ExitStack() as stack:
+        bound = serve_pages(stack, pages, settings.listen)
+        app.log.info(
+            "daemon.started",
+            version=__version__,
+            name=settings.name,
+            mode=settings.mode,
+            **described(settings),
+            redis=str(app.connections.url()),
+            workers=sorted(settings.scope.workers) or "all",
+            queues=sorted(settings.scope.queues) or "all",
+            listen=bound,
+        )
+        for line in unknown_variables(settings):
+            app.log.warning("settings.unknown_variable", why=line)
+        if settings.ignored:
+            app.log.warning("settings.ignored", settings=list(settings.ignored), why=why_ignored(settings))
+        app.controller.run(stop)
+    app.log.info("daemon.stopped")
+
+
+def described(settings: Settings) -> dict[str, Any]:
+    """The policy that will decide, in a few fields: what decides, the bounds with their sources, the pace."""
+    policy = settings.policy
+    deciding: dict[str, Any] = {"demand": settings.demand, "target_wait_seconds": None}
+    if settings.deciding is not None:
+        deciding["target_wait_seconds"] = settings.deciding.target_wait_seconds
+    else:
+        deciding["scale_up_threshold"] = policy.scale_up_threshold
+        deciding["scale_down_threshold"] = policy.scale_down_threshold
+    if settings.shadow is not None:
+        deciding["shadow_target_wait_seconds"] = settings.shadow.target_wait_seconds
+    if settings.target_waits:
+        deciding["target_waits"] = dict(settings.target_waits)
+    return deciding | {
+        "min": policy.min_processes,
+        "min_from": settings.sources.get("min", "default"),
+        "max": "auto" if policy.max_processes is None else policy.max_processes,
+        "max_from": settings.sources.get("max", "default"),
+        "interval_seconds": settings.interval_seconds,
+        "ignored": list(settings.ignored),
+    }
+
+
+def why_ignored(settings: Settings) -> str:
+    """Why the settings that are ignored have no effect."""
+    if settings.demand is Demand.TARGET_WAIT:
+        return "the target wait decides; these are used by the thresholds only (--target-wait off)"
+    return "the thresholds decide; these are used by --target-wait only"

@@ -1,0 +1,93 @@
+"""``autoscaler tune``: search the parameters of the target wait on a trace."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from autoscaler.cli.options import Parsed, fail
+from autoscaler.cli.replay import Progress, check_plot, drawn, plot_option, set_up, with_trace
+from autoscaler.settings.parse import number
+from autoscaler.simulation.plot import plot_trials
+from autoscaler.simulation.report import as_dict, table
+from autoscaler.simulation.tune import tune as search
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from autoscaler.cli.replay import Setup
+    from autoscaler.settings.load import Settings
+    from autoscaler.simulation.tune import Trial
+
+_SHOWN_TRIALS = 8
+
+
+@click.command("tune")
+@with_trace
+@click.option(
+    "--share",
+    type=Parsed(number(0.000001, 1, "share of the tasks")),
+    default=0.999,
+    show_default=True,
+    help="Share of the tasks that must start within the target.",
+)
+@plot_option
+def command(settings: Settings, *, as_json: bool, share: float, plot_path: Path | None, **given: Any) -> None:
+    """Find the parameters for a TRACE. Prints the flags of --target-wait to use.
+
+    The cheapest that keeps the target is taken; a process that is started counts --start-worth seconds. TRACE
+    is what `autoscaler simulate` takes. What is printed was replayed through the daemon's own decider.
+    """
+    check_plot(plot_path)
+    setup = set_up(settings, given)
+    progress = Progress(1)
+    progress.step("searching the parameters")
+    trials = search(
+        setup.trace,
+        setup.model,
+        setup.policy,
+        setup.parameters,
+        share=share,
+        interval_seconds=setup.interval_seconds,
+    )
+    progress.end()
+    chosen, summary = trials[0], trials[0].summary
+    if summary.within_target < share:
+        best = (
+            f"no setting keeps {setup.target_wait_seconds:g} s for {share:.2%} of the tasks, the best does"
+            f" for {summary.within_target:.2%}; raise --max or --target-wait, or lower --share"
+        )
+        fail([best], 1)
+    with drawn(plot_path) as path:
+        if path is not None:
+            plot_trials(trials, chosen, setup.target_wait_seconds, path)
+    flags = _flags(setup, chosen)
+    if as_json:
+        shown = as_dict(setup.trace, setup.target_wait_seconds, [trial.summary for trial in trials])
+        for policy, trial in zip(shown["policies"], trials, strict=True):
+            policy |= {"parameters": asdict(trial.parameters), "price": trial.price, "keeps": trial.keeps}
+        best = as_dict(setup.trace, setup.target_wait_seconds, [summary])["policies"][0]
+        click.echo(json.dumps({**shown, "flags": flags, "replayed": best}, indent=2))
+        return
+    shown_trials = [trial.summary for trial in trials[:_SHOWN_TRIALS]]
+    click.echo(table(setup.trace, setup.target_wait_seconds, shown_trials))
+    click.echo(f"\nFlags to use:\n{' '.join(flags)}")
+
+
+def _flags(setup: Setup, chosen: Trial) -> list[str]:
+    """The flags to paste: what was searched, and of the rest what was given."""
+    searched = {
+        "--target-wait": f"{chosen.parameters.target_wait_seconds:g}s",
+        "--start-worth": f"{chosen.parameters.start_worth_seconds:g}",
+        "--release-caution": f"{chosen.parameters.release_caution:g}",
+    }
+    bounds = {
+        "interval": f"{setup.interval_seconds:g}",
+        "min": f"{setup.policy.min_processes}",
+        "max": f"{setup.policy.max_processes}",
+    }
+    given = {f"--{key}": value for key, value in bounds.items() if key in setup.given}
+    return [f"{flag} {value}" for flag, value in (searched | given).items()]

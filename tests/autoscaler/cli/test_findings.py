@@ -1,0 +1,51 @@
+"""The findings of ``check``, from readings alone."""
+
+from __future__ import annotations
+
+from autoscaler.cli.findings import Finding, queue_names, worker_names
+from autoscaler.core.model import QueueReading
+from autoscaler.settings.load import load
+
+URL = {"REDIS_URL": "redis://h"}
+
+
+def test_a_queue_that_nobody_has_is_named_with_those_that_exist():
+    settings = load({"queue": ("mails", "nope"), "target_wait": ("mials=3s", "mails=3s")}, URL)
+    seen = [QueueReading(name=name, waiting=0) for name in ("mails", "mials", "nope")]
+    assert queue_names(settings, seen, {"mails", "celery"}) == [
+        Finding(
+            level="fail",
+            subject="--queue nope",
+            found="no worker consumes it and it holds no message",
+            advice="queues that workers consume: celery, mails",
+        ),
+        Finding(
+            level="fail",
+            subject="--target-wait mials",
+            found="no worker consumes it and it holds no message",
+            advice="did you mean mails? queues that workers consume: celery, mails",
+        ),
+    ]
+
+
+def test_a_queue_with_messages_or_of_unknown_depth_exists():
+    settings = load({"queue": ("full", "unread")}, URL)
+    seen = [
+        QueueReading(name="full", waiting=3),
+        QueueReading(name="unread", waiting=None, error="WRONGTYPE"),
+    ]
+    assert queue_names(settings, seen, set()) == []
+
+
+def test_a_worker_that_does_not_answer_is_named_with_those_that_do():
+    settings = load({"worker": ("a@h", "nope@vm")}, URL)
+    assert worker_names(settings, ["a@h", *(f"w{number:02}@h" for number in range(20))]) == [
+        Finding(
+            level="fail",
+            subject="--worker nope@vm",
+            found="no worker of this name answers",
+            advice="workers that answer: a@h, w00@h, w01@h, w02@h, w03@h, w04@h, w05@h, w06@h, w07@h, w08@h"
+            " and 11 more",
+        )
+    ]
+    assert worker_names(settings, [])[0].advice == "workers that answer: none"

@@ -1,0 +1,150 @@
+"""The commands for administrators, on a real server: what they store is what the daemon reads."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from autoscaler.broker.keys import read_status
+from autoscaler.broker.overrides import OverrideRequest, read_override, write_override
+from autoscaler.cli.main import main
+from autoscaler.core.model import Override
+from tests.support.cluster import started
+from tests.support.guarded import guarded
+
+DAY = 86_400
+
+
+@pytest.fixture
+def autoscaler(cluster):
+    def run(*words, **environment):
+        return CliRunner().invoke(main, words, env={"REDIS_URL": cluster.server.url, **environment})
+
+    return run
+
+
+def stored(cluster, name="default"):
+    return read_override(cluster.redis, name)
+
+
+def test_a_pause_is_stored_with_its_end_who_and_why(cluster, autoscaler):
+    before = time.time()
+    done = autoscaler("pause", "--for", "30m", "--by", "ann", "--why", "migration")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[1] == "by ann: migration"
+    request = stored(cluster)
+    assert request.at(time.time()) == Override(paused=True, by="ann", why="migration")
+    assert 1800 <= request.expires_at - before <= 1830
+    assert 0 < cluster.redis.pttl("autoscaler:default:override") <= 1_830_000
+    assert "no daemon named default has reported lately" in done.stderr
+
+
+def test_limits_leave_a_pause_as_long_as_it_was_and_the_pause_leaves_them(cluster, autoscaler):
+    autoscaler("pause", "--for", "7d", "--by", "ann", "--why", "migration")
+    end = stored(cluster).expires_at
+    autoscaler("limits", "--max", "3", "--for", "1h", "--by", "bob")
+    request = stored(cluster)
+    assert (request.expires_at, request.by, request.why) == (end, "ann", "migration")
+    hour_later = request.at(time.time() + 3700)
+    assert (hour_later.paused, hour_later.max_processes) == (True, None)
+    autoscaler("limits", "--max", "none", "--min", "2")
+    autoscaler("resume")
+    assert autoscaler("pause", "--for", "1m").exit_code == 0
+    after = stored(cluster).at(time.time() + 10 * DAY)
+    assert (after.paused, after.min_processes, after.max_processes) == (False, 2, None)
+    assert cluster.redis.pttl("autoscaler:default:override") == -1, "the limits have no end"
+
+
+def test_a_hold_is_of_one_worker_and_ends_by_itself_or_by_resume(cluster, autoscaler):
+    autoscaler("limits", "--max", "3")
+    autoscaler("hold", "a@h", "b@h", "--for", "10m")
+    assert stored(cluster).at(time.time()).held_workers == {"a@h", "b@h"}
+    autoscaler("resume", "a@h")
+    now = stored(cluster).at(time.time())
+    assert (now.held_workers, now.max_processes) == ({"b@h"}, 3)
+    assert stored(cluster).at(time.time() + 700).held_workers == frozenset()
+
+
+def test_what_has_expired_does_not_come_back_with_a_change(cluster, autoscaler):
+    past = OverrideRequest(paused=True, expires_at=time.time() + 0.2, hold_until={"a@h": time.time() + DAY})
+    write_override(cluster.redis, "default", past, now=time.time())
+    while stored(cluster).at(time.time()).paused:
+        time.sleep(0.05)
+    autoscaler("limits", "--max", "3", "--for", "1h")
+    assert not stored(cluster).paused
+
+
+def test_the_validation_is_that_of_every_reader(cluster, autoscaler):
+    autoscaler("limits", "--max", "3")
+    done = autoscaler("limits", "--min", "5")
+    assert (done.exit_code, done.stderr) == (
+        1,
+        "autoscaler: override: min is 5, above max, 3; nothing was changed\n",
+    )
+    assert stored(cluster).min_processes is None
+    assert autoscaler("limits", "--max", "0").exit_code == 2
+    assert autoscaler("limits").exit_code == 2
+    cluster.redis.set("autoscaler:default:override", '{"pause": true}')
+    done = autoscaler("pause")
+    assert (done.exit_code, "'pause' is no field; legal are by," in done.stderr) == (1, True)
+    assert cluster.redis.get("autoscaler:default:override") == b'{"pause": true}'
+
+
+def test_each_autoscaler_has_its_own_and_a_sidecar_is_called_as_its_worker(cluster, autoscaler):
+    autoscaler("pause", "--name", "shop")
+    autoscaler("pause", AUTOSCALER_WORKER="w@h")
+    assert [stored(cluster, name).paused for name in ("shop", "w@h", "default")] == [True, True, False]
+
+
+def test_a_redis_that_does_not_answer_is_one_line():
+    done = CliRunner().invoke(main, ["pause"], env={"REDIS_URL": "redis://:s3cret@127.0.0.1:1/0"})
+    assert (done.exit_code, done.stderr.count("\n"), "s3cret" in done.stderr) == (1, 1, False)
+
+
+def test_a_running_daemon_follows_and_status_and_events_show_it(cluster, autoscaler):
+    cluster.worker()
+    daemon = cluster.daemon(target_wait="1s")
+    assert autoscaler("pause", "--by", "ann").stderr == ""
+    cluster.hold(40)
+    started(lambda: daemon.reason("w1@h") == "paused", what="the pause")
+    shown = autoscaler("status").stdout
+    assert "default: mode act, acting, last tick" in shown
+    assert "override: paused until it is resumed\noverride: by ann\n" in shown
+    assert shown.splitlines()[-1].split()[0] == "w1@h"
+    assert json.loads(autoscaler("status", "--json").stdout)["name"] == "default"
+    assert autoscaler("events").stdout == "no event yet\n"
+    assert autoscaler("resume").stdout == "no override in force\n"
+    started(lambda: daemon.status()["workers"][0]["processes"] > 1, what="a growth")
+    started(lambda: len(autoscaler("events").stdout.splitlines()) > 1, what="its event")
+    first = autoscaler("events").stdout.splitlines()[1].split()
+    assert first[1:4] == ["w1@h", "1", "->"]
+    assert json.loads(autoscaler("events", "--json").stdout)[0]["worker"] == "w1@h"
+    cluster.release()
+
+
+def test_a_status_that_nobody_reported_is_said(cluster, autoscaler):
+    assert read_status(cluster.redis, "default") is None
+    done = autoscaler("status")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "no daemon named default has reported lately; is one running, and --name right?" in done.stderr
+
+
+def test_an_operator_has_the_rights_that_the_commands_need_and_no_others(tmp_path):
+    with guarded(tmp_path / "guarded") as store:
+
+        def run(user, *words):
+            return CliRunner().invoke(main, words, env={"REDIS_URL": store.url(user)})
+
+        for words in (["pause"], ["hold", "w@h"], ["limits", "--max", "3"], ["events"], ["resume"]):
+            assert (run("operator", *words).exit_code, store.refusals()) == (0, [])
+        assert run("operator", "status").exit_code == 1, "nobody reports"
+        assert store.refusals() == []
+        assert read_override(store.admin, "default").max_processes == 3
+        assert [store.refuses("operator", *words) for words in (["GET", "celery"], ["FLUSHALL"])] == [
+            True
+        ] * 2
+        refused = run("autoscaler", "pause")
+        assert (refused.exit_code, "the daemon's own user only reads" in refused.stderr) == (1, True)
