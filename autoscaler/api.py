@@ -17,6 +17,7 @@ from autoscaler.broker.errors import BrokerError, broker_errors
 from autoscaler.broker.keys import CANCELLED_KEY, Keys, read_status
 from autoscaler.broker.mailboxes import MAILBOXES_KEY, parse_mailbox, read_mailboxes
 from autoscaler.broker.overrides import (
+    NEVER,
     OverrideError,
     OverrideRequest,
     read_override,
@@ -35,6 +36,7 @@ __all__ = [
     "CANCELLED_KEY",
     "MAILBOXES_KEY",
     "MAX_PROCESSES",
+    "NEVER",
     "BrokerError",
     "Consumers",
     "Drain",

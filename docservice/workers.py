@@ -31,12 +31,12 @@ from autoscaler.api import (
     WorkerResizer,
     ask,
     broker_errors,
+    override_changes,
     read_mailboxes,
     read_override,
     read_status,
     redis_client,
     refusal,
-    write_override,
 )
 
 if TYPE_CHECKING:
@@ -139,27 +139,17 @@ class WorkerControl:
     # Overrides
 
     async def set_override(self, change: Callable[[OverrideRequest], OverrideRequest]) -> OverrideRequest:
-        """Change the override of the autoscaler; one change at a time.
+        """Change the override of the autoscaler; changes by others in the meantime are kept.
 
         Raises:
             BrokerError: when the broker does not answer.
-            OverrideError: when the changed one is invalid.
+            OverrideError: when what is stored, or what it would become, is invalid; nothing is changed.
         """
         return await self._run(self._set_override, change)
 
     def _set_override(self, change: Callable[[OverrideRequest], OverrideRequest]) -> OverrideRequest:
-        with (
-            broker_errors(),
-            self._redis.lock(f"docservice:override:{self._name}", timeout=5, blocking_timeout=2),
-        ):
-            now = time.time()
-            before = self._override()
-            held = {name: until for name, until in before.hold_until.items() if until > now}
-            if before.expires_at is not None and before.expires_at <= now:
-                before = OverrideRequest()
-            request = change(replace(before, hold_until=held))
-            write_override(self._redis, self._name, request, now=now)
-            return request
+        with broker_errors():
+            return override_changes.change_override(self._redis, self._name, change, now=time.time())
 
     # Resizing
 

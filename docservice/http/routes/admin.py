@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from autoscaler.api import OverrideError, OverrideRequest, WorkerReading
+from autoscaler.api import NEVER, OverrideRequest, WorkerReading, override_changes
 from docservice.http.audit import Attempt
 from docservice.http.deps import Key, Serving, SystemAdmin, require_system_admin
 from docservice.http.drains import Drainer
@@ -79,7 +79,21 @@ def _pool(name: str, reading: WorkerReading | None) -> dict[str, Any]:
     }
 
 
+def _changed(before: OverrideRequest, asked: dict[str, Any], *, by: str, until: float) -> OverrideRequest:
+    """The override with what is asked for changed, and the rest with the expiry it had."""
+    why = asked.get("why")
+    if "paused" in asked:
+        before = (
+            override_changes.pause(until, by, why)(before)
+            if asked["paused"]
+            else override_changes.resume(before)
+        )
+    bounds = {f"{name}_processes": asked[name] for name in ("min", "max") if name in asked}
+    return override_changes.limit(bounds, until, by, why)(before) if bounds else before
+
+
 def _override_body(request: OverrideRequest) -> dict[str, Any]:
+    limits_end = request.limits_end if request.has_limits else None
     return {
         "paused": request.paused,
         "min": request.min_processes,
@@ -87,10 +101,15 @@ def _override_body(request: OverrideRequest) -> dict[str, Any]:
         "hold_until": {
             name: datetime.fromtimestamp(until, UTC) for name, until in request.hold_until.items()
         },
-        "expires_at": None if request.expires_at is None else datetime.fromtimestamp(request.expires_at, UTC),
+        "expires_at": _moment(request.expires_at if request.paused else limits_end),
+        "limits_expires_at": _moment(limits_end),
         "by": request.by,
         "why": request.why,
     }
+
+
+def _moment(at: float | None) -> datetime | None:
+    return None if at is None or at >= NEVER else datetime.fromtimestamp(at, UTC)
 
 
 @router.get(
@@ -118,23 +137,11 @@ async def autoscale(request: Request, identity: SystemAdmin, serving: Serving) -
 async def set_autoscale(
     request: Request, change: OverrideChange, identity: SystemAdmin, serving: Serving, key: Key = None
 ) -> JSON:
-    """Valid until it expires; the autoscaler obeys it from its next tick."""
+    """Valid until it expires; the autoscaler obeys it from its next tick. A pause and limits expire apart."""
     asked = change.model_dump(exclude_unset=True)
 
     def changed(before: OverrideRequest) -> OverrideRequest:
-        low = asked.get("min", before.min_processes)
-        high = asked.get("max", before.max_processes)
-        if low is not None and high is not None and low > high:
-            raise OverrideError(f"override: min is {low} and max is {high}; min must not be above max")
-        return replace(
-            before,
-            paused=bool(asked.get("paused", before.paused)),
-            min_processes=low,
-            max_processes=high,
-            expires_at=time.time() + change.expires_in_seconds,
-            by=identity.name,
-            why=change.why,
-        )
+        return _changed(before, asked, by=identity.name, until=time.time() + change.expires_in_seconds)
 
     async def work(_progress: Progress) -> JSON:  # setting it twice sets the same
         if not set(asked) & {"paused", "min", "max"}:

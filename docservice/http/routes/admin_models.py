@@ -26,7 +26,10 @@ class ResizeCommand(BaseModel):
 
 
 class OverrideChange(BaseModel):
-    """A change of the override. Fields left out stay as they are; null removes a limit."""
+    """A change of the override. Fields left out stay as they are; null removes a limit.
+
+    ``expires_in_seconds`` is for what the change sets: it neither shortens nor extends anything else.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -67,13 +70,18 @@ class WorkerPool(BaseModel):
 
 
 class OverrideBody(BaseModel):
-    """The override that administrators have set."""
+    """The override that administrators have set.
+
+    ``expires_at`` is the end of the pause, or of the limits where there is no pause; ``limits_expires_at`` is
+    the end of the limits. Null is never, or that there are none.
+    """
 
     paused: bool
     min: int | None
     max: int | None
     hold_until: dict[str, datetime]
     expires_at: datetime | None
+    limits_expires_at: datetime | None
     by: str | None
     why: str | None
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -173,6 +174,27 @@ def test_a_silent_worker_is_504_with_what_is_known(live: Live, client: httpx.Cli
         store.srem("_kombu.binding.celery.pidbox", "\x06\x16\x06\x16gone@test.celery.pidbox")
 
 
+def test_a_change_of_the_limits_or_a_hold_neither_shortens_a_pause_nor_outlives_it(
+    live: Live, client: httpx.Client, worker: str
+) -> None:
+    paused = post(client, "autoscale", {"paused": True, "expires_in_seconds": 3600, "why": "release"})
+    pause_end = paused.json()["data"]["expires_at"]
+    changed = post(client, "autoscale", {"max": 5, "expires_in_seconds": 60}).json()["data"]
+    assert (changed["expires_at"], changed["why"], changed["max"]) == (pause_end, "release", 5)
+    limits_end = changed["limits_expires_at"]
+    assert 50 < (datetime.fromisoformat(limits_end) - datetime.now(UTC)).total_seconds() <= 60
+    post(client, "grow", {"workers": [worker], "hold_seconds": 30})
+    post(client, "shrink", {"workers": [worker], "hold_seconds": 30})
+    kept = client.get("/admin/celery/autoscale").json()["data"]["override"]
+    assert (kept["paused"], kept["expires_at"], kept["limits_expires_at"]) == (True, pause_end, limits_end)
+    with redis.Redis.from_url(live.environment["REDIS_URL"]) as store:
+        later = read_override(store, "default").at(time.time() + 100)
+    assert (later.paused, later.max_processes, later.held_workers) == (True, None, frozenset())
+    resumed = post(client, "autoscale", {"paused": False}).json()["data"]
+    assert (resumed["paused"], resumed["max"], resumed["expires_at"]) == (False, 5, limits_end)
+    post(client, "autoscale", {"max": None})
+
+
 def test_the_autoscaler_is_paused_bounded_and_resumed(live: Live, client: httpx.Client) -> None:
     paused = post(client, "autoscale", {"paused": True, "min": 2, "max": 5, "why": "release"}).json()["data"]
     assert {name: paused[name] for name in ("paused", "min", "max", "by", "why")} == {
@@ -187,7 +209,7 @@ def test_the_autoscaler_is_paused_bounded_and_resumed(live: Live, client: httpx.
         assert 3500 < store.ttl(Keys(name="default").override) <= 3600
         publish(store, "default", {"tick": 7}, [], expiry_seconds=30)
     wrong = post(client, "autoscale", {"min": 6})
-    assert (wrong.status_code, "min must not be above max" in wrong.json()["error"]["detail"]) == (422, True)
+    assert (wrong.status_code, "min is 6, above max, 5" in wrong.json()["error"]["detail"]) == (422, True)
     resumed = post(client, "autoscale", {"paused": False, "max": None, "expires_in_seconds": 5}).json()[
         "data"
     ]
