@@ -1,80 +1,80 @@
-"""What the README says is what the code does."""
+"""What the README says is what there is. What holds for every document is in tests/docs/test_pages.py."""
 
 from __future__ import annotations
 
 import re
+import tomllib
+from pathlib import Path
 
-from click.testing import CliRunner
+from autoscaler.demo.play import DAEMON_FLAGS
+from autoscaler.settings import table as settings
 
-from autoscaler.cli.main import main
-from autoscaler.core.model import Reason
-from autoscaler.core.policy import Policy
-from tests.support.builders import Walk, container, decide, decision, look, worker
-from tests.support.readme_tables import README, TABLES, metric_rows, written
-
-
-def test_its_tables_are_those_of_the_code():
-    text = README.read_text()
-    assert all(f"<!-- {name}: begin -->" in text for name in TABLES)
-    assert text == written(text), "run: uv run python -m tests.support.readme_tables"
+TOP = Path(__file__).parents[1]
+README = (TOP / "README.md").read_text()
+PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())
+MAX_LINES = 200
 
 
-def test_every_flag_and_command_it_names_exists():
-    shown = CliRunner().invoke(main, ["--help"]).output
-    commands = set(re.findall(r"^  ([a-z]+)  ", shown, flags=re.MULTILINE))
-    named = set(
-        re.findall(
-            r"\bautoscaler (run|[a-z]+)(?= |`|$)", "\n".join(re.findall(r"`(.+?)`", README.read_text()))
-        )
-    )
-    assert named <= commands
-    helps = "".join(CliRunner().invoke(main, [command, "--help"]).output for command in commands)
-    flags = set(re.findall(r"`(--[a-z][a-z-]+)", README.read_text()))
-    of_celery = {"--autoscale", "--pool", "--concurrency"}
-    assert {flag for flag in flags - of_celery if flag not in helps} == set()
+def default_of(flag: str) -> str:
+    (found,) = [one.default for one in settings.ALL if one.flag == flag]
+    return found
 
 
-def test_its_worked_example_is_what_the_code_decides():
-    busy = worker(processes=4, busy=4)
-    assert decide(look(3, busy), policy=Policy(max_processes=16).immediate())[0].desired == 7
-    capped = decide(look(3, busy), policy=Policy(max_processes=6).immediate())
-    assert capped == (decision(4, 6, Reason.AT_MAX),)
-    quota = worker(processes=4, busy=4, container=container(cpu_limit_cores=5.5, cpu_limited=True))
-    assert decide(look(3, quota), policy=Policy(max_processes=16).immediate()) == (
-        decision(4, 5, Reason.CPU_CEILING),
-    )
-    walk, seen = Walk(Policy(max_processes=16)), []
-    while not seen or seen[-1].desired == 7:
-        seen += walk.see(0, worker(processes=7, busy=2)).decisions
-    reasons = [one.reason for one in seen]
-    assert list(dict.fromkeys(reasons)) == [Reason.DELAYED, Reason.STABILIZING, Reason.STEP]
-    assert seen[-1] == decision(7, 3, Reason.STEP)
-    walk.sent(3)
-    assert walk.see(0, worker(processes=3, busy=2)).decisions == (decision(3, 3, Reason.STEADY),)
+def test_it_is_short():
+    assert len(README.splitlines()) <= MAX_LINES
 
 
-def test_every_metric_of_the_design_is_there():
-    names = {name.removeprefix("celery_autoscaler_") for name, *_ in metric_rows()}
-    assert names >= {
-        "queue_depth",
-        "queue_oldest_message_age_seconds",
-        "worker_processes",
-        "worker_processes_busy",
-        "worker_processes_target",
-        "worker_processes_limit",
-        "decisions_total",
-        "actions_total",
-        "action_duration_seconds",
-        "cooldown_remaining_seconds",
-        "tick_duration_seconds",
-        "last_tick_timestamp_seconds",
-        "sensor_errors_total",
-        "sensor_age_seconds",
-        "cgroup_cpu_limit_cores",
-        "cgroup_cpu_usage_ratio",
-        "cgroup_memory_limit_bytes",
-        "cgroup_memory_usage_bytes",
-        "leader",
-        "paused",
-        "build_info",
+def test_it_begins_with_three_sentences_the_picture_and_the_two_commands():
+    title, about, picture, commands = README.split("\n\n")[:4]
+    assert title == f"# {PROJECT['project']['name']}"
+    assert len(re.findall(r"[.](?:\s|$)", about)) == 3
+    assert re.fullmatch(r"!\[.+\]\(docs/demo\.svg\)", picture)
+    run = re.findall(r"(?m)^(.+?)\s+#", commands)
+    assert run == ["pip install uv && uv run autoscaler demo", "pip install uv && uv run pytest"]
+
+
+def test_it_says_by_which_policy_the_demo_decides():
+    about = README.partition("```\n\n")[2].partition("\n\n")[0]
+    by_thresholds = {"--scale-up-cooldown", "--scale-down-delay", "--max-step-up"} & DAEMON_FLAGS.keys()
+    assert ("thresholds" in about) == bool(by_thresholds)
+
+
+def test_it_takes_five_steps():
+    steps = README.partition("## Use it with your own worker")[2].partition("\n## ")[0]
+    assert re.findall(r"(?m)^(\d)\. ", steps) == ["1", "2", "3", "4", "5"]
+
+
+def test_its_defaults_are_those_of_the_code():
+    assert f"`--target-wait {default_of('--target-wait')}` is the default" in README
+    assert f"`/status` on port {default_of('--listen').rpartition(':')[2]}" in README
+    assert f"Python {PROJECT['project']['requires-python'].removeprefix('>=')} or newer" in README
+    celery = next(one for one in PROJECT["project"]["dependencies"] if one.startswith("celery"))
+    assert f"Celery {celery.partition('>=')[2]} or newer" in README
+
+
+def test_the_security_page_names_the_default_address():
+    assert f"default address is\n`{default_of('--listen')}`" in (TOP / "docs/security.md").read_text()
+
+
+def test_its_figures_are_those_of_the_benchmarks_page():
+    page = (TOP / "docs/benchmarks.md").read_text()
+    rows = README.partition("## Measured")[2].partition("\n## ")[0]
+    results = [row.split(" | ") for row in rows.splitlines() if row.startswith("| ")][1:]
+    figures = {
+        number
+        for what, result, _ in results
+        for number in re.findall(r"\d[\d,]*(?:\.\d+)?", f"{what} {result}")
     }
+    assert {number for number in figures if number not in page} == set()
+
+
+def test_its_extras_and_groups_are_those_of_the_project():
+    documents = "".join(path.read_text() for path in (TOP / "docs").glob("*.md")) + README
+    extras = {
+        name
+        for names in re.findall(r"celery-pool-autoscaler\[([a-z,]+)\]", documents)
+        for name in names.split(",")
+    }
+    assert extras == set(PROJECT["project"]["optional-dependencies"])
+    assert set(re.findall(r"--group (\w+)", documents)) <= set(PROJECT["dependency-groups"])
+    assert set(re.findall(r"--extra (\w+)", documents)) <= extras

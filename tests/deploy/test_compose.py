@@ -189,10 +189,6 @@ def test_grafana_finds_the_dashboard_where_its_provider_looks():
 
 def test_the_readme_names_every_variable_with_its_default_and_no_other():
     variables = dict(re.findall(r"\$\{([A-Z_]+):-(.*?)\}", FILE.read_text()))
-    readme = (TOP / "deploy/README.md").read_text()
+    readme = (TOP / "docs/compose.md").read_text()
     block = readme.partition("Variables, each with a default")[2].split("```")[1]
     assert {line.partition("=")[0] for line in block.strip().splitlines()} == set(variables)
-    # One compose file, and the lines to start it stand alike in both READMEs.
-    start = [line for line in readme.splitlines() if line.startswith(("docker compose -f", "echo ", "mkdir"))]
-    main = (TOP / "README.md").read_text()
-    assert [line for line in start if line.partition("  ")[0] not in main] == []

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = TOP / "deploy/keda"
+GUIDE = TOP / "docs/keda.md"
 WHOLE = {"type": "integer", "minimum": 0}
 
 
@@ -106,12 +107,12 @@ def test_the_scaler_is_told_what_the_sidecars_are_told_and_the_address_by_a_file
     }
     assert variables(container) == {"REDIS_URL_FILE": f"{mount['mountPath']}/REDIS_URL"}
     created = "create secret generic autoscaler-keda --from-file=REDIS_URL="
-    assert created in (FOLDER / "README.md").read_text()
+    assert created in GUIDE.read_text()
 
 
 def test_the_readmes_folder_moves_the_scaler_its_address_its_name_and_its_target(tmp_path: Path):
     shutil.copytree(FOLDER, tmp_path / "keda")
-    lines = re.findall(r"```yaml\n(apiVersion.*?)```", (FOLDER / "README.md").read_text(), flags=re.DOTALL)[0]
+    lines = re.findall(r"```yaml\n(apiVersion.*?)```", GUIDE.read_text(), flags=re.DOTALL)[0]
     local = re.sub(r"https://\S+//deploy/(\S+)\?ref=TAG", r"../\1", lines)
     (tmp_path / "own").mkdir()
     (tmp_path / "own/kustomization.yaml").write_text(local + "namePrefix: eu-\n")

@@ -30,12 +30,13 @@ from tests.deploy.manifests import (
     pods,
     variables,
 )
-from tests.deploy.tools import MISSING
+from tests.deploy.tools import MISSING, TOP
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+GUIDE = TOP / "docs/kubernetes.md"
 FOLDERS = ("base", "overlays/qa", "examples/own-worker", "examples/own-worker-legacy")
 OWN = ("base", "overlays/qa")
 #: The first with native sidecars, and the newest that is known.
@@ -212,10 +213,10 @@ def test_a_deployment_without_the_label_stays_as_it_is(tmp_path: Path):
 
 
 def with_patches(place: Path, *numbers: int, worker: str = "") -> tuple[Manifest, ...]:
-    """The example of an own worker with these of the README's patches, in this order."""
+    """The example of an own worker with these of the guide's patches, in this order."""
     shutil.copytree(KUBERNETES / "components", place / "components")
     shutil.copytree(KUBERNETES / "examples/own-worker", place / "examples/own")
-    text = (KUBERNETES / "README.md").read_text()
+    text = GUIDE.read_text()
     shown = re.findall(r"```yaml\npatches:\n(.*?)```", text, flags=re.DOTALL)
     kustomization = place / "examples/own/kustomization.yaml"
     patches = "".join(shown[number] for number in numbers)
@@ -234,7 +235,7 @@ def test_a_worker_without_an_at_in_its_name_is_told_with_its_pods(tmp_path: Path
 
 def test_a_pods_name_that_is_not_repeated_stays_unknown(tmp_path: Path):
     shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
-    readme = (KUBERNETES / "README.md").read_text()
+    readme = GUIDE.read_text()
     repeated = r" +- name: POD_NAME\n +valueFrom: .*\n(?= +- \{name: AUTOSCALER_WORKER)"
     (patch,) = re.findall(r"```yaml\n(patches:\n[^`]*celery@mails-[^`]*)```", readme)
     shorter, count = re.subn(repeated, "", patch)

@@ -156,9 +156,13 @@ def test_a_sidecar_resizes_its_own_worker_alone_and_counts_the_other_in(cluster)
     assert daemon.status()["name"] == W1
 
 
-@pytest.mark.parametrize("options", [("--pool", "threads"), ("--pool", "solo"), ("--autoscale", "3,1")])
-def test_a_worker_that_cannot_be_resized_is_named_once_and_left_alone(cluster, options):
-    cluster.worker(W1, *options)
+@pytest.mark.parametrize(
+    ("companion", "options"),
+    [(False, ("--pool", "threads")), (True, ("--pool", "solo")), (True, ("--autoscale", "3,1"))],
+    ids=["stock threads", "solo", "autoscale"],
+)
+def test_a_worker_that_cannot_be_resized_is_named_once_and_left_alone(cluster, companion, options):
+    cluster.worker(W1, *options, companion=companion)
     daemon = cluster.daemon()
     cluster.send(8, 0.1)
     started(lambda: daemon.reason(W1) == "unsupported", what="the reason")

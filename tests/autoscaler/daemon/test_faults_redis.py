@@ -173,5 +173,5 @@ def test_a_queue_of_the_wrong_type_is_unknown_and_the_other_grows_its_worker(clu
     readings = {
         queue["queue"]: (queue["waiting"] is None, queue["error"]) for queue in daemon.status()["queues"]
     }
-    assert readings["broken"] == (True, "WRONGTYPE: a key of this queue is no list")
+    assert readings["broken"] == (True, "WRONGTYPE: a key of this queue is not a list")
     assert readings["celery"] == (False, None)
