@@ -185,6 +185,16 @@ NOT_MAY = {
         ("DEL", "autoscaler:default:lease"),
         ("PSUBSCRIBE", "*"),
     ],
+    "operator": [
+        ("SET", "autoscaler:default:status", "{}"),
+        ("DEL", "autoscaler:default:override"),
+        ("GET", "autoscaler:default:lease"),
+        ("HGETALL", "autoscaler:cancelled"),
+        ("XADD", "autoscaler:default:events", "*", "x", "y"),
+        ("LRANGE", "celery", "0", "-1"),
+        ("DEL", "celery"),
+        ("GET", "docservice:epoch"),
+    ],
 }
 
 
