@@ -53,6 +53,7 @@ def environment(database_url: str, server: RedisServer, folder: Path) -> dict[st
     }
 
 
+@pytest.mark.slow
 def test_a_full_redis_does_not_end_the_enqueuer(database_url: str, tmp_path: Path, api_runner: Any) -> None:
     def sent(module: str) -> bool:
         rows = fetch(database_url, "select enqueued_at from documents where module = $1", module)
