@@ -78,25 +78,29 @@ def answer(
     held = [
         record.workers[name] for name in members if _holds(record.workers[name], answers=name in answering)
     ]
-    consumed = {queue for group in groups for queue in group.group.queues}
-    unconsumed = sum(count for queue, count in waiting.items() if queue not in consumed)
-    scheduled = any(record.workers[name].scheduled for name in members)
     if record.observation.override.paused:
         return Answer(processes=len(members) * per_worker, active=bool(members))
     # Idle workers beside busy ones are kept too, unless only those that hold tasks are to be spared.
     kept = len(members) if held and question.scale_in is ScaleIn.IDLE else len(held)
-    tasks = sum(_tasks(reading) for reading in held)
-    needed = (
-        sum(group.recommended for group in groups)
-        + unconsumed
-        + sum(_tasks(record.workers[name]) for name in cancelled)
-    )
     # Without a worker nobody would ever restore them to their queues.
     stranded = unacked > 0 and is_deserted(record)
+    scheduled = any(record.workers[name].scheduled for name in members)
     return Answer(
-        processes=max(needed, tasks, kept * per_worker, per_worker if stranded else 0),
+        processes=max(
+            _needed(groups, waiting) + sum(_tasks(record.workers[name]) for name in cancelled),
+            sum(_tasks(reading) for reading in held),
+            kept * per_worker,
+            per_worker if stranded else 0,
+        ),
         active=bool(held) or scheduled or any(waiting.values()) or stranded,
     )
+
+
+def _needed(groups: Sequence[GroupPlan], waiting: Mapping[str, int]) -> int:
+    """What the groups need, and a process for each message of a queue that nobody consumes."""
+    consumed = {queue for group in groups for queue in group.group.queues}
+    unconsumed = sum(count for queue, count in waiting.items() if queue not in consumed)
+    return sum(group.recommended for group in groups) + unconsumed
 
 
 def remember_queues(
