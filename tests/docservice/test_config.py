@@ -160,6 +160,7 @@ def run(command: list[str], environment: dict[str, str]) -> tuple[int, str, floa
     return done.returncode, done.stderr, time.monotonic() - begun
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["api"], ["worker", "-c", "1"], ["sweep"], ["token", "list"]])
 def test_a_start_without_settings_ends_with_one_line_and_2(command: list[str]) -> None:
     code, errors, _ = run(command, {"REDIS_URL": "https://:secretword@h"})

@@ -477,6 +477,7 @@ def test_a_master_that_sentinel_does_not_know_is_told(watched):
     assert found == ["Sentinel: the Sentinels know no reachable master 'other'"] * 2
 
 
+@pytest.mark.slow
 @needs_debian
 def test_a_silent_sentinel_costs_a_bounded_time(watched):
     port, process = watched

@@ -104,6 +104,7 @@ def test_a_redis_that_does_not_answer_is_one_line():
     assert (done.exit_code, done.stderr.count("\n"), "s3cret" in done.stderr) == (1, 1, False)
 
 
+@pytest.mark.slow
 def test_a_running_daemon_follows_and_status_and_events_show_it(cluster, autoscaler):
     cluster.worker()
     daemon = cluster.daemon(target_wait="1s")

@@ -289,6 +289,7 @@ def test_a_target_of_the_daemons_environment_is_taken_for_what_it_says_of_all_qu
 # tune
 
 
+@pytest.mark.slow
 def test_tune_prints_flags_that_simulate_takes_and_that_keep_the_target(tmp_path: Path):
     trace = workloads.on_off(seed=2, seconds=900)
     rows = zip(trace.arrivals_seconds, trace.services_seconds, strict=True)

@@ -77,12 +77,14 @@ def drains_under_traffic(cluster, count):
     return (traffic.sent, *cluster.lost_and_twice(traffic.sent))
 
 
+@pytest.mark.slow
 def test_drains_under_traffic_lose_nothing_and_repeat_nothing(cluster):
     sent, lost, twice = drains_under_traffic(cluster, 2)
     assert sent > 100
     assert (lost, twice) == (0, 0)
 
 
+@pytest.mark.slow
 def test_the_last_worker_of_a_queue_is_drained_only_by_force(cluster):
     worker = cluster.worker(W1)
     code, _, err = drain(cluster, W1)
@@ -99,6 +101,7 @@ def test_the_last_worker_of_a_queue_is_drained_only_by_force(cluster):
     assert cluster.redis.hgetall(CANCELLED_KEY) == {}
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_not_there_is_named_before_anything_is_cancelled(cluster):
     cluster.worker(W1)
     cluster.worker(W2)
@@ -107,6 +110,7 @@ def test_a_worker_that_is_not_there_is_named_before_anything_is_cancelled(cluste
     assert cluster.redis.hgetall(CANCELLED_KEY) == {}
 
 
+@pytest.mark.slow
 def test_at_the_deadline_the_worker_gets_its_consumers_back_and_stays(cluster):
     worker = cluster.worker(W1, processes=2)
     cluster.hold(1)
@@ -121,6 +125,7 @@ def test_at_the_deadline_the_worker_gets_its_consumers_back_and_stays(cluster):
     assert worker.exit_code is None
 
 
+@pytest.mark.slow
 def test_a_drain_that_is_interrupted_gives_the_consumers_back(cluster):
     worker = cluster.worker(W1)
     cluster.hold(1)
@@ -143,6 +148,7 @@ def test_a_drain_that_is_interrupted_gives_the_consumers_back(cluster):
     started(lambda: len(cluster.ended()) == 2, what="the held task and one sent after the drain")
 
 
+@pytest.mark.slow
 def test_a_second_drain_is_refused_and_by_force_restores_what_the_first_had_cancelled(cluster):
     cluster.worker(W1)
     cluster.hold(1)
@@ -162,6 +168,7 @@ def test_a_second_drain_is_refused_and_by_force_restores_what_the_first_had_canc
     started(lambda: len(cluster.ended()) == 2, what="the held task and one sent after the drain")
 
 
+@pytest.mark.slow
 def test_a_drain_does_not_wait_for_eta_tasks_and_loses_none(cluster):
     worker = cluster.worker(W1)
     app = Celery("eta", broker=cluster.server.url, set_as_current=False)
@@ -174,6 +181,7 @@ def test_a_drain_does_not_wait_for_eta_tasks_and_loses_none(cluster):
     assert cluster.redis.llen("celery") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("active_cancellations", [False, True])
 def test_what_a_drain_that_died_left_cancelled_is_restored_by_a_daemon_once_its_time_is_over(
     cluster, active_cancellations

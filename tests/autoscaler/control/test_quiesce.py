@@ -30,6 +30,7 @@ def quiescing(cluster):
     return cluster.redis.hkeys(CANCELLED_KEY) == [W1.encode()]
 
 
+@pytest.mark.slow
 def test_a_busy_worker_is_emptied_shrunk_and_given_its_queues_back(cluster):
     cluster.worker(companion=False, processes=4, PREFETCH="4")
     running(cluster, 2)
@@ -182,6 +183,7 @@ def test_what_needs_no_emptying_is_resized_at_once_and_the_outcomes_keep_their_o
     ]
 
 
+@pytest.mark.slow
 def test_a_disabled_daemon_gives_back_what_an_earlier_one_has_left(cluster):
     cluster.worker(companion=False, processes=4)
     running(cluster, 1)
@@ -193,6 +195,7 @@ def test_a_disabled_daemon_gives_back_what_an_earlier_one_has_left(cluster):
     started(lambda: len(cluster.ended()) == 1, what="the short task")
 
 
+@pytest.mark.slow
 def test_a_daemon_that_is_ended_meanwhile_gives_the_queues_back_at_once(cluster):
     cluster.worker(companion=False, processes=4)
     running(cluster, 1)
@@ -205,6 +208,7 @@ def test_a_daemon_that_is_ended_meanwhile_gives_the_queues_back_at_once(cluster)
     started(lambda: len(cluster.ended()) == 1, what="the short task")
 
 
+@pytest.mark.slow
 def test_a_daemon_that_is_killed_meanwhile_is_followed_by_one_that_gives_them_back(cluster):
     cluster.worker(companion=False, processes=4)
     running(cluster, 1)
@@ -217,6 +221,7 @@ def test_a_daemon_that_is_killed_meanwhile_is_followed_by_one_that_gives_them_ba
     started(lambda: cluster.redis.hgetall(CANCELLED_KEY) == {}, what="the end of the record")
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_become_empty_in_time_is_left_as_it_was(cluster):
     cluster.worker(companion=False, processes=4)
     running(cluster, 1)

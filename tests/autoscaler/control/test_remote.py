@@ -51,6 +51,7 @@ def is_ready(worker):
     return "ready." in worker.log()
 
 
+@pytest.mark.slow
 def test_it_returns_as_soon_as_all_have_answered(fleet):
     found, seconds = lasted(lambda: remote_to(fleet.server.url, timeout_seconds=20).call("ping", {}, ["a@h"]))
     assert found == {"a@h": [PONG]}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -322,6 +323,7 @@ def live(policy, demand, sizes, refuses, *, waiting, busy, step):
     return sizes
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(fleets())
 def test_work_that_waits_for_long_brings_every_worker_that_obeys_to_its_maximum(fleet):

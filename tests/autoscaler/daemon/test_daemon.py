@@ -34,6 +34,7 @@ def test_a_worker_grows_under_a_backlog_and_shrinks_when_it_is_gone_and_nothing_
     assert daemon.metric("actions_total", action="grow", result="done") >= 1
 
 
+@pytest.mark.slow
 def test_without_the_companion_it_grows_and_shrinks_only_while_idle(cluster):
     cluster.worker(companion=False, processes=4)
     cluster.hold(1)
@@ -53,6 +54,7 @@ def test_without_the_companion_it_grows_and_shrinks_only_while_idle(cluster):
     assert {line["command"] for line in daemon.events("pool.resized")} == {"pool_grow", "pool_shrink"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "reason"), [(("--dry-run",), "dry_run"), (("--enabled", "false"), "disabled")]
 )
@@ -67,6 +69,7 @@ def test_told_not_to_act_it_decides_and_exports_and_sends_nothing(cluster, words
     assert daemon.events("pool.resized") == []
 
 
+@pytest.mark.slow
 def test_once_prints_what_would_be_done_and_why_and_does_nothing(cluster):
     cluster.worker(companion=False)
     cluster.hold(9)
@@ -82,6 +85,7 @@ def test_once_prints_what_would_be_done_and_why_and_does_nothing(cluster):
     assert not list(cluster.redis.scan_iter("autoscaler:*"))
 
 
+@pytest.mark.slow
 def test_check_names_what_is_missing_and_what_to_do(cluster):
     code, out, _ = command("check", "--max", "5", REDIS_URL=cluster.server.url)
     assert code == 1
@@ -95,6 +99,7 @@ def test_check_names_what_is_missing_and_what_to_do(cluster):
     assert "max is auto and no limit is known" in out
 
 
+@pytest.mark.slow
 def test_an_administrators_override_is_kept_to_until_it_expires(cluster):
     cluster.worker()
     request = OverrideRequest(paused=True, by="ann", why="migration", expires_at=time.time() + 600)
@@ -115,6 +120,7 @@ def test_an_administrators_override_is_kept_to_until_it_expires(cluster):
     assert daemon.reason(W1) == "held"
 
 
+@pytest.mark.slow
 def test_the_status_is_stored_and_expires_with_its_daemon(cluster):
     cluster.worker()
     daemon = cluster.daemon()
@@ -126,6 +132,7 @@ def test_the_status_is_stored_and_expires_with_its_daemon(cluster):
     started(lambda: read_status(cluster.redis, "default") is None, what="the expiry")
 
 
+@pytest.mark.slow
 def test_of_two_daemons_for_a_fleet_one_acts_and_the_other_takes_over(cluster):
     cluster.worker()
     first = cluster.daemon()
@@ -145,6 +152,7 @@ def test_of_two_daemons_for_a_fleet_one_acts_and_the_other_takes_over(cluster):
     started(lambda: first.metric("leader") == 1, within_seconds=5, what="the first one's return")
 
 
+@pytest.mark.slow
 def test_a_sidecar_resizes_its_own_worker_alone_and_counts_the_other_in(cluster):
     cluster.worker(W1)
     cluster.worker(W2)
@@ -156,6 +164,7 @@ def test_a_sidecar_resizes_its_own_worker_alone_and_counts_the_other_in(cluster)
     assert daemon.status()["name"] == W1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("companion", "options"),
     [(False, ("--pool", "threads")), (True, ("--pool", "solo")), (True, ("--autoscale", "3,1"))],
@@ -173,6 +182,7 @@ def test_a_worker_that_cannot_be_resized_is_named_once_and_left_alone(cluster, c
     assert daemon.events("pool.resized") == []
 
 
+@pytest.mark.slow
 def test_the_series_of_a_worker_that_is_gone_are_removed(cluster):
     worker = cluster.worker(W1)
     cluster.worker(W2)
@@ -184,6 +194,7 @@ def test_the_series_of_a_worker_that_is_gone_are_removed(cluster):
     assert size(daemon, W2) == 1
 
 
+@pytest.mark.slow
 def test_sigterm_ends_it_in_time_with_exit_code_0_also_when_redis_is_silent(cluster):
     cluster.worker()
     daemon = cluster.daemon()
@@ -197,6 +208,7 @@ def test_sigterm_ends_it_in_time_with_exit_code_0_also_when_redis_is_silent(clus
     assert daemon.events("daemon.stopped")
 
 
+@pytest.mark.slow
 def test_a_daemon_that_was_killed_starts_as_if_it_had_just_acted(cluster):
     cluster.worker()
     first = cluster.daemon()
@@ -210,6 +222,7 @@ def test_a_daemon_that_was_killed_starts_as_if_it_had_just_acted(cluster):
     assert size(second) == 6
 
 
+@pytest.mark.slow
 def test_a_gevent_worker_grows_and_shrinks(cluster):
     cluster.worker(W1, "--pool", "gevent", processes=2)
     daemon = cluster.daemon()

@@ -31,6 +31,7 @@ def resizes(daemon):
     return len(daemon.events("pool.resized")) + len(daemon.events("pool.resize_failed"))
 
 
+@pytest.mark.slow
 def test_redis_killed_and_started_again(cluster):
     cluster.worker()
     daemon = cluster.daemon()
@@ -48,6 +49,7 @@ def test_redis_killed_and_started_again(cluster):
     assert before == 0
 
 
+@pytest.mark.slow
 def test_redis_stopped_and_continued(cluster):
     cluster.worker(processes=3)
     daemon = cluster.daemon(min="3")
@@ -60,6 +62,7 @@ def test_redis_stopped_and_continued(cluster):
     assert (size(daemon), resizes(daemon)) == (3, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["silent", "reset"])
 def test_a_link_to_redis_that_breaks_and_heals(cluster, fault):
     cluster.worker()
@@ -76,6 +79,7 @@ def test_a_link_to_redis_that_breaks_and_heals(cluster, fault):
         assert resizes(daemon) == 0
 
 
+@pytest.mark.slow
 def test_a_slow_link_slows_the_ticks_and_nothing_else(cluster):
     cluster.worker()
     with Proxy(cluster.server.port) as proxy:
@@ -86,6 +90,7 @@ def test_a_slow_link_slows_the_ticks_and_nothing_else(cluster):
         assert daemon.events("pool.resize_failed") == []
 
 
+@pytest.mark.slow
 def test_a_read_only_replica_makes_every_depth_unknown(cluster, tmp_path):
     cluster.worker(processes=4)
     with RedisServer(tmp_path / "primary") as primary:
@@ -107,6 +112,7 @@ def test_a_read_only_replica_makes_every_depth_unknown(cluster, tmp_path):
         assert daemon.metric("queue_depth", queue="celery") is None
 
 
+@pytest.mark.slow
 def test_redis_out_of_memory(cluster):
     cluster.worker(processes=2)
     daemon = cluster.daemon(min="2", interval="1")
@@ -123,6 +129,7 @@ def test_redis_out_of_memory(cluster):
     assert [line["level"] for line in told] == ["warning"]
 
 
+@pytest.mark.slow
 def test_redis_paused_for_writes(cluster):
     cluster.worker(processes=2)
     daemon = cluster.daemon(min="2")
@@ -133,6 +140,7 @@ def test_redis_paused_for_writes(cluster):
     assert (size(daemon), resizes(daemon)) == (2, 0)
 
 
+@pytest.mark.slow
 def test_rights_revoked_and_given_back(cluster):
     cluster.worker(processes=2)
     cluster.redis.execute_command("ACL", "SETUSER", "scaler", "on", ">first", "~*", "&*", "+@all")
@@ -147,6 +155,7 @@ def test_rights_revoked_and_given_back(cluster):
     assert "first" not in daemon.process.log()
 
 
+@pytest.mark.slow
 def test_a_rotated_password_is_read_from_its_file_again(cluster, tmp_path):
     cluster.worker()
     cluster.redis.execute_command("ACL", "SETUSER", "scaler", "on", ">old-secret", "~*", "&*", "+@all")
@@ -164,6 +173,7 @@ def test_a_rotated_password_is_read_from_its_file_again(cluster, tmp_path):
     assert "new-secret" not in shown
 
 
+@pytest.mark.slow
 def test_a_queue_of_the_wrong_type_is_unknown_and_the_other_grows_its_worker(cluster):
     cluster.redis.set("broken", "no list")
     cluster.worker(W1, "-Q", "celery", processes=3)

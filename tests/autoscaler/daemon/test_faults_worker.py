@@ -21,6 +21,7 @@ from tests.support.builders import prompt_policy
 from tests.support.cluster import started
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_forgotten_and_its_successor_adopted(cluster):
     worker = cluster.worker(processes=2)
     daemon = cluster.daemon(min="2", stale_after="1")
@@ -32,6 +33,7 @@ def test_a_killed_worker_is_forgotten_and_its_successor_adopted(cluster):
     started(lambda: size(daemon) == 2, what="the shrink to what is needed")
 
 
+@pytest.mark.slow
 def test_a_hung_worker_is_unknown_and_nothing_is_sent_to_it(cluster):
     worker = cluster.worker(processes=2)
     daemon = cluster.daemon(stale_after="60")
@@ -48,6 +50,7 @@ def test_a_hung_worker_is_unknown_and_nothing_is_sent_to_it(cluster):
     assert cluster.lost_and_twice(200) == (0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_restarted_worker_is_adopted_at_its_size_and_grown_again(cluster):
     worker = cluster.worker(processes=2)
@@ -65,6 +68,7 @@ def test_a_restarted_worker_is_adopted_at_its_size_and_grown_again(cluster):
     assert {line["result"] for line in daemon.events("pool.resized")} == {"done"}
 
 
+@pytest.mark.slow
 def test_two_workers_of_one_name_are_told_of_and_left_alone(cluster):
     cluster.worker(W1)
     cluster.worker(W1)
@@ -75,6 +79,7 @@ def test_two_workers_of_one_name_are_told_of_and_left_alone(cluster):
     assert resizes(daemon) == 0
 
 
+@pytest.mark.slow
 def test_one_hung_worker_of_two_does_not_keep_the_other_from_growing(cluster):
     hung = cluster.worker(W1)
     cluster.worker(W2)
@@ -89,6 +94,7 @@ def test_one_hung_worker_of_two_does_not_keep_the_other_from_growing(cluster):
     assert cluster.lost_and_twice(60) == (0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("companion", [True, False])
 def test_a_command_that_comes_late_leads_to_the_right_size_in_the_end(cluster, companion):
     worker = cluster.worker(processes=1, companion=companion)

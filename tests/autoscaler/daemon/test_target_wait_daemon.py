@@ -59,6 +59,7 @@ def test_a_publisher_that_stamps_lets_the_age_of_its_oldest_message_be_told(clus
     assert 95 < reading.oldest_age_seconds <= 100
 
 
+@pytest.mark.slow
 def test_it_grows_for_the_target_and_tells_what_it_has_learnt(cluster):
     cluster.worker()
     daemon = cluster.daemon("--target-wait", "3s", max="12")
@@ -72,6 +73,7 @@ def test_it_grows_for_the_target_and_tells_what_it_has_learnt(cluster):
     assert cluster.lost_and_twice(60) == (0, 0)
 
 
+@pytest.mark.slow
 def test_in_the_shadow_it_is_exported_and_the_thresholds_decide(cluster):
     cluster.worker()
     daemon = cluster.daemon("--target-wait", "600s", "--shadow", "latency")

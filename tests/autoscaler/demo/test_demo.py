@@ -105,6 +105,7 @@ def ports_in(log):
     return [int(part.split("/")[0]) for part in log.split("127.0.0.1:")[1:]]
 
 
+@pytest.mark.slow
 def test_it_shows_growth_and_shrink_with_nothing_lost_and_leaves_nothing(temporary):
     with start(temporary, "--json", "--seconds", "100") as demo:
         demo.wait_until(lambda: "All of them are up" in demo.log(), within_seconds=90, what="the start")
@@ -170,6 +171,7 @@ class Terminal:
         return pid
 
 
+@pytest.mark.slow
 def test_on_a_terminal_it_stays_up_to_be_explored_until_ctrl_c(temporary):
     with Terminal(temporary, "--seconds", "5") as terminal:
         terminal.read_until("Ctrl-C ends it all", within_seconds=110)
@@ -192,6 +194,7 @@ def test_on_a_terminal_it_stays_up_to_be_explored_until_ctrl_c(temporary):
     assert orphaned(temporary, ports_in(terminal.shown), shared) == NOTHING
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_in_good_order_while_it_starts(temporary):
     with start(temporary, "--keep") as demo:
         demo.wait_until(lambda: len(processes_of(temporary)) > 2, within_seconds=60, what="the first servers")
@@ -205,6 +208,7 @@ def test_ctrl_c_ends_it_in_good_order_while_it_starts(temporary):
     assert orphaned(temporary, ports_in(demo.log()), shared) == NOTHING
 
 
+@pytest.mark.slow
 def test_its_processes_and_their_memory_end_with_it_even_when_it_is_killed(temporary):
     with start(temporary, "--keep") as demo:
         demo.wait_until(lambda: "All of them are up" in demo.log(), within_seconds=90, what="the start")

@@ -172,6 +172,7 @@ def keda(cluster, store):
         yield running
 
 
+@pytest.mark.slow
 def test_messages_that_a_killed_worker_had_fetched_keep_one_worker_asked_for(store, keda):
     started(lambda: not keda.fails(**TWO), what="the first look")
     assert not keda.is_active()
@@ -192,6 +193,7 @@ def test_the_messages_are_those_of_the_proto(tmp_path):
     assert list(compiled.file) == [file_descriptor()]
 
 
+@pytest.mark.slow
 def test_without_workers_it_wakes_the_first_one_and_tells_faults_as_a_status_never_as_a_number(cluster, keda):
     assert (keda.is_active(), keda.processes(**TWO)) == (False, 0)
     stream = keda.stub.StreamIsActive(keda.ref())
@@ -216,6 +218,7 @@ def test_without_workers_it_wakes_the_first_one_and_tells_faults_as_a_status_nev
     started(lambda: not keda.fails(**TWO), what="an answer, once Redis is back")
 
 
+@pytest.mark.slow
 def test_it_asks_for_what_the_daemon_asks_for_and_keeps_every_worker_while_a_task_runs(cluster, store, keda):
     for name in (W1, W2):
         cluster.worker(name, wait=False, url=store.url("worker"))

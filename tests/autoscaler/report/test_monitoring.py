@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 from contextlib import contextmanager
 
+import pytest
 import yaml
 
 from autoscaler.demo.embedded import Process, free_port
@@ -108,6 +109,7 @@ def running_prometheus(folder, target):
         yield server
 
 
+@pytest.mark.slow
 @needs("promtool")
 def test_the_rules_pass_promtool_and_every_alert_has_a_case_where_it_fires_and_one_where_not():
     for words in (("check", "rules", RULES), ("test", "rules", RULES_TEST)):
@@ -122,6 +124,7 @@ def test_the_rules_pass_promtool_and_every_alert_has_a_case_where_it_fires_and_o
     assert {(alert, fires) for alert in alerts for fires in (True, False)} == set(cases)
 
 
+@pytest.mark.slow
 @needs("prometheus")
 def test_prometheus_scrapes_the_daemon_and_answers_every_query_of_rules_and_dashboard(cluster):
     cluster.worker(W1)

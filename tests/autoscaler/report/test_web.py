@@ -186,6 +186,7 @@ def test_the_healthcheck_asks_the_page_it_is_told_and_no_proxy(serve):
     assert healthcheck("--ready", **where) == (1, "", "autoscaler: Redis was last read 40 s ago\n")
 
 
+@pytest.mark.slow
 def test_a_healthcheck_without_a_daemon_says_so(serve):
     del serve
     with socket.create_server(("127.0.0.1", 0)) as mute:

@@ -289,6 +289,7 @@ def test_a_real_worker_is_chosen_behind_its_init_and_among_its_children(start):
         choose_worker(seen(first, start("second")))
 
 
+@pytest.mark.slow
 def test_a_worker_is_found_when_it_comes_lost_when_it_goes_and_found_again(start):
     running: list[Process] = []
     source = ContainerSource(worker_pid="auto")

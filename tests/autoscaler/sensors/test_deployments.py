@@ -56,6 +56,7 @@ def names(reading):
     return [one.name for one in reading.workers]
 
 
+@pytest.mark.slow
 def test_workers_whose_mailboxes_were_deleted_are_found_and_the_loss_is_reported(cluster):
     start(cluster, "a@h")
     sensors = Sensors(cluster)
@@ -66,6 +67,7 @@ def test_workers_whose_mailboxes_were_deleted_are_found_and_the_loss_is_reported
         assert (names(found), found.unregistered, found.unresponsive) == (["a@h"], ("a@h",), ())
 
 
+@pytest.mark.slow
 def test_workers_with_a_separator_of_their_own_are_found_and_not_disturbed(cluster):
     start(cluster, "a@h", broker_transport_options={"sep": "|"})
     sensors = Sensors(cluster)
@@ -78,6 +80,7 @@ def test_workers_with_a_separator_of_their_own_are_found_and_not_disturbed(clust
     app.close()
 
 
+@pytest.mark.slow
 def test_a_worker_whose_replies_are_pickle_is_named_and_the_others_are_read(cluster):
     start(cluster, "a@h", "ab@h")
     pickle = {"task_serializer": "pickle", "result_serializer": "pickle"}
@@ -87,6 +90,7 @@ def test_a_worker_whose_replies_are_pickle_is_named_and_the_others_are_read(clus
     assert found.unreadable == {"b@h": "application/x-python-serialize"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(celery.VERSION < (5, 7), reason="beat answers since Celery 5.7")
 def test_beat_is_recognised_and_is_no_worker(cluster):
     start(cluster, "a@h")
@@ -110,6 +114,7 @@ def test_beat_is_recognised_and_is_no_worker(cluster):
     assert (names(found), found.unresponsive) == (["a@h"], ())
 
 
+@pytest.mark.slow
 def test_mailboxes_of_killed_workers_delay_no_look_after_the_first(cluster):
     """Each look that waited for one of them would take the whole timeout."""
     start(cluster, "a@h")
@@ -125,6 +130,7 @@ def test_mailboxes_of_killed_workers_delay_no_look_after_the_first(cluster):
         assert (names(found), len(found.unresponsive)) == (["a@h"], 2000)
 
 
+@pytest.mark.slow
 def test_a_worker_that_ends_is_gone_once_everyone_was_called(cluster):
     start(cluster, "a@h", "b@h")
     sensors = Sensors(cluster)

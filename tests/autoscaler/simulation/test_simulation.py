@@ -411,6 +411,7 @@ def test_bad_counts_are_told_in_one_line_with_their_row(rows: list[str], fault: 
     assert str(caught.value) == fault
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(text=st.text(alphabet='0123456789.,-eE\n"nai', max_size=60))
 def test_any_text_is_a_trace_or_a_fault_of_one_line(text: str):
@@ -492,6 +493,7 @@ def test_the_plot_is_a_picture_or_says_what_is_missing(tmp_path: Path):
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.mark.slow
 def test_tuning_puts_the_cheapest_that_keeps_the_target_first():
     work = workloads.on_off(1, 1200.0)
     trials = tune(work, MODEL, POLICY, TargetWaitPolicy(), share=0.99)
@@ -501,6 +503,7 @@ def test_tuning_puts_the_cheapest_that_keeps_the_target_first():
     assert trials[0].summary.within_target >= 0.99
 
 
+@pytest.mark.slow
 def test_tuning_obeys_the_bounds_of_the_policy():
     work = workloads.on_off(1, 600.0)
     trials = tune(work, MODEL, Policy(max_processes=2), TargetWaitPolicy())

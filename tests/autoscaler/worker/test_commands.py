@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.churn.bench import Bench
 
 
+@pytest.mark.slow
 def test_report_of_an_idle_worker_is_counts_alone(make_bench: MakeBench) -> None:
     bench = make_bench(Scenario(prefetch=4))
     report = bench.report()
@@ -79,6 +80,7 @@ def test_report_of_an_idle_worker_is_counts_alone(make_bench: MakeBench) -> None
     }
 
 
+@pytest.mark.slow
 def test_report_tells_running_fetched_and_scheduled_tasks_apart(make_bench: MakeBench) -> None:
     bench = make_bench(processes=1)
     bench.app.send_task("churn.work", (0, 0))
@@ -101,6 +103,7 @@ def test_report_tells_running_fetched_and_scheduled_tasks_apart(make_bench: Make
     await_true(lambda: bench.report()["completed"] == 3, "the end of all but the scheduled task")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -144,6 +147,7 @@ def test_resize_is_absolute_and_asking_twice_does_no_harm(bench: Bench) -> None:
     await_insides(bench, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["imports", "include"])
 def test_configuration_loads_it_too(make_bench: MakeBench, setting: str) -> None:
     bench = make_bench(options=(), environment={"CHURN_LOADED_BY": setting})
@@ -156,6 +160,7 @@ def test_worker_without_it_answers_the_error_for_an_unknown_command(make_bench: 
     assert bench.ask("pool_resize", size=2) == {"error": "KeyError('pool_resize')"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "pool", "refusal"),
     [
@@ -182,6 +187,7 @@ def test_pools_of_fixed_size_are_refused_in_words(
     assert bench.ask("pool_resize", size=2) == {"error": refusal}
 
 
+@pytest.mark.slow
 def test_size_beyond_the_open_files_is_refused(make_bench: MakeBench) -> None:
     bench = make_bench(environment={"CHURN_OPEN_FILES": "124"})
     assert bench.ask("pool_resize", size=11) == {
@@ -192,6 +198,7 @@ def test_size_beyond_the_open_files_is_refused(make_bench: MakeBench) -> None:
     await_insides(bench, 10)
 
 
+@pytest.mark.slow
 def test_the_log_says_that_it_is_loaded_and_each_change_of_size(make_bench: MakeBench) -> None:
     bench = make_bench(options=(*COMPANION, "-l", "INFO"))
     for size in (5, 5, 2):
@@ -205,6 +212,7 @@ def test_the_log_says_that_it_is_loaded_and_each_change_of_size(make_bench: Make
     )
 
 
+@pytest.mark.slow
 def test_the_log_says_once_why_a_pool_cannot_be_resized(make_bench: MakeBench) -> None:
     bench = make_bench(options=(*COMPANION, "-P", "solo", "-l", "INFO"))
     refusal = bench.report()["refusal"]

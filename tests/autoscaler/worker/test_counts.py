@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.support.worker_bench import await_true, hold, let_go
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ def counts(bench: Bench) -> dict[str, Any]:
     return {name: report[name] for name in COUNTS}
 
 
+@pytest.mark.slow
 def test_tasks_that_wait_for_their_rate_limit_are_counted_apart(bench: Bench) -> None:
     assert bench.ask("rate_limit", task_name="churn.work", rate_limit="1/h")
     completed = bench.report()["completed"]
@@ -37,6 +40,7 @@ def test_tasks_that_wait_for_their_rate_limit_are_counted_apart(bench: Bench) ->
     bench.broker.flushall()
 
 
+@pytest.mark.slow
 def test_revoked_and_expired_tasks_are_discarded_and_not_completed(make_bench: MakeBench) -> None:
     bench = make_bench(processes=1)
     long_ago = datetime.now(UTC) - timedelta(hours=1)
@@ -58,6 +62,7 @@ def test_revoked_and_expired_tasks_are_discarded_and_not_completed(make_bench: M
     assert bench.ledger.hlen("starts") == 0
 
 
+@pytest.mark.slow
 def test_a_task_that_was_terminated_while_it_ran_is_completed_and_not_discarded(
     make_bench: MakeBench,
 ) -> None:
@@ -70,6 +75,7 @@ def test_a_task_that_was_terminated_while_it_ran_is_completed_and_not_discarded(
     assert (report["completed"], report["discarded"]) == (1, 0)
 
 
+@pytest.mark.slow
 def test_a_worker_whose_consumers_were_cancelled_is_not_consuming(make_bench: MakeBench) -> None:
     bench = make_bench(processes=1)
     assert (bench.report()["queues"], bench.report()["consuming"]) == (["celery"], True)

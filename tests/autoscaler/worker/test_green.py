@@ -15,6 +15,7 @@ from tests.support.worker_bench import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["gevent", "eventlet"])
 def test_green_pools_resize_with_a_floor(make_bench: MakeBench, pool: str) -> None:
     if find_spec(pool) is None:

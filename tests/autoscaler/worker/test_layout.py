@@ -13,10 +13,12 @@ from autoscaler.worker.layout import read_layout
 from tests.support.worker_bench import COMPANION, LAYOUT, MakeBench
 
 
+@pytest.mark.slow
 def test_the_layout_of_a_worker_with_default_settings(make_bench: MakeBench) -> None:
     assert make_bench().report()["layout"] == LAYOUT
 
 
+@pytest.mark.slow
 def test_the_layout_of_a_worker_with_settings_of_its_own(make_bench: MakeBench) -> None:
     options = {
         "sep": "|",
@@ -48,6 +50,7 @@ def test_the_layout_of_a_worker_with_settings_of_its_own(make_bench: MakeBench) 
     }
 
 
+@pytest.mark.slow
 def test_queues_of_a_fanout_exchange_are_private(make_bench: MakeBench) -> None:
     bench = make_bench()
     bench.ask("add_consumer", queue="news", exchange="news", exchange_type="fanout")
@@ -55,12 +58,14 @@ def test_queues_of_a_fanout_exchange_are_private(make_bench: MakeBench) -> None:
     assert (report["queues"], report["layout"]["private_queues"]) == (["celery", "news"], ["news"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(celery.VERSION[:2] < (5, 7), reason="worker_pool_start_method came with Celery 5.7")
 def test_the_start_method_is_reported(make_bench: MakeBench) -> None:
     bench = make_bench(processes=1, environment={"CHURN_START_METHOD": "spawn"})
     assert bench.report()["layout"]["start_method"] == "spawn"
 
 
+@pytest.mark.slow
 def test_pools_without_processes_have_no_start_method(make_bench: MakeBench) -> None:
     bench = make_bench(options=(*COMPANION, "-P", "threads"))
     assert bench.report()["layout"]["start_method"] is None

@@ -27,6 +27,7 @@ def test_a_lost_mailbox_is_bound_again_by_itself(make_bench: MakeBench) -> None:
     assert line in bench.worker.log()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["prefork", "gevent", "threads"])
 def test_after_a_flush_every_pool_binds_its_mailbox_again(make_bench: MakeBench, pool: str) -> None:
     bench = make_bench(options=(*COMPANION, "-P", pool))
@@ -38,6 +39,7 @@ def test_after_a_flush_every_pool_binds_its_mailbox_again(make_bench: MakeBench,
     assert bench.ask("churn_restore_mailbox") == 0
 
 
+@pytest.mark.slow
 def test_separator_and_prefix_are_the_workers_own(make_bench: MakeBench) -> None:
     options = {"sep": "|", "global_keyprefix": "shop:"}
     conf = json.dumps({"broker_transport_options": options, "control_exchange": "shop"})

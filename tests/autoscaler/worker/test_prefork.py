@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tests.churn.bench import Bench
 
 
+@pytest.mark.slow
 def test_start_of_a_new_process_is_measured(make_bench: MakeBench) -> None:
     bench = make_bench(processes=1)
     resize(bench, 2)
@@ -45,6 +46,7 @@ def test_start_of_a_new_process_is_measured(make_bench: MakeBench) -> None:
     assert bench.report()["start_seconds"] == start_seconds
 
 
+@pytest.mark.slow
 def test_new_size_is_reported_at_once_and_ready_follows(bench: Bench) -> None:
     resize(bench, 8)
     assert bench.report()["size"] == 8
@@ -86,6 +88,7 @@ def test_growth_reclaims_retiring_children_before_it_forks(bench: Bench) -> None
     assert runs(bench, "a", "b", "c") == {"a": (1, 1), "b": (1, 1), "c": (1, 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", ["bench", "rejecting"], ids=["acks early", "acks late"])
 def test_remaining_process_works_on_while_retiring_ones_are_busy(
     chosen: str, request: pytest.FixtureRequest
@@ -104,6 +107,7 @@ def test_remaining_process_works_on_while_retiring_ones_are_busy(
     await_insides(bench, 1)
 
 
+@pytest.mark.slow
 def test_retiring_child_that_is_killed_is_not_replaced(rejecting: Bench) -> None:
     keys = hold(rejecting, "a", "b", "c")
     resize(rejecting, 1)
@@ -118,6 +122,7 @@ def test_retiring_child_that_is_killed_is_not_replaced(rejecting: Bench) -> None
     assert runs(rejecting, keys[killed]) == {keys[killed]: (2, 1)}
 
 
+@pytest.mark.slow
 def test_child_that_stays_is_replaced_when_killed_while_others_leave(rejecting: Bench) -> None:
     keys = hold(rejecting, "a", "b", "c")
     resize(rejecting, 1)
@@ -131,6 +136,7 @@ def test_child_that_stays_is_replaced_when_killed_while_others_leave(rejecting: 
     await_insides(rejecting, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "ends"), [("time_limit", {}), ("soft_time_limit", {"0": "1", "1": "1", "2": "1"})]
 )
@@ -165,6 +171,7 @@ def test_lost_connection_changes_nothing_for_retiring_children(bench: Bench, the
     assert runs(bench, "a", "b", "c") == {"a": (1, 1), "b": (1, 1), "c": (1, 1)}
 
 
+@pytest.mark.slow
 def test_warm_shutdown_waits_for_retiring_children(make_bench: MakeBench) -> None:
     bench = make_bench()
     hold(bench, "a", "b", "c")
@@ -178,6 +185,7 @@ def test_warm_shutdown_waits_for_retiring_children(make_bench: MakeBench) -> Non
     assert runs(bench, "a", "b", "c") == {"a": (1, 1), "b": (1, 1), "c": (1, 1)}
 
 
+@pytest.mark.slow
 def test_last_of_two_resizing_daemons_stands_and_no_task_is_lost(bench: Bench) -> None:
     for number in range(200):
         bench.app.send_task("churn.work", (number, 0.02))
@@ -198,6 +206,7 @@ def test_last_of_two_resizing_daemons_stands_and_no_task_is_lost(bench: Bench) -
     assert set(bench.ledger.hvals("starts")) == {"1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{}, {"CHURN_DISABLE_PREFETCH": "1"}], ids=["unlimited", "disabled"])
 def test_unlimited_prefetch_stays_unlimited(make_bench: MakeBench, environment: dict[str, str]) -> None:
     bench = make_bench(Scenario(acks=Acks.LATE, prefetch=0), environment=environment)
@@ -211,6 +220,7 @@ def test_unlimited_prefetch_stays_unlimited(make_bench: MakeBench, environment: 
     assert set(bench.ledger.hvals("starts")) == {"1"}
 
 
+@pytest.mark.slow
 def test_pool_takes_in_no_more_tasks_than_it_has_processes(make_bench: MakeBench) -> None:
     bench = make_bench(Scenario(prefetch=0))
     for number in range(1000):

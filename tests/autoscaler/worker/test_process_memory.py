@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from autoscaler.worker.process_memory import ProcessMemory, has_others
 from tests.support.cgroup_trees import MIB
 from tests.support.worker_bench import await_ready, await_true, resize
@@ -21,6 +23,7 @@ def fill(bench: Bench, key: str, megabytes: int) -> None:
     await_true(lambda: bench.ledger.llen(key), "the end of the task")
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_task_stays_when_its_memory_is_free_again_and_its_process_gone(
     make_bench: MakeBench,
 ) -> None:
@@ -37,12 +40,14 @@ def test_the_peak_of_a_task_stays_when_its_memory_is_free_again_and_its_process_
     assert report["child_peak_bytes"]["children"] == 3
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_process_that_lived_for_one_task_is_known(make_bench: MakeBench) -> None:
     bench = make_bench(processes=1, options=("-I", "autoscaler.companion", "--max-tasks-per-child", "1"))
     fill(bench, "filled", 150)
     await_true(lambda: bench.report()["child_peak_bytes"]["max"] > 150 * MIB, "the peak")
 
 
+@pytest.mark.slow
 def test_shared_pages_are_counted_once(make_bench: MakeBench) -> None:
     bench = make_bench(processes=3)
     await_true(lambda: bench.report()["child_shared_bytes"] is not None, "a look at one process's pages")

@@ -147,6 +147,7 @@ def test_an_idle_pool_does_not_keep_a_program_from_ending() -> None:
     assert (done.stdout, done.stderr) == ("2\n", "")
 
 
+@pytest.mark.slow
 def test_a_real_pool_of_threads_resizes_and_loses_nothing(make_bench: MakeBench) -> None:
     bench = make_bench(options=THREADS)
     for number in range(60):
@@ -173,6 +174,7 @@ def test_a_real_pool_of_threads_resizes_and_loses_nothing(make_bench: MakeBench)
     assert bench.ask("stats")["pool"]["max-concurrency"] == 4
 
 
+@pytest.mark.slow
 def test_busy_threads_of_a_real_pool_end_their_tasks_and_count_as_retiring(make_bench: MakeBench) -> None:
     bench = make_bench(options=THREADS)
     hold(bench, "a", "b", "c")
@@ -183,6 +185,7 @@ def test_busy_threads_of_a_real_pool_end_their_tasks_and_count_as_retiring(make_
     assert runs(bench, "a", "b", "c") == {"a": (1, 1), "b": (1, 1), "c": (1, 1)}
 
 
+@pytest.mark.slow
 def test_warm_shutdown_waits_for_busy_threads(make_bench: MakeBench) -> None:
     bench = make_bench(options=THREADS)
     hold(bench, "a")

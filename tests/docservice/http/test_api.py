@@ -50,6 +50,7 @@ def envelope(answer: httpx.Response) -> dict[str, Any]:
     return body
 
 
+@pytest.mark.slow
 def test_a_module_is_one_in_any_letter_case(client: httpx.Client) -> None:
     assert upload(client, "Letter-Case", ("a.txt", b"text")).status_code == 202
     pages = [client.get(f"/modules/{name}/grid") for name in ("letter-case", "LETTER-CASE", "Letter-Case")]
