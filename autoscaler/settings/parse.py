@@ -9,6 +9,7 @@ environment, a file or the clock. Numbers are ASCII digits: what ``float`` and `
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from autoscaler.core.demand.target_wait import TargetWaitPolicy
@@ -127,6 +128,17 @@ def parse_size(text: str) -> int:
     if not match or match[2] not in _SIZE_UNITS or int(match[1]) == 0:
         raise ValueError("it must be bytes above 0, as in 512Mi, 2Gi or 536870912")
     return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def parse_path(text: str) -> Path:
+    """A path.
+
+    Raises:
+        ValueError: for one that no file can have.
+    """
+    if "\x00" in text:
+        raise ValueError("it must be a path, which has no NUL character")
+    return Path(text)
 
 
 def parse_pid(text: str) -> int | Literal["auto"]:

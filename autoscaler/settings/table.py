@@ -7,7 +7,6 @@ reads it, and the documentation's table of options is generated from it. Nothing
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.core.demand.target_wait import TargetWaitPolicy
@@ -19,6 +18,7 @@ from autoscaler.settings.parse import (
     one_of,
     parse_max,
     parse_name,
+    parse_path,
     parse_pid,
     parse_separator,
     parse_size,
@@ -159,7 +159,7 @@ REDIS = (
     _setting(
         "--redis-url-file",
         "",
-        Path,
+        parse_path,
         "A file that holds the URL; read again after an error.",
         variable="REDIS_URL_FILE",
     ),
@@ -216,7 +216,7 @@ SCOPE = (
     _setting(
         "--limits-folder",
         "",
-        Path,
+        parse_path,
         "Folder of a downward-API volume with cpu_limit (divisor 1m) and memory_limit. With one --worker.",
     ),
 )

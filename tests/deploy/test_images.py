@@ -60,6 +60,7 @@ def answers(listen: str) -> bool:
         return False
 
 
+@pytest.mark.host
 @pytest.mark.slow
 @needs_root
 def test_the_autoscaler_runs_from_its_image_without_rights_on_a_read_only_tree(tmp_path: Path, out: Path):
@@ -101,6 +102,7 @@ def passable(folder: str) -> Path:
     return Path(folder)
 
 
+@pytest.mark.host
 @pytest.mark.slow
 @needs_root
 def test_a_burst_goes_through_the_service_as_its_image_runs_it(tmp_path: Path, out: Path):
@@ -204,6 +206,7 @@ def test_a_step_that_cannot_be_run_is_named(fault: str, told: str, out: Path):
         build_text(fault, out)
 
 
+@pytest.mark.host
 @needs_root
 def test_a_step_that_fails_ends_the_build_with_its_own_words(out: Path):
     text = "FROM x\nRUN python -c 'import fastapi'\n"

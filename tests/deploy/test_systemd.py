@@ -12,6 +12,7 @@ import pytest
 from autoscaler.cli.main import main as autoscaler
 from docservice.cli import main as docservice
 from tests.deploy.tools import TOP
+from tests.support.doc_tables import subcommands
 from tests.support.programs import needs
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def test_it_is_confined(unit: Path, tmp_path: Path):
 def test_every_command_and_flag_is_one_of_the_program(unit: Path):
     for line in values(unit, "ExecStart(?:Pre)?"):
         program, command, *words = shlex.split(line.removeprefix(PREFIX))
-        options = {option for item in COMMANDS[program].commands[command].params for option in item.opts}
+        options = {option for item in subcommands(COMMANDS[program])[command].params for option in item.opts}
         passed_on = {"-n"} if command == "worker" else set()  # Celery's own
         assert {word for word in words if word.startswith("-")} - options - passed_on == set()
 

@@ -109,6 +109,7 @@ BUSY = """-c 'print("ready", flush=True)
 while True: pass'"""
 
 
+@pytest.mark.host
 @needs_v1
 def test_a_real_process_is_held_by_the_quota_of_a_parent_and_shows_its_throttling(
     make_group: MakeGroup, start: Start
@@ -137,6 +138,7 @@ def test_a_real_process_is_held_by_the_quota_of_a_parent_and_shows_its_throttlin
     assert keep_known(first, gone).cpu_limit_cores == 0.02
 
 
+@pytest.mark.host
 @needs_v1
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU cannot be made fewer")
 def test_the_affinity_of_a_real_process_speaks_for_its_cpuset(make_group: MakeGroup, start: Start) -> None:
@@ -153,6 +155,7 @@ def test_the_affinity_of_a_real_process_speaks_for_its_cpuset(make_group: MakeGr
     assert (reading.cpu_limit_cores, reading.cpu_limited, reading.faults) == (1.0, True, ())
 
 
+@pytest.mark.host
 @needs_v1
 @needs("unshare")
 def test_a_real_process_of_a_sibling_namespace_is_read_through_its_own_root(
@@ -177,6 +180,7 @@ def test_a_real_process_of_a_sibling_namespace_is_read_through_its_own_root(
     assert reader.communicate(timeout=30)[0] == "0.7 None\n"
 
 
+@pytest.mark.host
 @pytest.mark.skipif(
     os.geteuid() != 0 or not os.access(V1 / "memory/cgroup.procs", os.W_OK),
     reason="makes real v1 groups: needs root and a writable /sys/fs/cgroup/memory",
@@ -209,6 +213,7 @@ def test_a_real_child_group_shows_the_memory_limit_of_its_parent(plant: Plant) -
     ]
 
 
+@pytest.mark.host
 @pytest.mark.skipif(
     os.geteuid() != 0 or not os.access(V1 / "memory/cgroup.procs", os.W_OK),
     reason="makes real v1 groups: needs root and a writable /sys/fs/cgroup/memory",
