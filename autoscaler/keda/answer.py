@@ -68,11 +68,8 @@ def answer(
     members = [name for group in groups for name in group.group.workers] + cancelled
     _trust(groups, record)
     # Messages that wait are work whoever is there, and from zero workers the fleet has to start.
-    missing = (
-        ()
-        if any(waiting.values())
-        else [name for name in unresponsive if _may_be(name, question, known_queues)]
-    )
+    absent = [] if any(waiting.values()) else unresponsive
+    missing = [name for name in absent if _may_be(name, question, known_queues)]
     _require_an_answer(members, record, missing)
     answering = {reading.name for reading in record.observation.workers}
     held = [
