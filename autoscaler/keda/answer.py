@@ -64,28 +64,26 @@ def answer(
         UnknownError: where a queue or the workers could not be read.
     """
     groups = groups_of(question, record)
-    cancelled = _with_cancelled_consumers(question, record, groups, known_queues)
-    members = [name for group in groups for name in group.group.workers] + cancelled
     _trust(groups, record)
+    cancelled = _with_cancelled_consumers(question, record, groups, known_queues)
+    members = [*(name for group in groups for name in group.group.workers), *cancelled]
     # Messages that wait are work whoever is there, and from zero workers the fleet has to start.
-    absent = [] if any(waiting.values()) else unresponsive
-    missing = [name for name in absent if _may_be(name, question, known_queues)]
-    _require_an_answer(members, record, missing)
+    absent = () if any(waiting.values()) else unresponsive
+    _require_an_answer(members, record, [one for one in absent if _may_be(one, question, known_queues)])
     answering = {reading.name for reading in record.observation.workers}
-    held = [
-        record.workers[name] for name in members if _holds(record.workers[name], answers=name in answering)
-    ]
+    readings = {name: record.workers[name] for name in members}
+    held = [one for name, one in readings.items() if _holds(one, answers=name in answering)]
     if record.observation.override.paused:
         return Answer(processes=len(members) * per_worker, active=bool(members))
     # Idle workers beside busy ones are kept too, unless only those that hold tasks are to be spared.
     kept = len(members) if held and question.scale_in is ScaleIn.IDLE else len(held)
     # Without a worker nobody would ever restore them to their queues.
     stranded = unacked > 0 and is_deserted(record)
-    scheduled = any(record.workers[name].scheduled for name in members)
+    scheduled = any(one.scheduled for one in readings.values())
     return Answer(
         processes=max(
-            _needed(groups, waiting) + sum(_tasks(record.workers[name]) for name in cancelled),
-            sum(_tasks(reading) for reading in held),
+            _needed(groups, waiting) + sum(_tasks(readings[name]) for name in cancelled),
+            sum(map(_tasks, held)),
             kept * per_worker,
             per_worker if stranded else 0,
         ),
