@@ -125,7 +125,7 @@ def test_a_file_is_uploaded_and_a_page_is_answered(service: Service, page: str, 
     asked = service.curl(grid, token, tmp_path)
     assert (asked.status_code, set(asked.json()["data"])) == (
         200,
-        {"rows", "total", "total_capped", "next_cursor"},
+        {"rows", "total", "total_capped", "total_estimate", "next_cursor"},
     )
 
 
