@@ -46,8 +46,8 @@ def test_churn_loses_and_repeats_nothing(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_churn_loses_and_repeats_nothing_on_the_oldest_celery(tmp_path: Path) -> None:
     python = _oldest_celery(tmp_path)
-    # Two of the six, without trouble and with children killed: they take half a minute each to come and go.
-    options = ("--slice", "--only", "acks reject", "--resizes", "36", "--compare", "0", "--growth", "0")
+    # Two of the eight, without trouble and with children killed: they take half a minute each to come and go.
+    options = ("--slice", "--only", "acks reject", "--resizes", "48", "--compare", "0", "--growth", "0")
     totals = _churn(tmp_path, *options, "--python", os.fspath(python))
     assert totals["resizes"] + totals["refused"] == 12
 
