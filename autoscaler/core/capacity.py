@@ -1,8 +1,7 @@
 """How many processes fit in a container, by its limits and by its use.
 
-Pure. The CPU ceiling is ``floor(cores x processes per core)``. The memory ceiling is what the headroom
-leaves above the parent, divided by the 95th percentile of a child's resident memory. A resident set counts
-pages that forked children share, so the memory ceiling errs on the low side, which is the safe one.
+Pure. The CPU ceiling is ``floor(cores x processes per core)``. The memory ceiling is what fits at its peak
+(:mod:`.memory`). Both exist only where a limit is set; ``max = auto`` falls back to what the machine has.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from autoscaler.core import memory as memory_of
 from autoscaler.core.model import Bounds, Override, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from autoscaler.core.memory import MemoryRecord
     from autoscaler.core.model import ContainerReading
     from autoscaler.core.policy import Policy
 
@@ -35,50 +34,51 @@ def cpu_processes(cores: float, processes_per_core: float) -> int:
     return max(1, math.floor(cores * processes_per_core + 1e-9))
 
 
-def percentile_95(values: Sequence[int]) -> int:
-    """The value that 95 % do not exceed (nearest rank). ``values`` must not be empty."""
-    ordered = sorted(values)
-    return ordered[math.ceil(0.95 * len(ordered)) - 1]
-
-
-def memory_processes(container: ContainerReading, *, headroom: float) -> int | None:
-    """Processes that fit in the memory limit, at least 1; None where it or a child's size is unknown."""
-    sizes = [size for size in container.child_rss_bytes if size > 0]
-    if container.memory_limit_bytes is None or not sizes:
-        return None
-    available = container.memory_limit_bytes * headroom - (container.parent_rss_bytes or 0)
-    return max(1, int(available // percentile_95(sizes)))
-
-
-def automatic_max(policy: Policy, container: ContainerReading | None) -> Ceiling | None:
+def automatic_max(
+    policy: Policy, container: ContainerReading | None, record: MemoryRecord | None = None
+) -> Ceiling | None:
     """What ``max = auto`` stands for: the container's limits or else the machine's; None where unknown."""
     if container is None or container.cpu_limit_cores is None:
         return None
-    cpu = Ceiling(cpu_processes(container.cpu_limit_cores, policy.processes_per_core), Reason.CPU_CEILING)
-    memory = memory_processes(container, headroom=policy.memory_headroom)
-    return cpu if memory is None or memory >= cpu.processes else Ceiling(memory, Reason.MEMORY_CEILING)
+    fits = memory_of.fitting(policy, container, record)
+    cpu = Ceiling(
+        cpu_processes(container.cpu_limit_cores, policy.processes_per_core),
+        Reason.CPU_CEILING if container.cpu_limited else Reason.MACHINE,
+    )
+    if fits is None or fits >= cpu.processes:
+        return cpu
+    return Ceiling(fits, Reason.MEMORY_CEILING if container.memory_limited else Reason.MACHINE)
 
 
-def bounds(policy: Policy, container: ContainerReading | None, override: Override = _NO_OVERRIDE) -> Bounds:
-    """The bounds on a worker's size: the policy's, an administrator's instead of them, and the container's.
+def bounds(
+    policy: Policy,
+    container: ContainerReading | None,
+    override: Override = _NO_OVERRIDE,
+    *,
+    record: MemoryRecord | None = None,
+    size: int = 0,
+    at: float = 0.0,
+) -> Bounds:
+    """The bounds on a worker of ``size`` processes: the policy's, an administrator's, and the container's.
 
     Of the container only limits that someone set count, beside an automatic max: a bare machine's cores are
-    no reason to overrule ``max``.
+    no reason to overrule ``max``. ``record`` is what is known of its memory at ``at``.
     """
     minimum = policy.min_processes if override.min_processes is None else override.min_processes
     maximum = policy.max_processes if override.max_processes is None else override.max_processes
-    highest = automatic_max(policy, container) if maximum is None else Ceiling(maximum, Reason.AT_MAX)
-    cpu = memory = None
+    highest = automatic_max(policy, container, record) if maximum is None else Ceiling(maximum, Reason.AT_MAX)
+    cpu = fits = None
     if container is not None and container.cpu_limited and container.cpu_limit_cores is not None:
         cpu = cpu_processes(container.cpu_limit_cores, policy.processes_per_core)
     if container is not None and container.memory_limited:
-        memory = memory_processes(container, headroom=policy.memory_headroom)
+        fits = memory_of.fitting(policy, container, record, size=size)
     return Bounds(
         min_processes=minimum,
         max_processes=highest.processes if highest else None,
         max_reason=highest.reason if highest else Reason.UNKNOWN_LIMIT,
         cpu_processes=cpu,
-        memory_processes=memory,
+        memory_processes=fits,
+        breach_processes=record.breach.allowed(at) if record and record.breach else None,
     )
 
 
@@ -88,6 +88,7 @@ def lowest(applied: Bounds) -> Ceiling | None:
     for processes, reason in (
         (applied.cpu_processes, Reason.CPU_CEILING),
         (applied.memory_processes, Reason.MEMORY_CEILING),
+        (applied.breach_processes, Reason.MEMORY_BREACH),
     ):
         if processes is not None and (found is None or processes < found.processes):
             found = Ceiling(processes, reason)
@@ -114,6 +115,16 @@ def _growth(before: float | None, now: float | None) -> float | None:
     return None if before is None or now is None or now < before else now - before
 
 
+def growth_room(
+    policy: Policy, container: ContainerReading | None, record: MemoryRecord | None, processes: int
+) -> Ceiling | None:
+    """The size up to which there is room in memory as it is used now: never below the size it has."""
+    if container is None or not container.memory_limited:
+        return None
+    more = memory_of.room(policy, container, record)
+    return None if more is None else Ceiling(max(1, processes + more), Reason.MEMORY_CEILING)
+
+
 def pressure(
     policy: Policy, container: ContainerReading | None, processes: int, *, retiring: int = 0
 ) -> Ceiling | None:
@@ -131,7 +142,7 @@ def pressure(
     if limited and used is not None and used > policy.memory_high:
         excess = (used - policy.memory_high) * (container.memory_limit_bytes or 0)
         sizes = [size for size in container.child_rss_bytes if size > 0]
-        fewer = math.ceil(excess / percentile_95(sizes)) if sizes else 1
+        fewer = math.ceil(excess / memory_of.percentile_95(sizes)) if sizes else 1
         return Ceiling(max(1, processes + retiring - max(1, fewer)), Reason.MEMORY_PRESSURE)
     # Used up or throttled: another process would only take time from those that run.
     cpu, throttled = container.cpu_usage_ratio or 0.0, container.cpu_throttled_ratio or 0.0

@@ -7,6 +7,7 @@ whatever the bounds say.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core import capacity
@@ -15,6 +16,7 @@ from autoscaler.core.capacity import Ceiling
 from autoscaler.core.model import Reason
 
 if TYPE_CHECKING:
+    from autoscaler.core.memory import MemoryRecord
     from autoscaler.core.model import Bounds, Override
     from autoscaler.core.policy import Policy
     from autoscaler.core.state import KnownWorker
@@ -45,18 +47,19 @@ def constrain(
     *,
     steps: tuple[int, int],
     may_shrink: bool,
+    record: MemoryRecord | None = None,
 ) -> Constraints:
-    """The constraints on one worker; ``steps`` are the largest up and down.
+    """The constraints on one worker; ``steps`` are the largest up and down, ``record`` is its memory's.
 
     ``may_shrink`` is True where a shrink harms nothing even though the worker has no companion.
     """
     size, reading = member.size, member.reading
-    bounds = capacity.bounds(policy, reading.container, override)
+    bounds = capacity.bounds(policy, reading.container, override, record=record, size=size or 0, at=at)
     blocked_by = _blocked_by(member, at)
     if size is None or blocked_by:
         fixed = TargetRange(reading.name, size or 0, size or 0, size or 0)
         return Constraints(range=fixed, size=size or 0, bounds=bounds, blocked_by=blocked_by)
-    highest = _upper(policy, bounds, member, size)
+    highest = _upper(policy, bounds, member, size, record)
     found = _within(bounds, highest, member, size, steps)
     if not (reading.companion or may_shrink) and found.range.min_target < size:
         return _without_shrink(found)
@@ -102,13 +105,24 @@ def _without_shrink(found: Constraints) -> Constraints:
     )
 
 
-def _upper(policy: Policy, bounds: Bounds, member: KnownWorker, size: int) -> Ceiling:
+def _upper(
+    policy: Policy, bounds: Bounds, member: KnownWorker, size: int, record: MemoryRecord | None
+) -> Ceiling:
     """The lowest upper bound of a worker and its name."""
-    lowest = capacity.lowest(bounds)
-    if lowest is None or (bounds.max_processes is None and lowest.processes >= max(1, size)):
-        lowest = Ceiling(max(1, size), Reason.UNKNOWN_LIMIT)
-    used = capacity.pressure(policy, member.reading.container, size, retiring=member.reading.retiring)
-    return used if used is not None and used.processes < lowest.processes else lowest
+    if bounds.max_reason is Reason.MACHINE:
+        # No limit is set: what the machine has ends growth and takes no process away.
+        bounds = replace(bounds, max_processes=max(size, bounds.max_processes or 1))
+    highest = capacity.lowest(bounds)
+    if highest is None or (bounds.max_processes is None and highest.processes >= max(1, size)):
+        highest = Ceiling(max(1, size), Reason.UNKNOWN_LIMIT)
+    container, retiring = member.reading.container, member.reading.retiring
+    for other in (
+        capacity.growth_room(policy, container, record, size),
+        capacity.pressure(policy, container, size, retiring=retiring),
+    ):
+        if other is not None and other.processes < highest.processes:
+            highest = other
+    return highest
 
 
 def _blocked_by(member: KnownWorker, at: float) -> Reason | None:

@@ -28,6 +28,7 @@ from autoscaler.core.demand.thresholds import thresholds
 from autoscaler.core.distribution import distribute, explain, gate, unseen
 from autoscaler.core.groups import Scope, split
 from autoscaler.core.measure import measure, signal
+from autoscaler.core.memory import remember_memory
 from autoscaler.core.model import Reason, Recommendation
 from autoscaler.core.plan import GroupPlan, Plan
 from autoscaler.core.policy import MAX_PROCESSES
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from autoscaler.core.demand.work import Work
     from autoscaler.core.groups import Group
+    from autoscaler.core.memory import MemoryRecord
     from autoscaler.core.model import Decision, Observation, QueueReading
     from autoscaler.core.policy import Policy
     from autoscaler.core.state import GroupState, KnownWorker
@@ -85,6 +87,7 @@ class Decider:
         """The next state and the plan for what was observed."""
         at = observation.at
         workers, changed = remember(self.policy, state.workers, observation)
+        memory_records = remember_memory(self.policy, state.memory, observation.workers, at)
         queues = {queue.name: queue for queue in observation.queues}
         decisions, plans, groups = [], [], {}
         for group in split(workers, self.scope):
@@ -97,9 +100,9 @@ class Decider:
             )
             moved = not changed.isdisjoint(group.workers)
             memory = recall(state.groups.get(group.key), changed=moved, at=at)
-            groups[group.key], group_plan, found = self._decide_group(seen, memory, queues, observation)
+            groups[group.key], group_plan, desired = self._decide_group(seen, memory, queues, at)
             plans.append(group_plan)
-            decisions += found
+            decisions += self._decide_workers(seen, desired, observation, memory_records)
         decisions += [unseen(name) for name in sorted(self.scope.workers - workers.keys())]
         decisions.sort(key=lambda decision: decision.worker)
         plan = Plan(
@@ -108,16 +111,17 @@ class Decider:
             groups=tuple(plans),
             peers=tuple(one for one in decisions if not self.scope.may_touch(one.worker)),
         )
-        return State(workers=workers, groups=groups | absent(state.groups, groups, at)), plan
+        kept = groups | absent(state.groups, groups, at)
+        return State(workers=workers, groups=kept, memory=memory_records), plan
 
     def _decide_group(
         self,
         seen: _Seen,
         memory: GroupState,
         queues: Mapping[str, QueueReading],
-        observation: Observation,
-    ) -> tuple[GroupState, GroupPlan, list[Decision]]:
-        at, current_total = observation.at, seen.current_total
+        at: float,
+    ) -> tuple[GroupState, GroupPlan, Recommendation]:
+        current_total = seen.current_total
         memory, learnt = self._learn(memory, seen, queues, at)
         memory, by_load = self._recommend(memory, seen, at)
         by_load = stabilize(memory, by_load, current_total)
@@ -143,7 +147,7 @@ class Decider:
             arrivals_per_second=memory.target_wait.arrivals_per_second if memory.target_wait.last else None,
             shadow_recommended=shadow,
         )
-        return memory, plan, self._decide_workers(seen, desired, observation)
+        return memory, plan, desired
 
     def _learn(
         self, memory: GroupState, seen: _Seen, queues: Mapping[str, QueueReading], at: float
@@ -182,7 +186,11 @@ class Decider:
         return replace(memory, watch=watch, window=window), found
 
     def _decide_workers(
-        self, seen: _Seen, desired: Recommendation, observation: Observation
+        self,
+        seen: _Seen,
+        desired: Recommendation,
+        observation: Observation,
+        memory_records: Mapping[str, MemoryRecord],
     ) -> list[Decision]:
         """The decision for each member, its bounds applied."""
         override = observation.override
@@ -195,6 +203,7 @@ class Decider:
                 observation.at,
                 steps=self._steps,
                 may_shrink=idle or self.quiesces,
+                record=memory_records.get(member.reading.name),
             )
             for member in seen.members
         ]

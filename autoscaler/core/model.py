@@ -28,6 +28,8 @@ class Reason(StrEnum):
     CPU_PRESSURE = "cpu_pressure"
     MEMORY_CEILING = "memory_ceiling"
     MEMORY_PRESSURE = "memory_pressure"
+    MEMORY_BREACH = "memory_breach"
+    MACHINE = "machine"
     UNKNOWN_LIMIT = "unknown_limit"
     UNKNOWN_SIZE = "unknown_size"
     STALE = "stale"
@@ -57,8 +59,10 @@ MEANINGS = {
     Reason.AT_MAX: "limited by the configured maximum",
     Reason.CPU_CEILING: "limited by the container's CPU limit",
     Reason.CPU_PRESSURE: "the container's CPU is used up: growing would not help",
-    Reason.MEMORY_CEILING: "limited by the container's memory limit",
+    Reason.MEMORY_CEILING: "limited by the memory limit: more processes at their peak would not fit",
     Reason.MEMORY_PRESSURE: "memory is nearly used up: shrink before the OOM killer acts",
+    Reason.MEMORY_BREACH: "the memory limit was exceeded at a larger size; it is tried again later",
+    Reason.MACHINE: "max is auto and no limit is set: limited by what the machine has",
     Reason.UNKNOWN_LIMIT: "max is auto and no limit of the container could be read",
     Reason.UNKNOWN_SIZE: "the worker did not report its size in this tick",
     Reason.STALE: "the backlog could not be read: no shrink without it",
@@ -133,6 +137,8 @@ class ContainerReading:
     need. ``worker_memory_bytes`` is held by the worker's own processes, and ``memory_shared`` tells whether
     other processes live under the same limit. ``oom_kills`` and ``memory_failcnt`` (the limit was hit) only
     ever grow; ``memory_pressure`` is a share of time. Workers with one ``container_id`` share one limit.
+    ``memory_limit_stated`` is True where the limit is an operator's and not that of the group whose use
+    ``memory_used_bytes`` is.
     """
 
     cpu_limit_cores: float | None = None
@@ -143,6 +149,7 @@ class ContainerReading:
     cpu_throttled_ratio: float | None = None
     memory_limit_bytes: int | None = None
     memory_limited: bool = False
+    memory_limit_stated: bool = False
     memory_used_bytes: int | None = None
     parent_rss_bytes: int | None = None
     child_rss_bytes: tuple[int, ...] = ()
@@ -157,11 +164,30 @@ class ContainerReading:
     container_id: str | None = None
 
     @property
+    def own_memory_bytes(self) -> int | None:
+        """What the worker's own processes hold; where only resident sizes are known, their sum.
+
+        That sum counts shared pages more than once.
+        """
+        if self.worker_memory_bytes is not None or self.parent_rss_bytes is None:
+            return self.worker_memory_bytes
+        return self.parent_rss_bytes + sum(self.child_rss_bytes)
+
+    @property
     def memory_usage_ratio(self) -> float | None:
-        """Share of the memory limit in use, or None where either is unknown."""
-        if not self.memory_limit_bytes or self.memory_used_bytes is None:
-            return None
-        return self.memory_used_bytes / self.memory_limit_bytes
+        """Share of the memory limit that the worker uses, or None where either is unknown.
+
+        Use and limit belong to the same thing: the group's, or the worker's own where others share the group
+        or the limit is not the group's.
+        """
+        own = self.memory_shared or self.memory_limit_stated
+        used = self.own_memory_bytes if own else self.memory_used_bytes
+        return used / self.memory_limit_bytes if self.memory_limit_bytes and used is not None else None
+
+    @property
+    def memory_growth_base_bytes(self) -> int | None:
+        """What is in use below the limit, by whomever; growth needs room beside it."""
+        return self.own_memory_bytes if self.memory_limit_stated else self.memory_used_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +301,8 @@ class Bounds:
 
     ``max_processes`` is None where it is automatic and no limit is known; ``max_reason`` is what a target
     that ends there is called. ``cpu_processes`` and ``memory_processes`` are what fits in the container's
-    limits, None where none is set or known; they beat ``min_processes``.
+    limits, None where none is set or known; ``breach_processes`` is what holds after the memory limit was
+    exceeded. These beat ``min_processes``.
     """
 
     min_processes: int
@@ -283,14 +310,16 @@ class Bounds:
     max_reason: Reason = Reason.AT_MAX
     cpu_processes: int | None = None
     memory_processes: int | None = None
+    breach_processes: int | None = None
 
     def by_name(self) -> dict[str, int]:
-        """The bounds that are known by their public names: ``min``, ``max``, ``cpu``, ``memory``."""
+        """The bounds that are known by their public names, such as ``min`` and ``memory``."""
         named = {
             "min": self.min_processes,
             "max": self.max_processes,
             "cpu": self.cpu_processes,
             "memory": self.memory_processes,
+            "memory_breach": self.breach_processes,
         }
         return {name: processes for name, processes in named.items() if processes is not None}
 

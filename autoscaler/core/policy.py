@@ -160,6 +160,15 @@ class Policy:
         unit="share of the memory limit",
         about="Shrink at once while memory use is above this.",
     )
+    memory_per_process_bytes: int | None = parameter(
+        None,
+        low=1,
+        high=2**50,
+        unit="bytes",
+        about="Memory that a process needs at its peak, as in 200Mi, where it is known beforehand; what is "
+        "observed counts where it is more.",
+        optional=True,
+    )
     settle_seconds: float = parameter(
         10.0,
         low=1,

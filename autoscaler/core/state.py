@@ -18,6 +18,7 @@ from autoscaler.core.model import Result
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from autoscaler.core.memory import MemoryRecord
     from autoscaler.core.model import Observation, Outcome, WorkerReading
     from autoscaler.core.policy import Policy
 
@@ -84,10 +85,14 @@ class GroupState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """All that is remembered; ``State()`` is a fresh start. Only the decider makes another."""
+    """All that is remembered; ``State()`` is a fresh start. Only the decider makes another.
+
+    ``memory`` is by the worker's name and outlasts a restart of the worker.
+    """
 
     workers: Mapping[str, KnownWorker] = field(default_factory=dict)
     groups: Mapping[tuple[str, ...], GroupState] = field(default_factory=dict)
+    memory: Mapping[str, MemoryRecord] = field(default_factory=dict)
 
 
 def recall(before: GroupState | None, *, changed: bool, at: float) -> GroupState:

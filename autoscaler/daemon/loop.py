@@ -170,6 +170,7 @@ class Controller:
             duplicates=seen.duplicates,
             unregistered=seen.unregistered,
             unreadable=seen.unreadable,
+            memory=self._state.memory,
             wall_time=self._wall(),
             seconds=self._monotonic() - seen.observation.at,
         )

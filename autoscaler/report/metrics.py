@@ -11,7 +11,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 import autoscaler
@@ -47,15 +47,38 @@ _GROUP: tuple[tuple[str, str, Callable[[GroupPlan], float | None]], ...] = (
     ),
 )
 _CONTAINER: tuple[tuple[str, str, Callable[[ContainerReading], float | None]], ...] = (
-    ("cgroup_cpu_limit_cores", "CPU limit.", lambda c: c.cpu_limit_cores),
+    (
+        "cgroup_cpu_limit_cores",
+        "CPU limit, where one is set.",
+        lambda c: c.cpu_limit_cores if c.cpu_limited else None,
+    ),
+    (
+        "machine_cpu_cores",
+        "Cores of the machine, where no CPU limit is set.",
+        lambda c: None if c.cpu_limited else c.cpu_limit_cores,
+    ),
     ("cgroup_cpu_usage_ratio", "Share of the CPU limit in use.", lambda c: c.cpu_usage_ratio),
     (
         "cgroup_cpu_throttled_ratio",
         "Share of time in which the kernel throttled the container.",
         lambda c: c.cpu_throttled_ratio,
     ),
-    ("cgroup_memory_limit_bytes", "Memory limit.", lambda c: c.memory_limit_bytes),
-    ("cgroup_memory_usage_bytes", "Memory in use, without idle file cache.", lambda c: c.memory_used_bytes),
+    (
+        "cgroup_memory_limit_bytes",
+        "Memory limit, where one is set.",
+        lambda c: c.memory_limit_bytes if c.memory_limited else None,
+    ),
+    (
+        "machine_memory_bytes",
+        "Memory of the machine, where no limit is set.",
+        lambda c: None if c.memory_limited else c.memory_limit_bytes,
+    ),
+    (
+        "cgroup_memory_usage_bytes",
+        "Memory in use in the worker's group or on its machine, without file cache.",
+        lambda c: c.memory_used_bytes,
+    ),
+    ("worker_memory_bytes", "Memory that the worker's processes hold.", lambda c: c.own_memory_bytes),
 )
 
 
@@ -155,6 +178,7 @@ class _LastTick(Collector):
         answered = {reading.name: record.workers[reading.name] for reading in record.observation.workers}
         for name, about, labels, rows in _worker_families(answered, targets, applied_bounds(record.plan)):
             yield _family(name, about, labels, rows)
+        yield from _memory_families(record)
 
     def _fleet(self, record: TickRecord) -> Iterator[Metric]:
         now, plan = self._monotonic(), record.plan
@@ -210,6 +234,23 @@ def _queue_families(record: TickRecord) -> Iterator[Family]:
         ("queue",),
         [((queue.name,), queue.oldest_age_seconds) for queue in queues],
     )
+
+
+def _memory_families(record: TickRecord) -> Iterator[Metric]:
+    kills = CounterMetricFamily(
+        f"{PREFIX}worker_oom_kills",
+        "Processes under the worker's memory limit that the OOM killer ended since it was first seen.",
+        labels=("worker",),
+    )
+    peaks: list[Row] = []
+    for name in sorted(record.workers.keys() & record.memory.keys()):
+        memory = record.memory[name]
+        if memory.oom_kills is not None:
+            kills.add_metric((name,), memory.kills)
+        peaks.append(((name,), memory.peaks.largest if memory.peaks else None))
+    yield kills
+    about = "The most memory that a process of the worker held, as remembered."
+    yield _family("worker_process_peak_bytes", about, ("worker",), peaks)
 
 
 def _worker_families(

@@ -17,6 +17,7 @@ from autoscaler.core.model import Reason
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from autoscaler.core.memory import MemoryRecord
     from autoscaler.core.model import (
         Bounds,
         ContainerReading,
@@ -36,6 +37,7 @@ _CONDITIONS = frozenset(
     {
         Reason.CPU_PRESSURE,
         Reason.MEMORY_PRESSURE,
+        Reason.MEMORY_BREACH,
         Reason.UNKNOWN_LIMIT,
         Reason.UNKNOWN_SIZE,
         Reason.STALE,
@@ -53,6 +55,7 @@ class TickRecord:
 
     ``workers`` are the last readings by name, also of workers that did not answer this time; ``unresponsive``
     are the workers that were asked in vain, ``duplicates`` the names that more than one worker answers to.
+    ``memory`` is what is remembered of each worker's memory, by name.
     """
 
     observation: Observation
@@ -64,6 +67,7 @@ class TickRecord:
     duplicates: tuple[str, ...] = ()
     unregistered: tuple[str, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    memory: Mapping[str, MemoryRecord] = field(default_factory=dict)
     wall_time: float = 0.0
     seconds: float = 0.0
 
@@ -95,7 +99,7 @@ def status(record: TickRecord) -> dict[str, Any]:
         },
         "queues": [_queue(queue) for queue in observation.queues],
         "groups": [_group(group) for group in plan.groups],
-        "workers": [_worker(record.workers[name], bounds.get(name)) for name in sorted(record.workers)],
+        "workers": [_worker(record, name, bounds.get(name)) for name in sorted(record.workers)],
         "decisions": [_decision(decision) for decision in plan.decisions],
         "outcomes": [outcome_fields(outcome) for outcome in record.outcomes],
         "unresponsive": list(record.unresponsive),
@@ -124,6 +128,9 @@ def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
         reading = record.workers.get(decision.worker)
         if reading is not None and not reading.companion:
             found["worker", reading.name] = f"it shrinks {shrinking(reading)}"
+        memory = record.memory.get(decision.worker)
+        if memory is not None and (memory.kills or memory.breach):
+            found["memory", decision.worker] = _breach_text(memory)
         if mode is Mode.ACT and decision.reason in _CONDITIONS:
             found["decision", decision.worker] = str(decision.reason)
     return found
@@ -147,6 +154,16 @@ def is_observed(subject: Subject, record: TickRecord) -> bool | None:
         return True
     expected = "pool" in record.faults or name in record.workers or name in record.unresponsive
     return False if expected else None
+
+
+def _breach_text(memory: MemoryRecord) -> str:
+    """What the OOM killer did, and what follows from it; the text changes with each kill."""
+    kills = f"{memory.kills} processes killed by the OOM killer" if memory.kills else "the limit was exceeded"
+    if memory.breach is None:
+        return kills
+    if memory.breach.ceiling == 1 and memory.processes == 1:
+        return f"{kills}; not even two fit: raise the memory limit or lower what a task holds"
+    return f"{kills}; held at {memory.breach.ceiling} processes for {memory.breach.hold_seconds:.0f} s"
 
 
 def outcome_fields(outcome: Outcome) -> dict[str, Any]:
@@ -217,8 +234,8 @@ def _decision(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _worker(reading: WorkerReading, bounds: Bounds | None) -> dict[str, Any]:
-    container = reading.container
+def _worker(record: TickRecord, name: str, bounds: Bounds | None) -> dict[str, Any]:
+    reading, memory = record.workers[name], record.memory.get(name)
     return {
         "worker": reading.name,
         "pool": reading.pool,
@@ -235,13 +252,37 @@ def _worker(reading: WorkerReading, bounds: Bounds | None) -> dict[str, Any]:
         "companion": reading.companion,
         "shrinks": shrinking(reading),
         "limits": {} if bounds is None else bounds.by_name(),
-        "container": None
-        if container is None
-        else {
-            "cpu_limit_cores": container.cpu_limit_cores,
-            "cpu_usage_ratio": container.cpu_usage_ratio,
-            "cpu_throttled_ratio": container.cpu_throttled_ratio,
-            "memory_limit_bytes": container.memory_limit_bytes,
-            "memory_used_bytes": container.memory_used_bytes,
+        "container": None if reading.container is None else _container(reading.container),
+        "memory": None if memory is None else _memory(memory, record.observation.at),
+    }
+
+
+def _container(container: ContainerReading) -> dict[str, Any]:
+    """Limits are null where none is set; then the machine's are under ``machine``."""
+    return {
+        "cpu_limit_cores": container.cpu_limit_cores if container.cpu_limited else None,
+        "cpu_usage_ratio": container.cpu_usage_ratio,
+        "cpu_throttled_ratio": container.cpu_throttled_ratio,
+        "memory_limit_bytes": container.memory_limit_bytes if container.memory_limited else None,
+        "memory_used_bytes": container.memory_used_bytes,
+        "worker_memory_bytes": container.own_memory_bytes,
+        "memory_shared": container.memory_shared,
+        "oom_kills": container.oom_kills,
+        "machine": {
+            "cpu_cores": None if container.cpu_limited else container.cpu_limit_cores,
+            "memory_bytes": None if container.memory_limited else container.memory_limit_bytes,
         },
+    }
+
+
+def _memory(memory: MemoryRecord, at: float) -> dict[str, Any]:
+    """What is remembered of a worker's memory: peaks of its processes, kills, and the ceiling they left."""
+    breach = memory.breach
+    return {
+        "process_peak_bytes": memory.peaks.largest if memory.peaks else None,
+        "process_peak_p95_bytes": memory.peaks.usual if memory.peaks else None,
+        "process_shared_bytes": memory.shared_bytes,
+        "oom_kills_seen": memory.kills,
+        "breach_ceiling": breach.allowed(at) if breach else None,
+        "breach_remaining_seconds": round(max(0.0, breach.until - at), 1) if breach else None,
     }

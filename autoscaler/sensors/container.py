@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 #: Fields that say something of another: they go with it.
-_LIMITED = frozenset({"cpu_limited", "memory_limited"})
+_LIMITED = frozenset({"cpu_limited", "memory_limited", "memory_limit_stated"})
 _MAX_ID = 64
 
 
@@ -56,6 +56,10 @@ def overlay(stated: ContainerReading | None, reported: ContainerReading | None) 
         for field in fields(stated)
         if field.name not in _LIMITED and (value := getattr(stated, field.name)) not in {None, ()}
     }
+    if stated.memory_limit_bytes is not None:
+        # Where it is the group's own limit, the group's use belongs to it.
+        same = reported.memory_limited and reported.memory_limit_bytes == stated.memory_limit_bytes
+        known["memory_limit_stated"] = stated.memory_limited and not same
     for limit, limited in (("cpu_limit_cores", "cpu_limited"), ("memory_limit_bytes", "memory_limited")):
         if limit in known:
             known[limited] = getattr(stated, limited)

@@ -240,8 +240,8 @@ def _policy(values: Mapping[str, Any], faults: list[str]) -> Policy | None:
     parameters = {
         parameter.name: values[flag_of(parameter.name)[2:].replace("-", "_")] for parameter in fields(Policy)
     }
-    missing = [name for name, value in parameters.items() if value is None and name != "max_processes"]
-    if missing:
+    optional = {parameter.name for parameter in fields(Policy) if parameter.metadata["optional"]}
+    if any(value is None and name not in optional for name, value in parameters.items()):
         return None  # their faults are noted already
     try:
         return Policy(**parameters)

@@ -56,6 +56,7 @@ class Setting:
 def flag_of(parameter: str) -> str:
     """The flag of a field of :class:`~autoscaler.core.policy.Policy`."""
     special = {"min_processes": "min", "max_processes": "max"}
+    special |= {"memory_per_process_bytes": "memory-per-process"}
     special |= {"stabilization_seconds": "stabilization-window", "settle_seconds": "settle-time"}
     return "--" + special.get(parameter, parameter.removesuffix("_seconds").replace("_", "-"))
 
@@ -82,9 +83,12 @@ def _parameters() -> tuple[Setting, ...]:
     found = []
     for parameter in fields(Policy):
         meta, flag = parameter.metadata, flag_of(parameter.name)
-        default = "auto" if parameter.default is None else f"{parameter.default:g}"
+        default = "" if parameter.default is None else f"{parameter.default:g}"
         if parameter.name == "max_processes":
             parse: Callable[[str], Any] = parse_max
+            default = "auto"
+        elif meta["unit"] == "bytes":
+            parse = parse_size
         elif meta["unit"] == "processes":
             parse = whole(meta["low"], meta["high"], meta["unit"])
         else:

@@ -1,0 +1,259 @@
+"""What a worker's processes need of memory, as learnt over time, and how many of them fit.
+
+What belongs here: the record of one worker's memory, how a reading changes it, and the arithmetic of the
+limit. What may never enter: any other bound (:mod:`.capacity`), and I/O.
+
+A child's resident size says little: idle children are small. So the ceiling follows from peaks. The record
+keeps the highest peak of the last hour, over the death of children and over restarts of the worker. An OOM
+kill, or hits of the limit under pressure, is a breach: the record then holds a ceiling below the size at that
+moment, for ten minutes, twice as long each time; after that the ceiling rises by one process a minute, and as
+long as peaks fit. From a breach on, every process is taken to need the largest peak, not the usual one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from autoscaler.core.model import ContainerReading, WorkerReading
+    from autoscaler.core.policy import Policy
+
+#: How long a peak counts after it was last the highest.
+_HOLD_PEAK_SECONDS = 3600.0
+#: How long a breach holds the size down at first, and at most.
+_BREACH_SECONDS = 600.0
+_MAX_BREACH_SECONDS = 4 * 3600.0
+#: After that the ceiling rises by one process in so many seconds.
+_RISE_SECONDS = 60.0
+#: A breach within this many times its hold is a repeated one.
+_REPEAT_FACTOR = 6.0
+#: A task that was seen running for so long shows what it needs.
+_TRIED_SECONDS = 3.0
+#: Share of time that processes wait for memory at which hits of the limit are a breach.
+_PRESSURE = 0.1
+#: How long the record of a worker that is gone is kept, and how many of those.
+_FORGET_SECONDS = 3600.0
+_MAX_ABSENT = 1000
+_MIN_NEED_BYTES = 1024 * 1024
+
+
+class Peaks(NamedTuple):
+    """What processes held at their peak, in bytes, shared pages included: 95 % of them, and the largest."""
+
+    usual: int
+    largest: int
+    since: float
+
+
+class Need(NamedTuple):
+    """Bytes that one more process needs at its peak: usually, and the largest."""
+
+    usual: int
+    largest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breach:
+    """The memory limit was exceeded: no more than ``ceiling`` processes ``until`` then.
+
+    That is ``hold_seconds`` after it happened.
+    """
+
+    ceiling: int
+    until: float
+    hold_seconds: float
+
+    def allowed(self, at: float) -> int:
+        """The ceiling as it stands at ``at``."""
+        return self.ceiling if at < self.until else self.ceiling + 1 + int((at - self.until) / _RISE_SECONDS)
+
+    def remembered(self, at: float) -> bool:
+        """Whether a breach at ``at`` would be a repeated one."""
+        return at < self.until + _REPEAT_FACTOR * self.hold_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRecord:
+    """What is remembered of one worker's memory; times are monotonic seconds.
+
+    ``shared_bytes`` is the part of a peak that a further process does not need. ``oom_kills`` and
+    ``memory_failcnt`` are the counters as last read, of the group ``container_id``; ``kills`` counts those
+    that happened while this record was kept. ``tried`` is True once tasks have shown what they need, and
+    ``running_since`` is since when tasks have been running before that. ``processes`` is the last known size.
+    """
+
+    last_at: float
+    peaks: Peaks | None = None
+    shared_bytes: int = 0
+    container_id: str | None = None
+    oom_kills: int | None = None
+    memory_failcnt: int | None = None
+    kills: int = 0
+    processes: int = 1
+    tried: bool = False
+    running_since: float | None = None
+    breach: Breach | None = None
+
+
+def remember_memory(
+    policy: Policy, records: Mapping[str, MemoryRecord], readings: Sequence[WorkerReading], at: float
+) -> dict[str, MemoryRecord]:
+    """The records after the readings of this tick; those of workers that are gone are kept for an hour."""
+    present = {one.name: advance(policy, records.get(one.name), one, at) for one in readings}
+    gone = [name for name in records.keys() - present if at - records[name].last_at <= _FORGET_SECONDS]
+    gone.sort(key=lambda name: (-records[name].last_at, name))
+    return present | {name: records[name] for name in gone[:_MAX_ABSENT]}
+
+
+def advance(policy: Policy, before: MemoryRecord | None, reading: WorkerReading, at: float) -> MemoryRecord:
+    """The record of a worker after ``reading``."""
+    known = before or MemoryRecord(last_at=at)
+    container = reading.container
+    since = at if known.running_since is None else known.running_since
+    running_since = since if reading.busy else None
+    waited = running_since is not None and at - running_since >= _TRIED_SECONDS
+    record = replace(
+        known,
+        last_at=at,
+        processes=known.processes if reading.processes is None else max(1, reading.processes),
+        running_since=running_since,
+        tried=known.tried or waited or bool(reading.completed) or reading.busy is None,
+    )
+    if container is None:
+        return record
+    kills = _growth(known, container, known.oom_kills, container.oom_kills)
+    hits = _growth(known, container, known.memory_failcnt, container.memory_failcnt)
+    record = replace(
+        record,
+        peaks=_hold(known.peaks, _read_peaks(container, at), at),
+        shared_bytes=known.shared_bytes
+        if container.child_shared_bytes is None
+        else container.child_shared_bytes,
+        container_id=container.container_id,
+        oom_kills=container.oom_kills,
+        memory_failcnt=container.memory_failcnt,
+        kills=known.kills + kills,
+    )
+    if kills or (hits and _is_pressed(policy, container)):
+        # Retiring processes fill memory too, and yet fewer of them is what helps.
+        size = min(known.processes, record.processes) if before else record.processes
+        return replace(record, breach=_breached(known.breach, size, at))
+    if before is None:
+        record = replace(record, breach=_breach_before(reading, at))
+    if record.breach and not record.breach.remembered(at):
+        record = replace(record, breach=None)
+    return record
+
+
+def _growth(known: MemoryRecord, now: ContainerReading, before: int | None, count: int | None) -> int:
+    if before is None or count is None or known.container_id != now.container_id:
+        return 0
+    return max(0, count - before)
+
+
+def _is_pressed(policy: Policy, container: ContainerReading) -> bool:
+    # File pages alone hit a limit all the time, and harm nothing.
+    used = container.memory_usage_ratio or 0.0
+    return (container.memory_pressure or 0.0) > _PRESSURE or used > policy.memory_high
+
+
+def _breached(before: Breach | None, size: int, at: float) -> Breach:
+    if before is None or not before.remembered(at):
+        hold, ceiling = _BREACH_SECONDS, size - 1
+    elif at < before.until and size > before.ceiling:
+        # The size is still on its way down to what the last breach has asked for.
+        hold, ceiling = before.hold_seconds, before.ceiling
+    else:
+        hold, ceiling = min(_MAX_BREACH_SECONDS, 2 * before.hold_seconds), min(size, before.allowed(at)) - 1
+    return Breach(ceiling=max(1, ceiling), until=at + hold, hold_seconds=hold)
+
+
+def _breach_before(reading: WorkerReading, at: float) -> Breach | None:
+    """What a daemon that has just started knows of kills of a young worker: not to grow for now."""
+    container, uptime = reading.container, reading.uptime_seconds
+    if container is None or not container.oom_kills or uptime is None or uptime >= _BREACH_SECONDS:
+        return None
+    return Breach(
+        ceiling=max(1, reading.processes or 1),
+        until=at + _BREACH_SECONDS - uptime,
+        hold_seconds=_BREACH_SECONDS,
+    )
+
+
+def percentile_95(values: Sequence[int]) -> int:
+    """The value that 95 % do not exceed (nearest rank). ``values`` must not be empty."""
+    ordered = sorted(values)
+    return ordered[math.ceil(0.95 * len(ordered)) - 1]
+
+
+def _read_peaks(container: ContainerReading, at: float) -> Peaks | None:
+    largest, usual = container.child_peak_bytes, container.child_peak_p95_bytes
+    if largest or usual:
+        usual = usual or largest or 0
+        return Peaks(usual, max(usual, largest or 0), at)
+    # An older companion knows resident sizes only: the highest of them is the nearest to a peak.
+    sizes = [size for size in container.child_rss_bytes if size > 0]
+    return Peaks(percentile_95(sizes), percentile_95(sizes), at) if sizes else None
+
+
+def _hold(held: Peaks | None, now: Peaks | None, at: float) -> Peaks | None:
+    """The higher of two peaks; what is held is given up an hour after it was last reached."""
+    if held is None or now is None:
+        return held or now
+    if at - held.since > _HOLD_PEAK_SECONDS:
+        return now
+    largest = max(now.largest, held.largest)
+    return (now if now.usual >= held.usual else held)._replace(largest=largest)
+
+
+def need(policy: Policy, container: ContainerReading, record: MemoryRecord | None) -> Need | None:
+    """What one process needs at its peak, None where nothing is known of it."""
+    peaks = _read_peaks(container, 0.0) if record is None else record.peaks
+    shared = container.child_shared_bytes if record is None else record.shared_bytes
+    stated = int(policy.memory_per_process_bytes or 0)
+    if peaks is None and not stated:
+        return None
+    usual, largest = (0, 0) if peaks is None else (peaks.usual, peaks.largest)
+    usual, largest = (max(_MIN_NEED_BYTES, stated, size - (shared or 0)) for size in (usual, largest))
+    # Where processes were killed, their number is of those that need the most.
+    careful = bool(container.oom_kills) or (record is not None and record.breach is not None)
+    return Need(largest if careful else usual, largest)
+
+
+def fitting(
+    policy: Policy, container: ContainerReading, record: MemoryRecord | None, *, size: int = 0
+) -> int | None:
+    """Processes that fit in the memory limit at their peak, at least 1; None where that is not known.
+
+    It is what fits below ``memory_headroom``. A worker that already has ``size`` processes keeps those that
+    fit below ``memory_high``, so that a small change of a peak is no reason for a resize.
+    """
+    each = need(policy, container, record)
+    if container.memory_limit_bytes is None or each is None:
+        return None
+    fit = _fit(container, each, policy.memory_headroom)
+    return size if fit < size <= _fit(container, each, policy.memory_high) else fit
+
+
+def _fit(container: ContainerReading, each: Need, share: float) -> int:
+    available = (container.memory_limit_bytes or 0) * share - (container.parent_rss_bytes or 0)
+    return 1 + max(0, int((available - each.largest) // each.usual))
+
+
+def room(policy: Policy, container: ContainerReading, record: MemoryRecord | None) -> int | None:
+    """How many more processes there is room for now, by what is in use; None where that is not known.
+
+    None at all as long as no task has shown what it needs, where its companion reports peaks.
+    """
+    stated = policy.memory_per_process_bytes
+    if record is not None and not record.tried and container.child_peak_bytes and not stated:
+        return 0
+    each, used = need(policy, container, record), container.memory_growth_base_bytes
+    if each is None or used is None or container.memory_limit_bytes is None:
+        return None
+    free = container.memory_limit_bytes * policy.memory_headroom - used
+    return 0 if free < each.largest else 1 + int((free - each.largest) // each.usual)
