@@ -117,8 +117,8 @@ def _upper(
         highest = Ceiling(max(1, size), Reason.UNKNOWN_LIMIT)
     container, retiring = member.reading.container, member.reading.retiring
     for other in (
-        capacity.growth_room(policy, container, record, size),
         capacity.pressure(policy, container, size, retiring=retiring),
+        capacity.growth_room(policy, container, record, size),
     ):
         if other is not None and other.processes < highest.processes:
             highest = other

@@ -38,7 +38,8 @@ _PRESSURE = 0.1
 #: How long the record of a worker that is gone is kept, and how many of those.
 _FORGET_SECONDS = 3600.0
 _MAX_ABSENT = 1000
-_MIN_NEED_BYTES = 1024 * 1024
+#: A process needs at least this share of its peak, however much of it looks shared.
+_MIN_SHARE = 0.1
 
 
 class Peaks(NamedTuple):
@@ -218,7 +219,9 @@ def need(policy: Policy, container: ContainerReading, record: MemoryRecord | Non
     if peaks is None and not stated:
         return None
     usual, largest = (0, 0) if peaks is None else (peaks.usual, peaks.largest)
-    usual, largest = (max(_MIN_NEED_BYTES, stated, size - (shared or 0)) for size in (usual, largest))
+    usual, largest = (
+        max(1, stated, int(size * _MIN_SHARE), size - (shared or 0)) for size in (usual, largest)
+    )
     # Where processes were killed, their number is of those that need the most.
     careful = bool(container.oom_kills) or (record is not None and record.breach is not None)
     return Need(largest if careful else usual, largest)

@@ -27,6 +27,29 @@ def nap(self, seconds: float) -> None:  # type: ignore[no-untyped-def]
     ledger.hincrby("ended", self.request.id, 1)
 
 
+@app.task(bind=True, name="fill")
+def fill(self, mebibytes: int, seconds: float) -> None:  # type: ignore[no-untyped-def]
+    """Hold so much memory for so long."""
+    ledger.hincrby("started", self.request.id, 1)
+    held = bytearray(mebibytes * 2**20)
+    held[::4096] = b"x" * len(held[::4096])  # every page, without a second copy
+    time.sleep(seconds)
+    del held
+    ledger.hincrby("ended", self.request.id, 1)
+
+
+_leaked: list[bytes] = []
+
+
+@app.task(bind=True, name="leak")
+def leak(self, mebibytes: int) -> None:  # type: ignore[no-untyped-def]
+    """Keep so much memory for good."""
+    ledger.hincrby("started", self.request.id, 1)
+    _leaked.append(b"x" * (mebibytes * 2**20))
+    time.sleep(0.2)
+    ledger.hincrby("ended", self.request.id, 1)
+
+
 @app.task(bind=True, name="hold")
 def hold(self) -> None:  # type: ignore[no-untyped-def]
     """Run until the test says so, however slow the machine is."""

@@ -14,11 +14,10 @@ from autoscaler.core.capacity import (
     bounds,
     cpu_processes,
     lowest,
-    memory_processes,
-    percentile_95,
     pressure,
     with_rates,
 )
+from autoscaler.core.memory import fitting, percentile_95
 from autoscaler.core.model import Bounds, Override, Reason
 from autoscaler.core.policy import Policy
 from tests.support.builders import MIB, container
@@ -69,7 +68,7 @@ def test_the_95th_percentile_is_one_of_the_values_and_no_more_than_a_twentieth_e
     ],
 )
 def test_memory_bears_processes(changes, processes):
-    assert memory_processes(container(**{**MEMORY, **changes}), headroom=0.85) == processes
+    assert fitting(Policy(), container(**{**MEMORY, **changes}), None) == processes
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_memory_bears_processes(changes, processes):
         pytest.param({}, None, None, id="no part is known"),
         pytest.param(CPU, (4, Reason.CPU_CEILING), (4, Reason.CPU_CEILING), id="a CPU limit"),
         pytest.param(
-            {**CPU, "cpu_limited": False}, None, (4, Reason.CPU_CEILING), id="a machine binds auto alone"
+            {**CPU, "cpu_limited": False}, None, (4, Reason.MACHINE), id="a machine binds auto alone"
         ),
         pytest.param(MEMORY, (8, Reason.MEMORY_CEILING), None, id="memory alone makes no automatic max"),
         pytest.param(

@@ -135,7 +135,7 @@ def test_memory_pressure_shrinks_at_once_through_every_delay():
 def test_auto_max_is_what_the_container_bears_and_without_limits_what_the_machine_has():
     policy = prompt_policy(max_processes=None, processes_per_core=2)
     bare = container(cpu_limit_cores=3.0, cpu_limited=False)
-    assert decide(look(50, worker(container=bare)), policy=policy) == (decision(4, 6, Reason.CPU_CEILING),)
+    assert decide(look(50, worker(container=bare)), policy=policy) == (decision(4, 6, Reason.MACHINE),)
 
 
 def test_auto_max_without_a_known_limit_does_not_grow_and_says_why():

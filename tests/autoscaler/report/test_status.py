@@ -109,7 +109,12 @@ def test_the_view_of_a_tick_is_whole():
                     "cpu_throttled_ratio": None,
                     "memory_limit_bytes": 1000,
                     "memory_used_bytes": None,
+                    "worker_memory_bytes": None,
+                    "memory_shared": None,
+                    "oom_kills": None,
+                    "machine": {"cpu_cores": None, "memory_bytes": None},
                 },
+                "memory": None,
             }
         ],
         "decisions": [

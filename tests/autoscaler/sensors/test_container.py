@@ -118,7 +118,7 @@ REPORTED = container(
         pytest.param(
             both(None, 700),
             REPORTED,
-            replace(REPORTED, memory_limit_bytes=700, memory_limited=True),
+            replace(REPORTED, memory_limit_bytes=700, memory_limited=True, memory_limit_stated=True),
             id="memory alone is stated",
         ),
         pytest.param(

@@ -1,0 +1,155 @@
+"""The daemon over real workers in real control groups (v1) with little memory: it keeps out of the OOM killer.
+
+Each group holds one worker and at most 300 MiB, so that only processes of that worker are ever ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import random
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from celery import Celery
+
+from autoscaler.demo.embedded import Process
+from tests.support.cluster import ROOT, started
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.cluster import Cluster, Daemon
+
+V1 = Path("/sys/fs/cgroup/memory")
+MIB = 2**20
+W1 = "w1@h"
+WITHIN_SECONDS = 240
+_numbers = itertools.count()
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        os.geteuid() != 0 or not os.access(V1 / "cgroup.procs", os.W_OK),
+        reason="makes real v1 groups: needs root and a writable /sys/fs/cgroup/memory",
+    ),
+]
+acks = pytest.mark.parametrize("late", [False, True], ids=["early acks", "late acks"])
+
+
+@dataclass
+class Group:
+    """A control group with a memory limit."""
+
+    folder: Path
+
+    @property
+    def oom_kills(self) -> int:
+        words = (self.folder / "memory.oom_control").read_text().split()
+        return int(words[words.index("oom_kill") + 1])
+
+    def end(self) -> None:
+        """End what is left in it, and remove it."""
+
+        def gone() -> bool:
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+                for pid in (self.folder / "cgroup.procs").read_text().split():
+                    os.kill(int(pid), signal.SIGKILL)
+            with contextlib.suppress(OSError):  # busy for a moment after its last process ended
+                self.folder.rmdir()
+            return not self.folder.exists()
+
+        started(gone, what=f"the removal of {self.folder}")
+
+
+@pytest.fixture
+def group(cluster: Cluster) -> Iterator[Group]:
+    """A group of 300 MiB; it ends before the broker does."""
+    folder = V1 / f"autoscaler-memory-{os.getpid()}-{next(_numbers)}"
+    folder.mkdir()
+    made = Group(folder)
+    (folder / "memory.limit_in_bytes").write_text(str(300 * MIB))
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+def start_worker(cluster: Cluster, group: Group, *, late: bool, processes: int = 1, **conf: object) -> Process:
+    """A prefork worker that lives in the group from its first instruction."""
+    number = next(_numbers)
+    words = (
+        *(sys.executable, "-m", "celery", "-A", "tests.support.worker_app", "worker", "-n", W1),
+        *("-c", str(processes), "--loglevel", "INFO", "--without-mingle", "-I", "autoscaler.companion"),
+    )
+    enter = f'echo $$ > {group.folder}/cgroup.procs && exec "$0" "$@"'
+    process = cluster.stack.enter_context(
+        Process(
+            ("sh", "-c", enter, *words),
+            log_path=cluster.folder / f"memory-worker-{number}.log",
+            environment={
+                "BROKER": cluster.server.url,
+                "LEDGER": cluster.server.url,
+                "TMPDIR": str(cluster.folder),
+                "SETTINGS": json.dumps({"task_acks_late": late, **conf}),
+            },
+            working_folder=ROOT,
+            stop_signal=signal.SIGKILL,
+        )
+    )
+    process.wait_until(lambda: "ready." in process.log(), within_seconds=60, what="the start of the worker")
+    return process
+
+
+def start_daemon(cluster: Cluster, *words: str) -> Daemon:
+    """The daemon as it is by default, but for the maximum."""
+    return cluster.daemon("--target-wait", "5s", "--stabilization-window", "30", *words, max="8", interval="1")
+
+
+def send(cluster: Cluster, name: str, arguments: list[tuple[object, ...]]) -> None:
+    app = Celery("sender", broker=cluster.server.url, set_as_current=False)
+    for each in arguments:
+        app.send_task(name, args=list(each), queue="celery", ignore_result=True)
+    app.close()
+
+
+def settled(cluster: Cluster) -> Callable[[], bool]:
+    """Whether nothing waits, is fetched or runs any more."""
+
+    def look() -> bool:
+        redis = cluster.redis
+        left = sum(redis.llen(f"celery{step}") for step in ("", "\x06\x163", "\x06\x166", "\x06\x169"))
+        return left + redis.hlen("unacked") == 0
+
+    return look
+
+
+def report(title: str, cluster: Cluster, group: Group, daemon: Daemon, sent: int) -> dict[str, object]:
+    """The figures of one run; ``pytest -s`` shows them."""
+    lost, twice = cluster.lost_and_twice(sent)
+    found = {
+        "kills": group.oom_kills,
+        "lost": lost,
+        "twice": twice,
+        "sizes": [(line["before"], line["target"]) for line in daemon.events("pool.resized")],
+        "peak_mib": (daemon.metric("worker_process_peak_bytes", worker=W1) or 0) / MIB,
+    }
+    print(title, found)
+    return found
+
+
+@acks
+def test_tasks_of_80_mib_in_300_mib_meet_no_kill_and_none_is_lost(cluster, group, late):
+    start_worker(cluster, group, late=late)
+    daemon = start_daemon(cluster)
+    send(cluster, "fill", [(80, 1.0)] * 60)
+    started(lambda: len(cluster.ended()) == 60, within_seconds=WITHIN_SECONDS, what="all tasks")
+    started(settled(cluster), what="the last acknowledgement")
+    found = report(f"80 MiB, late={late}", cluster, group, daemon, 60)
+    assert (found["kills"], found["lost"], found["twice"]) == (0, 0, 0)
