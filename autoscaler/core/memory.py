@@ -83,8 +83,9 @@ class MemoryRecord:
 
     ``shared_bytes`` is the part of a peak that a further process does not need. ``oom_kills`` and
     ``memory_failcnt`` are the counters as last read, of the group ``container_id``; ``kills`` counts those
-    that happened while this record was kept. ``tried`` is True once tasks have shown what they need, and
-    ``running_since`` is since when tasks have been running before that. ``processes`` is the last known size.
+    that happened while this record was kept, and before it where the worker was young. ``tried`` is True
+    once tasks have shown what they need, and ``running_since`` is since when tasks have been running before
+    that. ``processes`` is the last known size.
     """
 
     last_at: float
@@ -144,7 +145,8 @@ def advance(policy: Policy, before: MemoryRecord | None, reading: WorkerReading,
         size = min(known.processes, record.processes) if before else record.processes
         return replace(record, breach=_breached(known.breach, size, at))
     if before is None:
-        record = replace(record, breach=_breach_before(reading, at))
+        breach = _breach_before(reading, at)
+        record = replace(record, breach=breach, kills=(container.oom_kills or 0) if breach else 0)
     if record.breach and not record.breach.remembered(at):
         record = replace(record, breach=None)
     return record
@@ -255,7 +257,7 @@ def room(policy: Policy, container: ContainerReading, record: MemoryRecord | Non
     stated = policy.memory_per_process_bytes
     if record is not None and not record.tried and container.child_peak_bytes and not stated:
         return 0
-    each, used = need(policy, container, record), container.memory_growth_base_bytes
+    each, used = need(policy, container, record), container.limited_use_bytes
     if each is None or used is None or container.memory_limit_bytes is None:
         return None
     free = container.memory_limit_bytes * policy.memory_headroom - used

@@ -185,8 +185,8 @@ class ContainerReading:
         return used / self.memory_limit_bytes if self.memory_limit_bytes and used is not None else None
 
     @property
-    def memory_growth_base_bytes(self) -> int | None:
-        """What is in use below the limit, by whomever; growth needs room beside it."""
+    def limited_use_bytes(self) -> int | None:
+        """What counts against the limit: the group's use, or the worker's own below a stated limit."""
         return self.own_memory_bytes if self.memory_limit_stated else self.memory_used_bytes
 
 

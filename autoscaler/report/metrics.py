@@ -75,8 +75,8 @@ _CONTAINER: tuple[tuple[str, str, Callable[[ContainerReading], float | None]], .
     ),
     (
         "cgroup_memory_usage_bytes",
-        "Memory in use in the worker's group or on its machine, without file cache.",
-        lambda c: c.memory_used_bytes,
+        "Memory in use, without file cache: the group's, the machine's, or with --memory-limit its own.",
+        lambda c: c.limited_use_bytes,
     ),
     ("worker_memory_bytes", "Memory that the worker's processes hold.", lambda c: c.own_memory_bytes),
 )

@@ -158,7 +158,7 @@ def is_observed(subject: Subject, record: TickRecord) -> bool | None:
 
 def _breach_text(memory: MemoryRecord) -> str:
     """What the OOM killer did, and what follows from it; the text changes with each kill."""
-    kills = f"{memory.kills} processes killed by the OOM killer" if memory.kills else "the limit was exceeded"
+    kills = f"OOM kills: {memory.kills}" if memory.kills else "the memory limit was exceeded"
     if memory.breach is None:
         return kills
     if memory.breach.ceiling == 1 and memory.processes == 1:

@@ -118,11 +118,13 @@ def metric_rows() -> list[tuple[str, str, str, str]]:
     """
     seen = look(
         3,
-        worker(container=_known(container())),
+        # One under limits and one on a bare machine: each has series that the other lacks.
+        worker("w1@h", container=_known(container())),
+        worker("w2@h", container=container(cpu_limit_cores=1.0, memory_limit_bytes=1)),
         queues=(_known(queue(3)),),
     )
     policy = Policy(max_processes=4)
-    plan = Decider(policy=policy).decide(State(), seen)[1]
+    state, plan = Decider(policy=policy).decide(State(), seen)
     plan = replace(plan, groups=tuple(_known(group) for group in plan.groups))
     outcome = Outcome(worker="w", before=1, target=2, command="pool_resize", result=Result.DONE)
     record = TickRecord(
@@ -130,6 +132,7 @@ def metric_rows() -> list[tuple[str, str, str, str]]:
         plan=plan,
         workers={one.name: one for one in seen.workers},
         outcomes=(outcome,),
+        memory=state.memory,
         faults={"lease": "x"},
     )
     reported = Metrics(monotonic=lambda: seen.at)

@@ -1,4 +1,4 @@
-"""The daemon over real workers in real control groups (v1) with little memory: it keeps out of the OOM killer.
+"""The daemon over real workers in real control groups (v1) of little memory: it avoids the OOM killer.
 
 Each group holds one worker and at most 300 MiB, so that only processes of that worker are ever ended.
 """
@@ -35,6 +35,7 @@ _numbers = itertools.count()
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(WITHIN_SECONDS + 60),
     pytest.mark.skipif(
         os.geteuid() != 0 or not os.access(V1 / "cgroup.procs", os.W_OK),
         reason="makes real v1 groups: needs root and a writable /sys/fs/cgroup/memory",
@@ -69,8 +70,8 @@ class Group:
 
 
 @pytest.fixture
-def group(cluster: Cluster) -> Iterator[Group]:
-    """A group of 300 MiB; it ends before the broker does."""
+def group() -> Iterator[Group]:
+    """A group of 300 MiB. What runs in it ends before it does."""
     folder = V1 / f"autoscaler-memory-{os.getpid()}-{next(_numbers)}"
     folder.mkdir()
     made = Group(folder)
@@ -81,7 +82,9 @@ def group(cluster: Cluster) -> Iterator[Group]:
         made.end()
 
 
-def start_worker(cluster: Cluster, group: Group, *, late: bool, processes: int = 1, **conf: object) -> Process:
+def start_worker(
+    cluster: Cluster, group: Group, *, late: bool, processes: int = 1, **conf: object
+) -> Process:
     """A prefork worker that lives in the group from its first instruction."""
     number = next(_numbers)
     words = (
@@ -109,7 +112,9 @@ def start_worker(cluster: Cluster, group: Group, *, late: bool, processes: int =
 
 def start_daemon(cluster: Cluster, *words: str) -> Daemon:
     """The daemon as it is by default, but for the maximum."""
-    return cluster.daemon("--target-wait", "5s", "--stabilization-window", "30", *words, max="8", interval="1")
+    return cluster.daemon(
+        "--target-wait", "5s", "--stabilization-window", "30", *words, max="8", interval="1"
+    )
 
 
 def send(cluster: Cluster, name: str, arguments: list[tuple[object, ...]]) -> None:
@@ -152,4 +157,53 @@ def test_tasks_of_80_mib_in_300_mib_meet_no_kill_and_none_is_lost(cluster, group
     started(lambda: len(cluster.ended()) == 60, within_seconds=WITHIN_SECONDS, what="all tasks")
     started(settled(cluster), what="the last acknowledgement")
     found = report(f"80 MiB, late={late}", cluster, group, daemon, 60)
+    assert (found["kills"], found["lost"], found["twice"]) == (0, 0, 0)
+
+
+@acks
+def test_a_kill_teaches_and_none_follows_once_the_pool_has_shrunk(cluster, group, late):
+    # Four processes that no task has been seen in: nobody can know what they will need.
+    start_worker(cluster, group, late=late, processes=4)
+    daemon = start_daemon(cluster)
+    send(cluster, "fill", [(80, 1.0)] * 24)
+
+    def shrunk() -> bool:
+        reported = [daemon.metric(f"worker_processes{part}", worker=W1) for part in ("", "_retiring")]
+        return group.oom_kills > 0 and reported == [1, 0]
+
+    started(shrunk, within_seconds=60, what="the shrink after a kill")
+    kills = group.oom_kills
+    started(settled(cluster), within_seconds=WITHIN_SECONDS, what="the end of all tasks")
+    found = report(f"four at once, late={late}", cluster, group, daemon, 24)
+    assert found["kills"] == kills
+    assert found["lost"] <= kills
+    assert found["twice"] == 0
+    memory = next(one["memory"] for one in daemon.status()["workers"])
+    assert memory["breach_ceiling"] >= 1
+    assert daemon.metric("worker_oom_kills_total", worker=W1) == kills
+    lines = [line for line in daemon.events("condition") if line["subject"] == "memory"]
+    assert lines[-1]["state"].startswith(f"OOM kills: {kills};")
+
+
+@acks
+def test_tasks_whose_need_varies_tenfold_meet_no_kill_once_the_largest_was_seen(cluster, group, late):
+    start_worker(cluster, group, late=late)
+    daemon = start_daemon(cluster)
+    drawn = random.Random(4)
+    needs = [drawn.choices((8, 80), (9, 1))[0] for _ in range(59)]
+    send(cluster, "fill", [(each, 0.5) for each in (80, *needs)])
+    started(lambda: len(cluster.ended()) == 60, within_seconds=WITHIN_SECONDS, what="all tasks")
+    started(settled(cluster), what="the last acknowledgement")
+    found = report(f"8 or 80 MiB, late={late}", cluster, group, daemon, 60)
+    assert (found["kills"], found["lost"], found["twice"]) == (0, 0, 0)
+
+
+@acks
+def test_a_leak_that_max_memory_per_child_ends_meets_no_kill(cluster, group, late):
+    start_worker(cluster, group, late=late, worker_max_memory_per_child=110_000)
+    daemon = start_daemon(cluster)
+    send(cluster, "leak", [(10,)] * 60)
+    started(lambda: len(cluster.ended()) == 60, within_seconds=WITHIN_SECONDS, what="all tasks")
+    started(settled(cluster), what="the last acknowledgement")
+    found = report(f"a leak, late={late}", cluster, group, daemon, 60)
     assert (found["kills"], found["lost"], found["twice"]) == (0, 0, 0)

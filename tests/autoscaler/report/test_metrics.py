@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,6 +65,7 @@ class Told:
             workers={name: known.reading for name, known in self.state.workers.items()},
             outcomes=outcomes,
             faults=faults or {},
+            memory=self.state.memory,
             wall_time=1.7e9,
             seconds=seconds,
         )
@@ -111,6 +113,22 @@ def test_before_the_first_tick_there_is_a_version_and_no_gauge():
     told = Told()
     assert told.series()["build_info"] == {(("version", autoscaler.__version__),): 1.0}
     assert told.of("worker_processes") == told.of("queue_depth") == told.of("leader") == {}
+
+
+def test_every_kill_is_counted_and_a_bare_machine_has_no_limit():
+    told = Told()
+    for kills in (0, 3):
+        box = replace(FULL, oom_kills=kills, container_id="a", parent_rss_bytes=50)
+        told.tick(look(3, worker("a@h", container=box), worker("b@h")))
+    assert told.of("worker_oom_kills_total") == {"a@h": 3}
+    assert told.of("worker_process_peak_bytes") == {"a@h": 100}
+    assert told.of("worker_memory_bytes") == {"a@h": 150}
+    assert told.of("worker_processes_limit")["memory_breach a@h"] == 3
+    bare = replace(FULL, cpu_limited=False, memory_limited=False)
+    told.tick(look(3, worker("a@h", container=bare)))
+    assert told.of("cgroup_cpu_limit_cores") == told.of("cgroup_memory_limit_bytes") == {}
+    assert told.of("machine_cpu_cores") == {"a@h": 2.5}
+    assert told.of("machine_memory_bytes") == {"a@h": 1000}
 
 
 def test_series_of_a_gone_worker_and_of_a_gone_queue_vanish():
