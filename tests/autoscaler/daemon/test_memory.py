@@ -161,11 +161,14 @@ def test_tasks_of_80_mib_in_300_mib_meet_no_kill_and_none_is_lost(cluster, group
 
 
 @acks
-def test_a_kill_teaches_and_none_follows_once_the_pool_has_shrunk(cluster, group, late):
-    # Four processes that no task has been seen in: nobody can know what they will need.
-    start_worker(cluster, group, late=late, processes=4)
+@pytest.mark.parametrize(
+    ("processes", "light"), [(4, 0), (1, 60)], ids=["four at the start", "after light tasks"]
+)
+def test_a_kill_teaches_and_none_follows_once_the_pool_has_shrunk(cluster, group, late, processes, light):
+    # Nobody can know what the heavy tasks will need: no such task was ever seen.
+    start_worker(cluster, group, late=late, processes=processes)
     daemon = start_daemon(cluster)
-    send(cluster, "fill", [(80, 1.0)] * 24)
+    send(cluster, "fill", [(1, 0.4)] * light + [(80, 1.0)] * 24)
 
     def shrunk() -> bool:
         reported = [daemon.metric(f"worker_processes{part}", worker=W1) for part in ("", "_retiring")]
@@ -173,8 +176,9 @@ def test_a_kill_teaches_and_none_follows_once_the_pool_has_shrunk(cluster, group
 
     started(shrunk, within_seconds=60, what="the shrink after a kill")
     kills = group.oom_kills
-    started(settled(cluster), within_seconds=WITHIN_SECONDS, what="the end of all tasks")
-    found = report(f"four at once, late={late}", cluster, group, daemon, 24)
+    started(settled(cluster), within_seconds=WITHIN_SECONDS, what="the start of all tasks")
+    started(lambda: daemon.metric("worker_processes_busy", worker=W1) == 0, what="the end of all tasks")
+    found = report(f"{processes} processes, {light} light, late={late}", cluster, group, daemon, light + 24)
     assert found["kills"] == kills
     assert found["lost"] <= kills
     assert found["twice"] == 0
