@@ -85,7 +85,7 @@ class MemoryRecord:
     ``memory_failcnt`` are the counters as last read, of the group ``container_id``; ``kills`` counts those
     that happened while this record was kept, and before it where the worker was young. ``tried`` is True
     once tasks have shown what they need, and ``running_since`` is since when tasks have been running before
-    that. ``processes`` is the last known size.
+    that. ``processes`` is how many there were when last read, retiring ones too.
     """
 
     last_at: float
@@ -121,7 +121,9 @@ def advance(policy: Policy, before: MemoryRecord | None, reading: WorkerReading,
     record = replace(
         known,
         last_at=at,
-        processes=known.processes if reading.processes is None else max(1, reading.processes),
+        processes=known.processes
+        if reading.processes is None
+        else max(1, reading.processes + reading.retiring),
         running_since=running_since,
         tried=known.tried or waited or bool(reading.completed) or reading.busy is None,
     )
@@ -141,8 +143,8 @@ def advance(policy: Policy, before: MemoryRecord | None, reading: WorkerReading,
         kills=known.kills + kills,
     )
     if kills or (hits and _is_pressed(policy, container)):
-        # Retiring processes fill memory too, and yet fewer of them is what helps.
-        size = min(known.processes, record.processes) if before else record.processes
+        # After growth, the size before it is the one that is known to fit.
+        size = max(known.processes, min(known.processes + 1, record.processes))
         return replace(record, breach=_breached(known.breach, size, at))
     if before is None:
         breach = _breach_before(reading, at)

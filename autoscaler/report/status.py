@@ -161,9 +161,9 @@ def _breach_text(memory: MemoryRecord) -> str:
     kills = f"OOM kills: {memory.kills}" if memory.kills else "the memory limit was exceeded"
     if memory.breach is None:
         return kills
-    if memory.breach.ceiling == 1 and memory.processes == 1:
-        return f"{kills}; not even two fit: raise the memory limit or lower what a task holds"
-    return f"{kills}; held at {memory.breach.ceiling} processes for {memory.breach.hold_seconds:.0f} s"
+    held = f"{kills}; size at most {memory.breach.ceiling} for {memory.breach.hold_seconds:.0f} s"
+    advice = "; raise the limit or hold less in tasks" if memory.breach.ceiling == 1 else ""
+    return f"{held}{advice}"
 
 
 def outcome_fields(outcome: Outcome) -> dict[str, Any]:

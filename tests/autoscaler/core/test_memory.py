@@ -122,6 +122,20 @@ def test_a_breach_is_remembered_as_a_ceiling_below_the_size(changes, ceiling):
     assert record.kills == int(ceiling is not None and "oom_kills" in changes)
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "ceiling"),
+    [
+        pytest.param({"processes": 2}, {"processes": 8}, 2, id="growth: back to what was seen to fit"),
+        pytest.param({"processes": 4}, {"processes": 1, "retiring": 3}, 3, id="retiring ones fill memory"),
+        pytest.param({"processes": 4}, {"processes": 1}, 3, id="it may have been before they ended"),
+        pytest.param({"processes": 1}, {"processes": 1}, 1, id="never below one"),
+    ],
+)
+def test_the_ceiling_after_a_breach_is_below_the_processes_that_there_were(before, now, ceiling):
+    record = advance(POLICY, None, worker(container=box(), **before), 0.0)
+    assert advance(POLICY, record, worker(container=box(oom_kills=1), **now), 1.0).breach.ceiling == ceiling
+
+
 def test_a_breach_holds_for_ten_minutes_and_then_lifts_by_one_process_a_minute():
     breach = follow((0.0, {}), (1.0, {"oom_kills": 1})).breach
     assert [breach.allowed(at) for at in (1.0, 600.0, 601.0, 660.0, 661.0, 781.0)] == [3, 3, 4, 4, 5, 7]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from autoscaler.core.decider import Decider, Mode
 from autoscaler.core.groups import Scope
+from autoscaler.core.memory import Breach, MemoryRecord
 from autoscaler.core.model import Outcome, Override, PoolKind, QueueReading, Result
 from autoscaler.core.policy import Policy
 from autoscaler.core.state import State
@@ -35,6 +36,26 @@ def strict(value):
         raise AssertionError(f"{word} is no JSON")
 
     return json.loads(json.dumps(value), parse_constant=refuse)
+
+
+@pytest.mark.parametrize(
+    ("memory", "state"),
+    [
+        (MemoryRecord(last_at=1.0), None),
+        (MemoryRecord(last_at=1.0, kills=2), "OOM kills: 2"),
+        (
+            MemoryRecord(last_at=1.0, kills=2, breach=Breach(ceiling=3, until=9.0, hold_seconds=600.0)),
+            "OOM kills: 2; size at most 3 for 600 s",
+        ),
+        (
+            MemoryRecord(last_at=1.0, breach=Breach(ceiling=1, until=9.0, hold_seconds=600.0)),
+            "the memory limit was exceeded; size at most 1 for 600 s; raise the limit or hold less in tasks",
+        ),
+    ],
+)
+def test_each_kill_is_a_condition_of_its_own_words(memory, state):
+    found = conditions(record_of(look(0, worker("a@h")), memory={"a@h": memory}), Mode.ACT)
+    assert found.get(("memory", "a@h")) == state
 
 
 def test_the_view_of_a_tick_is_whole():
