@@ -226,12 +226,13 @@ def sweep(*, orphans: bool) -> None:
 @main.command()
 @click.option("--mails", default=20, show_default=True, type=click.IntRange(0, 100_000))
 @click.option("--pdfs", default=5, show_default=True, type=click.IntRange(0, 100_000))
+@click.option("--pages", default=1, show_default=True, type=click.IntRange(1, 1000), help="Pages of each PDF.")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-def samples(mails: int, pdfs: int, folder: Path) -> None:
+def samples(mails: int, pdfs: int, pages: int, folder: Path) -> None:
     """Write sample mails, each with a PDF attached, and sample PDFs into FOLDER; always the same ones."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, data in sample_files(mails=mails, pdfs=pdfs):
+        for name, data in sample_files(mails=mails, pdfs=pdfs, pages=pages):
             (folder / name).write_bytes(data)
     except OSError as fault:
         _fail(f"{folder} cannot be written to ({fault.strerror}); give another folder", 1)
