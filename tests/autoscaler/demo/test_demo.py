@@ -359,5 +359,7 @@ def test_without_its_extra_it_names_what_to_install():
 def test_without_the_service_s_extra_it_names_what_to_install():
     hide = "import sys; sys.modules['orjson'] = None; from docservice.__main__ import main; main()"
     done = subprocess.run((sys.executable, "-c", hide), capture_output=True, text=True, check=False, cwd=ROOT)
-    told = "docservice: orjson is not installed; install celery-pool-autoscaler[api]\n"
+    told = (
+        "docservice: the extra api is not installed; run: pip install 'celery-pool-autoscaler[api]' (no orjson)\n"
+    )
     assert (done.returncode, done.stderr) == (1, told)
