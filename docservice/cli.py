@@ -153,7 +153,9 @@ def main() -> None:
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, envvar="DOCSERVICE_HOST")
 # Not DOCSERVICE_PORT: Kubernetes sets that to an address where a Service is called docservice.
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), envvar="DOCSERVICE_HTTP_PORT")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), envvar="DOCSERVICE_HTTP_PORT"
+)
 @click.option("--workers", default=1, show_default=True, type=_Count(), envvar="DOCSERVICE_WORKERS")
 def api(host: str, port: int, workers: int) -> None:
     """Serve the HTTP API."""
@@ -248,7 +250,9 @@ def sweep(*, orphans: bool) -> None:
 @main.command()
 @click.option("--mails", default=20, show_default=True, type=click.IntRange(0, 100_000))
 @click.option("--pdfs", default=5, show_default=True, type=click.IntRange(0, 100_000))
-@click.option("--pages", default=1, show_default=True, type=click.IntRange(1, 1000), help="Pages of each PDF.")
+@click.option(
+    "--pages", default=1, show_default=True, type=click.IntRange(1, 1000), help="Pages of each PDF."
+)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 def samples(mails: int, pdfs: int, pages: int, folder: Path) -> None:
     """Write sample mails, each with a PDF attached, and sample PDFs into FOLDER; always the same ones."""

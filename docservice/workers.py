@@ -321,7 +321,9 @@ def _out_of_range(processes: int, change: int) -> str:
     """Why a worker cannot change by so many processes, and by how many it can."""
     has = f"{processes} process" + "es" * (processes != 1)
     if change < 0:
-        return f"{has}, asked to remove {-change}; {max(0, processes - 1)} can be removed, for one has to stay"
+        return (
+            f"{has}, asked to remove {-change}; {max(0, processes - 1)} can be removed, for one has to stay"
+        )
     free = max(0, MAX_PROCESSES - processes)
     return f"{has}, asked to add {change}; {free} can be added, for {MAX_PROCESSES} is the most"
 

@@ -136,8 +136,8 @@ def set_up(settings: Settings, given: dict[str, Any]) -> Setup:
         prefetch=given["prefetch"],
     )
     trace, interval = trace_of(given), settings.interval_seconds
-    if fault := _too_long(trace, model.max_processes, interval):
-        fail([f"{trace.name}: {fault}"], 2)
+    if too_long := _too_long(trace, model.max_processes, interval):
+        fail([f"{trace.name}: {too_long}"], 2)
     return Setup(
         trace=trace,
         model=model,

@@ -42,7 +42,8 @@ def command(settings: Settings, *, as_json: bool, share: float, plot_path: Path 
 
     The cheapest is taken: of the settings that keep the target for --share of the tasks, the one with the
     least process-seconds, where each start adds --start-worth seconds. On a tie, fewer starts win, then the
-    flags as given. TRACE is what `autoscaler simulate` takes. What is printed was replayed through the daemon's own decider.
+    flags as given. TRACE is what `autoscaler simulate` takes. What is printed was replayed through the
+    daemon's own decider.
     """
     check_plot(plot_path)
     setup = set_up(settings, given)
@@ -87,9 +88,10 @@ def _choice(setup: Setup, trials: Sequence[Trial], share: float) -> str:
     ties = sum(trial.price == chosen.price for trial in kept) - 1
     others = f"{ties} other{'s' * (ties != 1)} came to the same" if ties else "no other came to the same"
     return (
-        f"Taken: {chosen.summary.policy}. {len(kept)} of {len(trials)} settings start {share:.2%} of the tasks within"
-        f" {setup.target_wait_seconds:g} s; of these it has the least process-seconds, with {worth:g} s added for each"
-        f" start (--start-worth): {chosen.price:.0f} s; {others}. On a tie fewer starts win, then the flags as given."
+        f"Taken: {chosen.summary.policy}. {len(kept)} of {len(trials)} settings start {share:.2%} of the"
+        f" tasks within {setup.target_wait_seconds:g} s; of these it has the least process-seconds, with"
+        f" {worth:g} s added for each start (--start-worth): {chosen.price:.0f} s; {others}."
+        " On a tie fewer starts win, then the flags as given."
     )
 
 

@@ -219,8 +219,8 @@ def against_target(summary: Summary) -> str:
     if p95 <= target:
         return f"The target wait of {target:g} s was kept by the p95: {share}."
     return (
-        f"The target wait of {target:g} s was missed by the p95: {share}. Reading is work for the CPU, and this"
-        f" machine has {summary.cores} cores for all that runs here; more processes do not add cores."
+        f"The target wait of {target:g} s was missed by the p95: {share}. Reading is work for the CPU, and"
+        f" this machine has {summary.cores} cores for all that runs here; more processes do not add cores."
     )
 
 

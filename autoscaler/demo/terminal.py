@@ -41,9 +41,13 @@ class LiveScreen:
         decision = status["decisions"][0]
         # No markup in here: a line that is said while this is drawn has it printed by its own settings.
         table = Table.grid(padding=(0, 2))
-        table.add_row("waiting", Text(f"{waiting:4}", style="bold"), Text(self._trail.waiting.drawn(), style="yellow"))
         table.add_row(
-            "processes", Text(f"{processes:4}", style="bold"), Text(self._trail.processes.drawn(), style="green")
+            "waiting", Text(f"{waiting:4}", style="bold"), Text(self._trail.waiting.drawn(), style="yellow")
+        )
+        table.add_row(
+            "processes",
+            Text(f"{processes:4}", style="bold"),
+            Text(self._trail.processes.drawn(), style="green"),
         )
         now = Text.assemble(f"{decision['action']} because ", (decision["reason"], "bold"))
         table.add_row("now", "", now)

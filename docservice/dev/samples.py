@@ -73,10 +73,8 @@ def sample_number(number: int) -> str:
     return f"MN-{2020 + number % 7}-{number * 7919 % 1_000_000:06d}"
 
 
-def sample_mail(
-    number: int, *, size_bytes: int = 4_000, attachment: bool = True, pages: int = 1
-) -> bytes:
-    """A mail of about ``size_bytes`` with its number in the subject, and a PDF of ``pages`` pages attached."""
+def sample_mail(number: int, *, size_bytes: int = 4_000, attachment: bool = True, pages: int = 1) -> bytes:
+    """A mail of about ``size_bytes`` with its number in the subject, and a PDF of so many pages."""
     drawn = random.Random(number)  # noqa: S311 - a sample text, not a secret
     mail = EmailMessage()
     mail["From"] = f"Sender {number % 97} <sender{number % 97}@example.org>"

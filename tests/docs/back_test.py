@@ -1,7 +1,7 @@
-"""Draws the back-test that the docs show: ``uv run --extra plot python -m tests.docs.back_test``, about a minute.
+"""Draws the back-test of the docs: ``uv run --extra plot python -m tests.docs.back_test``, about a minute.
 
-The trace is ``docs/examples/bursts.csv``: bursts and pauses, made from a seed. The picture is what the command of
-the docs draws; nothing is changed by hand.
+The trace is ``docs/examples/bursts.csv``: bursts and pauses, made from a seed. The picture is what the
+command of the docs draws; nothing is changed by hand.
 """
 
 from __future__ import annotations

@@ -68,8 +68,10 @@ def test_a_place_that_cannot_be_written_ends_the_start_in_one_line(
     done = CliRunner(env=environment).invoke(main, ["api", "--port", str(free_port())])
     assert (done.exit_code, done.stderr) == (
         1,
-        f"docservice: DOCSERVICE_BLOB_URL: nothing can be stored in file://{tmp_path}/file (FileExistsError);"
-        " give a place that this user may write\n",
+        (
+            f"docservice: DOCSERVICE_BLOB_URL: nothing can be stored in file://{tmp_path}/file"
+            " (FileExistsError); give a place that this user may write\n"
+        ),
     )
 
 
@@ -92,5 +94,7 @@ def test_the_help_shows_the_port() -> None:
         (9999, 2, "9999 processes, asked to add 2; 1 can be added, for 10000 is the most"),
     ],
 )
-def test_a_change_that_goes_too_far_says_how_far_it_can_go(processes: int, change: int, expected: str) -> None:
+def test_a_change_that_goes_too_far_says_how_far_it_can_go(
+    processes: int, change: int, expected: str
+) -> None:
     assert _out_of_range(processes, change) == expected

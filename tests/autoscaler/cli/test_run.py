@@ -36,7 +36,7 @@ def test_the_start_line_says_the_policy_and_what_is_ignored(cluster):
         ("metrics.internal", "everyone who can reach metrics.internal"),
         *(
             (every, "everyone who can reach this host; --listen 127.0.0.1:9809 keeps them to this host")
-            for every in ("0.0.0.0", "::", "[::]")  # noqa: S104 - the default
+            for every in ("0.0.0.0", "::", "[::]")
         ),
     ],
 )

@@ -282,13 +282,17 @@ def test_a_trace_that_would_take_hours_is_refused(tmp_path: Path):
     [
         (
             "0,1\n1,31536000\n2,1\n",
-            "task 2 runs for 3.1536e+07 s and ends at 31536001 s, more than 2000000 ticks of --interval 2;"
-            " correct its service time, or raise --interval",
+            (
+                "task 2 runs for 3.1536e+07 s and ends at 31536001 s, more than 2000000 ticks of --interval"
+                " 2; correct its service time, or raise --interval"
+            ),
         ),
         (
             "0,3000000\n" * 2,
-            "its work lasts 6000000 s on 1 processes, more than 2000000 ticks of --interval 2;"
-            " raise --max, or --interval",
+            (
+                "its work lasts 6000000 s on 1 processes, more than 2000000 ticks of --interval 2;"
+                " raise --max, or --interval"
+            ),
         ),
     ],
     ids=["one task of a year", "much work on one process"],
@@ -341,7 +345,7 @@ def test_tune_shows_alike_settings_once_and_says_how_it_chose(tmp_path: Path):
     rows = lines[4 : lines.index("", 4)]
     figures = [row.rpartition("alike)")[2] or row for row in rows]
     assert len({*figures}) == len(figures) < 8
-    start = "Taken: start worth 25, caution 1.5. 24 of 24 settings start 99.90% of the tasks within 5 s; of these it"
+    start = "Taken: start worth 25, caution 1.5. 24 of 24 settings start 99.90% of the tasks within 5 s"
     chosen = next(line for line in lines if line.startswith("Taken"))
     assert chosen.startswith(start)
     assert "least process-seconds, with 25 s added for each start (--start-worth)" in chosen

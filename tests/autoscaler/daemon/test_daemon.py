@@ -110,7 +110,9 @@ def test_an_administrators_override_is_kept_to_until_it_expires(cluster):
     started(lambda: daemon.reason(W1) == "paused", what="the pause")
     assert daemon.status()["override"]["by"] == "ann"
     until = datetime.fromtimestamp(request.expires_at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    said = {line["name"]: line["state"] for line in daemon.events("condition") if line["subject"] == "override"}
+    said = {
+        line["name"]: line["state"] for line in daemon.events("condition") if line["subject"] == "override"
+    }
     assert said == {"pause": f"paused by ann until {until}: migration"}
     assert size(daemon) == 1
     write_override(cluster.redis, "default", OverrideRequest(max_processes=3), now=time.time())

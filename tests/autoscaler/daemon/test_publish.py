@@ -149,7 +149,9 @@ def test_a_dry_run_has_a_line_for_each_resize_that_changes():
         counted = dry_run.update(plan.decisions)
         lines = [json.loads(line) for line in stream.getvalue()[begin:].splitlines()]
         assert len(counted) == len(lines)
-        return [(line["event"], line["worker"], line["before"], line["target"], line["reason"]) for line in lines]
+        return [
+            (line["event"], line["worker"], line["before"], line["target"], line["reason"]) for line in lines
+        ]
 
     grows = [("pool.would_resize", "a@h", 1, 4, "load_high")]
     assert after(4) == grows

@@ -304,8 +304,9 @@ def test_the_p95_is_told_beside_the_target_whether_it_was_kept_or_not():
     )
     missed = summary(document_p95_seconds=9.9, target_wait_seconds=5.0, within_target=0.4)
     assert against_target(missed) == (
-        "The target wait of 5 s was missed by the p95: 40.0% of the documents were read within it. Reading is work"
-        " for the CPU, and this machine has 2 cores for all that runs here; more processes do not add cores."
+        "The target wait of 5 s was missed by the p95: 40.0% of the documents were read within it. Reading is"
+        " work for the CPU, and this machine has 2 cores for all that runs here; more processes do not add"
+        " cores."
     )
     none = summary(document_p95_seconds=None, target_wait_seconds=None, within_target=None)
     assert against_target(none) == "There was no target wait to compare with, or no document was read."
@@ -359,7 +360,6 @@ def test_without_its_extra_it_names_what_to_install():
 def test_without_the_service_s_extra_it_names_what_to_install():
     hide = "import sys; sys.modules['orjson'] = None; from docservice.__main__ import main; main()"
     done = subprocess.run((sys.executable, "-c", hide), capture_output=True, text=True, check=False, cwd=ROOT)
-    told = (
-        "docservice: the extra api is not installed; run: pip install 'celery-pool-autoscaler[api]' (no orjson)\n"
-    )
+    install = "pip install 'celery-pool-autoscaler[api]'"
+    told = f"docservice: the extra api is not installed; run: {install} (no orjson)\n"
     assert (done.returncode, done.stderr) == (1, told)
