@@ -80,19 +80,16 @@ def tune(
                     keeps=summary.within_target >= share,
                 )
             )
-    return sorted(
-        trials,
-        key=lambda trial: (
-            not trial.keeps,
-            trial.price if trial.keeps else -trial.summary.within_target,
-            trial.summary.starts,
-            trial.parameters != parameters,
-        ),
-    )
+    return sorted(trials, key=lambda trial: _order(trial, parameters))
+
+
+def _order(trial: Trial, given: TargetWaitPolicy) -> tuple[bool, float, int, bool]:
+    measure = trial.price if trial.keeps else -trial.summary.within_target
+    return not trial.keeps, measure, trial.summary.starts, trial.parameters != given
 
 
 def distinct(trials: Sequence[Trial]) -> Sequence[Summary]:
-    """The figures of the trials in their order, each once: those of alike settings bear the first one's name.
+    """The figures of the trials in their order, each once, under the name of the first one.
 
     The name says how many more settings came to the same.
     """
