@@ -20,7 +20,8 @@ def main() -> None:
 
         commands(prog_name="docservice")
     except ModuleNotFoundError as fault:
-        sys.stderr.write(f"docservice: {fault.name} is not installed; install celery-pool-autoscaler[api]\n")
+        install = "pip install 'celery-pool-autoscaler[api]'"
+        sys.stderr.write(f"docservice: the extra api is not installed; run: {install} (no {fault.name})\n")
         raise SystemExit(1) from None
 
 

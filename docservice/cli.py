@@ -26,7 +26,7 @@ from docservice.dev.samples import sample_files
 from docservice.domain.documents import ModuleNameError, module_name
 from docservice.domain.identity import Role, new_token, token_hash
 from docservice.ingest.blobs import BlobError, BlobStore
-from docservice.log import configure_log
+from docservice.log import configure_log, logger
 from docservice.metrics import Metrics
 from docservice.page_cache import IDENTITIES, Cache
 from docservice.postgres.database import Database, StoreTimeoutError, StoreUnavailableError
@@ -76,11 +76,24 @@ def _run(work: Awaitable[Done]) -> Done:
         _fail(str(fault), 1)
 
 
+async def _with_schema(settings: Settings, work: Callable[[Database], Awaitable[Done]]) -> Done:
+    """As :func:`_with_database`; fails with one line where a migration is missing."""
+
+    async def checked(database: Database) -> Done:
+        if missing := await pending(database):
+            _fail(f"the database lacks {', '.join(missing)}; run docservice migrate", 1)
+        return await work(database)
+
+    return await _with_database(settings, checked)
+
+
+async def _nothing(_database: Database) -> None:
+    """For what needs the schema and no connection of its own."""
+
+
 async def _check(settings: Settings) -> None:
     """Fail with one line unless Postgres, its schema, Redis and the store of blobs are available."""
-    missing = await _with_database(settings, pending)
-    if missing:
-        _fail(f"the database lacks {', '.join(missing)}; run docservice migrate", 1)
+    await _with_schema(settings, _nothing)
     cache = Cache(settings.redis, settings.redis_tuning, Metrics())
     try:
         if not await cache.ping():
@@ -140,14 +153,24 @@ def main() -> None:
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, envvar="DOCSERVICE_HOST")
 # Not DOCSERVICE_PORT: Kubernetes sets that to an address where a Service is called docservice.
-@click.option("--port", default=8000, type=click.IntRange(0, 65535), envvar="DOCSERVICE_HTTP_PORT")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), envvar="DOCSERVICE_HTTP_PORT"
+)
 @click.option("--workers", default=1, show_default=True, type=_Count(), envvar="DOCSERVICE_WORKERS")
 def api(host: str, port: int, workers: int) -> None:
     """Serve the HTTP API."""
     import uvicorn  # noqa: PLC0415 - see above
 
     configure_log()
-    _run(_check(_settings()))
+    settings = _settings()
+    _run(_check(settings))
+    logger("api").info(
+        "api.starting",
+        listen=f"http://{host}:{port}" if port else f"http://{host}, a free port",
+        processes=workers,
+        blobs=BlobStore(settings.blob_url).place,
+        docs=settings.docs,
+    )
     options: dict[str, Any] = {
         "host": host,
         "port": port,
@@ -211,6 +234,7 @@ def sweep(*, orphans: bool) -> None:
     settings = _settings()
 
     async def once() -> str:
+        await _with_schema(settings, _nothing)
         services = Services(settings)
         await services.database.open(least=1)
         try:
@@ -226,12 +250,15 @@ def sweep(*, orphans: bool) -> None:
 @main.command()
 @click.option("--mails", default=20, show_default=True, type=click.IntRange(0, 100_000))
 @click.option("--pdfs", default=5, show_default=True, type=click.IntRange(0, 100_000))
+@click.option(
+    "--pages", default=1, show_default=True, type=click.IntRange(1, 1000), help="Pages of each PDF."
+)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-def samples(mails: int, pdfs: int, folder: Path) -> None:
+def samples(mails: int, pdfs: int, pages: int, folder: Path) -> None:
     """Write sample mails, each with a PDF attached, and sample PDFs into FOLDER; always the same ones."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, data in sample_files(mails=mails, pdfs=pdfs):
+        for name, data in sample_files(mails=mails, pdfs=pdfs, pages=pages):
             (folder / name).write_bytes(data)
     except OSError as fault:
         _fail(f"{folder} cannot be written to ({fault.strerror}); give another folder", 1)
@@ -316,7 +343,7 @@ def token_create(name: str, role: str, modules: tuple[str, ...], expires_in_days
             name=name.strip(), sha256=sha256, role=Role(role), modules=seen, expires_at=expires_at
         )
 
-    token_id = _run(_with_database(_settings(), add))
+    token_id = _run(_with_schema(_settings(), add))
     click.echo(f"token {token_id} for {name.strip()}, {role}; it is not shown again:", err=True)
     click.echo(text)
 
@@ -324,7 +351,7 @@ def token_create(name: str, role: str, modules: tuple[str, ...], expires_in_days
 @token.command("list")
 def token_list() -> None:
     """List all tokens, without their secrets."""
-    for row in _run(_with_database(_settings(), lambda database: Tokens(database).all())):
+    for row in _run(_with_schema(_settings(), lambda database: Tokens(database).all())):
         click.echo("\t".join(_cells(row)))
 
 
@@ -354,7 +381,7 @@ def token_revoke(token_id: int) -> None:
         finally:
             await cache.close()
 
-    revoked, reached = _run(_with_database(settings, revoke))
+    revoked, reached = _run(_with_schema(settings, revoke))
     if not revoked:
         _fail(f"there is no active token {token_id}; see docservice token list", 1)
     within = (

@@ -317,11 +317,21 @@ class WorkerControl:
         return await asyncio.to_thread(drain.run, names, deadline_seconds=deadline_seconds, force=force)
 
 
+def _out_of_range(processes: int, change: int) -> str:
+    """Why a worker cannot change by so many processes, and by how many it can."""
+    has = f"{processes} process" + "es" * (processes != 1)
+    if change < 0:
+        return (
+            f"{has}, asked to remove {-change}; {max(0, processes - 1)} can be removed, for one has to stay"
+        )
+    free = max(0, MAX_PROCESSES - processes)
+    return f"{has}, asked to add {change}; {free} can be added, for {MAX_PROCESSES} is the most"
+
+
 def _refusal(reading: WorkerReading, target: int | None) -> str | None:
     """Why a worker must not be resized so, or None."""
     if target is None:
         return "its size cannot be read, so nothing is sent"
     if reading.processes is not None and not 1 <= target <= MAX_PROCESSES:
-        change = target - reading.processes
-        return f"{reading.processes} processes and {change:+d} is not from 1 to {MAX_PROCESSES}"
+        return _out_of_range(reading.processes, target - reading.processes)
     return refusal(reading, target)

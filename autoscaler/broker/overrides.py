@@ -116,11 +116,12 @@ class OverrideRequest:
 
     def at(self, now: float) -> Override:
         """The parts that have not expired at ``now``, epoch seconds."""
-        held = frozenset(worker for worker, until in self.hold_until.items() if until > now)
+        held_until = {worker: until for worker, until in self.hold_until.items() if until > now}
+        held = frozenset(held_until)
         paused = self.paused and not _expired(self.expires_at, now)
         limited = self.has_limits and not _expired(self.limits_end, now)
         if not limited and _expired(self.expires_at, now):
-            return Override(held_workers=held)
+            return Override(held_workers=held, held_until=held_until)
         return Override(
             paused=paused,
             min_processes=self.min_processes if limited else None,
@@ -128,6 +129,9 @@ class OverrideRequest:
             held_workers=held,
             by=self.by,
             why=self.why,
+            paused_until=self.expires_at,
+            limits_until=self.limits_end,
+            held_until=held_until,
         )
 
 

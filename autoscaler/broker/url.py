@@ -34,6 +34,7 @@ _REFUSED = {
     "unix": "a socket file does not cross container borders",
     "redis+socket": "a socket file does not cross container borders",
     "redis+cluster": "Celery has no cluster transport",
+    "redis-cluster": "Celery has no cluster transport",
 }
 _CERT_REQS = ("required", "optional", "none")
 _TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
@@ -103,7 +104,9 @@ def parse_redis_url(text: str) -> RedisUrl:
         # Redis takes a user only with a password, and a lone word is most often the password.
         raise RedisUrlError("Redis URL: its login has no ':'; write :PASSWORD@ or USER:PASSWORD@")
     master = options.get("master")
-    if (master is not None) != (real == "sentinel"):
+    if master is None and real == "sentinel":
+        raise RedisUrlError("Redis URL: sentinel:// needs the master's name; add ?master=NAME")
+    if master is not None and real != "sentinel":
         raise RedisUrlError("Redis URL: the option 'master' names the master of sentinel://, and only there")
     tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
     if tls and real != "rediss":

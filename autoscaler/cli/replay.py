@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,9 +136,8 @@ def set_up(settings: Settings, given: dict[str, Any]) -> Setup:
         prefetch=given["prefetch"],
     )
     trace, interval = trace_of(given), settings.interval_seconds
-    if trace.duration_seconds > _MAX_TICKS * interval:
-        lasts = f"{trace.name}: it lasts {trace.duration_seconds:.0f} s, more than {_MAX_TICKS} ticks of"
-        fail([f"{lasts} --interval {interval:g}; cut the trace, or raise --interval"], 2)
+    if too_long := _too_long(trace, model.max_processes, interval):
+        fail([f"{trace.name}: {too_long}"], 2)
     return Setup(
         trace=trace,
         model=model,
@@ -145,6 +146,25 @@ def set_up(settings: Settings, given: dict[str, Any]) -> Setup:
         interval_seconds=interval,
         given=frozenset(settings.sources),
     )
+
+
+def _too_long(trace: Trace, max_processes: int, interval_seconds: float) -> str | None:
+    """Why a replay would take hours, and what to do; None where it does not. It ends with the last task."""
+    ends = [*map(add, trace.arrivals_seconds, trace.services_seconds)]
+    last, work = max(ends), math.fsum(trace.services_seconds) / max_processes
+    allowed = _MAX_TICKS * interval_seconds
+    limit = f"more than {_MAX_TICKS} ticks of --interval {interval_seconds:g}"
+    if trace.duration_seconds > allowed:
+        return f"it lasts {trace.duration_seconds:.0f} s, {limit}; cut the trace, or raise --interval"
+    if last > allowed:
+        task = ends.index(last) + 1
+        service = trace.services_seconds[task - 1]
+        advice = "correct its service time, or raise --interval"
+        return f"task {task} runs for {service:g} s and ends at {last:.0f} s, {limit}; {advice}"
+    if work > allowed:
+        advice = "raise --max, or --interval"
+        return f"its work lasts {work:.0f} s on {max_processes} processes, {limit}; {advice}"
+    return None
 
 
 plot_option = click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import ExitStack
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from autoscaler import __version__
 from autoscaler.cli.compose import compose
 from autoscaler.cli.options import unknown_variables, with_settings
 from autoscaler.cli.running import serve_pages, until_signalled
+from autoscaler.core.decider import Mode
 from autoscaler.report.web import Pages, page_failures
 from autoscaler.settings import table
 from autoscaler.settings.load import Demand
@@ -44,13 +46,15 @@ def command(settings: Settings) -> None:
             workers=sorted(settings.scope.workers) or "all",
             queues=sorted(settings.scope.queues) or "all",
             listen=bound,
+            pages_open_to=open_to(settings.listen[0]),
         )
         for line in unknown_variables(settings):
             app.log.warning("settings.unknown_variable", why=line)
         if settings.ignored:
             app.log.warning("settings.ignored", settings=list(settings.ignored), why=why_ignored(settings))
         app.controller.run(stop)
-    app.log.info("daemon.stopped")
+    dry = {"would_have_resized": app.controller.would_have_resized} if settings.mode is Mode.DRY_RUN else {}
+    app.log.info("daemon.stopped", **dry)
 
 
 def described(settings: Settings) -> dict[str, Any]:
@@ -74,6 +78,22 @@ def described(settings: Settings) -> dict[str, Any]:
         "interval_seconds": settings.interval_seconds,
         "ignored": list(settings.ignored),
     }
+
+
+def open_to(host: str) -> str:
+    """Who can read the pages at this address, which ask for no login."""
+    name = host.strip("[]")
+    if name == "localhost":
+        return "this host only"
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return f"everyone who can reach {host}"
+    if address.is_loopback:
+        return "this host only"
+    if address.is_unspecified:
+        return "everyone who can reach this host; --listen 127.0.0.1:9809 keeps them to this host"
+    return f"everyone who can reach {host}"
 
 
 def why_ignored(settings: Settings) -> str:

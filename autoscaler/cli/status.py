@@ -78,8 +78,14 @@ def _workers(found: dict[str, Any]) -> str:
     for decision in found.get("decisions", ()):
         desired = decision.get("desired", decision.get("wanted"))
         values = (decision.get("worker"), decision.get("current"), desired)
-        rows.append((*map(or_unknown, values), decision.get("action", "?"), decision.get("reason", "?")))
+        rows.append((*map(or_unknown, values), decision.get("action", "?"), _reason(decision)))
     return columns(rows)
+
+
+def _reason(decision: dict[str, Any]) -> str:
+    """Why this is done now and, where something keeps the resize from happening, why it was wanted."""
+    now, desired = decision.get("reason", "?"), decision.get("desired_reason", decision.get("cause"))
+    return now if desired in {now, None} else f"{now} ({desired})"
 
 
 @click.command("events")

@@ -13,9 +13,11 @@ from autoscaler.cli.replay import Progress, check_plot, drawn, plot_option, set_
 from autoscaler.settings.parse import number
 from autoscaler.simulation.plot import plot_trials
 from autoscaler.simulation.report import as_dict, table
+from autoscaler.simulation.tune import distinct
 from autoscaler.simulation.tune import tune as search
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from autoscaler.cli.replay import Setup
@@ -38,8 +40,10 @@ _SHOWN_TRIALS = 8
 def command(settings: Settings, *, as_json: bool, share: float, plot_path: Path | None, **given: Any) -> None:
     """Find the parameters for a TRACE. Prints the flags of --target-wait to use.
 
-    The cheapest that keeps the target is taken; a process that is started counts --start-worth seconds. TRACE
-    is what `autoscaler simulate` takes. What is printed was replayed through the daemon's own decider.
+    The cheapest is taken: of the settings that keep the target for --share of the tasks, the one with the
+    least process-seconds, where each start adds --start-worth seconds. On a tie, fewer starts win, then the
+    flags as given. TRACE is what `autoscaler simulate` takes. What is printed was replayed through the
+    daemon's own decider.
     """
     check_plot(plot_path)
     setup = set_up(settings, given)
@@ -72,9 +76,23 @@ def command(settings: Settings, *, as_json: bool, share: float, plot_path: Path 
         best = as_dict(setup.trace, setup.target_wait_seconds, [summary])["policies"][0]
         click.echo(json.dumps({**shown, "flags": flags, "replayed": best}, indent=2))
         return
-    shown_trials = [trial.summary for trial in trials[:_SHOWN_TRIALS]]
-    click.echo(table(setup.trace, setup.target_wait_seconds, shown_trials))
+    click.echo(table(setup.trace, setup.target_wait_seconds, distinct(trials)[:_SHOWN_TRIALS]))
+    click.echo(f"\n{_choice(setup, trials, share)}")
     click.echo(f"\nFlags to use:\n{' '.join(flags)}")
+
+
+def _choice(setup: Setup, trials: Sequence[Trial], share: float) -> str:
+    """Which setting was taken and by what measure, ties included."""
+    chosen, worth = trials[0], setup.parameters.start_worth_seconds
+    kept = [trial for trial in trials if trial.keeps]
+    ties = sum(trial.price == chosen.price for trial in kept) - 1
+    others = f"{ties} other{'s' * (ties != 1)} came to the same" if ties else "no other came to the same"
+    return (
+        f"Taken: {chosen.summary.policy}. {len(kept)} of {len(trials)} settings start {share:.2%} of the"
+        f" tasks within {setup.target_wait_seconds:g} s; of these it has the least process-seconds, with"
+        f" {worth:g} s added for each start (--start-worth): {chosen.price:.0f} s; {others}."
+        " On a tie fewer starts win, then the flags as given."
+    )
 
 
 def _flags(setup: Setup, chosen: Trial) -> list[str]:

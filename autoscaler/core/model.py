@@ -7,8 +7,12 @@ the observer's clock unless a name says otherwise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Reason(StrEnum):
@@ -257,7 +261,11 @@ class WorkerReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """What an administrator asked for, as it stands now; expired parts are already left out."""
+    """What an administrator asked for, as it stands now; expired parts are already left out.
+
+    The ends are epoch seconds, None where a part never expires. They are for reports and decide nothing, so
+    two overrides that differ in them alone are equal.
+    """
 
     paused: bool = False
     min_processes: int | None = None
@@ -265,6 +273,9 @@ class Override:
     held_workers: frozenset[str] = frozenset()
     by: str | None = None
     why: str | None = None
+    paused_until: float | None = field(default=None, compare=False)
+    limits_until: float | None = field(default=None, compare=False)
+    held_until: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from autoscaler.core.state import State
 from autoscaler.daemon.act import Actor
 from autoscaler.daemon.observe import Observer, Sources
-from autoscaler.daemon.publish import Publisher
+from autoscaler.daemon.publish import DryRunLog, Publisher
 from autoscaler.daemon.timing import Timing
 from autoscaler.report.status import TickRecord, status
 
@@ -82,6 +82,7 @@ class Controller:
         self._wall = wall
         self._state = State()
         self._ticked_at = monotonic()
+        self._dry_run = DryRunLog(log)
         self.last: TickRecord | None = None
 
     def run(self, stop: Event) -> None:
@@ -126,6 +127,11 @@ class Controller:
         cleaned: dict[str, Any] = self._clean(shown)
         return cleaned
 
+    @property
+    def would_have_resized(self) -> int:
+        """How many resizes were logged and left out so far, for this is a dry run."""
+        return self._dry_run.resizes
+
     def live(self) -> str | None:
         """Why the loop counts as stuck, or None."""
         age = self._monotonic() - self._ticked_at
@@ -157,6 +163,8 @@ class Controller:
         self._ticked_at = self._monotonic()
         self._metrics.record(record)
         self._publisher.publish(record, self.status())
+        for decision in self._dry_run.update(plan.decisions):
+            self._metrics.would_resize(decision)
         return record
 
     def _record(self, seen: Seen, plan: Plan) -> TickRecord:

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 from autoscaler.broker import keys as contract
 from autoscaler.broker.errors import broker_errors
 from autoscaler.broker.keys import Keys
+from autoscaler.core.model import Reason
 from autoscaler.daemon.faults import FAULTS, described
 from autoscaler.report.status import Subject, conditions, is_observed, outcome_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from redis import Redis
     from structlog.typing import FilteringBoundLogger
 
     from autoscaler.core.decider import Mode
+    from autoscaler.core.model import Decision
     from autoscaler.daemon.timing import Timing
     from autoscaler.report.status import TickRecord
 
@@ -70,6 +72,38 @@ class ConditionLog:
             return
         for name in names:
             write(event, subject=kind, name=name, **fields)
+
+
+class DryRunLog:
+    """Logs each resize that a dry run leaves out, when it changes: nothing for one that stays the same.
+
+    ``resizes`` is the number of those lines.
+    """
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._known: dict[str, tuple[int | None, int | None]] = {}
+        self.resizes = 0
+
+    def update(self, decisions: Iterable[Decision]) -> list[Decision]:
+        """Log what one tick would have changed; returns the decisions that were logged."""
+        left_out = {one.worker: one for one in decisions if one.reason is Reason.DRY_RUN}
+        changed = [
+            decision
+            for worker, decision in left_out.items()
+            if self._known.get(worker) != (decision.current, decision.desired)
+        ]
+        self._known = {worker: (one.current, one.desired) for worker, one in left_out.items()}
+        self.resizes += len(changed)
+        for decision in changed:
+            self._log.info(
+                "pool.would_resize",
+                worker=decision.worker,
+                before=decision.current,
+                target=decision.desired,
+                reason=decision.desired_reason,
+            )
+        return changed
 
 
 class Publisher:

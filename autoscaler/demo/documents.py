@@ -43,9 +43,11 @@ class DocumentService:
             "TMPDIR": str(folder),  # a worker that is cut short leaves what multiprocessing put there
         }
 
-    def samples(self, *, mails: int, pdfs: int) -> Process:
+    def samples(self, *, mails: int, pdfs: int, pages: int) -> Process:
         """Write mails, each with a PDF attached, and PDFs into :attr:`sample_folder`."""
-        return self._start("samples", "--mails", str(mails), "--pdfs", str(pdfs), self.sample_folder)
+        counts = {"--mails": mails, "--pdfs": pdfs, "--pages": pages}
+        words = [word for flag, count in counts.items() for word in (flag, str(count))]
+        return self._start("samples", *words, self.sample_folder)
 
     def migrate(self) -> Process:
         """Make the schema."""

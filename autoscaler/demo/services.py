@@ -33,6 +33,9 @@ NAME = "demo"
 WORKER = "demo@localhost"
 MAILS = 250
 PDFS = 100
+#: Of each PDF, attached ones too. Reading one of so many pages takes a process tens of milliseconds, and all
+#: of them longer than the target wait: one process cannot do it.
+PAGES = 12
 #: Every mail has a PDF attached, which becomes a document too.
 DOCUMENTS = 2 * MAILS + PDFS
 _BATCH = 50
@@ -81,7 +84,7 @@ class Demo:
             InterruptedDemoError: when ``stop`` is set before all of them have.
         """
         self._folder.mkdir(mode=0o700)  # the token is in there
-        samples = self._started(self.service.samples(mails=MAILS, pdfs=PDFS))
+        samples = self._started(self.service.samples(mails=MAILS, pdfs=PDFS, pages=PAGES))
         server = self._stack.enter_context(RedisServer(self._root / "valkey"))
         postgres = self._stack.enter_context(PostgresServer(self._root / "postgres"))
         self._redis_url = server.url

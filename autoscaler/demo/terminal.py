@@ -39,12 +39,18 @@ class LiveScreen:
             return
         waiting, processes = self._trail.take(status)
         decision = status["decisions"][0]
+        # No markup in here: a line that is said while this is drawn has it printed by its own settings.
         table = Table.grid(padding=(0, 2))
-        table.add_row("waiting", f"[bold]{waiting:4}[/]", Text(self._trail.waiting.drawn(), style="yellow"))
         table.add_row(
-            "processes", f"[bold]{processes:4}[/]", Text(self._trail.processes.drawn(), style="green")
+            "waiting", Text(f"{waiting:4}", style="bold"), Text(self._trail.waiting.drawn(), style="yellow")
         )
-        table.add_row("now", "", f"{decision['action']} because [bold]{decision['reason']}[/]")
+        table.add_row(
+            "processes",
+            Text(f"{processes:4}", style="bold"),
+            Text(self._trail.processes.drawn(), style="green"),
+        )
+        now = Text.assemble(f"{decision['action']} because ", (decision["reason"], "bold"))
+        table.add_row("now", "", now)
         table.add_row("done", f"{done:4}", f"of {sent} sent, {seconds:.0f} s")
         lines = Text("\n".join(last(decisions)) or "no resize yet", style="dim")
         view = Panel(Group(table, Text(), lines), title="autoscaler demo", title_align="left")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from autoscaler.core.model import Bounds, ContainerReading, WorkerReading
+    from autoscaler.core.model import Bounds, ContainerReading, Decision, WorkerReading
     from autoscaler.core.plan import GroupPlan
     from autoscaler.report.status import TickRecord
 
@@ -107,6 +107,12 @@ class Metrics:
         # At 0 from the start: Prometheus sees no increase in a series that begins above it.
         for action, result in itertools.product((Action.GROW, Action.SHRINK), Result):
             self._actions.labels(action, result)
+        self._left_out = self._counter(
+            "dry_run_resizes",
+            "Resizes that a dry run logged and left out, by the reason that it would have had.",
+            "action",
+            "reason",
+        )
         self._faults = self._counter("sensor_errors", "Readings that failed.", "sensor")
         self._ticks = self._histogram("tick_duration_seconds", "Time of one tick.")
         self._action_seconds = self._histogram("action_duration_seconds", "Time of one action, to its reply.")
@@ -139,6 +145,11 @@ class Metrics:
     def unexpected_error(self, step: str) -> None:
         """Count an error that nobody foresaw."""
         self._errors.labels(step).inc()
+
+    def would_resize(self, decision: Decision) -> None:
+        """Count a resize that a dry run has left out."""
+        grows = (decision.desired or 0) > (decision.current or 0)
+        self._left_out.labels(Action.GROW if grows else Action.SHRINK, decision.desired_reason).inc()
 
     def plan_expired(self, actions: int) -> None:
         """Count actions that were not sent, for their observation had grown too old."""

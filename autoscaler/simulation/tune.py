@@ -48,6 +48,9 @@ def tune(
 ) -> Sequence[Trial]:
     """Return every trial, best first: those that keep the target at ``share`` by price, then by their share.
 
+    Of trials with the same price, the one with fewer starts comes first, then the one with ``parameters``
+    themselves, then the lower start worth and caution.
+
     ``starts_are_worth_seconds`` is the price of a start by which trials are compared, by default that of
     ``parameters``; the policy's own ``start_worth_seconds`` is searched, for it works on gaps that it must
     guess.
@@ -77,7 +80,23 @@ def tune(
                     keeps=summary.within_target >= share,
                 )
             )
-    return sorted(
-        trials,
-        key=lambda trial: (not trial.keeps, trial.price if trial.keeps else -trial.summary.within_target),
-    )
+    return sorted(trials, key=lambda trial: _order(trial, parameters))
+
+
+def _order(trial: Trial, given: TargetWaitPolicy) -> tuple[bool, float, int, bool]:
+    measure = trial.price if trial.keeps else -trial.summary.within_target
+    return not trial.keeps, measure, trial.summary.starts, trial.parameters != given
+
+
+def distinct(trials: Sequence[Trial]) -> Sequence[Summary]:
+    """The figures of the trials in their order, each once, under the name of the first one.
+
+    The name says how many more settings came to the same.
+    """
+    alike: dict[Summary, list[str]] = {}
+    for trial in trials:
+        alike.setdefault(replace(trial.summary, policy=""), []).append(trial.summary.policy)
+    return [
+        replace(figures, policy=names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} alike)")
+        for figures, names in alike.items()
+    ]

@@ -9,13 +9,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
-from starlette.responses import HTMLResponse
 
 from docservice.http.asgi import DocumentService
 from docservice.http.audit import Refusals
 from docservice.http.deps import require_system_admin
+from docservice.http.docs import add_docs_page
 from docservice.http.envelope import JSON
 from docservice.http.errors import ApiError, install
 from docservice.http.routes import admin, document_type_columns, documents, health
@@ -100,9 +99,6 @@ def _add_docs(framework: FastAPI, *, dependencies: list[Any]) -> None:
             document.update(openapi_document(framework))
         return JSON(document)
 
-    async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(openapi_url="/openapi.json", title=framework.title)
-
     add: Callable[..., Callable[..., Awaitable[Any]]] = framework.add_api_route  # type: ignore[assignment]
     add("/openapi.json", openapi, include_in_schema=False, dependencies=dependencies)
-    add("/docs", docs, include_in_schema=False, dependencies=dependencies, response_class=HTMLResponse)
+    add_docs_page(framework)

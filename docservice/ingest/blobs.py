@@ -114,6 +114,13 @@ class BlobStore:
             raise BlobError(f"the blobs of {day} cannot be listed ({type(fault).__name__})") from fault
         return sorted(f"{day.isoformat()}/{name.rstrip('/').rsplit('/', 1)[-1]}" for name in names)
 
+    @property
+    def place(self) -> str:
+        """Where the blobs are, without the credentials that its URL may have."""
+        kinds = self._files.protocol
+        kind = kinds if isinstance(kinds, str) else kinds[0]
+        return f"{kind}://{self._root}"
+
     def check(self) -> None:
         """Write and remove one blob.
 
@@ -127,8 +134,8 @@ class BlobStore:
             self._files.rm_file(path)
         except Exception as fault:
             raise BlobError(
-                f"DOCSERVICE_BLOB_URL: nothing can be stored there ({type(fault).__name__}); "
-                "give a place that this user may write"
+                f"DOCSERVICE_BLOB_URL: nothing can be stored in {self.place} ({type(fault).__name__});"
+                " give a place that this user may write"
             ) from fault
 
     def _path(self, key: str) -> str:

@@ -53,7 +53,7 @@ def test_both_addresses_are_needed_and_both_are_told() -> None:
         ("redis://h:70000", "its host or port cannot be read"),
         ("redis://h/first", "is not a number from 0 up"),
         ("rediss://h/0?ssl_cert_reqs=maybe", "legal are required, optional, none"),
-        ("sentinel://h/0", "the option 'master' names the master"),
+        ("sentinel://h/0", "add ?master=NAME"),
     ],
 )
 def test_a_wrong_redis_url_is_refused_with_what_is_legal(url: str, reason: str) -> None:

@@ -132,6 +132,7 @@ def test_a_url_is_parsed_and_shown_without_its_password(text, expected, shown):
         ("unix:///run/redis.sock", refused("unix", SOCKET)),
         ("redis+socket:///run/s", refused("redis+socket", SOCKET)),
         ("redis+cluster://h", refused("redis+cluster", "Celery has no cluster transport")),
+        ("redis-cluster://h/0", refused("redis-cluster", "Celery has no cluster transport")),
         ("amqp://h", f"Redis URL: scheme 'amqp' is not known; {LEGAL}"),
         ("user:secret://x@h", f"Redis URL: no scheme found; {LEGAL}"),
         ("redis://", f"Redis URL: no host found; {LEGAL}"),
@@ -154,7 +155,7 @@ def test_a_url_is_parsed_and_shown_without_its_password(text, expected, shown):
         ),
         ("rediss://h?ssl_cert_reqs=maybe", f"Redis URL: ssl_cert_reqs is 'maybe'; legal are {CHECKS}"),
         ("redis://h?master=m", MASTER),
-        ("sentinel://h", MASTER),
+        ("sentinel://h", "Redis URL: sentinel:// needs the master's name; add ?master=NAME"),
         ("sentinel://:a@h;sentinel://:b@h?master=m", LOGINS),
     ],
 )

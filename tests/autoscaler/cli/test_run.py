@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from autoscaler.cli.run import open_to
+from tests.support.cluster import command, started
+
+W1 = "w1@h"
+
 
 @pytest.mark.slow
 def test_the_start_line_says_the_policy_and_what_is_ignored(cluster):
@@ -11,9 +16,48 @@ def test_the_start_line_says_the_policy_and_what_is_ignored(cluster):
     (line,) = daemon.events("daemon.started")
     said = ("demand", "target_wait_seconds", "min", "min_from", "max", "max_from", "interval_seconds")
     assert [line[key] for key in said] == ["target_wait", 5.0, 1, "default", 6, "--max", 1.0]
+    assert line["pages_open_to"] == "this host only"
     ignored = {"--scale-up-cooldown", "--scale-down-delay", "--stabilization-window", "--max-step-up"}
     assert set(line["ignored"]) == ignored
     (warning,) = daemon.events("settings.ignored")
     assert warning["why"] == (
         "the target wait decides; these are used by the thresholds only (--target-wait off)"
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", "this host only"),
+        ("::1", "this host only"),
+        ("[::1]", "this host only"),
+        ("localhost", "this host only"),
+        ("10.0.0.7", "everyone who can reach 10.0.0.7"),
+        ("metrics.internal", "everyone who can reach metrics.internal"),
+        *(
+            (every, "everyone who can reach this host; --listen 127.0.0.1:9809 keeps them to this host")
+            for every in ("0.0.0.0", "::", "[::]")
+        ),
+    ],
+)
+def test_the_start_line_says_who_can_read_the_pages(host, expected):
+    assert open_to(host) == expected
+
+
+@pytest.mark.slow
+def test_a_dry_run_logs_what_it_leaves_out_and_counts_it(cluster):
+    cluster.worker()
+    daemon = cluster.daemon("--dry-run")
+    cluster.hold(30)
+    started(lambda: daemon.events("pool.would_resize"), what="a resize that is left out")
+    line = daemon.events("pool.would_resize")[0]
+    assert (line["worker"], line["before"], line["target"] > 1) == (W1, 1, True)
+    assert line["reason"] not in {"dry_run", "steady"}, "the true reason"
+    (decision,) = daemon.status()["decisions"]
+    assert (decision["reason"], decision["desired_reason"]) == ("dry_run", line["reason"])
+    assert daemon.metric("dry_run_resizes_total", action="grow", reason=line["reason"]) >= 1
+    _, printed, _ = command("status", REDIS_URL=cluster.server.url)
+    assert f"dry_run ({line['reason']})" in printed
+    daemon.process.stop()
+    (stopped,) = daemon.events("daemon.stopped")
+    assert stopped["would_have_resized"] == len(daemon.events("pool.would_resize"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -108,6 +109,11 @@ def test_an_administrators_override_is_kept_to_until_it_expires(cluster):
     cluster.send(120, 0.2)
     started(lambda: daemon.reason(W1) == "paused", what="the pause")
     assert daemon.status()["override"]["by"] == "ann"
+    until = datetime.fromtimestamp(request.expires_at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    said = {
+        line["name"]: line["state"] for line in daemon.events("condition") if line["subject"] == "override"
+    }
+    assert said == {"pause": f"paused by ann until {until}: migration"}
     assert size(daemon) == 1
     write_override(cluster.redis, "default", OverrideRequest(max_processes=3), now=time.time())
     started(lambda: size(daemon) == 3, what="growth to the lowered max")

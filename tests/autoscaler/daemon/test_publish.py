@@ -13,7 +13,7 @@ import redis
 from autoscaler.broker.keys import read_status
 from autoscaler.core.decider import Decider, Mode
 from autoscaler.core.state import State
-from autoscaler.daemon.publish import ConditionLog, Publisher
+from autoscaler.daemon.publish import ConditionLog, DryRunLog, Publisher
 from autoscaler.daemon.timing import Timing
 from autoscaler.demo.embedded import RedisServer
 from autoscaler.report.log import get_logger
@@ -136,6 +136,31 @@ def test_many_that_change_alike_have_one_line():
     (line,) = lines.after({**found})
     assert (line["count"], line["names"][:2], len(line["names"])) == (106, ["w000@h", "w001@h"], 10)
     assert [line["event"] for line in lines.after({}, observed=None)] == ["condition.dropped"]
+
+
+def test_a_dry_run_has_a_line_for_each_resize_that_changes():
+    stream = io.StringIO()
+    dry_run = DryRunLog(get_logger(level="info", style="json", redact=str, stream=stream))
+
+    def after(waiting, *, processes=1, mode=Mode.DRY_RUN):
+        begin = stream.tell()
+        decider = Decider(policy=prompt_policy(), mode=mode)
+        _, plan = decider.decide(State(), look(waiting, worker("a@h", processes=processes)))
+        counted = dry_run.update(plan.decisions)
+        lines = [json.loads(line) for line in stream.getvalue()[begin:].splitlines()]
+        assert len(counted) == len(lines)
+        return [
+            (line["event"], line["worker"], line["before"], line["target"], line["reason"]) for line in lines
+        ]
+
+    grows = [("pool.would_resize", "a@h", 1, 4, "load_high")]
+    assert after(4) == grows
+    assert after(4) == []
+    assert after(2) == [("pool.would_resize", "a@h", 1, 2, "load_high")]
+    assert after(1) == []
+    assert after(4) == grows, "again, for it was over"
+    assert after(5, mode=Mode.ACT) == [], "a daemon that acts leaves nothing out"
+    assert dry_run.resizes == 3
 
 
 def seen(*readings, faults=None, queues=None, **fields):

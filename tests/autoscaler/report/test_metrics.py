@@ -10,8 +10,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 import autoscaler
-from autoscaler.core.decider import Decider
-from autoscaler.core.model import Outcome, Override, QueueReading, Result
+from autoscaler.core.decider import Decider, Mode
+from autoscaler.core.model import Outcome, Override, QueueReading, Reason, Result
 from autoscaler.core.state import State
 from autoscaler.report.metrics import Metrics
 from autoscaler.report.status import TickRecord
@@ -225,3 +225,13 @@ def test_odd_names_are_labels_like_any_other(name):
     told = Told()
     told.tick(look(0, worker(name, queues=(name,)), queues=(queue(3, name),)))
     assert (told.of("queue_depth"), told.of("worker_processes")) == ({name: 3}, {name: 4})
+
+
+def test_a_resize_that_a_dry_run_left_out_is_counted_by_its_true_reason():
+    told = Told()
+    seen = look(40, worker("a@h", processes=2, busy=2))
+    _, plan = Decider(policy=prompt_policy(), mode=Mode.DRY_RUN).decide(State(), seen)
+    (decision,) = plan.decisions
+    assert decision.reason is Reason.DRY_RUN
+    told.metrics.would_resize(decision)
+    assert told.of("dry_run_resizes_total") == {f"grow {decision.desired_reason}": 1}

@@ -271,6 +271,27 @@ def test_what_a_person_should_know_is_told_by_kind_and_name():
     }
 
 
+def test_an_override_is_reported_with_who_why_and_until_when():
+    override = Override(
+        paused=True,
+        max_processes=4,
+        held_workers=frozenset({"a@h"}),
+        by="ann",
+        why="migration",
+        paused_until=1795708800.0,
+        held_until={"a@h": 1795708860.0},
+    )
+    record = record_of(look(0, override=override))
+    assert conditions(record, Mode.DRY_RUN) == {
+        ("override", "pause"): "paused by ann until 2026-11-26 16:00:00Z: migration",
+        ("override", "limits"): "max 4 by ann until it is ended: migration",
+        ("override", "a@h"): "held by ann until 2026-11-26 16:01:00Z: migration",
+    }
+    nameless = record_of(look(0, override=Override(paused=True)))
+    told = conditions(nameless, Mode.ACT)
+    assert told["override", "pause"] == "paused by an unnamed person until it is ended"
+
+
 def test_a_redis_that_cannot_be_read_is_told_once_and_not_for_each_queue():
     unread = QueueReading(name="x", waiting=None, error="not read")
     record = record_of(look(None, worker(queues=("x",)), queues=(unread,)), faults={"backlog": "down"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import random
@@ -30,7 +29,7 @@ from autoscaler.simulation.peers import (
     KnativePodAutoscaler,
     size_peer,
 )
-from autoscaler.simulation.report import PlotError, Summary, as_dict, plot, summarize, table
+from autoscaler.simulation.report import Summary, as_dict, summarize, table
 from autoscaler.simulation.traces import ServiceModel, Trace, TraceError, parse_counts, parse_tasks
 from autoscaler.simulation.tune import tune
 
@@ -477,23 +476,10 @@ def test_the_dict_is_json_even_where_there_was_no_work():
 
 
 def test_importing_the_simulation_does_not_import_matplotlib():
-    code = "import sys, autoscaler.simulation.report; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, autoscaler.simulation.plot; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_plot_is_a_picture_or_says_what_is_missing(tmp_path: Path):
-    path = tmp_path / "out.png"
-    work = trace(*[(float(at), 1.0) for at in range(50)])
-    outcomes = [simulate(work, Fixed(processes), MODEL) for processes in (1, 2)]
-    if importlib.util.find_spec("matplotlib") is None:
-        with pytest.raises(PlotError, match=r"install the extra: celery-pool-autoscaler\[plot\]"):
-            plot(work, 5.0, outcomes, path)
-    else:
-        plot(work, 5.0, outcomes, path)
-        assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.mark.slow
 def test_tuning_puts_the_cheapest_that_keeps_the_target_first():
     work = workloads.on_off(1, 1200.0)
     trials = tune(work, MODEL, POLICY, TargetWaitPolicy(), share=0.99)

@@ -1,0 +1,100 @@
+"""What the commands print in the first hour: at start, before a migration, and where something is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from click.testing import CliRunner
+
+from autoscaler.demo.embedded import free_port
+from docservice.cli import main
+from docservice.postgres.migrations import migrations
+from docservice.workers import _out_of_range
+from tests.docservice.conftest import _execute
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.docservice.conftest import Live, Servers
+
+
+@pytest.fixture
+def empty_database(servers: Servers) -> Iterator[str]:
+    """A database that nobody has migrated."""
+    name = f"empty_{next(servers.counter)}"
+    asyncio.run(_execute(servers.postgres.url, f"create database {name}"))
+    yield urlsplit(servers.postgres.url)._replace(path=f"/{name}").geturl()
+    asyncio.run(_execute(servers.postgres.url, f"drop database {name} with (force)"))
+
+
+def test_every_command_that_needs_the_schema_names_a_missing_migration_in_one_line(
+    empty_database: str, redis_url: str, tmp_path: Path
+) -> None:
+    environment = {
+        "DATABASE_URL": empty_database,
+        "REDIS_URL": redis_url,
+        "DOCSERVICE_BLOB_URL": f"file://{tmp_path}/blobs",
+    }
+    names = ", ".join(step.name for step in migrations())
+    line = f"docservice: the database lacks {names}; run docservice migrate\n"
+    commands = (
+        ("token", "create", "--name", "ann"),
+        ("token", "list"),
+        ("token", "revoke", "1"),
+        ("sweep",),
+        ("api", "--port", str(free_port())),
+        ("worker", "-c", "1"),
+    )
+    found = {words: CliRunner(env=environment).invoke(main, words) for words in commands}
+    assert {words: (done.exit_code, done.stderr) for words, done in found.items()} == dict.fromkeys(
+        commands, (1, line)
+    )
+
+
+def test_a_place_that_cannot_be_written_ends_the_start_in_one_line(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    environment = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "DOCSERVICE_BLOB_URL": f"file://{tmp_path}/file",
+    }
+    done = CliRunner(env=environment).invoke(main, ["api", "--port", str(free_port())])
+    assert (done.exit_code, done.stderr) == (
+        1,
+        (
+            f"docservice: DOCSERVICE_BLOB_URL: nothing can be stored in file://{tmp_path}/file"
+            " (FileExistsError); give a place that this user may write\n"
+        ),
+    )
+
+
+def test_the_api_says_at_its_start_where_it_listens_and_where_the_blobs_are(live: Live) -> None:
+    lines = [json.loads(line) for line in live.process.log().splitlines() if '"api.starting"' in line]
+    assert [(line["listen"], line["blobs"], line["docs"]) for line in lines] == [
+        (live.url, live.environment["DOCSERVICE_BLOB_URL"], live.environment.get("DOCSERVICE_DOCS", "admin"))
+    ]
+
+
+def test_the_help_shows_the_port() -> None:
+    assert "[default: 8000;" in CliRunner().invoke(main, ["api", "--help"]).stdout
+
+
+@pytest.mark.parametrize(
+    ("processes", "change", "expected"),
+    [
+        (4, -9, "4 processes, asked to remove 9; 3 can be removed, for one has to stay"),
+        (1, -1, "1 process, asked to remove 1; 0 can be removed, for one has to stay"),
+        (9999, 2, "9999 processes, asked to add 2; 1 can be added, for 10000 is the most"),
+    ],
+)
+def test_a_change_that_goes_too_far_says_how_far_it_can_go(
+    processes: int, change: int, expected: str
+) -> None:
+    assert _out_of_range(processes, change) == expected
