@@ -91,17 +91,21 @@ def ignored(settings: Settings, why: str) -> Iterator[Finding]:
 
 
 def queue_names(settings: Settings, seen: Sequence[QueueReading], consumed: Collection[str]) -> list[Finding]:
-    """The queues that --queue and --target-wait name and that nobody has: no consumer and no message."""
-    waiting = {queue.name for queue in seen if queue.waiting or queue.error}
-    known = waiting | set(consumed)
+    """The queues that --queue and --target-wait name and that no worker consumes."""
+    waiting = {queue.name: queue.waiting for queue in seen if queue.waiting}
+    known = {queue.name for queue in seen if queue.error} | set(consumed)
     given = [("--queue", name) for name in sorted(settings.scope.queues)]
     given += [("--target-wait", name) for name in sorted(settings.target_waits)]
     return [
         Finding(
             level="fail",
             subject=f"{flag} {name}",
-            found="no worker consumes it and it holds no message",
-            advice=_existing("queues that workers consume", name, consumed),
+            found=f"{waiting[name]} waiting, and no worker that answers consumes it"
+            if name in waiting
+            else "no worker consumes it and it holds no message",
+            advice=f"start a worker with -Q {name}"
+            if name in waiting
+            else _existing("queues that workers consume", name, consumed),
         )
         for flag, name in given
         if name not in known

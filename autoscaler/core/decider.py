@@ -83,6 +83,11 @@ class Decider:
     shadow: TargetWaitPolicy | None = None
     target_waits: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def named_queues(self) -> frozenset[str]:
+        """The queues that the settings name, whether or not a worker consumes them."""
+        return self.scope.queues | frozenset(self.target_waits)
+
     def decide(self, state: State, observation: Observation) -> tuple[State, Plan]:
         """The next state and the plan for what was observed."""
         at = observation.at

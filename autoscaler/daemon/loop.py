@@ -179,6 +179,8 @@ class Controller:
             unregistered=seen.unregistered,
             unreadable=seen.unreadable,
             memory=self._state.memory,
+            expected_workers=self._decider.scope.workers,
+            expected_queues=self._decider.named_queues,
             wall_time=self._wall(),
             seconds=self._monotonic() - seen.observation.at,
         )
@@ -224,7 +226,9 @@ def controller(
     return Controller(
         name=name,
         decider=decider,
-        observer=Observer(sources, decider.scope, monotonic=monotonic, wall=wall),
+        observer=Observer(
+            sources, decider.scope, named_queues=decider.named_queues, monotonic=monotonic, wall=wall
+        ),
         actor=actor,
         publisher=publisher,
         lease=edges.lease,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from autoscaler.broker.overrides import OverrideError, OverrideRequest
 from autoscaler.core.model import Observation, Override, QueueReading
 from autoscaler.daemon.faults import FAULTS, described
+from autoscaler.daemon.seen_queues import SeenQueues
 from autoscaler.sensors.container import overlay
 
 if TYPE_CHECKING:
@@ -92,18 +93,25 @@ class _Parts:
 
 
 class Observer:
-    """Reads ``sources`` for one scope; remembers the mailboxes and the override that were read last."""
+    """Reads ``sources`` for one scope; remembers the mailboxes and the override that were read last.
+
+    ``named_queues`` are read always; without a scope of queues, so are those that workers consume, and those
+    that workers consumed lately.
+    """
 
     def __init__(
         self,
         sources: Sources,
         scope: Scope,
         *,
+        named_queues: frozenset[str] = frozenset(),
         monotonic: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
         self._sources = sources
         self._scope = scope
+        self._named_queues = named_queues
+        self._seen_queues = SeenQueues()
         self._monotonic = monotonic
         self._wall = wall
         self._mailboxes: frozenset[str] = frozenset()
@@ -121,7 +129,7 @@ class Observer:
         at = self._monotonic()
         parts = _Parts(override=self._override.at(self._wall()))
         workers = list(known)
-        queues = sorted(self._scope.queues or _consumed(workers))
+        queues = self._queues_to_read(workers)
         backlog = self._read("backlog", parts, lambda: self._sources.backlog.read(queues, workers))
         if backlog is None or stopped():
             parts.queues = tuple(QueueReading(name=name, waiting=None, error="not read") for name in queues)
@@ -130,6 +138,7 @@ class Observer:
         else:
             self._take_backlog(parts, backlog)
             self._read_rest(parts, queues, at, stopped)
+            self._seen_queues.note(_shared(parts.workers.workers if parts.workers else ()), parts.queues, at)
         observation = Observation(
             at=at,
             queues=parts.queues,
@@ -155,11 +164,16 @@ class Observer:
         if self._sources.lease is not None and not stopped():
             parts.leader = bool(self._read("lease", parts, self._sources.lease.hold))
         if parts.workers is not None and not self._scope.queues:
-            consumed = _consumed(parts.workers.workers)
-            if not consumed <= set(queues):
-                again, workers = sorted(consumed), parts.workers.workers
+            workers = parts.workers.workers
+            again = sorted({*queues, *_consumed(workers)})
+            if len(again) > len(queues):
                 backlog = self._read("backlog", parts, lambda: self._sources.backlog.read(again, workers))
                 parts.queues = backlog.queues if backlog else parts.queues
+
+    def _queues_to_read(self, workers: Sequence[WorkerReading]) -> list[str]:
+        if self._scope.queues:
+            return sorted(self._named_queues | self._scope.queues)
+        return sorted(self._named_queues | _consumed(workers) | self._seen_queues.names)
 
     def _take_backlog(self, parts: _Parts, backlog: QueuesReading) -> None:
         self.read_at = self._monotonic()
@@ -199,3 +213,13 @@ class Observer:
 
 def _consumed(workers: Iterable[WorkerReading]) -> set[str]:
     return {queue for reading in workers for queue in reading.queues}
+
+
+def _shared(workers: Iterable[WorkerReading]) -> set[str]:
+    """The queues consumed, without those that end with their worker (broadcast, direct)."""
+    return {
+        queue
+        for reading in workers
+        for queue in reading.queues
+        if reading.layout is None or queue not in reading.layout.private_queues
+    }

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 import autoscaler
 from autoscaler.core.decider import Mode
 from autoscaler.core.model import Action, Result
-from autoscaler.report.status import applied_bounds
+from autoscaler.report.status import applied_bounds, condition_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -163,6 +163,7 @@ class Metrics:
 class _LastTick(Collector):
     def __init__(self, monotonic: Callable[[], float], *, name: str, mode: Mode) -> None:
         self._identity = (name, str(mode))
+        self._mode = mode
         self._monotonic = monotonic
         self._record: TickRecord | None = None
         self._good_at: dict[str, float] = {}
@@ -209,6 +210,9 @@ class _LastTick(Collector):
         yield from _group_families(record.plan.groups)
         yield _family("leader", "1 where this autoscaler acts.", (), [((), float(record.observation.leader))])
         paused = float(record.observation.override.paused)
+        counts: list[Row] = [((kind,), n) for kind, n in condition_counts(record, self._mode).items()]
+        about = "How many workers, queues or sensors a condition of that kind holds for now."
+        yield _family("condition", about, ("kind",), counts)
         yield _family("paused", "1 where an administrator paused it.", (), [((), paused)])
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from autoscaler.core import capacity
 from autoscaler.core.decider import Mode
 from autoscaler.core.model import Reason
+from autoscaler.report import deployment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 #: Kind and name of a condition.
 Subject = tuple[str, str]
+#: Kinds of conditions that concern what a worker or a sensor itself reports.
+_OWN_KINDS = ("sensor", "queue", "name", "mailbox", "replies", "worker", "decision")
+#: Every kind of condition that a tick can have: the label of ``celery_autoscaler_condition``.
+CONDITION_KINDS = (*_OWN_KINDS, *deployment.KINDS)
 #: Reasons that a person should hear of; the others come and go with the load.
 _CONDITIONS = frozenset(
     {
@@ -58,6 +63,7 @@ class TickRecord:
     ``workers`` are the last readings by name, also of workers that did not answer this time; ``unresponsive``
     are the workers that were asked in vain, ``duplicates`` the names that more than one worker answers to.
     ``memory`` is what is remembered of each worker's memory, by name.
+    ``expected_workers`` and ``expected_queues`` are what the settings name.
     """
 
     observation: Observation
@@ -70,6 +76,8 @@ class TickRecord:
     unregistered: tuple[str, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)
     memory: Mapping[str, MemoryRecord] = field(default_factory=dict)
+    expected_workers: frozenset[str] = frozenset()
+    expected_queues: frozenset[str] = frozenset()
     wall_time: float = 0.0
     seconds: float = 0.0
 
@@ -136,6 +144,14 @@ def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
             found["memory", decision.worker] = _breach_text(memory)
         if mode is Mode.ACT and decision.reason in _CONDITIONS:
             found["decision", decision.worker] = str(decision.reason)
+    if deployment_is_read(record):
+        found |= deployment.missing(
+            record.workers,
+            record.observation.queues,
+            expected_workers=record.expected_workers,
+            expected_queues=record.expected_queues,
+            resizing=[one.worker for one in record.plan.decisions if one.reason is Reason.OUTSTANDING],
+        )
     return found
 
 
@@ -159,6 +175,19 @@ def _origin(override: Override, until: float | None) -> str:
 
 def _utc(epoch_seconds: float) -> str:
     return datetime.fromtimestamp(epoch_seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+def deployment_is_read(record: TickRecord) -> bool:
+    """Whether both queues and workers were read: without either nothing is missing."""
+    return not {"backlog", "pool"} & record.faults.keys()
+
+
+def condition_counts(record: TickRecord, mode: Mode) -> dict[str, int | None]:
+    """How many subjects each kind of condition holds for, None for a kind that this tick could not see."""
+    counts: dict[str, int | None] = dict.fromkeys(CONDITION_KINDS, 0)
+    if not deployment_is_read(record):
+        counts |= dict.fromkeys(deployment.KINDS, None)
+    for kind, _ in conditions(record, mode):
+        counts[kind] = (counts.get(kind) or 0) + 1
+    return counts
 
 
 def is_observed(subject: Subject, record: TickRecord) -> bool | None:
@@ -173,7 +202,11 @@ def is_observed(subject: Subject, record: TickRecord) -> bool | None:
         return False
     if kind == "sensor":
         return True
-    if kind == "queue":
+    if kind in deployment.KINDS and not deployment_is_read(record):
+        return False
+    if kind in {deployment.NO_WORKER, deployment.MISSING_WORKER}:
+        return True
+    if kind in {"queue", deployment.NOT_CONSUMED}:
         return True if any(queue.name == name for queue in record.observation.queues) else None
     if any(reading.name == name for reading in record.observation.workers):
         return True

@@ -2,7 +2,8 @@
 
 A queue is one Redis list for each priority step; the first has the queue's name, the others have the
 separator and the step behind it (kombu, ``transport/redis.py``). An empty list is an absent key. Where the
-workers of a queue report their layout, that is followed; the flags hold for workers that report none.
+workers of a queue report their layout, that is followed, also when they are gone; the flags hold for workers
+that report none.
 """
 
 from __future__ import annotations
@@ -120,6 +121,8 @@ class QueueSensor:
         self._override_key = override_key
         self._wall = wall
         self._on_separator = on_separator
+        #: The layouts of each queue as its workers last reported them.
+        self._layouts: dict[str, tuple[KeyLayout, ...]] = {}
 
     def read(self, queues: Sequence[str], workers: Iterable[WorkerReading] = ()) -> QueuesReading:
         """One pipelined round trip; the layout of a queue is what those ``workers`` report that consume it.
@@ -127,7 +130,10 @@ class QueueSensor:
         Raises:
             BrokerError: when the server cannot be reached; a fault of one key is in its reading.
         """
-        keys = keys_of(queues, workers, self._layout)
+        self._layouts = {name: found for name, found in self._layouts.items() if name in queues} | layouts_of(
+            workers, self._layout
+        )
+        keys = keys_of(queues, self._layouts, self._layout)
         pipeline = self._redis().pipeline(transaction=False)
         pipeline.role()
         pipeline.get(self._override_key)
@@ -171,15 +177,20 @@ class QueueSensor:
         return replace(reading, oldest_age_seconds=oldest_age(messages, self._wall()))
 
 
-def keys_of(
-    queues: Sequence[str], workers: Iterable[WorkerReading], default: KeyLayout
-) -> list[tuple[str, ...]]:
-    """The lists of each queue, by the layouts that its workers report; ``default`` where one reports none."""
+def layouts_of(workers: Iterable[WorkerReading], default: KeyLayout) -> dict[str, tuple[KeyLayout, ...]]:
+    """The layouts that its workers report, by queue; ``default`` for a worker that reports none."""
     layouts: dict[str, dict[KeyLayout, None]] = {}
     for reading in workers:
         layout = default.reported_by(reading.layout)
         for queue in reading.queues:
             layouts.setdefault(queue, {})[layout] = None
+    return {queue: tuple(found) for queue, found in layouts.items()}
+
+
+def keys_of(
+    queues: Sequence[str], layouts: Mapping[str, tuple[KeyLayout, ...]], default: KeyLayout
+) -> list[tuple[str, ...]]:
+    """The lists of each queue, by its layouts; ``default`` for a queue that has none."""
     return [
         tuple(dict.fromkeys(key for layout in layouts.get(queue, (default,)) for key in layout.keys(queue)))
         for queue in queues

@@ -28,13 +28,20 @@ def test_a_queue_that_nobody_has_is_named_with_those_that_exist():
     ]
 
 
-def test_a_queue_with_messages_or_of_unknown_depth_exists():
+def test_a_queue_with_messages_that_nobody_consumes_is_named_and_one_of_unknown_depth_is_not():
     settings = load({"queue": ("full", "unread")}, URL)
     seen = [
         QueueReading(name="full", waiting=3),
         QueueReading(name="unread", waiting=None, error="WRONGTYPE"),
     ]
-    assert queue_names(settings, seen, set()) == []
+    assert queue_names(settings, seen, set()) == [
+        Finding(
+            level="fail",
+            subject="--queue full",
+            found="3 waiting, and no worker that answers consumes it",
+            advice="start a worker with -Q full",
+        )
+    ]
 
 
 def test_a_worker_that_does_not_answer_is_named_with_those_that_do():

@@ -103,7 +103,7 @@ class _Watched:
     def __init__(self, world: World, decider: Decider) -> None:
         self.world, self.decider = world, decider
         self.policy, self.scope, self.mode = decider.policy, decider.scope, decider.mode
-        self.target_wait = decider.target_wait
+        self.target_wait, self.named_queues = decider.target_wait, decider.named_queues
 
     def decide(self, state: State, observation: Observation) -> tuple[State, Plan]:
         self.world.observed.append(observation)

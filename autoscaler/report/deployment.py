@@ -1,0 +1,70 @@
+"""What a deployment lacks: workers and queues that are expected and not there, as conditions.
+
+Pure functions of what one tick has read. Nothing about a single worker's pool belongs here. A state holds no
+counts, so that it changes only when a person should read it again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from autoscaler.core.model import QueueReading, WorkerReading
+
+NO_WORKER = "no_worker"
+MISSING_WORKER = "missing_worker"
+NOT_CONSUMED = "not_consumed"
+KINDS = (NO_WORKER, MISSING_WORKER, NOT_CONSUMED)
+
+#: The name of the one subject of ``no_worker``.
+ALL = "all"
+
+NO_WORKER_STATE = (
+    "no worker answers: is one up on this Redis and database, with worker_enable_remote_control=True, and do"
+    " its global_keyprefix, control_exchange and fanout_prefix match? autoscaler check says more"
+)
+MISSING_WORKER_STATE = "no worker of this name answers; correct --worker, or start it with -n NAME"
+WAITING_STATE = "messages wait and no worker that answers consumes it; start a worker with -Q NAME"
+EMPTY_STATE = "no worker that answers consumes it and it is empty; correct --queue or --target-wait"
+
+
+def missing(
+    workers: Mapping[str, WorkerReading],
+    queues: Sequence[QueueReading],
+    *,
+    expected_workers: Collection[str] = (),
+    expected_queues: Collection[str] = (),
+    resizing: Collection[str] = (),
+) -> dict[tuple[str, str], str]:
+    """The conditions by (kind, name).
+
+    ``workers`` are those that answer or answered lately, by name; ``expected_workers`` and
+    ``expected_queues`` are what the settings name. ``resizing`` are workers with an action under way: their
+    consumers may be cancelled for a moment.
+    """
+    found: dict[tuple[str, str], str] = {}
+    if not workers:
+        found[NO_WORKER, ALL] = NO_WORKER_STATE
+    for name in sorted(set(expected_workers) - workers.keys()):
+        found[MISSING_WORKER, name] = MISSING_WORKER_STATE
+    if not any(workers[name].queues == () for name in resizing if name in workers):
+        found |= {
+            (NOT_CONSUMED, name): state for name, state in _not_consumed(workers, queues, expected_queues)
+        }
+    return found
+
+
+def _not_consumed(
+    workers: Mapping[str, WorkerReading], queues: Sequence[QueueReading], expected: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    consumed = {queue for reading in workers.values() for queue in reading.queues}
+    consumption_is_known = all(reading.queues_known for reading in workers.values())
+    for queue in queues:
+        if queue.name in consumed or not consumption_is_known:
+            continue
+        if queue.waiting:
+            yield queue.name, WAITING_STATE
+        elif queue.waiting == 0 and queue.name in expected and workers:
+            yield queue.name, EMPTY_STATE
