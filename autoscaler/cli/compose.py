@@ -25,6 +25,7 @@ from autoscaler.report.metrics import Metrics
 from autoscaler.sensors.container import ContainerSensor
 from autoscaler.sensors.queues import QueueSensor
 from autoscaler.sensors.workers import WorkerSensor, run_at_once, run_in_thread
+from autoscaler.worker.resizers import MAX_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +69,7 @@ class App:
 
 def _decider(settings: Settings) -> Decider:
     return Decider(
+        name=settings.name[:MAX_NAME],
         policy=settings.policy,
         scope=settings.scope,
         mode=settings.mode,
@@ -84,7 +86,7 @@ def _edges(
     keys = Keys(name=settings.name)
     owner = f"autoscaler {settings.name}"
     resizer = QuiescingResizer(
-        WorkerResizer(remote),
+        WorkerResizer(remote, by=settings.name[:MAX_NAME]),
         Consumers(remote, connections.redis, CANCELLED_KEY, owner=owner, wall=time.time),
         quiesces=settings.quiesces,
         deadline_seconds=settings.quiesce_deadline_seconds,

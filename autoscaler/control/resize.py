@@ -51,23 +51,28 @@ def refusal(reading: WorkerReading, target: int) -> str | None:
     return None
 
 
-def command_for(request: ResizeRequest) -> Command | None:
-    """The command that brings a worker from the size just read to the target; None where it has that size."""
+def command_for(request: ResizeRequest, by: str | None = None) -> Command | None:
+    """The command that brings a worker from the size just read to the target; None where it has that size.
+
+    ``by`` is the name of who asks, for a companion that takes one.
+    """
     name, before, target = request.reading.name, request.reading.processes, request.target
     if before is None or before == target:
         return None
     if request.reading.companion:
-        return Command(name="pool_resize", arguments={"size": target}, workers=(name,))
+        named = {} if by is None or request.reading.resizers is None else {"by": by}
+        return Command(name="pool_resize", arguments={"size": target, **named}, workers=(name,))
     if target > before:
         return Command(name="pool_grow", arguments={"n": target - before}, workers=(name,))
     return Command(name="pool_shrink", arguments={"n": before - target}, workers=(name,))
 
 
 class WorkerResizer:
-    """Resizes workers through ``remote``."""
+    """Resizes workers through ``remote``; ``by`` is the name of the autoscaler that does."""
 
-    def __init__(self, remote: RemoteCalls) -> None:
+    def __init__(self, remote: RemoteCalls, *, by: str | None = None) -> None:
         self._remote = remote
+        self._by = by
 
     def resize(self, requests: Sequence[ResizeRequest]) -> list[Outcome]:
         """An outcome for each request, in their order. All commands go out together, one to each worker.
@@ -79,7 +84,7 @@ class WorkerResizer:
         sent: dict[int, Command] = {}
         for index, request in enumerate(requests):
             reason = refusal(request.reading, request.target)
-            command = None if reason is not None else command_for(request)
+            command = None if reason is not None else command_for(request, self._by)
             if command is not None:
                 sent[index] = command
             else:

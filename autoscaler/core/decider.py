@@ -32,6 +32,7 @@ from autoscaler.core.memory import remember_memory
 from autoscaler.core.model import Reason, Recommendation
 from autoscaler.core.plan import GroupPlan, Plan
 from autoscaler.core.policy import MAX_PROCESSES
+from autoscaler.core.rivals import yields_to
 from autoscaler.core.stabilization import cool_down, cooldowns, keep, stabilize
 from autoscaler.core.state import State, absent, recall, remember
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from autoscaler.core.groups import Group
     from autoscaler.core.memory import MemoryRecord
     from autoscaler.core.model import Decision, Observation, QueueReading
+    from autoscaler.core.model import Decision, Observation, Override, QueueReading
     from autoscaler.core.policy import Policy
     from autoscaler.core.state import GroupState, KnownWorker
 
@@ -70,6 +72,7 @@ class _Seen:
 class Decider:
     """Decides by one policy, for one scope.
 
+    ``name`` is the autoscaler's own: by it, it yields to another that acts on the same worker.
     ``quiesces`` is True where a worker without companion is emptied before a shrink, and so may shrink.
     With ``target_wait`` the target wait decides, else the thresholds; with ``shadow`` it only reports what it
     would have recommended. ``target_waits`` gives single queues a target of their own, in seconds.
@@ -82,6 +85,7 @@ class Decider:
     target_wait: TargetWaitPolicy | None = None
     shadow: TargetWaitPolicy | None = None
     target_waits: Mapping[str, float] = field(default_factory=dict)
+    name: str = ""
 
     @property
     def named_queues(self) -> frozenset[str]:
@@ -219,9 +223,14 @@ class Decider:
         for member, found in zip(seen.members, constraints, strict=True):
             name = member.reading.name
             decision = explain(desired, found, targets[name], seen.current_total, unmet)
-            own = Reason.HELD if name in override.held_workers else None
-            decisions.append(gate(member, found, decision, held_by or own))
+            decisions.append(gate(member, found, decision, held_by or self._held(member, override)))
         return decisions
+
+    def _held(self, member: KnownWorker, override: Override) -> Reason | None:
+        """What prevents an action on this worker alone."""
+        if member.reading.name in override.held_workers:
+            return Reason.HELD
+        return Reason.YIELDING if yields_to(member.reading, self.name) else None
 
     @property
     def _steps(self) -> tuple[int, int]:

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     PAUSED = "paused"
     HELD = "held"
     NOT_LEADER = "not_leader"
+    YIELDING = "yielding"
     DRY_RUN = "dry_run"
     DISABLED = "disabled"
 
@@ -78,6 +79,7 @@ MEANINGS = {
     Reason.PAUSED: "an administrator paused the autoscaler",
     Reason.HELD: "an administrator resized this worker and asked to keep that size",
     Reason.NOT_LEADER: "another autoscaler acts for this fleet",
+    Reason.YIELDING: "another autoscaler, whose name sorts before this one's, resizes this worker",
     Reason.DRY_RUN: "dry run: decide and do not act",
     Reason.DISABLED: "CELERY_AUTOSCALE_ENABLED is false",
 }
@@ -226,6 +228,8 @@ class WorkerReading:
     too), ``reserved`` those fetched and not yet running, ``scheduled`` those that wait for their ETA,
     ``completed`` all that ended since the worker started. ``start_seconds`` is the time its last new
     process took from the resize to being ready. ``queues`` are those it consumes now, if ``queues_known``.
+    ``resizers`` are (name, seconds since its last resize) of those that have resized it lately, None where
+    the companion does not take names.
     """
 
     name: str
@@ -246,6 +250,7 @@ class WorkerReading:
     start_seconds: float | None = None
     layout: WorkerLayout | None = None
     container: ContainerReading | None = None
+    resizers: tuple[tuple[str, float], ...] | None = None
 
     @property
     def unsupported(self) -> str | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoscaler.core.state import State
 from autoscaler.daemon.act import Actor
+from autoscaler.daemon.foreign import ForeignResizes
 from autoscaler.daemon.observe import Observer, Sources
 from autoscaler.daemon.publish import DryRunLog, Publisher
 from autoscaler.daemon.timing import Timing
@@ -81,6 +82,7 @@ class Controller:
         self._monotonic = monotonic
         self._wall = wall
         self._state = State()
+        self._foreign = ForeignResizes()
         self._ticked_at = monotonic()
         self._dry_run = DryRunLog(log)
         self.last: TickRecord | None = None
@@ -179,6 +181,8 @@ class Controller:
             unregistered=seen.unregistered,
             unreadable=seen.unreadable,
             memory=self._state.memory,
+            name=self._decider.name,
+            foreign_resizes=self._foreign.note(seen.observation),
             expected_workers=self._decider.scope.workers,
             expected_queues=self._decider.named_queues,
             wall_time=self._wall(),
@@ -226,9 +230,7 @@ def controller(
     return Controller(
         name=name,
         decider=decider,
-        observer=Observer(
-            sources, decider.scope, named_queues=decider.named_queues, monotonic=monotonic, wall=wall
-        ),
+        observer=Observer(sources, decider.scope, decider.named_queues, monotonic=monotonic, wall=wall),
         actor=actor,
         publisher=publisher,
         lease=edges.lease,

@@ -103,8 +103,8 @@ class Observer:
         self,
         sources: Sources,
         scope: Scope,
-        *,
         named_queues: frozenset[str] = frozenset(),
+        *,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from autoscaler.core.rivals import rivals, yields_to
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from autoscaler.core.model import QueueReading, WorkerReading
 
 NO_WORKER = "no_worker"
 MISSING_WORKER = "missing_worker"
 NOT_CONSUMED = "not_consumed"
+#: Two autoscalers resize one worker.
+RIVAL = "rival"
+#: Somebody resizes a worker and does not give a name.
+FOREIGN_RESIZE = "foreign_resize"
 KINDS = (NO_WORKER, MISSING_WORKER, NOT_CONSUMED)
 
 #: The name of the one subject of ``no_worker``.
@@ -27,6 +33,10 @@ NO_WORKER_STATE = (
 )
 MISSING_WORKER_STATE = "no worker of this name answers; correct --worker, or start it with -n NAME"
 WAITING_STATE = "messages wait and no worker that answers consumes it; start a worker with -Q NAME"
+FOREIGN_STATE = (
+    "somebody else resizes it; give the autoscalers of one fleet the same --name, or stop the other"
+)
+RIVAL_ADVICE = "give the autoscalers of one fleet the same --name, or each its own --worker or --queue"
 EMPTY_STATE = "no worker that answers consumes it and it is empty; correct --queue or --target-wait"
 
 
@@ -53,6 +63,20 @@ def missing(
         found |= {
             (NOT_CONSUMED, name): state for name, state in _not_consumed(workers, queues, expected_queues)
         }
+    return found
+
+
+def contested(workers: Iterable[WorkerReading], own_name: str) -> dict[tuple[str, str], str]:
+    """The workers that other autoscalers resize too, by (kind, name), with who they are."""
+    found = {}
+    for reading in workers:
+        others = rivals(reading, own_name)
+        if not others:
+            continue
+        first = yields_to(reading, own_name)
+        who = f"autoscaler {', '.join(others)} resizes it too"
+        does = "they hold while this one acts" if first is None else f"this one holds while {first} acts"
+        found[RIVAL, reading.name] = f"{who}; {does}; {RIVAL_ADVICE}"
     return found
 
 

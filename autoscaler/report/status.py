@@ -38,7 +38,7 @@ Subject = tuple[str, str]
 #: Kinds of conditions that concern what a worker or a sensor itself reports.
 _OWN_KINDS = ("sensor", "queue", "name", "mailbox", "replies", "worker", "decision")
 #: Every kind of condition that a tick can have: the label of ``celery_autoscaler_condition``.
-CONDITION_KINDS = (*_OWN_KINDS, *deployment.KINDS)
+CONDITION_KINDS = (*_OWN_KINDS, deployment.RIVAL, deployment.FOREIGN_RESIZE, *deployment.KINDS)
 #: Reasons that a person should hear of; the others come and go with the load.
 _CONDITIONS = frozenset(
     {
@@ -52,6 +52,7 @@ _CONDITIONS = frozenset(
         Reason.PAUSED,
         Reason.HELD,
         Reason.NOT_LEADER,
+        Reason.YIELDING,
     }
 )
 
@@ -63,6 +64,7 @@ class TickRecord:
     ``workers`` are the last readings by name, also of workers that did not answer this time; ``unresponsive``
     are the workers that were asked in vain, ``duplicates`` the names that more than one worker answers to.
     ``memory`` is what is remembered of each worker's memory, by name.
+    ``name`` is the autoscaler's own, ``foreign_resizes`` are workers that somebody else has resized lately.
     ``expected_workers`` and ``expected_queues`` are what the settings name.
     """
 
@@ -76,6 +78,8 @@ class TickRecord:
     unregistered: tuple[str, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)
     memory: Mapping[str, MemoryRecord] = field(default_factory=dict)
+    name: str = ""
+    foreign_resizes: tuple[str, ...] = ()
     expected_workers: frozenset[str] = frozenset()
     expected_queues: frozenset[str] = frozenset()
     wall_time: float = 0.0
@@ -144,6 +148,19 @@ def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
             found["memory", decision.worker] = _breach_text(memory)
         if mode is Mode.ACT and decision.reason in _CONDITIONS:
             found["decision", decision.worker] = str(decision.reason)
+    return found | _of_the_deployment(record, mode)
+
+
+def _of_the_deployment(record: TickRecord, mode: Mode) -> dict[Subject, str]:
+    """Who else resizes the workers, and what is expected and not there."""
+    found: dict[Subject, str] = {}
+    if mode is Mode.ACT and record.name and record.observation.leader:
+        touched = {decision.worker for decision in record.plan.decisions}
+        mine = [reading for reading in record.observation.workers if reading.name in touched]
+        found |= deployment.contested(mine, record.name)
+        for worker in touched & set(record.foreign_resizes):
+            if (deployment.RIVAL, worker) not in found:
+                found[deployment.FOREIGN_RESIZE, worker] = deployment.FOREIGN_STATE
     if deployment_is_read(record):
         found |= deployment.missing(
             record.workers,
@@ -202,12 +219,14 @@ def is_observed(subject: Subject, record: TickRecord) -> bool | None:
         return False
     if kind == "sensor":
         return True
-    if kind in deployment.KINDS and not deployment_is_read(record):
-        return False
-    if kind in {deployment.NO_WORKER, deployment.MISSING_WORKER}:
-        return True
+    if kind in deployment.KINDS and (not deployment_is_read(record) or kind != deployment.NOT_CONSUMED):
+        return deployment_is_read(record)
     if kind in {"queue", deployment.NOT_CONSUMED}:
         return True if any(queue.name == name for queue in record.observation.queues) else None
+    return _is_observed_worker(name, record)
+
+
+def _is_observed_worker(name: str, record: TickRecord) -> bool | None:
     if any(reading.name == name for reading in record.observation.workers):
         return True
     expected = "pool" in record.faults or name in record.workers or name in record.unresponsive

@@ -52,6 +52,20 @@ def parse_report(worker: str, report: Reply) -> WorkerReading:
         start_seconds=values.number(report.get("start_seconds")),
         layout=parse_layout(report),
         container=container_reading(report),
+        resizers=parse_resizers(report.get("resizers")),
+    )
+
+
+def parse_resizers(found: object) -> tuple[tuple[str, float], ...] | None:
+    """Who has resized the worker and how many seconds ago, by name; None where that is not reported."""
+    if not isinstance(found, dict):
+        return None
+    pairs = (
+        (values.text(name), values.number(seconds))
+        for name, seconds in list(found.items())[: values.MAX_NAMES]
+    )
+    return tuple(
+        sorted((name, seconds) for name, seconds in pairs if name and seconds is not None and seconds >= 0)
     )
 
 

@@ -10,6 +10,8 @@ _MAX_NUMBER = 2**53
 _MAX_ITEMS = 1000
 _MAX_CHARACTERS = 200
 _MAX_PRIORITY = 255
+#: No mapping of names is read beyond so many.
+MAX_NAMES = 32
 
 
 def count(value: object) -> int | None:

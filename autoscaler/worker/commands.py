@@ -8,8 +8,9 @@ copied.
 ``pool_report`` (inspect command, no arguments)
     What :func:`pool_report` documents. Counts only, never names or arguments of tasks.
 
-``pool_resize`` (control command, ``size``)
+``pool_resize`` (control command, ``size``, and ``by`` where the report has ``resizers``)
     Makes the number of processes that take work ``size``: absolute, so that asking twice does no harm.
+    ``by`` is the name of who asks; the report repeats it for as long as it is among the latest few.
     Answers ``{"ok": {"size": .., "was": .., "retiring": ..}}``, or ``{"error": "one line"}`` and changes
     nothing. No child gets a signal: one that runs a task ends when its task has ended.
 
@@ -29,7 +30,7 @@ from celery.signals import before_task_publish
 from celery.utils.log import get_logger
 from celery.worker.control import control_command, inspect_command
 
-from . import counts, pools, step
+from . import counts, pools, resizers, step
 from .cgroup import read_cgroup
 from .layout import read_layout
 from .process_memory import ProcessMemory
@@ -54,6 +55,7 @@ def pool_report(state: Any) -> dict[str, Any]:
     ``size`` is what the pool is set to and ``ready`` how many of those take work already; ``retiring``
     children take no more and have not ended yet. ``start_seconds`` is the time from a resize to the
     readiness of its last new process. ``refusal`` says in one sentence why ``pool_resize`` is refused here.
+    ``resizers`` has the seconds since the last resize by each name that was given as ``by``.
     ``prefetch`` is 0 where it is unlimited. ``consuming`` is whether the broker sends this worker tasks.
     The counts of tasks are those of :func:`.counts.read_counts`, memory is
     :meth:`.process_memory.ProcessMemory.read`, ``container`` is :class:`.cgroup.CgroupReading`, and
@@ -76,17 +78,24 @@ def pool_report(state: Any) -> dict[str, Any]:
         "container": read_cgroup().as_json(),
         **_memory.read(pools.child_pids(consumer)),
         "layout": read_layout(consumer),
+        "resizers": resizers.read(),
     }
 
 
 @control_command(args=[("size", int)], signature="<size>")  # type: ignore[untyped-decorator]
-def pool_resize(state: Any, size: Any = None, **unknown: Any) -> dict[str, Any]:
+def pool_resize(state: Any, size: Any = None, by: Any = None, **unknown: Any) -> dict[str, Any]:
     """Make the number of processes that take work ``size``, losing no task."""
     consumer = state.consumer
-    fault = _fault(size, unknown) or pools.refusal(consumer) or pools.fault_of_size(consumer, size)
+    fault = (
+        _fault(size, unknown)
+        or resizers.fault_of_name(by)
+        or pools.refusal(consumer)
+        or pools.fault_of_size(consumer, size)
+    )
     if fault:
         return {"error": fault}
     done = pools.resize(consumer, size)
+    resizers.note(by)
     if done["was"] != size:
         _log.info("pool_resize: %s to %s processes, %s retiring", done["was"], size, done["retiring"])
     return {"ok": done}
@@ -110,7 +119,7 @@ def _fault(size: object, unknown: dict[str, Any]) -> str | None:
     """What is wrong with the arguments of ``pool_resize``, in one line, or None."""
     if unknown:
         names = ", ".join(sorted(map(_shown, unknown)))
-        return f"pool_resize does not know {names}; its only argument is size"
+        return f"pool_resize does not know {names}; its arguments are size and by"
     if type(size) is not int or not 1 <= size <= MAX_SIZE:
         return f"pool_resize: size is {_shown(size)}; it is a whole number from 1 to {MAX_SIZE}"
     return None

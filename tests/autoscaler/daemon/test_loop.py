@@ -104,6 +104,7 @@ class _Watched:
         self.world, self.decider = world, decider
         self.policy, self.scope, self.mode = decider.policy, decider.scope, decider.mode
         self.target_wait, self.named_queues = decider.target_wait, decider.named_queues
+        self.name = decider.name
 
     def decide(self, state: State, observation: Observation) -> tuple[State, Plan]:
         self.world.observed.append(observation)

@@ -77,6 +77,7 @@ def test_report_of_an_idle_worker_is_counts_alone(make_bench: MakeBench) -> None
         "prefetch": 4 * SIZE,
         "queues": ["celery"],
         "consuming": True,
+        "resizers": {},
     }
 
 
@@ -125,7 +126,7 @@ def test_report_tells_running_fetched_and_scheduled_tasks_apart(make_bench: Make
         ),
         pytest.param(
             {"size": 2, "n": 1},
-            "pool_resize does not know 'n'; its only argument is size",
+            "pool_resize does not know 'n'; its arguments are size and by",
             id="an argument it does not know",
         ),
     ],

@@ -1,0 +1,51 @@
+"""Of two autoscalers on one worker, exactly one yields."""
+
+from __future__ import annotations
+
+import pytest
+
+from autoscaler.core.decider import Decider
+from autoscaler.core.model import Action, Reason
+from autoscaler.core.rivals import ALIVE_SECONDS, rivals, yields_to
+from autoscaler.core.state import State
+from autoscaler.report.deployment import RIVAL_ADVICE, contested
+from tests.support.builders import look, prompt_policy, worker
+
+BOTH = worker("w", 1, resizers=(("a", 1.0), ("b", 2.0)))
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "first"),
+    [("a", ["b"], None), ("b", ["a"], "a"), ("c", ["a", "b"], "a"), ("", ["a", "b"], None)],
+)
+def test_the_one_whose_name_sorts_later_yields(own, others, first):
+    assert (rivals(BOTH, own), yields_to(BOTH, own)) == (others, first)
+
+
+@pytest.mark.parametrize("resizers", [None, (), (("b", 1.0),), (("a", ALIVE_SECONDS),)])
+def test_nobody_yields_to_nobody(resizers):
+    assert yields_to(worker("w", resizers=resizers), "b") is None
+
+
+@pytest.mark.parametrize(
+    ("own", "action", "target", "reason"),
+    [("a", Action.GROW, 9, Reason.LOAD_HIGH), ("b", Action.HOLD, 1, Reason.YIELDING)],
+)
+def test_the_decision_of_the_one_that_yields_is_to_hold(own, action, target, reason):
+    decider = Decider(policy=prompt_policy(), name=own)
+    (decision,) = decider.decide(State(), look(9, BOTH))[1].decisions
+    assert (decision.action, decision.desired, decision.target, decision.reason) == (
+        action,
+        9,
+        target,
+        reason,
+    )
+
+
+def test_both_report_who_the_other_is_and_who_holds():
+    assert contested([BOTH], "a") == {
+        ("rival", "w"): f"autoscaler b resizes it too; they hold while this one acts; {RIVAL_ADVICE}"
+    }
+    assert contested([BOTH], "b") == {
+        ("rival", "w"): f"autoscaler a resizes it too; this one holds while a acts; {RIVAL_ADVICE}"
+    }
