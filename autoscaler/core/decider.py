@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from autoscaler.core.blockage import blocked_by, stalled_since, unless_blocked
 from autoscaler.core.constraints import constrain
 from autoscaler.core.demand.target_wait import TargetWaitPolicy, advance
 from autoscaler.core.demand.thresholds import thresholds
@@ -143,6 +144,10 @@ class Decider:
             shadow: int | None = by_load.processes
         else:
             demand, shadow = by_load, learnt if self.shadow is not None else None
+        readings = [member.reading for member in seen.members]
+        since = at if memory.stalled_since is None else memory.stalled_since
+        blocked = blocked_by(readings, seen.work, stalled_seconds=at - since)
+        demand = unless_blocked(demand, current_total, blocked)
         desired = cool_down(demand, current_total, up=up, down=down)
         plan = GroupPlan(
             group=seen.group,
@@ -155,6 +160,8 @@ class Decider:
             service_seconds=memory.target_wait.service_seconds if memory.target_wait.ended else None,
             arrivals_per_second=memory.target_wait.arrivals_per_second if memory.target_wait.last else None,
             shadow_recommended=shadow,
+            blocked_by=blocked,
+            ended_at=memory.ended_at,
         )
         return memory, plan, desired
 
@@ -174,7 +181,14 @@ class Decider:
         own_queues = [queues[name] for name in seen.group.queues if name in queues]
         shown = signal(at, seen.members, own_queues, seen.work, completions)
         target_wait, recommended = advance(parameters, memory.target_wait, shown)
-        memory = replace(memory, target_wait=target_wait, completions=completions or memory.completions)
+        ended = completions is not None and completions.total > memory.completions.total
+        memory = replace(
+            memory,
+            ended_at=at if ended else memory.ended_at,
+            target_wait=target_wait,
+            completions=completions or memory.completions,
+            stalled_since=stalled_since(memory.stalled_since, seen.work, memory.completions, completions, at),
+        )
         return memory, recommended
 
     def _recommend(self, memory: GroupState, seen: _Seen, at: float) -> tuple[GroupState, Recommendation]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from autoscaler.core.blockage import waits_for_eta
 from autoscaler.core.demand.signal import Signal
 from autoscaler.core.demand.work import Work
 from autoscaler.core.model import Reason
@@ -29,6 +30,7 @@ def measure(
 ) -> Work:
     """The group's work; ``queues`` are by name.
 
+    Messages that are not fetched because the workers hold as many for their ETA as they may are left out.
     A worker that did not answer in this tick counts as it was last seen, and makes the work incomplete.
     """
     waiting = [queues[name].waiting if name in queues else None for name in group.queues]
@@ -40,7 +42,7 @@ def measure(
     else:
         unknown = Reason.PEER_UNRESPONSIVE
     return Work(
-        waiting=sum(depth or 0 for depth in waiting),
+        waiting=0 if waits_for_eta(readings) else sum(depth or 0 for depth in waiting),
         reserved=sum(reading.reserved or 0 for reading in readings),
         # A retiring process does its own task; that task asks for no other process.
         running=sum(max(0, (reading.busy or 0) - reading.retiring) for reading in readings),

@@ -36,6 +36,8 @@ class Reason(StrEnum):
     MACHINE = "machine"
     UNKNOWN_LIMIT = "unknown_limit"
     UNKNOWN_SIZE = "unknown_size"
+    RATE_LIMITED = "rate_limited"
+    NOT_CONSUMING = "not_consuming"
     STALE = "stale"
     PEER_UNRESPONSIVE = "peer_unresponsive"
     OUTSTANDING = "outstanding"
@@ -70,6 +72,8 @@ MEANINGS = {
     Reason.MACHINE: "max is auto and no limit is set: limited by what the machine has",
     Reason.UNKNOWN_LIMIT: "max is auto and no limit of the container could be read",
     Reason.UNKNOWN_SIZE: "the worker did not report its size in this tick",
+    Reason.RATE_LIMITED: "tasks wait for their rate limit while processes are idle: growing would not help",
+    Reason.NOT_CONSUMING: "tasks wait and the workers take none: growing would not help; restart them",
     Reason.STALE: "the backlog could not be read: no shrink without it",
     Reason.PEER_UNRESPONSIVE: "a worker of the same queues did not answer in full: no shrink without it",
     Reason.OUTSTANDING: "an earlier action has not settled yet",
@@ -115,13 +119,15 @@ class QueueReading:
     """One queue, over all its priority steps.
 
     ``waiting`` counts messages that no worker has fetched; ``oldest_age_seconds`` is the age of the oldest
-    of them. ``error`` says in a few words why ``waiting`` is unknown.
+    of them. ``error`` says in a few words why ``waiting`` is unknown. ``stamps_trusted`` is False where the
+    publishing times of its messages cannot be true, and no age is known for that reason.
     """
 
     name: str
     waiting: int | None
     oldest_age_seconds: float | None = None
     error: str | None = None
+    stamps_trusted: bool = True
 
     def __post_init__(self) -> None:
         if self.waiting is not None and self.waiting < 0:
@@ -228,6 +234,8 @@ class WorkerReading:
     too), ``reserved`` those fetched and not yet running, ``scheduled`` those that wait for their ETA,
     ``completed`` all that ended since the worker started. ``start_seconds`` is the time its last new
     process took from the resize to being ready. ``queues`` are those it consumes now, if ``queues_known``.
+    ``rate_limited`` counts tasks that wait for their rate limit, in none of the others; ``discarded`` those
+    that were revoked or had expired and never ran. ``consuming`` is whether the broker sends it tasks.
     ``resizers`` are (name, seconds since its last resize) of those that have resized it lately, None where
     the companion does not take names.
     """
@@ -251,6 +259,9 @@ class WorkerReading:
     layout: WorkerLayout | None = None
     container: ContainerReading | None = None
     resizers: tuple[tuple[str, float], ...] | None = None
+    rate_limited: int | None = None
+    discarded: int | None = None
+    consuming: bool | None = None
 
     @property
     def unsupported(self) -> str | None:

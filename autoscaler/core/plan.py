@@ -17,7 +17,8 @@ class GroupPlan:
 
     ``recommended`` is what the work asks for by the demand in force, whatever the bounds; ``desired`` is what
     is left of it after the cooldowns. ``shadow_recommended`` is what the demand that does not decide asks
-    for.
+    for. ``blocked_by`` is why more processes would not help with the backlog, None where they would.
+    ``ended_at`` is when a task was last seen to have ended, in monotonic seconds, None where none was.
     """
 
     group: Group
@@ -30,6 +31,8 @@ class GroupPlan:
     service_seconds: float | None = None
     arrivals_per_second: float | None = None
     shadow_recommended: int | None = None
+    blocked_by: Reason | None = None
+    ended_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

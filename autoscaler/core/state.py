@@ -72,6 +72,8 @@ class GroupState:
     recommendation can never be the largest of a window again. ``changed_at`` is when a change of size was
     last observed, ``seen_at`` when the group was first seen and ``last_at`` when last. ``target_wait`` is
     what the target wait has learnt, from ``completions`` among others; it learns whether or not it decides.
+    ``stalled_since`` is since when tasks wait while none runs and none ends,
+    ``ended_at`` when a task was last seen to have ended.
     """
 
     changed_at: float
@@ -81,6 +83,8 @@ class GroupState:
     window: tuple[tuple[float, int], ...] = ()
     target_wait: TargetWaitState = field(default_factory=TargetWaitState)
     completions: Completions = field(default_factory=Completions)
+    stalled_since: float | None = None
+    ended_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

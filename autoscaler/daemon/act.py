@@ -1,7 +1,8 @@
 """Acts: sends the resizes of a plan and collects what came of them.
 
-Nothing is sent on an observation that has grown old in the meantime, for instance while this process was
-stopped, and nothing once the daemon is to stop. What goes wrong with one worker leaves the others alone.
+All resizes of a tick go out together and share one deadline, so that a worker that hangs costs the others
+nothing. Nothing is sent on an observation that has grown old in the meantime, for instance while this process
+was stopped, and nothing once the daemon is to stop. What goes wrong with one worker leaves the others alone.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from autoscaler.report.metrics import Metrics
 
 
+#: A log line names so many workers at most.
+_MAX_NAMES = 10
+
+
 class Resizer(Protocol):
     """Resizes workers; times are monotonic seconds."""
 
@@ -45,7 +50,7 @@ class Resizer(Protocol):
 class Actor:
     """Carries plans out through ``resizer`` in one mode.
 
-    ``progress`` is called after each action, for a tick may take its time.
+    ``progress`` is called after the resizes, for a tick may take its time.
     """
 
     def __init__(
@@ -81,15 +86,14 @@ class Actor:
             if self._mode is Mode.ACT:
                 self._guard("advance", lambda: self._advance(readings))
         due = [decision for decision in plan.decisions if decision.action is not Action.HOLD]
-        for number, decision in enumerate(due):
-            if stopped():
-                break
-            age = self._monotonic() - observation.at
-            if age > self._timing.fresh_seconds:
-                self._expire(due[number:], age)
-                break
-            self._resize(readings[decision.worker], decision)
-            self._progress()
+        if not due or stopped():
+            return
+        age = self._monotonic() - observation.at
+        if age > self._timing.fresh_seconds:
+            self._expire(due, age)
+            return
+        self._resize([(decision, readings[decision.worker]) for decision in due])
+        self._progress()
 
     def close(self) -> None:
         """Restore what is cancelled now."""
@@ -99,24 +103,23 @@ class Actor:
         for outcome in self._resizer.advance(readings, self._monotonic()):
             self._take(outcome, reason=None)
 
-    def _resize(self, reading: WorkerReading, decision: Decision) -> None:
+    def _resize(self, due: Sequence[tuple[Decision, WorkerReading]]) -> None:
+        """Send all that is due in one go, and take each outcome."""
         started = self._monotonic()
-        target = decision.target
-        assert target is not None  # noqa: S101 - for the type checker: an action has a target
+        requests = [
+            ResizeRequest(reading=reading, target=decision.target)
+            for decision, reading in due
+            if decision.target is not None  # for the type checker: an action has a target
+        ]
         try:
-            (outcome,) = self._resizer.resize([ResizeRequest(reading=reading, target=target)], started)
-        except Exception as fault:  # noqa: BLE001 - whatever it is, it may have been sent
-            self._report(fault, "resize", worker=reading.name)
-            outcome = Outcome(
-                worker=reading.name,
-                before=reading.processes,
-                target=target,
-                command="resize",
-                result=Result.UNKNOWN,
-                detail=described(fault),
-            )
-        self._metrics.observe_action(self._monotonic() - started)
-        self._take(outcome, reason=decision.reason)
+            outcomes = self._resizer.resize(requests, started)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, any of them may have been sent
+            self._report(fault, "resize", workers=[request.reading.name for request in requests[:_MAX_NAMES]])
+            outcomes = [_unknown(request, fault) for request in requests]
+        seconds = self._monotonic() - started
+        for (decision, _), outcome in zip(due, outcomes, strict=True):
+            self._metrics.observe_action(seconds)
+            self._take(outcome, reason=decision.reason)
 
     def _take(self, outcome: Outcome, *, reason: Reason | None) -> None:
         """Keep the outcome with the time at which it was known, and log it."""
@@ -131,7 +134,7 @@ class Actor:
             "plan.expired",
             age_seconds=round(age, 3),
             allowed_seconds=self._timing.fresh_seconds,
-            workers=[decision.worker for decision in decisions[:10]],
+            workers=[decision.worker for decision in decisions[:_MAX_NAMES]],
             count=len(decisions),
         )
 
@@ -145,6 +148,17 @@ class Actor:
             self.faults[what] = described(fault)
             self._report(fault, what)
 
-    def _report(self, fault: Exception, step: str, **names: str) -> None:
+    def _report(self, fault: Exception, step: str, **names: object) -> None:
         self._metrics.unexpected_error(step)
         self._log.error("action.crashed", step=step, exc_info=fault, **names)
+
+
+def _unknown(request: ResizeRequest, fault: Exception) -> Outcome:
+    return Outcome(
+        worker=request.reading.name,
+        before=request.reading.processes,
+        target=request.target,
+        command="resize",
+        result=Result.UNKNOWN,
+        detail=described(fault),
+    )

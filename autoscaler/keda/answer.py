@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Without any of these the count of tasks is incomplete.
 _NEEDED = ("backlog", "mailboxes", "pool")
+#: How long a task that has ended counts as work: twice KEDA's polling interval, so that one look sees it.
+ACTIVE_SECONDS = 60.0
 
 
 class UnknownError(RuntimeError):
@@ -87,7 +89,7 @@ def answer(
             kept * per_worker,
             per_worker if stranded else 0,
         ),
-        active=bool(held) or scheduled or any(waiting.values()) or stranded,
+        active=bool(held) or _works(groups, record) or scheduled or any(waiting.values()) or stranded,
     )
 
 
@@ -212,8 +214,16 @@ def _tasks(reading: WorkerReading) -> int:
     return (reading.busy or 0) + (reading.reserved or 0)
 
 
+def _works(groups: Iterable[GroupPlan], record: TickRecord) -> bool:
+    """Whether a task has ended lately: one that starts and ends between two looks is seen by its end alone."""
+    ends = [group.ended_at for group in groups if group.ended_at is not None]
+    return any(record.observation.at - at < ACTIVE_SECONDS for at in ends)
+
+
 def _holds(reading: WorkerReading, *, answers: bool) -> bool:
     counts = (reading.busy, reading.reserved)
+    if reading.rate_limited:  # fetched, and in neither count
+        return True
     return not answers or None in counts or any(counts)
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 NO_WORKER = "no_worker"
 MISSING_WORKER = "missing_worker"
 NOT_CONSUMED = "not_consumed"
+#: Workers answer and take none of the tasks that wait.
+NOT_CONSUMING = "not_consuming"
+#: The publishing times of a queue's messages cannot be true.
+CLOCK = "clock"
 #: Two autoscalers resize one worker.
 RIVAL = "rival"
 #: Somebody resizes a worker and does not give a name.
@@ -32,6 +36,13 @@ NO_WORKER_STATE = (
     " its global_keyprefix, control_exchange and fanout_prefix match? autoscaler check says more"
 )
 MISSING_WORKER_STATE = "no worker of this name answers; correct --worker, or start it with -n NAME"
+CLOCK_STATE = (
+    "its messages are stamped minutes off, so their age is not used: synchronise the publishers' clocks"
+)
+NOT_CONSUMING_STATE = (
+    "tasks wait, no task ends and the workers take none: their consumers are cancelled or their connection"
+    " hangs; restart them, or see autoscaler check-worker"
+)
 WAITING_STATE = "messages wait and no worker that answers consumes it; start a worker with -Q NAME"
 FOREIGN_STATE = (
     "somebody else resizes it; give the autoscalers of one fleet the same --name, or stop the other"

@@ -38,7 +38,14 @@ Subject = tuple[str, str]
 #: Kinds of conditions that concern what a worker or a sensor itself reports.
 _OWN_KINDS = ("sensor", "queue", "name", "mailbox", "replies", "worker", "decision")
 #: Every kind of condition that a tick can have: the label of ``celery_autoscaler_condition``.
-CONDITION_KINDS = (*_OWN_KINDS, deployment.RIVAL, deployment.FOREIGN_RESIZE, *deployment.KINDS)
+CONDITION_KINDS = (
+    *_OWN_KINDS,
+    deployment.RIVAL,
+    deployment.FOREIGN_RESIZE,
+    deployment.NOT_CONSUMING,
+    deployment.CLOCK,
+    *deployment.KINDS,
+)
 #: Reasons that a person should hear of; the others come and go with the load.
 _CONDITIONS = frozenset(
     {
@@ -152,8 +159,17 @@ def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
 
 
 def _of_the_deployment(record: TickRecord, mode: Mode) -> dict[Subject, str]:
-    """Who else resizes the workers, and what is expected and not there."""
+    """Who else resizes the workers, which take no tasks, and what is expected and not there."""
     found: dict[Subject, str] = {}
+    for queue in record.observation.queues:
+        if not queue.stamps_trusted:
+            found[deployment.CLOCK, queue.name] = deployment.CLOCK_STATE
+    for group in record.plan.groups:
+        if group.blocked_by is Reason.NOT_CONSUMING:
+            found |= dict.fromkeys(
+                [(deployment.NOT_CONSUMING, name) for name in group.group.workers],
+                deployment.NOT_CONSUMING_STATE,
+            )
     if mode is Mode.ACT and record.name and record.observation.leader:
         touched = {decision.worker for decision in record.plan.decisions}
         mine = [reading for reading in record.observation.workers if reading.name in touched]
@@ -221,7 +237,7 @@ def is_observed(subject: Subject, record: TickRecord) -> bool | None:
         return True
     if kind in deployment.KINDS and (not deployment_is_read(record) or kind != deployment.NOT_CONSUMED):
         return deployment_is_read(record)
-    if kind in {"queue", deployment.NOT_CONSUMED}:
+    if kind in {"queue", deployment.CLOCK, deployment.NOT_CONSUMED}:
         return True if any(queue.name == name for queue in record.observation.queues) else None
     return _is_observed_worker(name, record)
 
@@ -292,6 +308,7 @@ def _group(plan: GroupPlan) -> dict[str, Any]:
         "arrivals_per_second": plan.arrivals_per_second,
         "shadow_recommended": plan.shadow_recommended,
         "shadow_wish": plan.shadow_recommended,
+        "blocked_by": plan.blocked_by,
         "cooldown_up_seconds": round(plan.up_cooldown_seconds, 3),
         "cooldown_down_seconds": round(plan.down_cooldown_seconds, 3),
     }
@@ -322,6 +339,9 @@ def _worker(record: TickRecord, name: str, bounds: Bounds | None) -> dict[str, A
         "reserved": reading.reserved,
         "scheduled": reading.scheduled,
         "completed": reading.completed,
+        "rate_limited": reading.rate_limited,
+        "discarded": reading.discarded,
+        "consuming": reading.consuming,
         "uptime_seconds": reading.uptime_seconds,
         "prefetch": reading.prefetch,
         "start_seconds": reading.start_seconds,

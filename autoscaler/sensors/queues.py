@@ -17,7 +17,7 @@ from autoscaler.broker.connections import DEFAULT_SEPARATOR
 from autoscaler.broker.errors import CLUSTER_ERRORS, broker_errors
 from autoscaler.broker.mailboxes import MAILBOXES_KEY, read_mailboxes, separator_of
 from autoscaler.core.model import QueueReading
-from autoscaler.worker.published_at import oldest_age
+from autoscaler.sensors.stamps import StampCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -121,6 +121,7 @@ class QueueSensor:
         self._override_key = override_key
         self._wall = wall
         self._on_separator = on_separator
+        self._stamps = StampCheck()
         #: The layouts of each queue as its workers last reported them.
         self._layouts: dict[str, tuple[KeyLayout, ...]] = {}
 
@@ -133,6 +134,7 @@ class QueueSensor:
         self._layouts = {name: found for name, found in self._layouts.items() if name in queues} | layouts_of(
             workers, self._layout
         )
+        self._stamps.keep(queues)
         keys = keys_of(queues, self._layouts, self._layout)
         pipeline = self._redis().pipeline(transaction=False)
         pipeline.role()
@@ -174,7 +176,8 @@ class QueueSensor:
         if self._wall is None or reading.waiting is None:
             return reading
         messages = [message for message in oldest if isinstance(message, bytes)]
-        return replace(reading, oldest_age_seconds=oldest_age(messages, self._wall()))
+        age, trusted = self._stamps.oldest_age(reading.name, reading.waiting, messages, self._wall())
+        return replace(reading, oldest_age_seconds=age, stamps_trusted=trusted)
 
 
 def layouts_of(workers: Iterable[WorkerReading], default: KeyLayout) -> dict[str, tuple[KeyLayout, ...]]:

@@ -53,6 +53,9 @@ def parse_report(worker: str, report: Reply) -> WorkerReading:
         layout=parse_layout(report),
         container=container_reading(report),
         resizers=parse_resizers(report.get("resizers")),
+        rate_limited=values.count(report.get("rate_limited")),
+        discarded=values.count(report.get("discarded")),
+        consuming=values.switch(report.get("consuming")),
     )
 
 

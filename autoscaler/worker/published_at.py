@@ -24,6 +24,14 @@ def published_at(message: bytes) -> float | None:
         return None
 
 
+def was_delivered_before(message: bytes) -> bool:
+    """Whether kombu has put the message back into its queue after a delivery."""
+    try:
+        return bool(json.loads(message)["headers"].get("redelivered"))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
+
+
 def oldest_age(messages: list[bytes], now: float) -> float | None:
     """Age in seconds of the oldest stamped message, never below 0; None where none is stamped."""
     stamps = [stamp for message in messages if (stamp := published_at(message)) is not None]

@@ -50,12 +50,16 @@ class TargetWaitState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What happened since the last signal, and what a plan has to allow for from now on."""
+    """What happened since the last signal, and what a plan has to allow for from now on.
+
+    ``net_arrived`` is below 0 where tasks left without having ended, such as revoked or expired ones.
+    """
 
     since: float
     seconds: float
     tick_seconds: float
     arrived: int
+    net_arrived: int
     start_seconds: float
     spare_in_seconds: float
     busy_total_seconds: float
@@ -71,7 +75,7 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
     """What happened since the last signal; the first one is taken for one tick."""
     last = state.last
     since, seconds = signal.at - state.tick_seconds, state.tick_seconds
-    ended, arrived, busy_seconds = 0, signal.in_system, 0.0
+    ended, arrived, net_arrived, busy_seconds = 0, signal.in_system, signal.in_system, 0.0
     if last is None:
         # Nobody saw these tasks arrive: the oldest is as old as it is said to be, else new.
         since = signal.at - (signal.oldest_age_seconds or 0.0)
@@ -82,7 +86,8 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
             ended = max(0, -more)
         else:
             ended = max(0, signal.completed - last.completed)  # a worker that restarted counts from 0 again
-        arrived = max(0, ended + more)
+        net_arrived = ended + more
+        arrived = max(0, net_arrived)
         busy_seconds = (last.busy + signal.busy) / 2 * seconds
     learnt = ended if signal.continuous else 0
     busy_seconds = busy_seconds if signal.continuous else 0.0
@@ -94,6 +99,7 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
         seconds=seconds,
         tick_seconds=0.8 * state.tick_seconds + 0.2 * seconds,
         arrived=arrived,
+        net_arrived=net_arrived,
         start_seconds=parameters.assumed_start_seconds
         if signal.start_seconds is None
         else signal.start_seconds,

@@ -58,7 +58,9 @@ def advance(
         batches=batches,
         busy_seconds=step.busy_total_seconds,
         ended=step.ended_total,
-        arrivals_per_second=state.arrivals_per_second * (1 - fresh) + step.arrived / step.seconds * fresh,
+        arrivals_per_second=max(
+            0.0, state.arrivals_per_second * (1 - fresh) + step.net_arrived / step.seconds * fresh
+        ),
         ready_at=signal.at + step.start_seconds if growing else state.ready_at,
         retention=learnt,
     )

@@ -211,3 +211,15 @@ def test_queues_are_remembered_while_tasks_are_held_and_forgotten_with_the_worke
     for observation, unresponsive, expected in steps:
         known = remember_queues(known, seen(observation), unresponsive)
         assert known == expected
+
+
+@pytest.mark.parametrize(("seconds", "active"), [(0, True), (59, True), (60, False)])
+def test_a_task_that_ended_between_two_looks_counts_as_work_for_a_minute(seconds, active):
+    ticks = [(1000.0, 5), (1002.0, 6), *([(1002.0 + seconds, 6)] if seconds else [])]
+    record = seen(*(look(0, worker(completed=completed), at=at) for at, completed in ticks))
+    assert told(CELERY, record) == Answer(processes=0, active=active)
+
+
+def test_a_worker_whose_tasks_wait_for_their_rate_limit_is_kept():
+    record = seen(look(0, worker("a@h", rate_limited=3)))
+    assert told(CELERY, record) == Answer(processes=4, active=True)

@@ -103,6 +103,7 @@ def test_the_view_of_a_tick_is_whole():
                 "desired": 4,
                 "wish": 4,
                 "reason": "load_high",
+                "blocked_by": None,
                 "cooldown_up_seconds": 0,
                 "cooldown_down_seconds": 0,
             }
@@ -117,6 +118,9 @@ def test_the_view_of_a_tick_is_whole():
                 "reserved": 0,
                 "scheduled": 0,
                 "completed": 0,
+                "rate_limited": None,
+                "discarded": None,
+                "consuming": None,
                 "uptime_seconds": 3600.0,
                 "prefetch": None,
                 "start_seconds": None,
