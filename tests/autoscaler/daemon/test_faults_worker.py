@@ -140,3 +140,22 @@ def test_a_command_that_comes_late_leads_to_the_right_size_in_the_end(cluster, c
     deadline = time.monotonic() + 6
     started(lambda: time.monotonic() > deadline, what="the pool's next maintenance")
     assert sensor.read(frozenset(), time.monotonic()).workers[0].processes == 4
+
+
+def test_a_hung_worker_costs_the_others_of_a_tick_nothing(cluster):
+    """The resizes go out together: the others have their size while the hung one is still waited for."""
+    hung, well = cluster.worker("hung@h"), [f"w{number}@h" for number in range(2)]
+    for name in well:
+        cluster.worker(name)
+    connections = Connections(lambda: cluster.server.url, RedisTuning(), Redactor())
+    remote = Remote(connections.kombu, timeout_seconds=3)
+    readings = WorkerSensor(remote, ["hung@h", *well]).read(frozenset(), time.monotonic()).workers
+    hung.send(signal.SIGSTOP)
+    begun = time.monotonic()
+    outcomes = WorkerResizer(remote).resize([ResizeRequest(reading=one, target=3) for one in readings])
+    seconds = time.monotonic() - begun
+    assert {one.worker: one.result for one in outcomes} == {
+        "hung@h": Result.UNKNOWN,
+        **dict.fromkeys(well, Result.DONE),
+    }
+    assert seconds < 6, "one timeout for all of them, not one for each"

@@ -51,6 +51,7 @@ class World:
     now: float = 1000.0
     takes_seconds: float = 0.0
     resized: list[tuple[str, int]] = field(default_factory=list)
+    batches: list[list[str]] = field(default_factory=list)
     mailboxes: list[frozenset[str]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     #: What a resize of the worker of that name does, and what restoring does.
@@ -146,6 +147,7 @@ class _Lease(_Part):
 class _Resizer(_Part):
     def resize(self, requests: Sequence[ResizeRequest], now: float) -> list[Outcome]:
         del now
+        self.world.batches.append([one.reading.name for one in requests])
         return [self._resize(one.reading, one.target) for one in requests]
 
     def _resize(self, reading: WorkerReading, target: int) -> Outcome:
@@ -311,7 +313,18 @@ def test_consumers_that_cannot_be_restored_keep_nothing_else_from_being_done(run
     assert ("condition", "sensor", "restore") in events
 
 
-def test_a_resize_that_raises_may_have_been_sent_and_the_others_go_on(run):
+def test_all_resizes_of_a_tick_go_out_in_one_call(run):
+    world = World(pools=tuple(worker(name, busy=4) for name in ("a@h", "b@h", "c@h")))
+    record, _ = run(world)
+    assert world.batches == [["a@h", "b@h", "c@h"]]
+    assert [(one.worker, one.result) for one in record.outcomes] == [
+        ("a@h", Result.DONE),
+        ("b@h", Result.DONE),
+        ("c@h", Result.DONE),
+    ]
+
+
+def test_resizes_that_raise_may_have_been_sent(run):
     def fail():
         raise ZeroDivisionError("unforeseen")
 
@@ -319,18 +332,17 @@ def test_a_resize_that_raises_may_have_been_sent_and_the_others_go_on(run):
     record, events = run(world)
     assert [(one.worker, one.result) for one in record.outcomes] == [
         ("a@h", Result.UNKNOWN),
-        ("b@h", Result.DONE),
+        ("b@h", Result.UNKNOWN),
     ]
     assert ("action.crashed", None, None) in events
     assert world.count("unexpected_errors_total", step="resize") == 1
-    assert len(world.resized) == 2
 
 
-def test_told_to_stop_between_two_actions_it_sends_no_second_one():
+def test_told_to_stop_while_consumers_are_restored_it_sends_no_resize():
     stop = Event()
-    world = World(pools=(worker("a@h", busy=4), worker("b@h", busy=4)), resizes={"a@h": stop.set})
+    world = World(restores=stop.set)
     world.controller(io.StringIO()).tick(stop.is_set)
-    assert world.resized == [("a@h", 10)]
+    assert world.batches == []
 
 
 def test_no_action_is_begun_once_it_is_told_to_stop():
