@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "run:command",
     "once": "once:command",
     "check": "check:command",
+    "check-worker": "check_worker:command",
     "status": "status:status",
     "events": "status:events",
     "pause": "override:pause",

@@ -215,7 +215,7 @@ def _tasks(reading: WorkerReading) -> int:
 
 
 def _works(groups: Iterable[GroupPlan], record: TickRecord) -> bool:
-    """Whether a task has ended lately: one that starts and ends between two looks is seen by its end alone."""
+    """Whether a task has ended lately: one that ran between two looks is seen by its end alone."""
     ends = [group.ended_at for group in groups if group.ended_at is not None]
     return any(record.observation.at - at < ACTIVE_SECONDS for at in ends)
 

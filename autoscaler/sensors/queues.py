@@ -131,11 +131,7 @@ class QueueSensor:
         Raises:
             BrokerError: when the server cannot be reached; a fault of one key is in its reading.
         """
-        self._layouts = {name: found for name, found in self._layouts.items() if name in queues} | layouts_of(
-            workers, self._layout
-        )
-        self._stamps.keep(queues)
-        keys = keys_of(queues, self._layouts, self._layout)
+        keys = self._keys(queues, workers)
         pipeline = self._redis().pipeline(transaction=False)
         pipeline.role()
         pipeline.get(self._override_key)
@@ -171,6 +167,13 @@ class QueueSensor:
             },
             separator=separator,
         )
+
+    def _keys(self, queues: Sequence[str], workers: Iterable[WorkerReading]) -> list[tuple[str, ...]]:
+        """The lists of each queue; what is remembered of others is forgotten."""
+        self._stamps.keep(queues)
+        kept = {name: found for name, found in self._layouts.items() if name in queues}
+        self._layouts = kept | layouts_of(workers, self._layout)
+        return keys_of(queues, self._layouts, self._layout)
 
     def _with_age(self, reading: QueueReading, oldest: Sequence[object]) -> QueueReading:
         if self._wall is None or reading.waiting is None:
