@@ -27,7 +27,7 @@ _LOOK_EVERY_SECONDS = 1.0
 
 
 @click.command("check-worker")
-@click.argument("name")
+@click.argument("worker_name", metavar="NAME")
 @click.option(
     "--within",
     "within_seconds",
@@ -37,22 +37,22 @@ _LOOK_EVERY_SECONDS = 1.0
     help="Seconds in which an idle worker with messages in its queues has to take one.",
 )
 @with_settings(table.ALL)
-def command(settings: Settings, *, name: str, within_seconds: float) -> None:
-    """Check that the worker NAME answers, consumes and, where messages wait, takes one in time.
+def command(settings: Settings, *, worker_name: str, within_seconds: float) -> None:
+    """Probe one worker: it answers, consumes and takes messages.
 
-    Exits with 0 where it does or where the broker cannot be reached, and with 1 where the worker is to be
+    An idle worker with messages in its queues has to take one in time. Exits with 0 where it does or where the broker cannot be reached, and with 1 where the worker is to be
     restarted.
     """
     app = compose(settings, single_look=True)
     try:
-        fault = _watch(app, name, within_seconds)
+        fault = _watch(app, worker_name, within_seconds)
     except BrokerError as error:
         click.echo(app.redactor(f"not known: Redis failed: {error}"))
         return
     if fault is not None:
-        click.echo(f"autoscaler: {name} {fault}", err=True)
+        click.echo(f"autoscaler: {worker_name} {fault}", err=True)
         raise SystemExit(1)
-    click.echo(f"{name} is alive")
+    click.echo(f"{worker_name} is alive")
 
 
 def _watch(app: App, name: str, within_seconds: float) -> str | None:
