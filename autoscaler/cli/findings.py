@@ -164,6 +164,27 @@ def workers(reading: WorkersReading, settings: Settings) -> Iterator[Finding]:
         if not settings.scope.workers or worker.name in settings.scope.workers:
             yield _resizable(worker)
             yield _limits(worker, settings)
+            yield from contradictions(worker, settings)
+
+
+def contradictions(worker: WorkerReading, settings: Settings) -> Iterator[Finding]:
+    """The settings of the layout that were given and that the worker's own report contradicts."""
+    layout, given = worker.layout, settings.layout
+    if layout is None:
+        return
+    compared: tuple[tuple[str, object, object], ...] = (
+        ("global_keyprefix", given.prefix, layout.global_keyprefix),
+        ("queue_separator", given.separator, layout.separator),
+        ("priority_steps", given.priority_steps, layout.priority_steps or None),
+    )
+    for key, stated, reported in compared:
+        if key in settings.sources and reported is not None and stated != reported:
+            yield Finding(
+                level="warn",
+                subject=f"{settings.sources[key]} and worker {worker.name}",
+                found=f"{stated!r} is given and the worker reports {reported!r}, which is followed",
+                advice=f"give {reported!r}, or leave it out: workers with the companion report their own",
+            )
 
 
 def _resizable(worker: WorkerReading) -> Finding:

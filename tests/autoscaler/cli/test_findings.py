@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from autoscaler.cli.findings import Finding, queue_names, worker_names
-from autoscaler.core.model import QueueReading
+from autoscaler.cli.findings import Finding, contradictions, queue_names, worker_names
+from autoscaler.core.model import QueueReading, WorkerLayout
 from autoscaler.settings.load import load
+from tests.support.builders import worker
 
 URL = {"REDIS_URL": "redis://h"}
 
@@ -56,3 +57,23 @@ def test_a_worker_that_does_not_answer_is_named_with_those_that_do():
         )
     ]
     assert worker_names(settings, [])[0].advice == "workers that answer: none"
+
+
+def test_a_flag_that_a_workers_own_layout_contradicts_is_named_and_a_default_is_not():
+    layout = WorkerLayout(separator="|", priority_steps=(0, 5), global_keyprefix="p:")
+    reading = worker("a@h", layout=layout)
+    agreeing = {"queue_separator": "|", "priority_steps": "0,5", "global_keyprefix": "p:"}
+    assert list(contradictions(reading, load({}, URL))) == []
+    assert list(contradictions(reading, load(agreeing, URL))) == []
+    assert list(contradictions(worker("a@h"), load({"priority_steps": "0,1"}, URL))) == []
+    assert list(contradictions(reading, load({**agreeing, "priority_steps": "0,1"}, URL))) == [
+        Finding(
+            level="warn",
+            subject="--priority-steps and worker a@h",
+            found="(0, 1) is given and the worker reports (0, 5), which is followed",
+            advice="give (0, 5), or leave it out: workers with the companion report their own",
+        )
+    ]
+    assert [one.subject for one in contradictions(reading, load({"queue_separator": ":"}, URL))] == [
+        "--queue-separator and worker a@h"
+    ]
