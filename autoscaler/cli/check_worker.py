@@ -40,8 +40,8 @@ _LOOK_EVERY_SECONDS = 1.0
 def command(settings: Settings, *, worker_name: str, within_seconds: float) -> None:
     """Probe one worker: it answers, consumes and takes messages.
 
-    An idle worker with messages in its queues has to take one in time. Exits with 0 where it does or where the broker cannot be reached, and with 1 where the worker is to be
-    restarted.
+    An idle worker with messages in its queues has to take one in time. Exits with 0 where it is alive or the
+    broker cannot be reached, and with 1 where the worker is to be restarted.
     """
     app = compose(settings, single_look=True)
     try:
