@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from autoscaler.core.demand.work import Work
     from autoscaler.core.groups import Group
     from autoscaler.core.memory import MemoryRecord
-    from autoscaler.core.model import Decision, Observation, QueueReading
     from autoscaler.core.model import Decision, Observation, Override, QueueReading
     from autoscaler.core.policy import Policy
     from autoscaler.core.state import GroupState, KnownWorker

@@ -235,9 +235,8 @@ class WorkerReading:
     ``completed`` all that ended since the worker started. ``start_seconds`` is the time its last new
     process took from the resize to being ready. ``queues`` are those it consumes now, if ``queues_known``.
     ``rate_limited`` counts tasks that wait for their rate limit, in none of the others; ``discarded`` those
-    that were revoked or had expired and never ran. ``consuming`` is whether the broker sends it tasks.
-    ``resizers`` are (name, seconds since its last resize) of those that have resized it lately, None where
-    the companion does not take names.
+    revoked or expired before they ran. ``consuming`` is whether the broker sends it tasks. ``resizers`` are
+    (name, seconds since) of who resized it lately, None where the companion takes no names.
     """
 
     name: str

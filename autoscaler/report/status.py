@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: Kind and name of a condition.
 Subject = tuple[str, str]
 #: Kinds of conditions that concern what a worker or a sensor itself reports.
-_OWN_KINDS = ("sensor", "queue", "name", "mailbox", "replies", "worker", "decision")
+_OWN_KINDS = ("sensor", "queue", "name", "mailbox", "replies", "worker", "memory", "decision")
 #: Every kind of condition that a tick can have: the label of ``celery_autoscaler_condition``.
 CONDITION_KINDS = (
     *_OWN_KINDS,
