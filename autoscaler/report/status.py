@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: Kind and name of a condition.
 Subject = tuple[str, str]
 #: Kinds of conditions that concern what a worker or a sensor itself reports.
-_OWN_KINDS = ("sensor", "queue", "name", "mailbox", "replies", "worker", "memory", "decision")
+_OWN_KINDS = ("sensor", "queue", "name", "mailbox", "replies", "worker", "memory", "decision", "override")
 #: Every kind of condition that a tick can have: the label of ``celery_autoscaler_condition``.
 CONDITION_KINDS = (
     *_OWN_KINDS,
@@ -208,6 +208,8 @@ def _origin(override: Override, until: float | None) -> str:
 
 def _utc(epoch_seconds: float) -> str:
     return datetime.fromtimestamp(epoch_seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
 def deployment_is_read(record: TickRecord) -> bool:
     """Whether both queues and workers were read: without either nothing is missing."""
     return not {"backlog", "pool"} & record.faults.keys()
