@@ -10,8 +10,11 @@ from autoscaler.broker import override_changes
 from autoscaler.broker.connections import (
     Redactor,
     RedisTuning,
+    client_options,
     kombu_options,
     redis_client,
+    sentinel_options,
+    tls_options,
 )
 from autoscaler.broker.errors import BrokerError, broker_errors
 from autoscaler.broker.keys import CANCELLED_KEY, Keys, read_status
@@ -58,6 +61,7 @@ __all__ = [
     "WorkerResizer",
     "ask",
     "broker_errors",
+    "client_options",
     "kombu_options",
     "override_changes",
     "parse_mailbox",
@@ -68,5 +72,7 @@ __all__ = [
     "redis_client",
     "refusal",
     "refuse",
+    "sentinel_options",
+    "tls_options",
     "write_override",
 ]

@@ -58,7 +58,7 @@ def _settings() -> Settings:
 async def _with_database(settings: Settings, work: Callable[[Database], Awaitable[Done]]) -> Done:
     database = Database(settings.pool(size=2))
     try:
-        await database.open(least=1)
+        await database.open(min_size=1)
         return await work(database)
     finally:
         await database.close()
@@ -229,14 +229,14 @@ def migrate_command() -> None:
 def sweep(*, orphans: bool) -> None:
     """Send documents that no worker received, and return what lost workers had claimed. Once."""
     from docservice.http.services import Services  # noqa: PLC0415 - see above
-    from docservice.ingest.sweeper import remove_orphans  # noqa: PLC0415
+    from docservice.ingest.orphans import remove_orphans  # noqa: PLC0415
 
     settings = _settings()
 
     async def once() -> str:
         await _with_schema(settings, _nothing)
         services = Services(settings)
-        await services.database.open(least=1)
+        await services.database.open(min_size=1)
         try:
             swept = await services.sweeper.sweep(alone=True)
             removed = await remove_orphans(services.blobs, services.documents) if orphans else 0

@@ -88,6 +88,11 @@ class Settings:
         low=0.1,
         high=60,
     )
+    database_pooler: str = _variable(
+        "DATABASE_POOLER",
+        "none",
+        "none, or transaction for a PgBouncer in transaction mode before Postgres.",
+    )
     blob_url: str = _variable(
         "DOCSERVICE_BLOB_URL",
         "file:///var/lib/docservice/blobs",
@@ -114,6 +119,13 @@ class Settings:
     )
     export_seconds: float = _variable(
         "DOCSERVICE_EXPORT_SECONDS", 120.0, "How long Postgres may take for a CSV export.", low=1, high=3600
+    )
+    export_bytes: int = _variable(
+        "DOCSERVICE_EXPORT_BYTES",
+        1024 * _MIB,
+        "Maximum bytes of a CSV export. Up to 8 of them are on disk at once.",
+        low=1024,
+        high=2**40,
     )
     body_idle_seconds: float = _variable(
         "DOCSERVICE_BODY_IDLE_SECONDS",
@@ -163,6 +175,8 @@ class Settings:
         faults = [fault for item in fields(self) if (fault := _out_of_bounds(item, getattr(self, item.name)))]
         if self.docs not in ("open", "admin", "off"):
             faults.append(f"DOCSERVICE_DOCS must be open, admin or off, not {self.docs!r}")
+        if self.database_pooler not in ("none", "transaction"):
+            faults.append(f"DATABASE_POOLER must be none or transaction, not {self.database_pooler!r}")
         try:
             number_pattern(self.mail_number_pattern)
         except PatternError as fault:
@@ -188,6 +202,7 @@ class Settings:
             size=size or self.database_pool_size,
             statement_timeout_seconds=self.database_statement_timeout_seconds,
             connect_timeout_seconds=self.database_connect_timeout_seconds,
+            transaction_pooler=self.database_pooler == "transaction",
         )
 
 

@@ -37,6 +37,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, RedisError
 
+from autoscaler.api import client_options, sentinel_options, tls_options
 from docservice.batching import Batcher
 from docservice.log import logger
 
@@ -77,34 +78,21 @@ async def _adopt(connection: Any) -> None:
 
 def async_redis_client(url: RedisUrl, tuning: RedisTuning) -> redis.asyncio.Redis:
     """A client with a pool of its own that renews the epoch on each new connection."""
-    options: dict[str, Any] = {
-        "db": url.db,
-        "username": url.username,
-        "password": url.password,
-        "socket_timeout": tuning.socket_timeout_seconds,
-        "socket_connect_timeout": tuning.connect_timeout_seconds,
-        "health_check_interval": tuning.health_check_interval_seconds,
-        "client_name": tuning.client_name,
-        "max_connections": tuning.max_connections,
+    options = client_options(url, tuning) | {
         # One retry on a fresh connection: a pooled one may have ended with a restarted server.
         "retry": Retry(NoBackoff(), 1, supported_errors=(redis.asyncio.ConnectionError,)),
         "redis_connect_func": _adopt,
     }
     if url.sentinel_master is not None:
-        watch = {
-            "socket_timeout": tuning.socket_timeout_seconds,
-            "socket_connect_timeout": tuning.connect_timeout_seconds,
-            "retry": Retry(NoBackoff(), 0),
-        }
-        sentinel = redis.asyncio.sentinel.Sentinel(list(url.hosts), sentinel_kwargs=watch)  # type: ignore[no-untyped-call]
+        arguments = sentinel_options(url, tuning) | {"retry": Retry(NoBackoff(), 0)}
+        sentinel: Any = redis.asyncio.sentinel.Sentinel(list(url.hosts), sentinel_kwargs=arguments)  # type: ignore[no-untyped-call]
         client: redis.asyncio.Redis = sentinel.master_for(url.sentinel_master, **options)
         return client
     if url.tls:
-        options |= {"connection_class": redis.asyncio.SSLConnection, **url.tls}
-        options["ssl_check_hostname"] = url.tls["ssl_cert_reqs"] == "required"
+        options |= {"connection_class": redis.asyncio.SSLConnection, **tls_options(url)}
     host, port = url.hosts[0]
     pool: redis.asyncio.ConnectionPool = redis.asyncio.BlockingConnectionPool(
-        host=host, port=port, timeout=tuning.socket_timeout_seconds, **options
+        host=host, port=port, timeout=options["socket_timeout"], **options
     )
     return redis.asyncio.Redis.from_pool(pool)
 

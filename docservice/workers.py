@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +23,7 @@ from autoscaler.api import (
     BrokerError,
     Consumers,
     Drain,
+    Keys,
     OverrideError,
     OverrideRequest,
     Remote,
@@ -40,13 +41,13 @@ from autoscaler.api import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from threading import Event
 
     import celery
     import redis
 
-    from autoscaler.api import Progress, WorkerReading
+    from autoscaler.api import Outcome, Progress, WorkerReading
     from docservice.config import Settings
 
 Answer = TypeVar("Answer")
@@ -61,7 +62,14 @@ class ResizeResult(StrEnum):
     REFUSED = "refused"  # the worker, or a rule, said no; nothing happened
     BUSY = "busy"  # another command to this worker is in progress
     UNKNOWN_WORKER = "unknown_worker"
-    NO_ANSWER = "no_answer"  # it may still happen
+    NO_ANSWER = "no_answer"  # the detail says whether it may still happen
+
+
+class StoredOverrideError(RuntimeError):
+    """The override that is stored for the autoscaler is invalid, so it is not changed.
+
+    It may be a pause that somebody mistyped, which the autoscaler still keeps: to replace it would end that.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,14 +130,20 @@ class WorkerControl:
         return await self._run(read_status, self._redis, self._name)
 
     async def override(self) -> OverrideRequest:
-        """What administrators set for the autoscaler; an empty one where what is stored is invalid."""
+        """What administrators set for the autoscaler.
+
+        Raises:
+            BrokerError: when the broker does not answer.
+            StoredOverrideError: when what is stored is invalid.
+        """
         return await self._run(self._override)
 
     def _override(self) -> OverrideRequest:
         try:
             return read_override(self._redis, self._name)
-        except OverrideError:
-            return OverrideRequest()
+        except OverrideError as fault:
+            key = Keys(name=self._name).override
+            raise StoredOverrideError(f"stored {fault}; correct or delete the Redis key {key}") from fault
 
     def _names(self) -> list[str]:
         with broker_errors():
@@ -143,13 +157,17 @@ class WorkerControl:
 
         Raises:
             BrokerError: when the broker does not answer.
-            OverrideError: when what is stored, or what it would become, is invalid; nothing is changed.
+            StoredOverrideError: when what is stored is invalid; nothing is changed.
+            OverrideError: when what it would become is invalid; nothing is changed.
         """
         return await self._run(self._set_override, change)
 
     def _set_override(self, change: Callable[[OverrideRequest], OverrideRequest]) -> OverrideRequest:
-        with broker_errors():
+        try:
             return override_changes.change_override(self._redis, self._name, change, now=time.time())
+        except OverrideError:
+            self._override()  # raises where it is what is stored that is invalid
+            raise
 
     # Resizing
 
@@ -165,8 +183,12 @@ class WorkerControl:
 
         ``before_sending`` is called, in another thread, with the plan; when it raises, nothing is sent.
 
+        A broker that fails while the command is sent is no exception: the outcome is ``NO_ANSWER`` with the
+        fault as its detail, since the command may still arrive.
+
         Raises:
-            BrokerError: when the broker does not answer; what was sent before may still happen.
+            BrokerError: when the broker does not answer; nothing was sent.
+            StoredOverrideError: when the autoscaler cannot be held off; nothing was sent.
         """
 
         def size(reading: WorkerReading) -> int | None:
@@ -181,7 +203,7 @@ class WorkerControl:
         absolute; a relative command is not.
 
         Raises:
-            BrokerError: when the broker does not answer.
+            BrokerError, StoredOverrideError: as :meth:`resize`.
         """
         return await self._run(self._resume, name, plan, hold_seconds)
 
@@ -213,37 +235,36 @@ class WorkerControl:
         if name not in self._names():
             detail = f"no worker is called {name}"
             return WorkerResize(worker=name, outcome=ResizeResult.UNKNOWN_WORKER, detail=detail)
-        lock = self._redis.lock(f"docservice:resize:{name}", timeout=_LOCK_SECONDS, blocking=False)
-        with broker_errors():
-            if not lock.acquire():
+        with self._lock(name) as locked:
+            if not locked:
                 detail = "another command to this worker is in progress"
                 return WorkerResize(worker=name, outcome=ResizeResult.BUSY, detail=detail)
-        try:
-            return self._resize_locked(name, size, hold_seconds, before_sending)
-        finally:
-            with suppress(BrokerError), broker_errors():  # it may have expired, and it expires anyway
-                lock.release()
+            reading = self._read(name)
+            if reading is None:
+                detail = "it did not answer; nothing was sent"
+                return WorkerResize(worker=name, outcome=ResizeResult.NO_ANSWER, detail=detail)
+            before, target = reading.processes, size(reading)
+            no = _refusal(reading, target)
+            if no is not None or before is None or target is None:
+                return WorkerResize(
+                    worker=name, outcome=ResizeResult.REFUSED, before=before, after=before, detail=no
+                )
+            self._hold(name, hold_seconds)
+            before_sending(ResizePlan(before=before, target=target))
+            return self._send(reading, before, target)
 
-    def _resize_locked(
-        self,
-        name: str,
-        size: Callable[[WorkerReading], int | None],
-        hold_seconds: float,
-        before_sending: Callable[[ResizePlan], None],
-    ) -> WorkerResize:
-        reading = self._read(name)
-        if reading is None:
-            detail = "it did not answer; nothing was sent"
-            return WorkerResize(worker=name, outcome=ResizeResult.NO_ANSWER, detail=detail)
-        before, target = reading.processes, size(reading)
-        no = _refusal(reading, target)
-        if no is not None or before is None or target is None:
-            return WorkerResize(
-                worker=name, outcome=ResizeResult.REFUSED, before=before, after=before, detail=no
-            )
-        before_sending(ResizePlan(before=before, target=target))
-        self._hold(name, hold_seconds)
-        return self._send(reading, before, target)
+    @contextmanager
+    def _lock(self, name: str) -> Iterator[bool]:
+        """Whether this process may send a command to the worker, for the time of the block."""
+        lock = self._redis.lock(f"docservice:resize:{name}", timeout=_LOCK_SECONDS, blocking=False)
+        with broker_errors():
+            locked = lock.acquire()
+        try:
+            yield locked
+        finally:
+            if locked:
+                with suppress(BrokerError), broker_errors():  # it may have expired, and it expires anyway
+                    lock.release()
 
     def _send(self, reading: WorkerReading, before: int, target: int) -> WorkerResize:
         name, lossless = reading.name, reading.companion or target > before
@@ -252,14 +273,7 @@ class WorkerControl:
             detail = (sent.detail or "")[:300]
             return WorkerResize(worker=name, outcome=ResizeResult.REFUSED, before=before, detail=detail)
         if sent.result is not Result.DONE:
-            detail = "it did not answer; the resize may still happen: inspect before sending another"
-            return WorkerResize(
-                worker=name,
-                outcome=ResizeResult.NO_ANSWER,
-                before=before,
-                lossless=lossless,
-                detail=detail,
-            )
+            return unknown_resize(sent, lossless=lossless)
         now: WorkerReading | None = None
         with suppress(BrokerError):  # it is resized, whether or not its size can be read now
             now = self._read(name)
@@ -326,6 +340,17 @@ def _out_of_range(processes: int, change: int) -> str:
         )
     free = max(0, MAX_PROCESSES - processes)
     return f"{has}, asked to add {change}; {free} can be added, for {MAX_PROCESSES} is the most"
+
+
+def unknown_resize(sent: Outcome, *, lossless: bool) -> WorkerResize:
+    """The answer for a command that was sent, perhaps, and of which nobody knows what became."""
+    return WorkerResize(
+        worker=sent.worker,
+        outcome=ResizeResult.NO_ANSWER,
+        before=sent.before,
+        lossless=lossless,
+        detail=f"{sent.detail}; the resize may still happen: inspect before sending another",
+    )
 
 
 def _refusal(reading: WorkerReading, target: int | None) -> str | None:

@@ -56,10 +56,13 @@ class RedisTuning:
         )
 
 
-def redis_client(url: RedisUrl, tuning: RedisTuning) -> redis.Redis:
-    """A client that fails within its timeouts and never retries on its own: the tick does."""
+def client_options(url: RedisUrl, tuning: RedisTuning) -> dict[str, Any]:
+    """What a redis-py client takes, synchronous or not: login, database, and times narrowed by the URL's own.
+
+    The caller adds the host, TLS and how often to retry.
+    """
     tuning = tuning.narrowed_by(url.options)
-    options: dict[str, Any] = {
+    return {
         "db": url.db,
         "username": url.username,
         "password": url.password,
@@ -69,15 +72,33 @@ def redis_client(url: RedisUrl, tuning: RedisTuning) -> redis.Redis:
         "socket_keepalive": tuning.keepalive,
         "client_name": tuning.client_name,
         "max_connections": tuning.max_connections,
-        "retry": Retry(NoBackoff(), 0),
     }
+
+
+def sentinel_options(url: RedisUrl, tuning: RedisTuning) -> dict[str, Any]:
+    """What a redis-py client of the Sentinels themselves takes; the caller adds that it never retries."""
+    tuning = tuning.narrowed_by(url.options)
+    return {
+        "socket_timeout": tuning.socket_timeout_seconds,
+        "socket_connect_timeout": tuning.connect_timeout_seconds,
+    }
+
+
+def tls_options(url: RedisUrl) -> dict[str, Any]:
+    """What a redis-py client of a ``rediss`` URL takes for TLS, beside being told to use it."""
+    return {**url.tls, "ssl_check_hostname": url.tls["ssl_cert_reqs"] == "required"}
+
+
+def redis_client(url: RedisUrl, tuning: RedisTuning) -> redis.Redis:
+    """A client that fails within its timeouts and never retries on its own: the tick does."""
+    options = client_options(url, tuning) | {"retry": Retry(NoBackoff(), 0)}
     if url.sentinel_master is not None:
-        arguments = _sentinel_arguments(tuning)
+        arguments = _sentinel_arguments(url, tuning)
         sentinel: Any = Sentinel(list(url.hosts), sentinel_kwargs=arguments)  # type: ignore[no-untyped-call]
         client: redis.Redis = sentinel.master_for(url.sentinel_master, **options)
         return client
     if url.scheme == "rediss":
-        options |= {"ssl": True, **_tls_arguments(url)}
+        options |= {"ssl": True, **tls_options(url)}
     host, port = url.hosts[0]
     return redis.Redis(host=host, port=port, **options)
 
@@ -109,28 +130,20 @@ def kombu_options(
     }
     if url.sentinel_master is not None:
         transport_options["master_name"] = url.sentinel_master
-        transport_options["sentinel_kwargs"] = _sentinel_arguments(tuning)
+        transport_options["sentinel_kwargs"] = _sentinel_arguments(url, tuning)
     options: dict[str, Any] = {
         "hostname": broker,
         "connect_timeout": tuning.connect_timeout_seconds,
         "transport_options": transport_options,
     }
     if url.scheme == "rediss":
-        options["ssl"] = _tls_arguments(url)
+        options["ssl"] = tls_options(url)
     return options
 
 
-def _sentinel_arguments(tuning: RedisTuning) -> dict[str, Any]:
+def _sentinel_arguments(url: RedisUrl, tuning: RedisTuning) -> dict[str, Any]:
     # By default an unresponsive Sentinel would be asked four times.
-    return {
-        "socket_timeout": tuning.socket_timeout_seconds,
-        "socket_connect_timeout": tuning.connect_timeout_seconds,
-        "retry": Retry(NoBackoff(), 0),
-    }
-
-
-def _tls_arguments(url: RedisUrl) -> dict[str, Any]:
-    return {**url.tls, "ssl_check_hostname": url.tls["ssl_cert_reqs"] == "required"}
+    return sentinel_options(url, tuning) | {"retry": Retry(NoBackoff(), 0)}
 
 
 class Redactor:

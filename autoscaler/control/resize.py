@@ -137,7 +137,7 @@ def _outcome(request: ResizeRequest, command: str, result: Result, detail: str |
 def judge(replies: Sequence[Any]) -> tuple[Result, str | None]:
     """What the replies of one worker say: done on one plain ok, refused on one error, else unknown."""
     if not replies:
-        return Result.UNKNOWN, "no reply in time; its size is read again before anything else is sent"
+        return Result.UNKNOWN, "no reply in time"
     if len(replies) > 1:
         return Result.UNKNOWN, "two workers answered to this name; give each worker a name of its own"
     reply = replies[0]
@@ -147,4 +147,4 @@ def judge(replies: Sequence[Any]) -> tuple[Result, str | None]:
         return Result.REFUSED, str(reply["error"])[:_MAX_DETAIL_CHARACTERS]
     if isinstance(reply, dict) and "ok" in reply:
         return Result.DONE, None
-    return Result.UNKNOWN, "the reply is neither ok nor error; its size is read again"
+    return Result.UNKNOWN, "the reply is neither ok nor error"

@@ -76,7 +76,7 @@ class NewDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """One document that one worker may process; ``attempt`` tells this claim from an earlier one."""
+    """One document that one worker may process; ``attempt`` distinguishes this claim from an earlier one."""
 
     id: int
     module: str

@@ -40,7 +40,7 @@ class Extraction:
 
     ``sender``, ``to_addresses`` and ``cc_addresses`` are lists such as ``Ann <a@example.org>, b@b.org``;
     ``sent_at`` is the moment of the mail's own ``Date``, in UTC; ``findings`` are sentences on what could not
-    be read as it stands.
+    be read unchanged.
     """
 
     mail_number: str | None = None

@@ -44,7 +44,7 @@ def normalise(text: str) -> str:
 
 
 def range_end(prefix: str) -> str | None:
-    """The least text above all that start with ``prefix``, in code point order; None when there is none.
+    """The smallest text, in code point order, above all that start with ``prefix``; None when there is none.
 
     Code point order is the byte order of UTF-8, and so that of Postgres' collation "C".
     """

@@ -119,7 +119,7 @@ class DocumentService:
             if exchange.ended:
                 return  # the framework has answered, and raises to have it logged
             if exchange.status:
-                raise  # half an answer is sent: only closing the connection tells the client
+                raise  # half an answer is sent: the client notices only a closed connection
             await error_answer(fault)(scope, receive, exchange.send)
         finally:
             client = scope.get("client")

@@ -24,6 +24,7 @@ from docservice.http.services import Services
 from docservice.log import logger
 from docservice.postgres.administration import AuditRecord, DrainRunsError
 from docservice.postgres.database import StoreTimeoutError, StoreUnavailableError
+from docservice.workers import StoredOverrideError
 
 _MAX_REFUSALS_A_MINUTE = 20
 _IN_PROGRESS = 102
@@ -100,6 +101,8 @@ def _as_api_error(fault: Exception) -> ApiError:
         return ApiError(503, f"{fault}; try again", headers={"Retry-After": "2"})
     if isinstance(fault, OverrideError):
         return ApiError(422, str(fault))
+    if isinstance(fault, StoredOverrideError):
+        return ApiError(409, str(fault), code="invalid_override")
     if isinstance(fault, DrainRunsError):
         return ApiError(409, str(fault))
     return api_error(fault)

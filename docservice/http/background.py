@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from docservice.metrics import Metrics
 
-#: A task that ran this long is well again.
-_WELL_SECONDS = 60.0
+#: A task that has run this long has recovered.
+_RECOVERED_AFTER_SECONDS = 60.0
 _FAILING_AFTER = 3
 
 
@@ -45,7 +45,7 @@ class Background:
 
     def failing(self) -> list[str]:
         """The names of tasks that failed three times or more in a row and have not run for a minute since."""
-        since = time.monotonic() - _WELL_SECONDS
+        since = time.monotonic() - _RECOVERED_AFTER_SECONDS
         return sorted(
             name for name, one in self._failures.items() if one.count >= _FAILING_AFTER and one.last > since
         )
@@ -75,7 +75,7 @@ class Background:
             begun = time.monotonic()
             await self._run(name, work())
             failures.last = time.monotonic()
-            failures.count = 1 if failures.last - begun > _WELL_SECONDS else failures.count + 1
+            failures.count = 1 if failures.last - begun > _RECOVERED_AFTER_SECONDS else failures.count + 1
             pause = self._first_pause_seconds * 2 ** min(failures.count - 1, 20)
             await asyncio.sleep(min(pause, self._max_pause_seconds))
 

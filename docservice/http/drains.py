@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from autoscaler.api import BrokerError, DrainError, Phase, refuse
 from docservice.http.errors import ApiError
 from docservice.log import logger
-from docservice.postgres.database import StoreTimeoutError, StoreUnavailableError
 
 if TYPE_CHECKING:
     import uuid
@@ -47,8 +46,8 @@ class Drainer:
         """Check that all workers respond and can be drained.
 
         Raises:
-            ApiError: 404 for an unknown one, 504 for one that does not respond, 409 for one that consumes no
-                queue, and where a queue would be left without a worker.
+            ApiError: 404 for an unknown one, 504 for one that does not respond, 409 where a queue would be
+                left without a worker.
         """
         workers = await self._control.workers()
         unknown = [name for name in self._names if name not in workers]
@@ -59,9 +58,6 @@ class Drainer:
         unresponsive = [name for name in self._names if name not in found]
         if unresponsive:
             raise ApiError(504, f"no answer from {', '.join(unresponsive)}; nothing was sent")
-        not_consuming = [name for name in self._names if not found[name].queues]
-        if not_consuming:
-            raise ApiError(409, f"{', '.join(not_consuming)}: it consumes no queue, so it cannot be drained")
         try:
             refuse(self._names, answering, force=force)
         except DrainError as fault:
@@ -86,22 +82,31 @@ class Drainer:
                 if not work.done():
                     await self._save()
             state = self._end(work)
+            await self._save(state=state)
         except asyncio.CancelledError:  # this process ends: leave no worker without its consumers
             stop.set()
             await asyncio.wait({work}, timeout=_RESTORE_SECONDS)
-            await self._save(state="failed")
+            await self._save(state=self._end(work))
             raise
-        await self._save(state=state)
         self._log.info("drain.ended", drain=str(self._id), state=state)
 
     def _end(self, work: asyncio.Task[list[Progress]]) -> str:
+        """The state in which the drain ended; where it failed, the reason goes into the report."""
+        if not work.done():
+            return self._failed("the API stopped before it ended; a daemon restores cancelled consumers")
         try:
             ended = work.result()
         except (BrokerError, DrainError) as fault:
-            for one in self._report.values():
-                one["detail"] = str(fault)
-            return "failed"
+            return self._failed(str(fault))
+        except Exception:  # noqa: BLE001 - logged; whatever it is, the row must not stay "running"
+            self._log.exception("drain.failed", drain=str(self._id))
+            return self._failed("internal error; the log has its details")
         return "done" if all(one.phase is Phase.DRAINED for one in ended) else "failed"
+
+    def _failed(self, detail: str) -> str:
+        for one in self._report.values():
+            one["detail"] = detail
+        return "failed"
 
     def _note(self, progress: Progress) -> None:
         counted = progress.busy is not None and progress.reserved is not None
@@ -111,8 +116,7 @@ class Drainer:
         }
 
     async def _save(self, *, state: str = "running") -> None:
-        # The drain goes on whether or not its progress can be saved.
         try:
             await self._administration.save_drain(self._id, report=self._report, state=state)
-        except (StoreUnavailableError, StoreTimeoutError) as fault:
+        except Exception as fault:  # noqa: BLE001 - the drain goes on whether or not its progress is saved
             self._log.warning("drain.save_failed", drain=str(self._id), fault=type(fault).__name__)

@@ -1,7 +1,8 @@
 """Exports of grids as CSV: written to a temporary file first, then sent at the client's pace.
 
 While Postgres writes, an export holds a connection of a small pool of its own, for a bounded time. While the
-client reads it holds none: a slow reader costs a file and nothing else. The number of files is bounded too.
+client reads it holds none: a slow reader costs a file and nothing else. The number of files and the size of
+each are bounded too.
 """
 
 from __future__ import annotations
@@ -23,14 +24,27 @@ _WRITE_BYTES = 1 << 20
 
 
 class _File:
-    """A temporary file that is written in large pieces, off the event loop."""
+    """A temporary file of at most ``max_bytes`` that is written in large pieces, off the event loop."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], *, max_bytes: int) -> None:
         self._file = file
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._waiting = bytearray()
 
     async def write(self, data: bytes) -> None:
-        """Append some bytes."""
+        """Append some bytes.
+
+        Raises:
+            ApiError: 422 when the file would be larger than allowed.
+        """
+        self._bytes += len(data)
+        if self._bytes > self._max_bytes:
+            raise ApiError(
+                422,
+                f"the export is larger than {self._max_bytes} bytes; narrow the query down",
+                code="export_too_large",
+            )
         self._waiting += data
         if len(self._waiting) >= _WRITE_BYTES:
             await self._write()
@@ -50,12 +64,15 @@ class _File:
 
 
 class Exports:
-    """Sends exports: at most ``max_open`` at once, each of at most ``seconds`` in Postgres."""
+    """Sends exports: at most ``max_open`` at once, each of ``seconds`` in Postgres and ``max_bytes`` on disk."""
 
-    def __init__(self, grids: Grids, *, seconds: float, idle_seconds: float, max_open: int = 8) -> None:
+    def __init__(
+        self, grids: Grids, *, seconds: float, idle_seconds: float, max_bytes: int, max_open: int = 8
+    ) -> None:
         self._grids = grids
         self._seconds = seconds
         self._idle_seconds = idle_seconds
+        self._max_bytes = max_bytes
         self._max_open = max_open
         self._open = 0
 
@@ -63,7 +80,7 @@ class Exports:
         """Answer with all rows of a query as the file ``name``.
 
         Raises:
-            ApiError: 503 when too many exports are open.
+            ApiError: 503 when too many exports are open, 422 when this one is too large.
             StoreUnavailableError: when Postgres does not answer, or has no connection for exports in time.
             StoreTimeoutError: when Postgres takes longer than ``seconds``.
         """
@@ -74,7 +91,7 @@ class Exports:
         self._open += 1
         try:
             with tempfile.TemporaryFile(prefix="docservice-export-") as file:
-                spool = _File(file)
+                spool = _File(file, max_bytes=self._max_bytes)
                 await self._grids.export(query, spool.write, seconds=self._seconds)
                 await spool.rewind()
                 await self._send_file(spool, name, send)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _LEASE_SECONDS = 60.0
 
 
-class Progress:
+class SavedProgress:
     """How far one request has come. What is saved is what a later attempt continues from."""
 
     def __init__(self, save: Callable[[dict[str, Any]], Awaitable[None]], saved: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ class Idempotency:
         identity: Identity,
         key: str | None,
         request: str,
-        work: Callable[[Progress], Awaitable[JSON]],
+        work: Callable[[SavedProgress], Awaitable[JSON]],
     ) -> JSON:
         """Do the work, or return the answer that it had under this key.
 
@@ -72,7 +72,7 @@ class Idempotency:
                 and what the work raises.
         """
         if key is None:
-            return await work(Progress(_not_saved, {}))
+            return await work(SavedProgress(_not_saved, {}))
         token_id = identity.token_id
         known = await self._store.begin_command(
             token_id=token_id, key=key, request=request, lease_seconds=_LEASE_SECONDS
@@ -89,7 +89,7 @@ class Idempotency:
         async def save(values: dict[str, Any]) -> None:
             await self._store.save_command(token_id=token_id, key=key, progress=values)
 
-        progress = Progress(save, known.answer or {})
+        progress = SavedProgress(save, known.answer or {})
         try:
             done = await work(progress)
         except ApiError as error:

@@ -12,6 +12,7 @@ from docservice.http.background import Background
 from docservice.http.exports import Exports
 from docservice.http.idempotency import Idempotency
 from docservice.ingest.blobs import BlobStore
+from docservice.ingest.orphans import OrphanRemover
 from docservice.ingest.publish import Broker, Enqueuer, make_celery
 from docservice.ingest.sweeper import Sweeper
 from docservice.log import AccessLog
@@ -48,6 +49,7 @@ class Services:
             Grids(self._export_database),
             seconds=settings.export_seconds,
             idle_seconds=settings.body_idle_seconds,
+            max_bytes=settings.export_bytes,
         )
         self.documents = Documents(self.database)
         self.columns = DocumentTypeColumns(self.database)
@@ -68,6 +70,7 @@ class Services:
             cache=self.cache,
             metrics=self.metrics,
         )
+        self.orphans = OrphanRemover(self.blobs, self.documents, self.database)
 
     async def open(self) -> None:
         """Open the pools and start the background tasks. Servers that are away are reached later."""
@@ -76,6 +79,7 @@ class Services:
         await self.cache.ping()
         self.background.keep("enqueuer", self.enqueuer.run)
         self.background.keep("sweeper", self.sweeper.run)
+        self.background.keep("orphans", self.orphans.run)
         self.background.keep("access_log", self._flush)
 
     async def close(self) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from docservice.ingest.publish import GRACE_SECONDS
@@ -24,7 +23,6 @@ from docservice.postgres.database import StoreTimeoutError, StoreUnavailableErro
 
 if TYPE_CHECKING:
     from docservice.config import Settings
-    from docservice.ingest.blobs import BlobStore
     from docservice.ingest.publish import Broker
     from docservice.metrics import Metrics
     from docservice.page_cache import Cache
@@ -37,7 +35,6 @@ _FRESH_SECONDS = 2.0
 _SCAN_SHARE = 0.1
 _MAX_SCAN_PAUSE_SECONDS = 30.0
 _BATCH = 500
-_ORPHAN_BATCH = 1000
 
 
 def lease_seconds(settings: Settings) -> float:
@@ -86,7 +83,7 @@ class Sweeper:
         attempts = self._settings.processing_attempts
         abandoned = await self._documents.abandoned(
             lease_seconds=lease_seconds(self._settings),
-            most_attempts=attempts,
+            max_attempts=attempts,
             reason=f"failed after {attempts} attempts: each time the worker"
             " ran out of time or memory, or was ended",
         )
@@ -139,25 +136,3 @@ class Sweeper:
             return True
         await self._documents.not_enqueued(ids)
         return False
-
-
-async def remove_orphans(blobs: BlobStore, documents: Documents, now: datetime | None = None) -> int:
-    """Remove blobs whose documents were never committed, and return their number.
-
-    Only those whose day ended 24 hours ago or more: an upload that began before midnight may still run.
-
-    Raises:
-        StoreUnavailableError, BlobError: when Postgres or the store of blobs does not answer.
-    """
-    last = ((now or datetime.now(UTC)) - timedelta(days=2)).date()
-    removed = 0
-    for day in await blobs.days():
-        if day > last:
-            continue
-        keys = await blobs.keys_of(day)
-        for start in range(0, len(keys), _ORPHAN_BATCH):
-            batch = keys[start : start + _ORPHAN_BATCH]
-            for key in set(batch) - await documents.known_blobs(batch):
-                await blobs.remove(key)
-                removed += 1
-    return removed

@@ -37,14 +37,14 @@ class AuditRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry(AuditRecord):
-    """A record in the audit."""
+    """A record as it is stored. Two classes, since only Postgres knows the id and time of a row."""
 
     id: int
     at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class AuditedCommand:
     """What is known of a request under its key; ``status`` is None while it is in progress.
 
     ``answer`` is its answer, or its saved progress. ``ours`` says that the caller shall do the work.
@@ -121,7 +121,9 @@ class Administration:
 
     # Idempotency keys
 
-    async def begin_command(self, *, token_id: int, key: str, request: str, lease_seconds: float) -> Command:
+    async def begin_command(
+        self, *, token_id: int, key: str, request: str, lease_seconds: float
+    ) -> AuditedCommand:
         """Take the key where it is new or its request was abandoned; else return what is known of it."""
         await self._database.fetch("delete from idempotency_keys where created_at < now() - interval '1 day'")
         while True:
@@ -144,7 +146,7 @@ class Administration:
                     key,
                 )
             if row is not None:  # else it was deleted between the two
-                return Command(**_shown(row, "answer"), ours=ours)
+                return AuditedCommand(**_shown(row, "answer"), ours=ours)
 
     async def save_command(self, *, token_id: int, key: str, progress: object) -> None:
         """Save how far a request has come, and keep its key for another lease."""

@@ -2,6 +2,10 @@
 
 Every statement is bounded in time by the server, every connection attempt and every wait for a connection by
 this process. After a restart of the server the pool makes new connections by itself.
+
+Behind a pooler that assigns a server connection to each transaction (PgBouncer, ``pool_mode = transaction``)
+neither settings nor prepared statements of a session last. With ``transaction_pooler`` every statement
+therefore runs in a transaction that sets them itself, and none is kept prepared. It takes more round trips.
 """
 
 from __future__ import annotations
@@ -15,8 +19,11 @@ import asyncpg
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
 _CLOSE_SECONDS = 5
+#: asyncpg's own default.
+_KEPT_STATEMENTS = 100
 
 
 class StoreUnavailableError(RuntimeError):
@@ -35,6 +42,19 @@ class PoolSettings:
     size: int
     statement_timeout_seconds: float
     connect_timeout_seconds: float
+    transaction_pooler: bool = False
+
+    @property
+    def session(self) -> dict[str, str]:
+        """The settings of each session, or of each transaction behind a pooler."""
+        return {
+            "jit": "off",  # compiling a page costs more than running it
+            # Planning a page costs more than running it, and most plans do not depend on the values: each
+            # kind of query has its index.
+            "plan_cache_mode": "force_generic_plan",
+            "statement_timeout": str(round(self.statement_timeout_seconds * 1000)),
+            "timezone": "UTC",
+        }
 
 
 class Database:
@@ -43,32 +63,29 @@ class Database:
     def __init__(self, settings: PoolSettings) -> None:
         self._settings = settings
         self._pool: Any = None
+        # Values are numbers and words of this module, none from outside.
+        self._set_local = ";".join(
+            f"set local {name} = '{value}'" for name, value in settings.session.items()
+        )
 
-    async def open(self, *, least: int = 0) -> None:
-        """Make the pool with ``least`` connections at once; more are made when they are needed.
+    async def open(self, *, min_size: int = 0) -> None:
+        """Make the pool with ``min_size`` connections at once; more are made when they are needed.
 
         Raises:
-            StoreUnavailableError: when ``least`` is not 0 and Postgres does not answer.
+            StoreUnavailableError: when ``min_size`` is not 0 and Postgres does not answer.
         """
         settings = self._settings
-        server_settings = {
-            "application_name": "docservice",
-            "jit": "off",  # compiling a page costs more than running it
-            # Planning a page costs more than running it, and most plans do not depend on the values: each
-            # kind of query has its index.
-            "plan_cache_mode": "force_generic_plan",
-            "statement_timeout": str(round(settings.statement_timeout_seconds * 1000)),
-            "timezone": "UTC",
-        }
+        pooler = settings.transaction_pooler
         try:
             self._pool = await asyncpg.create_pool(
                 settings.url,
-                min_size=least,
+                min_size=min_size,
                 max_size=settings.size,
                 timeout=settings.connect_timeout_seconds,
                 # The server ends a slow statement; this is for a server that does not answer any more.
                 command_timeout=settings.statement_timeout_seconds + 5,
-                server_settings=server_settings,
+                server_settings={"application_name": "docservice", **({} if pooler else settings.session)},
+                statement_cache_size=0 if pooler else _KEPT_STATEMENTS,
                 reset=_keep_session,
             )
         except _UNAVAILABLE as fault:
@@ -83,13 +100,16 @@ class Database:
             except TimeoutError:
                 self._pool.terminate()
 
-    def connection(self) -> _Lease:
+    def connection(self) -> AbstractAsyncContextManager[Any]:
         """A connection for the time of an ``async with``.
 
         Raises:
             StoreUnavailableError: when there is none, or it is lost within the block.
             StoreTimeoutError: when the server ended a statement that took too long.
         """
+        return self.transaction() if self._settings.transaction_pooler else self._lease()
+
+    def _lease(self) -> _Lease:
         pool = self._pool
         if pool is None:
             raise StoreUnavailableError("the pool of connections is not open")
@@ -100,8 +120,16 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
         """A connection with a transaction that ends with the block; raises as :meth:`connection`."""
-        async with self.connection() as connection, connection.transaction():
+        async with self._lease() as connection, connection.transaction():
+            if self._settings.transaction_pooler:
+                await connection.execute(self._set_local)
             yield connection
+
+    @asynccontextmanager
+    async def lock(self, number: int) -> AsyncIterator[bool]:
+        """Whether this process got the advisory lock ``number``; held, in a transaction, for the block."""
+        async with self.transaction() as connection:
+            yield await connection.fetchval("select pg_try_advisory_xact_lock($1)", number)
 
     async def fetch(self, sql: str, *arguments: object) -> list[Any]:
         """The rows of one statement; raises as :meth:`connection`."""
@@ -142,6 +170,8 @@ async def _keep_session(_connection: object) -> None:
 def _translated(fault: BaseException) -> StoreTimeoutError | StoreUnavailableError:
     if isinstance(fault, asyncpg.QueryCanceledError):
         return StoreTimeoutError("the query took Postgres too long; narrow it down")
+    if isinstance(fault, asyncpg.ProtocolViolationError) and "startup parameter" in str(fault):
+        return StoreUnavailableError("DATABASE_URL leads to a pooler; set DATABASE_POOLER=transaction")
     return StoreUnavailableError(f"Postgres does not answer ({type(fault).__name__})")
 
 

@@ -143,7 +143,7 @@ class Documents:
         return [dict(row) for row in rows]
 
     async def enqueued(self, ids: Sequence[int]) -> None:
-        """Note that the workers were told of these."""
+        """Mark these as sent to the workers."""
         await self._database.fetch(
             "update documents set enqueued_at = now() where id = any($1::bigint[]) and state = 'received'",
             list(ids),
@@ -232,15 +232,15 @@ class Documents:
         return [row["id"] for row in rows]
 
     async def not_enqueued(self, ids: Sequence[int]) -> None:
-        """Take back that the workers were told of these."""
+        """Mark these as not sent: their messages did not reach the queue."""
         await self._database.fetch(
             "update documents set enqueued_at = null where id = any($1::bigint[]) and state = 'received'",
             list(ids),
         )
 
-    async def abandoned(self, *, lease_seconds: float, most_attempts: int, reason: str) -> Abandoned:
-        """Return or give up what lost workers had claimed."""
-        rows = await self._database.fetch(_ABANDONED, lease_seconds, most_attempts, reason)
+    async def abandoned(self, *, lease_seconds: float, max_attempts: int, reason: str) -> Abandoned:
+        """Return documents that lost workers had claimed, or mark them failed after ``max_attempts``."""
+        rows = await self._database.fetch(_ABANDONED, lease_seconds, max_attempts, reason)
         return Abandoned(
             modules=frozenset(row["module"] for row in rows),
             returned=sum(row["state"] == "received" for row in rows),

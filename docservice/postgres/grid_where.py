@@ -1,7 +1,7 @@
 """The WHERE of grids: written from a query's shape and the table of columns, never from a caller's words.
 
 What belongs here: conditions as SQL, and the arguments that they are run with. A value is always an argument,
-and each argument knows where its value stands in a query: a statement is written once for all queries of a
+and each argument knows the position of its value in a query: a statement is written once for all queries of a
 shape.
 
 How it works: each condition is written so that an index can answer it if there is one. Texts are searched
@@ -20,7 +20,7 @@ from docservice.domain.grid.columns import COLUMNS, IGNORING_CASE, Kind, Op
 from docservice.domain.grid.query import Choice, Condition, Filter, GridQuery, Value
 from docservice.domain.mail_number import MIN_INDEXED_CHARACTERS
 
-#: Where in a query an argument's value stands.
+#: The position of an argument's value in a query.
 Source: TypeAlias = Callable[[GridQuery], Value]
 #: A condition's place: of its filter, of its choice within that, of itself within that.
 Place: TypeAlias = tuple[int, int, int]
@@ -90,7 +90,7 @@ def _filter_shape(part: Filter) -> tuple[object, ...]:
 
 
 def where(query: GridQuery, arguments: Arguments, *, done: Filter | None = None) -> str:
-    """The condition of rows, total and export; ``done`` is a filter that stands elsewhere."""
+    """The condition of rows, total and export; ``done`` is a filter that is applied elsewhere."""
     parts = [f"d.module = {arguments.bind(lambda asked: asked.module, 'text')}"]
     for place, part in enumerate(query.filters):
         if part is done:
@@ -189,7 +189,7 @@ def _condition(place: Place, item: Condition, arguments: Arguments, *, by_trigra
 
 
 def _text_condition(place: Place, item: Condition, arguments: Arguments, *, by_trigrams: bool) -> str:
-    """A condition on a text that tells letter case."""
+    """A case-sensitive condition on a text."""
     name = f"d.{item.column}"
     if item.op is Op.PREFIX and not by_trigrams:
         return _prefix(place, item, arguments)

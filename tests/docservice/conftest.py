@@ -168,15 +168,18 @@ def is_ready(url: str) -> bool:
 
 
 @contextmanager
-def run_api(folder: Path, environment: dict[str, str]) -> Iterator[Live]:
-    """An API process for the settings of ``environment``, with a token for each role."""
+def run_api(folder: Path, environment: dict[str, str], **own: str) -> Iterator[Live]:
+    """An API process for the settings of ``environment``, with a token for each role.
+
+    ``own`` are settings of the process alone: the test itself uses those of ``environment``.
+    """
     port = free_port()
     command = (sys.executable, "-m", "docservice", "api", "--port", str(port))
     tokens = {
         role.value: add_token(environment["DATABASE_URL"], name=role.value, role=role)[1] for role in Role
     }
     url = f"http://127.0.0.1:{port}"
-    with Process(command, log_path=folder / "api.log", environment=environment) as process:
+    with Process(command, log_path=folder / "api.log", environment={**environment, **own}) as process:
         process.wait_until(lambda: is_ready(url), within_seconds=30, what="the API's first answer")
         yield Live(process, url, environment, tokens)
 

@@ -23,7 +23,7 @@ from docservice.http.deps import Key, Serving, SystemAdmin, require_system_admin
 from docservice.http.drains import Drainer
 from docservice.http.envelope import JSON, APIResponse, answer
 from docservice.http.errors import ApiError, documented
-from docservice.http.idempotency import Progress
+from docservice.http.idempotency import SavedProgress
 from docservice.http.routes.admin_models import (
     AutoscaleBody,
     DrainBegun,
@@ -36,7 +36,7 @@ from docservice.http.routes.admin_models import (
 )
 from docservice.http.services import Services
 from docservice.postgres.administration import AuditEntry, DrainRunsError
-from docservice.workers import ResizePlan, ResizeResult, WorkerResize
+from docservice.workers import ResizePlan, ResizeResult, StoredOverrideError, WorkerResize
 
 _MAX_ID = 2**63 - 1
 
@@ -119,11 +119,19 @@ def _moment(at: float | None) -> datetime | None:
     summary="Status and override of the autoscaler",
 )
 async def autoscale(request: Request, identity: SystemAdmin, serving: Serving) -> JSON:
-    """The status of its last tick; null when no autoscaler of that name reported lately."""
+    """The status of its last tick, null when no autoscaler of that name reported lately, and the override.
+
+    Where the stored override is invalid, `override_fault` says why and what to do.
+    """
 
     async def work() -> JSON:
         status = await serving.control.status()
-        return answer({"status": status, "override": _override_body(await serving.control.override())})
+        override, fault = OverrideRequest(), None
+        try:
+            override = await serving.control.override()
+        except StoredOverrideError as invalid:
+            fault = str(invalid)
+        return answer({"status": status, "override": _override_body(override), "override_fault": fault})
 
     return await Attempt(serving, request, identity, "autoscale.read").run({}, work)
 
@@ -137,13 +145,16 @@ async def autoscale(request: Request, identity: SystemAdmin, serving: Serving) -
 async def set_autoscale(
     request: Request, change: OverrideChange, identity: SystemAdmin, serving: Serving, key: Key = None
 ) -> JSON:
-    """Valid until it expires; the autoscaler obeys it from its next tick. A pause and limits expire apart."""
+    """Valid until it expires; the autoscaler obeys it from its next tick. A pause and limits expire apart.
+
+    409 with `invalid_override` when what is stored is invalid; it may be a pause, so it is not overwritten.
+    """
     asked = change.model_dump(exclude_unset=True)
 
     def changed(before: OverrideRequest) -> OverrideRequest:
         return _changed(before, asked, by=identity.name, until=time.time() + change.expires_in_seconds)
 
-    async def work(_progress: Progress) -> JSON:  # setting it twice sets the same
+    async def work(_progress: SavedProgress) -> JSON:  # setting it twice sets the same
         if not set(asked) & {"paused", "min", "max"}:
             raise ApiError(422, "one of paused, min and max is needed")
         return answer(_override_body(await serving.control.set_override(changed)))
@@ -167,7 +178,7 @@ class _Resizing:
         self._workers = list(dict.fromkeys(command.workers))
         self._hold_seconds = command.hold_seconds
 
-    async def run(self, progress: Progress) -> list[WorkerResize]:
+    async def run(self, progress: SavedProgress) -> list[WorkerResize]:
         """The outcome for each worker; those that an earlier attempt has finished are not sent again."""
         outcomes = []
         for name in self._workers:
@@ -181,7 +192,7 @@ class _Resizing:
             outcomes.append(outcome)
         return outcomes
 
-    async def _one(self, name: str, progress: Progress) -> WorkerResize:
+    async def _one(self, name: str, progress: SavedProgress) -> WorkerResize:
         planned = progress.saved.get(f"plan:{name}")
         if planned is not None:
             return await self._control.resume(name, ResizePlan(**planned), hold_seconds=self._hold_seconds)
@@ -203,7 +214,7 @@ def _add_resize_route(action: str, sign: int, summary: str, about: str) -> None:
         attempt = Attempt(serving, request, identity, action)
         resizing = _Resizing(serving, command, sign=sign)
 
-        async def work(progress: Progress) -> JSON:
+        async def work(progress: SavedProgress) -> JSON:
             outcomes = await resizing.run(progress)
             attempt.before = {one.worker: one.before for one in outcomes if one.before is not None}
             attempt.after = {one.worker: one.after for one in outcomes if one.after is not None}
@@ -269,7 +280,7 @@ async def drain_shutdown(
     """In the background: no new tasks, wait for running ones, end. Busy at the deadline, a worker goes on."""
     names = list(dict.fromkeys(command.workers))
 
-    async def work(progress: Progress) -> JSON:
+    async def work(progress: SavedProgress) -> JSON:
         begun = progress.saved.get("drain")
         drain_id = uuid.uuid4() if begun is None else uuid.UUID(begun)
         # One that an earlier attempt has begun is not begun again, whatever became of it.

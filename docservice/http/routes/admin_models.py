@@ -87,10 +87,14 @@ class OverrideBody(BaseModel):
 
 
 class AutoscaleBody(BaseModel):
-    """The last tick of the autoscaler, null when none reported lately, and its override."""
+    """The last tick of the autoscaler, null when none reported lately, and its override.
+
+    ``override_fault`` says why the stored override is invalid; ``override`` is empty then.
+    """
 
     status: dict[str, Any] | None
     override: OverrideBody
+    override_fault: str | None = None
 
 
 class DrainBegun(BaseModel):

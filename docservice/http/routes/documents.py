@@ -15,7 +15,7 @@ from docservice.http.auth import require_module
 from docservice.http.deps import Key, Module, Operator, Serving, Viewer, require_operator, require_viewer
 from docservice.http.envelope import JSON, APIResponse, answer
 from docservice.http.errors import ApiError, documented
-from docservice.http.idempotency import Progress
+from docservice.http.idempotency import SavedProgress
 from docservice.http.services import Services
 from docservice.http.uploads import UploadLimits, UploadReader
 
@@ -147,12 +147,12 @@ class _Storing:
 
     @property
     def request(self) -> str:
-        """What tells this upload from another: names and contents, in their order."""
+        """What distinguishes this upload from another: names and contents, in their order."""
         files = [[item.file_name, item.sha256, item.mail_number] for item in self._documents]
         digest = hashlib.sha256(orjson.dumps(files)).hexdigest()
         return f"upload {self._module} {digest}"
 
-    async def run(self, progress: Progress) -> JSON:
+    async def run(self, progress: SavedProgress) -> JSON:
         """Add the documents, unless an earlier attempt with the same key has added them."""
         earlier: list[str] = progress.saved.get("blob_keys", [])
         ids = await self._serving.documents.ids_of_blobs(earlier) if earlier else []

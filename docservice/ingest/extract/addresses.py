@@ -1,7 +1,7 @@
 """The people of a mail: the values of ``From``, ``To`` and ``Cc`` as readable lists.
 
 Pure and total: whatever the bytes are, there is an answer and no exception. Where a value breaks RFC 5322,
-the address is what stands between angle brackets or has an ``@``, and the name is the rest.
+the address is what is between angle brackets or has an ``@``, and the name is the rest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class _Mailbox:
     phrase: list[str] = field(default_factory=list)
     comments: list[str] = field(default_factory=list)
     address: str = ""
-    #: How much of the phrase stands in front of the address.
+    #: How much of the phrase precedes the address.
     named: int = 0
 
     def shown(self, also: str | None) -> str:

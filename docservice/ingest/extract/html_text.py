@@ -46,7 +46,7 @@ def html_text(source: str) -> str:
 
 
 def _after_tag(source: str, start: int) -> tuple[int, str]:
-    """Where reading goes on after the tag at ``start``, and what stands in the text for the tag."""
+    """Where reading goes on after the tag at ``start``, and the text that replaces the tag."""
     if source.startswith("<!--", start):
         end = source.find("-->", start + 2)
         return (len(source) if end < 0 else end + 3), ""

@@ -30,7 +30,7 @@ MAX_FINDINGS = 20
 
 
 class ProcessingError(ValueError):
-    """The document can never be processed; the message tells its owner why."""
+    """The document can never be processed; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,7 +178,7 @@ def date(value: bytes) -> datetime | None:
 
 
 def _mail_date(written: str) -> datetime:
-    """By RFC 5322 and its old forms; an offset of more than a day, as some write, is taken as it stands."""
+    """By RFC 5322 and its old forms; an offset of more than a day, as some write, is kept unchanged."""
     parsed = parsedate_tz(written)
     if parsed is None:
         raise ValueError("no date of a mail")

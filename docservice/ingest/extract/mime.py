@@ -2,7 +2,7 @@
 
 Pure over bytes, one pass, no recursion: a part is a slice of the whole mail. Where real mails break RFC 5322
 and RFC 2046, the reading is the one that common mail programs share: lines that are no header fields are
-skipped as long as a known field follows, a part ends where a boundary of any enclosing part stands, a
+skipped as long as a known field follows, a part ends at a boundary of any enclosing part, a
 multipart without its boundary is one text.
 """
 
@@ -63,7 +63,7 @@ class Part:
         return self.encoded if self.content_type.is_multipart else decoded(self.encoded, encoding)
 
     def text_body(self) -> bytes:
-        """The body of a text: as it stands where it is plainly not the base64 that its header claims."""
+        """The body of a text: unchanged where it is plainly not the base64 that its header claims."""
         written = self.encoded.translate(None, _LINE_ENDS)
         foreign = len(written) - len(written.translate(None, _NOT_BASE64))
         encoding = self.header.first("content-transfer-encoding").strip().lower()
@@ -71,7 +71,7 @@ class Part:
 
 
 def start_of_mail(data: bytes) -> bytes:
-    """The mail without what stands before its first header field, as UTF-8, with line ends that have a LF.
+    """The mail without anything before its first header field, as UTF-8, with line ends that have a LF.
 
     In front may be a byte order mark, blank lines, and the lines that mailboxes put there.
     """
@@ -236,7 +236,7 @@ def decoded(data: bytes, encoding: bytes) -> bytes:
 
 
 def base64_bytes(data: bytes) -> bytes:
-    """What base64 says, whatever stands between its signs, and where it was put together of several."""
+    """Decode base64 that has other characters in between or was joined from several pieces."""
     written = []
     for run in data.translate(None, _NOT_BASE64).split(b"="):
         whole = run[: len(run) - 1] if len(run) % 4 == 1 else run

@@ -135,7 +135,7 @@ def _read_attachment(attribute: int, content: bytes, charset: str, into: TnefAtt
             if name == _PR_ATTACH_LONG_NAME or (name == _PR_ATTACH_NAME and not into.name):
                 into.name = _string(kind, value, charset) or into.name
             elif name == _PR_ATTACH_DATA:
-                # An object lies here, and what stands outside is its picture.
+                # This is an embedded object, and the data outside it is its picture.
                 inside = value[_INTERFACE_BYTES:] if kind == _OBJECT else value
                 into.data = max(into.data, inside, key=len)
 

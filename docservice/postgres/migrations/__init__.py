@@ -38,7 +38,7 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        """Tells whether the file is the one that was applied."""
+        """Shows whether the file is the one that was applied."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from autoscaler.control.remote import Command
 
 TWINS = "two workers answered to this name; give each worker a name of its own"
-SILENCE = "no reply in time; its size is read again before anything else is sent"
-NEITHER = "the reply is neither ok nor error; its size is read again"
+SILENCE = "no reply in time"
+NEITHER = "the reply is neither ok nor error"
 NOT_IDLE = (
     "without the companion a shrink loses tasks, and this worker is not known to be idle;"
     " load autoscaler.companion in it, or wait until it is idle"

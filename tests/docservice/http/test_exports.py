@@ -15,6 +15,9 @@ from autoscaler.demo.embedded import wait_until
 from docservice.domain.grid.query import GridQuery
 from docservice.http.errors import ApiError
 from docservice.http.exports import Exports
+from docservice.postgres.database import Database
+from docservice.postgres.grids import Grids as RealGrids
+from tests.docservice.conftest import pool_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +73,7 @@ def test_exports_are_bounded_in_number_and_end_with_a_client_that_does_not_read(
         sent.append(message)
 
     async def walk() -> int:
-        exports = Exports(Grids(), seconds=7, idle_seconds=0.2, max_open=1)  # type: ignore[arg-type]
+        exports = Exports(Grids(), seconds=7, idle_seconds=0.2, max_bytes=5, max_open=1)  # type: ignore[arg-type]
         first = asyncio.create_task(exports.send(query, "mail.csv", slow))
         await reading.wait()
         with pytest.raises(ApiError) as refused:
@@ -82,6 +85,29 @@ def test_exports_are_bounded_in_number_and_end_with_a_client_that_does_not_read(
 
     assert asyncio.run(walk()) == 503
     assert b"".join(message.get("body", b"") for message in sent) == b"id\n1\n"
+
+
+def test_an_export_that_is_too_large_is_refused_and_leaves_the_connection_usable(database_url: str) -> None:
+    fill(database_url)
+
+    async def walk() -> tuple[int, str, int, int]:
+        database = Database(pool_settings(database_url, size=1))
+        await database.open()
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        try:
+            exports = Exports(RealGrids(database), seconds=20, idle_seconds=5, max_bytes=100_000)
+            with pytest.raises(ApiError) as refused:
+                await exports.send(GridQuery(module="mail"), "mail.csv", send)
+            [row] = await database.fetch("select count(*) as rows from documents")
+            return refused.value.status_code, refused.value.code, len(sent), row["rows"]
+        finally:
+            await database.close()
+
+    assert asyncio.run(walk()) == (422, "export_too_large", 0, ROWS)
 
 
 @pytest.mark.slow

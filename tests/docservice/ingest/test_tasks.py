@@ -21,8 +21,9 @@ from autoscaler.demo.embedded import Process, RedisServer, wait_until
 from docservice.dev.samples import sample_mail, sample_number, sample_pdf
 from docservice.domain.documents import DocumentType, NewDocument
 from docservice.ingest.blobs import BlobStore
+from docservice.ingest.orphans import ORPHAN_LOCK, OrphanRemover, remove_orphans, seconds_until_hour
 from docservice.ingest.publish import Broker, make_celery
-from docservice.ingest.sweeper import Sweeper, Swept, remove_orphans
+from docservice.ingest.sweeper import Sweeper, Swept
 from docservice.ingest.tasks import Result, TryAgainError, Worker
 from docservice.metrics import Metrics
 from docservice.page_cache import Cache
@@ -278,6 +279,27 @@ def test_files_without_a_document_are_removed_however_old_and_never_while_they_m
             return removed, [key for key in left if key != row["blob_key"]]
 
     assert asyncio.run(walk()) == (1, [])
+
+
+def test_a_daily_run_removes_recent_orphans_in_one_process_alone(settings: Settings) -> None:
+    async def walk() -> tuple[list[int | None], list[str]]:
+        async with bench(settings) as made:
+            now = datetime.now(UTC)
+            await made.blobs.write(made.blobs.new_key(now.date()), b"orphan")
+            remover = OrphanRemover(made.blobs, made.documents, made.database)
+            soon, late = now + timedelta(days=3), now + timedelta(days=30)
+            async with made.database.lock(ORPHAN_LOCK) as ours:
+                assert ours
+                counts = [await remover.remove(soon)]
+            counts += [await remover.remove(late), await remover.remove(soon)]
+            return counts, await made.blobs.keys_of(now.date())
+
+    assert asyncio.run(walk()) == ([None, 0, 1], [])
+
+
+@pytest.mark.parametrize(("hour", "seconds"), [(2, 3600), (3, 86_400), (4, 82_800)])
+def test_the_daily_run_is_at_the_same_hour_everywhere(hour: int, seconds: int) -> None:
+    assert seconds_until_hour(datetime(2026, 12, 31, hour, tzinfo=UTC)) == seconds
 
 
 # On real processes

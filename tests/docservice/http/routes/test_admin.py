@@ -162,7 +162,9 @@ def busy(client: httpx.Client, name: str) -> int:
     return found[name]["busy"] if found[name]["busy"] is not None else -1
 
 
-def test_a_silent_worker_is_504_with_what_is_known(live: Live, client: httpx.Client, worker: str) -> None:
+def test_an_unresponsive_worker_is_504_with_what_is_known(
+    live: Live, client: httpx.Client, worker: str
+) -> None:
     with redis.Redis.from_url(live.environment["REDIS_URL"]) as store:
         store.sadd("_kombu.binding.celery.pidbox", "\x06\x16\x06\x16gone@test.celery.pidbox")
         answer = post(client, "grow", {"workers": [worker, "gone@test"]})
@@ -217,8 +219,38 @@ def test_the_autoscaler_is_paused_bounded_and_resumed(live: Live, client: httpx.
     assert (resumed["paused"], resumed["min"], resumed["max"]) == (False, 2, None)
     assert post(client, "autoscale", {"why": "nothing"}).status_code == 422
     assert post(client, "autoscale", {"max": 3, "why": "NUL \0 cannot be kept"}).status_code == 422
-    told = client.get("/admin/celery/autoscale").json()["data"]
-    assert (told["status"], told["override"]["min"]) == ({"tick": 7}, 2)
+    shown = client.get("/admin/celery/autoscale").json()["data"]
+    assert (shown["status"], shown["override"]["min"]) == ({"tick": 7}, 2)
+
+
+def test_an_invalid_stored_override_is_reported_and_never_overwritten(
+    live: Live, client: httpx.Client, worker: str
+) -> None:
+    key = Keys(name="default").override
+    error = {
+        "code": "invalid_override",
+        "detail": f"stored override: it is not JSON; correct or delete the Redis key {key}",
+    }
+    before = size(client, worker)
+    with redis.Redis.from_url(live.environment["REDIS_URL"]) as store:
+        store.set(key, '{"paused": tru}')
+        try:
+            answers = [
+                post(client, "autoscale", {"paused": True}),
+                post(client, "grow", {"workers": [worker]}, "invalid"),
+                post(client, "shrink", {"workers": [worker]}),
+            ]
+            shown = client.get("/admin/celery/autoscale").json()["data"]
+            stored = store.get(key)
+        finally:
+            store.delete(key)
+    assert [(one.status_code, one.json()["error"]) for one in answers] == [(409, error)] * 3
+    assert (shown["override_fault"], shown["override"]["paused"]) == (error["detail"], False)
+    assert (stored, size(client, worker)) == (b'{"paused": tru}', before)
+    # Nothing was sent, so the same request under the same key is done once the override is corrected.
+    assert post(client, "grow", {"workers": [worker]}, "invalid").status_code == 200
+    assert size(client, worker) == before + 1
+    post(client, "shrink", {"workers": [worker]})
 
 
 @pytest.mark.slow
@@ -240,8 +272,8 @@ def test_a_drain_ends_a_worker_and_loses_nothing(live: Live, client: httpx.Clien
         wait_until(
             lambda: client.get(url).json()["data"]["state"] != "running", within_seconds=40, what="the drain"
         )
-        told = client.get(url).json()["data"]
-        assert (told["state"], told["report"]) == (
+        ended = client.get(url).json()["data"]
+        assert (ended["state"], ended["report"]) == (
             "done",
             {"drained@test": {"state": "drained", "left": None}},
         )
@@ -291,7 +323,7 @@ def test_a_partial_success_is_repeated_as_it_was(client: httpx.Client, worker: s
     post(client, "shrink", {"workers": [worker]})
 
 
-def test_a_command_whose_process_died_is_taken_up_where_it_stood(
+def test_a_command_whose_process_died_continues_from_its_saved_progress(
     live: Live, client: httpx.Client, worker: str
 ) -> None:
     body = {"workers": [worker], "processes": 1}
@@ -305,9 +337,9 @@ def test_a_command_whose_process_died_is_taken_up_where_it_stood(
     running = post(client, "grow", body, "died")
     assert (running.status_code, running.headers["retry-after"]) == (409, "2")
     execute(live.database_url, "update idempotency_keys set created_at = now() - interval '2 minutes'")
-    taken_up = post(client, "grow", body, "died")
-    assert (taken_up.status_code, size(client, worker)) == (200, now + 1)
-    assert taken_up.json()["data"] == first.json()["data"]
+    continued = post(client, "grow", body, "died")
+    assert (continued.status_code, size(client, worker)) == (200, now + 1)
+    assert continued.json()["data"] == first.json()["data"]
     assert post(client, "grow", body, "died").json()["message"].startswith("repeated")
     post(client, "shrink", {"workers": [worker]})
 
