@@ -64,7 +64,7 @@ class _File:
 
 
 class Exports:
-    """Sends exports: at most ``max_open`` at once, each of ``seconds`` in Postgres and ``max_bytes`` on disk."""
+    """Sends exports: ``max_open`` at once, each of at most ``seconds`` in Postgres and ``max_bytes``."""
 
     def __init__(
         self, grids: Grids, *, seconds: float, idle_seconds: float, max_bytes: int, max_open: int = 8

@@ -3,8 +3,8 @@
 What belongs here: which files are orphans, and when they are looked for. Never: HTTP, Celery.
 
 Files lie in a folder for each day. A day is checked when it ended 24 hours ago or more, since an upload that
-began before midnight may still run. API processes check the days of the last week, once a day at a fixed hour;
-of several processes the one that gets the advisory lock does. ``docservice sweep --orphans`` checks all days.
+began before midnight may still run. Once a day, at a fixed hour, the API process that gets the advisory lock
+checks the days of the last week. ``docservice sweep --orphans`` checks all days.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class OrphanRemover:
     async def remove(self, now: datetime) -> int | None:
         """Remove the orphans of the last week and return their number.
 
-        None when another process does it, a server did not answer or it took too long. The next day repeats it.
+        None when another process does it, a server did not answer or it took too long.
         """
         try:
             async with asyncio.timeout(_MAX_SECONDS), self._database.lock(ORPHAN_LOCK) as ours:
