@@ -118,12 +118,7 @@ def test_the_api_serves_pages_uploads_and_exports_through_a_pooler(
         "DOCSERVICE_BLOB_URL": f"file://{tmp_path}/blobs",
         "DOCSERVICE_CACHE_SECONDS": "0",
     }
-    through = {
-        "DATABASE_URL": "",
-        "DATABASE_URL_FILE": str(tmp_path / "url"),
-        "DATABASE_POOLER": "transaction",
-    }
-    (tmp_path / "url").write_text(pooler)
+    through = {"DATABASE_URL": pooler, "DATABASE_POOLER": "transaction"}
     with api_runner(tmp_path, environment, **through) as live, live.client() as client:
         files = [("files", (f"{number}.txt", b"text", "text/plain")) for number in range(5)]
         assert client.post("/modules/mail/documents", files=files).status_code == 202
