@@ -29,7 +29,7 @@ from docservice.ingest.blobs import BlobError, BlobStore
 from docservice.log import configure_log, logger
 from docservice.metrics import Metrics
 from docservice.page_cache import IDENTITIES, Cache
-from docservice.postgres.database import Database, StoreTimeoutError, StoreUnavailableError
+from docservice.postgres.database import Database, PoolerError, StoreTimeoutError, StoreUnavailableError
 from docservice.postgres.migrations import MigrationError, migrate, pending
 from docservice.postgres.tokens import TokenRow, Tokens
 
@@ -70,6 +70,8 @@ def _run(work: Awaitable[Done]) -> Done:
 
     try:
         return asyncio.run(main())
+    except PoolerError as fault:
+        _fail(str(fault), 1)
     except (StoreUnavailableError, StoreTimeoutError) as fault:
         _fail(f"DATABASE_URL: {fault}; check that the server runs, the user and the password", 1)
     except (MigrationError, BlobError) as fault:

@@ -30,6 +30,10 @@ class StoreUnavailableError(RuntimeError):
     """Postgres does not answer, or not in time; the same may succeed later."""
 
 
+class PoolerError(StoreUnavailableError):
+    """A transaction pooler answered, and the settings do not provide for one."""
+
+
 class StoreTimeoutError(RuntimeError):
     """The server ended a statement that took longer than allowed."""
 
@@ -171,7 +175,7 @@ def _translated(fault: BaseException) -> StoreTimeoutError | StoreUnavailableErr
     if isinstance(fault, asyncpg.QueryCanceledError):
         return StoreTimeoutError("the query took Postgres too long; narrow it down")
     if isinstance(fault, asyncpg.ProtocolViolationError) and "startup parameter" in str(fault):
-        return StoreUnavailableError("DATABASE_URL leads to a pooler; set DATABASE_POOLER=transaction")
+        return PoolerError("DATABASE_URL leads to a pooler; set DATABASE_POOLER=transaction")
     return StoreUnavailableError(f"Postgres does not answer ({type(fault).__name__})")
 
 
