@@ -94,7 +94,7 @@ def test_pages_that_come_back_from_a_disk_are_never_believed(settings: Settings,
                 server.start()
                 async with redis.asyncio.Redis(port=server.port) as client:
                     assert await client.exists(KEY)
-                await asyncio.sleep(1.05)  # the rest that a silent Redis is given
+                await asyncio.sleep(1.05)  # the pause after Redis did not answer
                 reading = await cache.read(KEY, "mail")
                 assert reading.stamp is not None
                 return [*seen, reading.value]
@@ -135,7 +135,7 @@ def test_when_redis_hangs_all_who_read_are_told_together(settings: Settings, tmp
         async with open_cache(settings, server.url) as cache:
             await put(cache, b"one")
             server.process.send(signal.SIGSTOP)
-            # 32 reads go together, and each lot may take a second: one after the other, half a minute.
+            # 32 reads go together, and each batch may take a second: one after the other, half a minute.
             async with asyncio.timeout(15):
                 found = await asyncio.gather(
                     *(cache.read(f"{KEY}{number}", "mail") for number in range(1000))

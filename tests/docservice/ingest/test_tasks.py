@@ -196,16 +196,16 @@ def test_a_claim_that_was_lost_stores_nothing(settings: Settings) -> None:
     asyncio.run(walk())
 
 
-def test_the_sweeper_sends_what_was_forgotten_and_gives_up_what_kills_workers(settings: Settings) -> None:
+def test_the_sweeper_sends_what_was_forgotten_and_marks_failed_what_kills_workers(settings: Settings) -> None:
     async def walk() -> None:
         async with bench(settings) as made:
-            fresh, forgotten, told, killer, dropped = [
+            fresh, forgotten, sent, killer, dropped = [
                 await made.add(b"t", DocumentType.TEXT) for _ in range(5)
             ]
             change = "update documents set received_at = now() - interval '1 hour'"
             await made.database.fetch(f"{change} where id = $1", forgotten)
             await made.database.fetch(
-                f"{change}, enqueued_at = now() - interval '10 seconds' where id = $1", told
+                f"{change}, enqueued_at = now() - interval '10 seconds' where id = $1", sent
             )
             long_ago = "claimed_at = now() - interval '1 hour', state = 'processing'"
             await made.database.fetch(f"update documents set {long_ago}, attempts = 3 where id = $1", killer)
@@ -216,7 +216,7 @@ def test_the_sweeper_sends_what_was_forgotten_and_gives_up_what_kills_workers(se
             )
             assert await made.sweeper().sweep() == Swept(sent=2, returned=1, failed=1)
             assert await made.sweeper().sweep() == Swept(sent=0, returned=0, failed=0)
-            assert [(await made.state(one))[0] for one in (fresh, forgotten, told, killer, dropped)] == [
+            assert [(await made.state(one))[0] for one in (fresh, forgotten, sent, killer, dropped)] == [
                 "received",
                 "received",
                 "received",
@@ -332,7 +332,7 @@ def test_a_lot_is_processed_and_a_poisoned_file_fails_alone(live: Live, tmp_path
         wait_until(
             lambda: states(client, "lot") == {"processed": 20, "failed": 2},
             within_seconds=40,
-            what="the processing of the lot",
+            what="the processing of all",
         )
         number = client.get("/modules/lot/grid", params={"mail_number": sample_number(3)}).json()["data"]
         assert sorted(row["file_name"] for row in number["rows"]) == ["3.eml", "paper-3.pdf"]
@@ -365,8 +365,8 @@ def test_a_file_that_wants_more_memory_than_it_may_have_fails_alone(live: Live, 
             what="the processing of both",
         )
         (failed,) = client.get("/modules/bombed/grid?state=failed").json()["data"]["rows"]
-        told = "reading it needs more memory than a document may use"
-        assert (failed["file_name"], failed["failure"]) == ("bomb.pdf", told)
+        reason = "reading it needs more memory than a document may use"
+        assert (failed["file_name"], failed["failure"]) == ("bomb.pdf", reason)
         assert psutil.Process(worker.pid).children() == [process], "the process that read it lives on"
         peak = _most_resident_bytes(process.pid)
         assert most / 2 < peak < most + 100 * 2**20, "beside its data stand the pages of its libraries"

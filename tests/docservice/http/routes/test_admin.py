@@ -114,10 +114,10 @@ def test_a_repeated_command_happens_once(client: httpx.Client, worker: str) -> N
 
 def test_no_pool_is_emptied(client: httpx.Client, worker: str) -> None:
     shrunk = post(client, "shrink", {"workers": [worker], "processes": 5})
-    told = "2 processes, asked to remove 5; 1 can be removed, for one has to stay"
+    detail = "2 processes, asked to remove 5; 1 can be removed, for one has to stay"
     assert (shrunk.status_code, shrunk.json()["error"]) == (
         409,
-        {"code": "refused", "detail": f"{worker}: {told}"},
+        {"code": "refused", "detail": f"{worker}: {detail}"},
     )
 
 
