@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.broker.errors import BrokerError
-from autoscaler.control.remote import Command, UnreadableReply
+from autoscaler.control.remote import RemoteCommand, UnreadableReply
 from autoscaler.core.model import Outcome, Result
 from autoscaler.core.policy import MAX_PROCESSES
 
@@ -51,16 +51,16 @@ def refusal(reading: WorkerReading, target: int) -> str | None:
     return None
 
 
-def command_for(request: ResizeRequest) -> Command | None:
+def command_for(request: ResizeRequest) -> RemoteCommand | None:
     """The command that brings a worker from the size just read to the target; None where it has that size."""
     name, before, target = request.reading.name, request.reading.processes, request.target
     if before is None or before == target:
         return None
     if request.reading.companion:
-        return Command(name="pool_resize", arguments={"size": target}, workers=(name,))
+        return RemoteCommand(name="pool_resize", arguments={"size": target}, workers=(name,))
     if target > before:
-        return Command(name="pool_grow", arguments={"n": target - before}, workers=(name,))
-    return Command(name="pool_shrink", arguments={"n": before - target}, workers=(name,))
+        return RemoteCommand(name="pool_grow", arguments={"n": target - before}, workers=(name,))
+    return RemoteCommand(name="pool_shrink", arguments={"n": before - target}, workers=(name,))
 
 
 class WorkerResizer:
@@ -76,7 +76,7 @@ class WorkerResizer:
         for the size that the worker already has, sends nothing.
         """
         outcomes: dict[int, Outcome] = {}
-        sent: dict[int, Command] = {}
+        sent: dict[int, RemoteCommand] = {}
         for index, request in enumerate(requests):
             reason = refusal(request.reading, request.target)
             command = None if reason is not None else command_for(request)
@@ -103,17 +103,17 @@ class WorkerResizer:
 _Key = tuple[str, tuple[tuple[str, Any], ...]]
 
 
-def _key(command: Command) -> _Key:
+def _key(command: RemoteCommand) -> _Key:
     return command.name, tuple(sorted(command.arguments.items()))
 
 
-def _merged(commands: Iterable[Command]) -> dict[_Key, Command]:
+def _merged(commands: Iterable[RemoteCommand]) -> dict[_Key, RemoteCommand]:
     """One command for all workers that are sent the same."""
     workers: dict[_Key, dict[str, None]] = {}
     for command in commands:
         workers.setdefault(_key(command), {}).update(dict.fromkeys(command.workers or ()))
     return {
-        key: Command(name=key[0], arguments=dict(key[1]), workers=tuple(names))
+        key: RemoteCommand(name=key[0], arguments=dict(key[1]), workers=tuple(names))
         for key, names in workers.items()
     }
 
