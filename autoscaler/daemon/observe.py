@@ -87,7 +87,6 @@ class _Parts:
     """What one tick has read, as it comes in."""
 
     leader: bool
-
     queues: tuple[QueueReading, ...] = ()
     workers: WorkersReading | None = None
     override: Override = field(default_factory=Override)
