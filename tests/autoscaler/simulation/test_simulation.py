@@ -19,7 +19,7 @@ from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.policy import Policy
 from autoscaler.simulation import workloads
 from autoscaler.simulation.decided import DecidedScaler
-from autoscaler.simulation.engine import ReplayResult, PoolModel, PoolView, simulate
+from autoscaler.simulation.engine import PoolModel, PoolView, ReplayResult, simulate
 from autoscaler.simulation.peers import (
     PEERS,
     BacklogPerInstance,
