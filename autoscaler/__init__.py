@@ -16,12 +16,19 @@ control         what is done: remote control, resize, consumers, drain
 report          how a tick is reported: status, metrics, probes and pages, structured log
 simulation      the same decider replayed on a trace, beside the policies of others
 api, companion  what the document service may import; what a worker imports
-daemon          the loop: observe, decide, act, report; nothing else catches faults
+daemon          the loop: observe, decide, act, report; a fault of one part ends that part alone
 settings        one table of flags and variables, one loader, all faults at once
 keda            the external scaler for KEDA, on the same observations; an extra of its own
 demo            real servers, workers and a daemon to watch; an extra of its own
 cli             one module for each command; ``compose`` puts the parts together
 ==============  =================================================================================
+
+To change:
+
+* a cooldown: its default in :mod:`core.policy`, its effect in :mod:`core.stabilization`;
+* a metric: :mod:`report.metrics`;
+* a flag and its environment variable: :mod:`settings.table`;
+* a command: its module in :mod:`cli`.
 
 ``import autoscaler`` imports nothing: a worker that loads :mod:`autoscaler.companion` needs no dependency of
 the daemon.

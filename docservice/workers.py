@@ -324,7 +324,7 @@ class WorkerControl:
             read,
             on_progress=on_progress,
             mailboxes=self._names,
-            sleep=stop.wait,
+            wait=stop.wait,
             stopped=stop.is_set,
         )
         # Not in the threads of the short calls: it takes as long as the running tasks.

@@ -50,7 +50,7 @@ def command(
                 app.read_workers,
                 on_progress=_report,
                 mailboxes=app.mailboxes,
-                sleep=stop.wait,
+                wait=stop.wait,
                 stopped=stop.is_set,
             )
             ended = draining.run(workers, deadline_seconds=deadline, force=force)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from autoscaler.core.demand.target_wait import TargetWaitPolicy
     from autoscaler.settings.load import Settings
-    from autoscaler.simulation.engine import Outcome
+    from autoscaler.simulation.engine import ReplayResult
     from autoscaler.simulation.traces import Trace
 
 #: A simulated pool has no container that could limit it.
@@ -61,7 +61,7 @@ class Setup:
         """The time within which every task must start."""
         return self.parameters.target_wait_seconds
 
-    def replay(self, name: str, parameters: TargetWaitPolicy | None) -> Outcome:
+    def replay(self, name: str, parameters: TargetWaitPolicy | None) -> ReplayResult:
         """Run the trace through the daemon's decider: by the target wait, or by thresholds without one."""
         decider = Decider(policy=self.policy, target_wait=parameters)
         scaler = DecidedScaler(
@@ -196,7 +196,7 @@ def drawn(path: Path | None) -> Iterator[Path | None]:
         click.echo(f"autoscaler: the plot was written to {path}", err=True)
 
 
-class Progress:
+class ReplayProgress:
     """What is being done, on standard error where that is a terminal."""
 
     def __init__(self, steps: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autoscaler.cli.replay import Progress, check_plot, drawn, plot_option, set_up, with_trace
+from autoscaler.cli.replay import ReplayProgress, check_plot, drawn, plot_option, set_up, with_trace
 from autoscaler.simulation.peers import PEERS, size_peer
 from autoscaler.simulation.plot import plot_comparison
 from autoscaler.simulation.report import as_dict, summarize, table
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from autoscaler.cli.replay import Setup
     from autoscaler.settings.load import Settings
-    from autoscaler.simulation.engine import Outcome
+    from autoscaler.simulation.engine import ReplayResult
 
 
 @click.command("simulate")
@@ -41,7 +41,7 @@ def command(settings: Settings, *, as_json: bool, peers: bool, plot_path: Path |
     """
     check_plot(plot_path)
     setup = set_up(settings, given)
-    progress = Progress(2 + (len(PEERS) if peers else 0))
+    progress = ReplayProgress(2 + (len(PEERS) if peers else 0))
     outcomes = []
     for name, run in _runs(setup, peers=peers):
         progress.step(name)
@@ -61,7 +61,7 @@ def command(settings: Settings, *, as_json: bool, peers: bool, plot_path: Path |
         click.echo(f"{table(setup.trace, target_wait, summaries)}\n\n{result}.")
 
 
-def _runs(setup: Setup, *, peers: bool) -> Iterator[tuple[str, Callable[[], Outcome]]]:
+def _runs(setup: Setup, *, peers: bool) -> Iterator[tuple[str, Callable[[], ReplayResult]]]:
     target_wait = f"latency {setup.target_wait_seconds:g} s"
     yield target_wait, partial(setup.replay, target_wait, setup.parameters)
     yield "thresholds", partial(setup.replay, "thresholds", None)

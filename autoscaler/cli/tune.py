@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autoscaler.cli.options import Parsed, fail
-from autoscaler.cli.replay import Progress, check_plot, drawn, plot_option, set_up, with_trace
+from autoscaler.cli.replay import ReplayProgress, check_plot, drawn, plot_option, set_up, with_trace
 from autoscaler.settings.parse import number
 from autoscaler.simulation.plot import plot_trials
 from autoscaler.simulation.report import as_dict, table
@@ -47,7 +47,7 @@ def command(settings: Settings, *, as_json: bool, share: float, plot_path: Path 
     """
     check_plot(plot_path)
     setup = set_up(settings, given)
-    progress = Progress(1)
+    progress = ReplayProgress(1)
     progress.step("searching the parameters")
     trials = search(
         setup.trace,

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.broker.errors import broker_errors
+from autoscaler.control.remote import RemoteCommand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from redis import Redis
 
-    from autoscaler.control.remote import RemoteCall
+    from autoscaler.control.remote import RemoteCalls
 
 #: A record that nobody could act on for so long is of a worker that is gone.
 _FORGET_SECONDS = 3600.0
@@ -45,7 +46,7 @@ class Consumers:
 
     def __init__(
         self,
-        remote: RemoteCall,
+        remote: RemoteCalls,
         redis: Callable[[], Redis],
         key: str,
         *,
@@ -68,7 +69,7 @@ class Consumers:
         record = json.dumps({"queues": list(queues), "until": until, "owner": self._owner})
         with broker_errors():
             self._redis().hset(self._key, worker, record)
-        return self._each("cancel_consumer", worker, queues)
+        return worker in self._send("cancel_consumer", {worker: queues})
 
     def restore(self, cancellation: Cancellation) -> bool:
         """Add the consumers again; True, and the record is gone, where the worker answered for every queue.
@@ -76,10 +77,20 @@ class Consumers:
         Raises:
             BrokerError: when the broker fails; the record stays.
         """
-        if not self._each("add_consumer", cancellation.worker, cancellation.queues):
-            return False
-        self.forget(cancellation.worker)
-        return True
+        return cancellation.worker in self.restore_all([cancellation])
+
+    def restore_all(self, cancellations: Sequence[Cancellation]) -> set[str]:
+        """Add the consumers of all of them again, within one timeout for all.
+
+        The workers that answered for every queue; their records are gone.
+
+        Raises:
+            BrokerError: when the broker fails; the records stay.
+        """
+        restored = self._send("add_consumer", {one.worker: one.queues for one in cancellations})
+        for worker in sorted(restored):
+            self.forget(worker)
+        return restored
 
     def forget(self, worker: str) -> None:
         """Drop the record of a worker that needs nothing restored.
@@ -125,12 +136,24 @@ class Consumers:
             if one.until < now or (just_started and one.owner == self._owner)
         ]
 
-    def _each(self, command: str, worker: str, queues: Sequence[str]) -> bool:
-        for queue in queues:
-            replies = self._remote.call(command, {"queue": queue}, [worker]).get(worker, [])
-            if not replies or any("error" in reply for reply in replies if isinstance(reply, dict)):
-                return False  # silence costs the whole timeout: it is not asked again for each queue
-        return True
+    def _send(self, command: str, queues: Mapping[str, Sequence[str]]) -> set[str]:
+        """Send ``command`` for the queues of each worker; the workers that answered for all of theirs."""
+        workers: dict[str, list[str]] = {}
+        for worker, names in queues.items():
+            for queue in names:
+                workers.setdefault(queue, []).append(worker)
+        commands = [
+            RemoteCommand(name=command, arguments={"queue": queue}, workers=tuple(names))
+            for queue, names in workers.items()
+        ]
+        done = set(queues)
+        for sent, replies in zip(commands, self._remote.call_all(commands), strict=True):
+            done -= {worker for worker in sent.workers or () if not _succeeded(replies.get(worker, []))}
+        return done
+
+
+def _succeeded(replies: Sequence[Any]) -> bool:
+    return bool(replies) and not any("error" in reply for reply in replies if isinstance(reply, dict))
 
 
 def _parse(worker: str, text: str | bytes) -> Cancellation | None:

@@ -102,7 +102,8 @@ class _Worker:
 class Drain:
     """The drain of some workers. ``read`` reads them; ``on_progress`` is called when something has changed.
 
-    ``mailboxes`` names the workers that have a mailbox now, None where that is unknown.
+    ``mailboxes`` names the workers that have a mailbox now, None where that is unknown. ``wait`` may return
+    early once ``stopped``, as ``Event.wait`` does; from then on ``sleep`` is the pause between two looks.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Drain:
         mailboxes: Callable[[], Collection[str] | None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
+        wait: Callable[[float], object] | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._remote = remote
@@ -124,6 +126,7 @@ class Drain:
         self._mailboxes = mailboxes
         self._monotonic = monotonic
         self._sleep = sleep
+        self._wait = wait or sleep
         self._stopped = stopped
 
     def run(self, named: Sequence[str], *, deadline_seconds: float, force: bool = False) -> list[Progress]:
@@ -140,7 +143,8 @@ class Drain:
                 self._on_progress(one.progress)
             while running := [one for one in workers if one.progress.phase not in _ENDED]:
                 self._look(running)
-                self._sleep(_LOOK_EVERY_SECONDS)
+                pause = self._sleep if self._stopped() else self._wait
+                pause(_LOOK_EVERY_SECONDS)
         finally:
             # Interrupted, or the broker failed for good: no worker stays without consumers that need not.
             for one in workers:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: kombu's fetch blocks for 1 s; one that began before the cancellation may still bring a message.
 FETCH_SECONDS = 1.2
+#: A worker that goes on consuming is sent its cancellation again no more often than this.
+_CANCEL_AGAIN_SECONDS = 1.0
 
 
 class Stage(StrEnum):
@@ -53,6 +55,12 @@ class Evacuation:
         self._consumers = consumers
         self._margin_seconds = margin_seconds
         self._empty_since: float | None = None
+        self._cancel_again_at: float | None = None
+
+    @property
+    def cancellation(self) -> Cancellation:
+        """What is cancelled, to be restored."""
+        return Cancellation(worker=self.worker, queues=self.queues)
 
     def cancel(self, now: float) -> None:
         """Cancel all of its consumers, with a record of it.
@@ -64,27 +72,35 @@ class Evacuation:
         self._consumers.cancel(self.worker, self.queues, for_seconds=seconds)
 
     def advance(self, reading: WorkerReading | None, now: float) -> Stage:
-        """The stage by what was just read. Consumers that came back, as by a reconnect, are cancelled again.
+        """The stage by what was just read.
+
+        What it consumes is cancelled again, whatever it runs: the cancellation was lost, or a reconnect has
+        brought the consumers back.
 
         Raises:
             BrokerError: when the broker fails while they are cancelled again.
         """
-        if not _holds_nothing(reading):
+        if reading is not None and reading.queues:
             self._empty_since = None
-        elif reading is not None and reading.queues:
+            self._cancel_again(reading.queues, now)
+        elif not _holds_nothing(reading):
             self._empty_since = None
-            self.queues = tuple(sorted({*self.queues, *reading.queues}))
-            self.cancel(now)
         elif self._empty_since is None:
             self._empty_since = now
         if self._empty_since is None:
             return Stage.EMPTYING
         return Stage.EMPTY if now - self._empty_since >= FETCH_SECONDS else Stage.SETTLING
 
+    def _cancel_again(self, queues: Collection[str], now: float) -> None:
+        self.queues = tuple(sorted({*self.queues, *queues}))
+        if self._cancel_again_at is None or now >= self._cancel_again_at:
+            self._cancel_again_at = now + _CANCEL_AGAIN_SECONDS
+            self.cancel(now)
+
     def restore(self) -> bool:
         """Whether the consumers were added again; if not, the record stays for a daemon to restore later."""
         try:
-            return self._consumers.restore(Cancellation(worker=self.worker, queues=self.queues))
+            return self._consumers.restore(self.cancellation)
         except BrokerError:
             return False
 

@@ -7,6 +7,7 @@ between can still be lost.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -105,9 +106,10 @@ class QuiescingResizer:
 
     def close(self) -> None:
         """Restore all that is cancelled now; what cannot be restored stays recorded for the next start."""
-        for pending in list(self._pending.values()):
-            if not self._restore(pending):
-                return  # an unresponsive worker or broker costs its timeout: once, not for each
+        cancellations = [pending.evacuation.cancellation for pending in self._pending.values()]
+        self._pending.clear()
+        with suppress(BrokerError):
+            self._consumers.restore_all(cancellations)
 
     def _shrink(self, reading: WorkerReading, pending: _Pending) -> list[Outcome]:
         outcomes = []
@@ -143,6 +145,9 @@ class QuiescingResizer:
         try:
             found = self._consumers.orphaned(just_started=self._look_at is None)
             found = [one for one in found if one.worker not in self._pending]
+            self._tried_at = {
+                one.worker: self._tried_at[one.worker] for one in found if one.worker in self._tried_at
+            }
             if found:
                 orphan = min(found, key=lambda one: self._tried_at.get(one.worker, -1.0))
                 self._tried_at[orphan.worker] = now

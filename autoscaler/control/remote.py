@@ -5,7 +5,7 @@ reply, and one reply that cannot be decoded ends the call for all. Here a call u
 queue of its own, publishes each command once, ends at its deadline, and decodes each reply by itself. A
 connection used again could still be waiting for the last call's replies and miss its own.
 
-Nothing here knows what a command means, and nothing is ever unpickled.
+Beside ``ping``, no command is known by name here, no reply is interpreted, and nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Replies = dict[str, list[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class RemoteCommand:
     """One remote-control command and the workers it goes to; to everyone where ``workers`` is None.
 
     ``expected`` are names that may be found in a reply that cannot be decoded, beside ``workers``.
@@ -70,7 +70,7 @@ class RemoteCall(Protocol):
 class RemoteCalls(Protocol):
     """Several remote-control commands at once, with bounded time for all of them together."""
 
-    def call_all(self, commands: Sequence[Command]) -> list[Replies]:
+    def call_all(self, commands: Sequence[RemoteCommand]) -> list[Replies]:
         """The replies to each command, in the order of the commands."""
 
 
@@ -106,14 +106,18 @@ class _PrivateMailbox(Mailbox):  # type: ignore[misc]
 class _Collector:
     """Sorts replies by the command they answer, until every expected one is there."""
 
-    def __init__(self, commands: Sequence[Command]) -> None:
+    def __init__(self, commands: Sequence[RemoteCommand]) -> None:
         self._tickets = [uuid4().hex for _ in commands]
         self.replies: list[Replies] = [{} for _ in commands]
         self._by_ticket = dict(zip(self._tickets, self.replies, strict=True))
         names = (command.workers or command.expected for command in commands)
         self._names = dict(zip(self._tickets, names, strict=True))
-        broadcasts = any(command.workers is None for command in commands)
-        self._missing = None if broadcasts else sum(len(command.workers or ()) for command in commands)
+        self._missing = {
+            (ticket, worker)
+            for ticket, command in zip(self._tickets, commands, strict=True)
+            for worker in command.workers or ()
+        }
+        self._broadcasts = any(command.workers is None for command in commands)
 
     @property
     def tickets(self) -> list[str]:
@@ -122,8 +126,8 @@ class _Collector:
 
     @property
     def complete(self) -> bool:
-        """Whether as many replies have come as workers were asked; never where everyone was asked."""
-        return self._missing is not None and self._missing <= 0
+        """Whether every worker that was asked has answered each command; never where everyone was asked."""
+        return not self._broadcasts and not self._missing
 
     def take(self, message: Message) -> None:
         """Put one reply where it belongs."""
@@ -131,18 +135,15 @@ class _Collector:
         replies = self._by_ticket.get(ticket)
         if replies is None:
             return
-        if self._missing is not None:
-            self._missing -= 1
         try:
             body = message.decode()
         except (ContentDisallowed, DecodeError):
             name = _name_in(message.body, self._names[ticket])
-            if name is not None:
-                replies.setdefault(name, []).append(UnreadableReply(str(message.content_type)[:60]))
-            return
+            body = {} if name is None else {name: UnreadableReply(str(message.content_type)[:60])}
         if isinstance(body, dict):
             for worker, reply in body.items():
                 replies.setdefault(str(worker), []).append(reply)
+                self._missing.discard((ticket, str(worker)))
 
 
 def _name_in(body: object, names: Sequence[str]) -> str | None:
@@ -170,7 +171,7 @@ class Remote:
         Raises:
             BrokerError: when the broker cannot be reached or refuses.
         """
-        return self.call_all([Command(name=command, arguments=arguments, workers=tuple(workers))])[0]
+        return self.call_all([RemoteCommand(name=command, arguments=arguments, workers=tuple(workers))])[0]
 
     def roll_call(self, expected: Collection[str] = ()) -> Replies:
         """Everyone's replies to a broadcast ``ping``; takes the whole timeout.
@@ -181,9 +182,9 @@ class Remote:
         Raises:
             BrokerError: when the broker cannot be reached or refuses.
         """
-        return self.call_all([Command(name="ping", workers=None, expected=tuple(expected))])[0]
+        return self.call_all([RemoteCommand(name="ping", workers=None, expected=tuple(expected))])[0]
 
-    def call_all(self, commands: Sequence[Command]) -> list[Replies]:
+    def call_all(self, commands: Sequence[RemoteCommand]) -> list[Replies]:
         """Send all commands, then collect all replies: one timeout for all of them together.
 
         Raises:

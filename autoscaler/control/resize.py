@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.broker.errors import BrokerError
-from autoscaler.control.remote import Command, UnreadableReply
+from autoscaler.control.remote import RemoteCommand, UnreadableReply
 from autoscaler.core.model import Outcome, Result
 from autoscaler.core.policy import MAX_PROCESSES
 
@@ -51,7 +51,7 @@ def refusal(reading: WorkerReading, target: int) -> str | None:
     return None
 
 
-def command_for(request: ResizeRequest, by: str | None = None) -> Command | None:
+def command_for(request: ResizeRequest, by: str | None = None) -> RemoteCommand | None:
     """The command that brings a worker from the size just read to the target; None where it has that size.
 
     ``by`` is the name of who asks, for a companion that takes one.
@@ -61,10 +61,10 @@ def command_for(request: ResizeRequest, by: str | None = None) -> Command | None
         return None
     if request.reading.companion:
         named = {} if by is None or request.reading.resizers is None else {"by": by}
-        return Command(name="pool_resize", arguments={"size": target, **named}, workers=(name,))
+        return RemoteCommand(name="pool_resize", arguments={"size": target, **named}, workers=(name,))
     if target > before:
-        return Command(name="pool_grow", arguments={"n": target - before}, workers=(name,))
-    return Command(name="pool_shrink", arguments={"n": before - target}, workers=(name,))
+        return RemoteCommand(name="pool_grow", arguments={"n": target - before}, workers=(name,))
+    return RemoteCommand(name="pool_shrink", arguments={"n": before - target}, workers=(name,))
 
 
 class WorkerResizer:
@@ -81,7 +81,7 @@ class WorkerResizer:
         for the size that the worker already has, sends nothing.
         """
         outcomes: dict[int, Outcome] = {}
-        sent: dict[int, Command] = {}
+        sent: dict[int, RemoteCommand] = {}
         for index, request in enumerate(requests):
             reason = refusal(request.reading, request.target)
             command = None if reason is not None else command_for(request, self._by)
@@ -108,17 +108,17 @@ class WorkerResizer:
 _Key = tuple[str, tuple[tuple[str, Any], ...]]
 
 
-def _key(command: Command) -> _Key:
+def _key(command: RemoteCommand) -> _Key:
     return command.name, tuple(sorted(command.arguments.items()))
 
 
-def _merged(commands: Iterable[Command]) -> dict[_Key, Command]:
+def _merged(commands: Iterable[RemoteCommand]) -> dict[_Key, RemoteCommand]:
     """One command for all workers that are sent the same."""
     workers: dict[_Key, dict[str, None]] = {}
     for command in commands:
         workers.setdefault(_key(command), {}).update(dict.fromkeys(command.workers or ()))
     return {
-        key: Command(name=key[0], arguments=dict(key[1]), workers=tuple(names))
+        key: RemoteCommand(name=key[0], arguments=dict(key[1]), workers=tuple(names))
         for key, names in workers.items()
     }
 

@@ -4,12 +4,13 @@ No I/O, no logger, no clock. :meth:`Decider.decide` takes the remembered state a
 the next state and a plan, and is the only place where state changes; the same input gives the same plan. The
 steps are small functions, in this order, the hard limits last:
 
-1. remember what was read and what came of the last actions (:mod:`~autoscaler.core.state`), 2. measure the
-work of each group of workers (:mod:`~autoscaler.core.groups`, :mod:`~autoscaler.core.measure`), 3. recommend
-a size, by thresholds or by a target wait (:mod:`~autoscaler.core.demand`), 4. stabilize and cool down
-(:mod:`~autoscaler.core.stabilization`), 5. constrain each worker: step, ``min`` and ``max``, and the
-container's ceiling, which beats ``min``
-   (:mod:`~autoscaler.core.constraints`),
+1. remember what was read and what came of the last actions (:mod:`~autoscaler.core.state`);
+2. measure the work of each group of workers (:mod:`~autoscaler.core.groups`,
+   :mod:`~autoscaler.core.measure`);
+3. recommend a size, by thresholds or by a target wait (:mod:`~autoscaler.core.demand`);
+4. stabilize and cool down (:mod:`~autoscaler.core.stabilization`);
+5. constrain each worker: step, ``min`` and ``max``, and the container's ceiling, which beats ``min``
+   (:mod:`~autoscaler.core.constraints`);
 6. distribute the size among the workers and explain it (:mod:`~autoscaler.core.distribution`).
 
 What prevents an action (paused, an action outstanding, a dry run) comes after all that, so that a plan always

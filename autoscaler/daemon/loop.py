@@ -153,7 +153,8 @@ class Controller:
     def _observe(self, stopped: Callable[[], bool] = lambda: False) -> Seen:
         known = [worker.reading for worker in self._state.workers.values()]
         seen = self._observer.observe(known, tuple(self._actor.outcomes), stopped)
-        self._publisher.keep_alive()
+        if seen.observation.leader:
+            self._publisher.keep_alive()
         return seen
 
     def _decide(self, seen: Seen) -> Plan:
@@ -163,10 +164,11 @@ class Controller:
     def _report(self, seen: Seen, plan: Plan) -> TickRecord:
         self.last = record = self._record(seen, plan)
         self._ticked_at = self._monotonic()
-        self._metrics.record(record)
-        self._publisher.publish(record, self.status())
-        for decision in self._dry_run.update(plan.decisions):
-            self._metrics.would_resize(decision)
+        if not seen.interrupted:
+            self._metrics.record(record)
+            self._publisher.publish(record, self.status())
+            for decision in self._dry_run.update(plan.decisions):
+                self._metrics.would_resize(decision)
         return record
 
     def _record(self, seen: Seen, plan: Plan) -> TickRecord:
@@ -192,7 +194,7 @@ class Controller:
     def _close(self) -> None:
         """Leave nothing half done, and let another take over; not over a Redis that did not answer."""
         self._actor.close()
-        answers = self.last is not None and not self.last.faults
+        answers = self.last is not None and self.last.faults.keys().isdisjoint({"backlog", "lease"})
         if self._lease is not None and answers:
             self._lease.release()
 

@@ -79,17 +79,20 @@ class Seen:
     duplicates: tuple[str, ...] = ()
     unregistered: tuple[str, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    #: Whether the daemon was stopped before all was read: too little to report.
+    interrupted: bool = False
 
 
 @dataclass(slots=True)
 class _Parts:
     """What one tick has read, as it comes in."""
 
+    leader: bool
     queues: tuple[QueueReading, ...] = ()
     workers: WorkersReading | None = None
     override: Override = field(default_factory=Override)
-    leader: bool = True
     faults: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
 
 
 class Observer:
@@ -127,13 +130,13 @@ class Observer:
     ) -> Seen:
         """One observation; ``known`` are the workers as last read, ``outcomes`` those of the last actions."""
         at = self._monotonic()
-        parts = _Parts(override=self._override.at(self._wall()))
+        parts = _Parts(leader=self._sources.lease is None, override=self._override.at(self._wall()))
         workers = list(known)
         queues = self._queues_to_read(workers)
         backlog = self._read("backlog", parts, lambda: self._sources.backlog.read(queues, workers))
         if backlog is None or stopped():
             parts.queues = tuple(QueueReading(name=name, waiting=None, error="not read") for name in queues)
-            parts.leader = self._sources.lease is None
+            parts.interrupted = backlog is not None
             self._sources.reset()
         else:
             self._take_backlog(parts, backlog)
@@ -154,6 +157,7 @@ class Observer:
             duplicates=parts.workers.duplicates if parts.workers else (),
             unregistered=parts.workers.unregistered if parts.workers else (),
             unreadable=parts.workers.unreadable if parts.workers else {},
+            interrupted=parts.interrupted,
         )
 
     def _read_rest(
@@ -161,7 +165,9 @@ class Observer:
     ) -> None:
         """The workers, the lease, and the queues that only the workers know of."""
         parts.workers = self._read("pool", parts, lambda: self._sources.pools.read(self._mailboxes, at))
-        if self._sources.lease is not None and not stopped():
+        if self._sources.lease is not None and stopped():
+            parts.interrupted = True
+        elif self._sources.lease is not None:
             parts.leader = bool(self._read("lease", parts, self._sources.lease.hold))
         if parts.workers is not None and not self._scope.queues:
             workers = parts.workers.workers

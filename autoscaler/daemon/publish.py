@@ -140,6 +140,11 @@ class Publisher:
         publishes = "backlog" not in record.faults and record.observation.leader
         if publishes:
             self._store(record, status)
+        else:
+            # What is stored is old, or another's: it must expire unless somebody stores it anew.
+            self._refreshed_at = None
+            if "backlog" not in record.faults:
+                self._fault = None
         if self._fault is not None:
             found["publish", self._name] = self._fault
         self._conditions.update(found, lambda subject: is_observed(subject, record))

@@ -66,6 +66,10 @@ class Fleet:
             self._silent_since.setdefault(name, now)
         for name in answering:
             self._silent_since.pop(name, None)
+        if record.faults.keys().isdisjoint({"backlog", "pool"}):
+            # Their mailbox is gone as well. Until they count as gone they may be reconnecting.
+            for name in self._silent_since.keys() - {*record.unresponsive, *self.unresponsive()}:
+                del self._silent_since[name]
         self._queues = remember_queues(self._queues, record, self.unresponsive())
         self._seen = (record, now)
         faults = frozenset(record.faults)

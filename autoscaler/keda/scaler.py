@@ -34,7 +34,7 @@ class FleetSource(Protocol):
         """The queues that each worker consumes or, where they were cancelled, consumed last."""
 
 
-class QueueSource(Protocol):
+class DepthSource(Protocol):
     """Reads queue depths."""
 
     def read(self, queues: Sequence[str]) -> QueuesReading:
@@ -60,7 +60,7 @@ class Scaler:
     def __init__(
         self,
         fleet: FleetSource,
-        backlog: QueueSource,
+        backlog: DepthSource,
         *,
         policy: Policy,
         default: Question,

@@ -29,7 +29,7 @@ _MAX_ID = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerSource:
+class ContainerSettings:
     """Where the limits come from: stated values, a folder with ``cpu_limit`` and ``memory_limit``, a pid.
 
     ``cpu_limit`` in the folder is in millicores (``divisor: 1m``), ``memory_limit`` in bytes. The pid may be
@@ -104,7 +104,7 @@ class ContainerSensor:
     ``find_worker`` answers where the pid is ``auto``; it raises LookupError where no one worker is there.
     """
 
-    def __init__(self, source: ContainerSource, find_worker: Callable[[], int] | None = None) -> None:
+    def __init__(self, source: ContainerSettings, find_worker: Callable[[], int] | None = None) -> None:
         self._source = source
         self._find_worker = find_worker or find_worker_pid
         self._last: CgroupReading | None = None

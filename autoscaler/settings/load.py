@@ -19,7 +19,7 @@ from autoscaler.core.decider import Mode
 from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.groups import Scope
 from autoscaler.core.policy import Policy, PolicyError
-from autoscaler.sensors.container import ContainerSource
+from autoscaler.sensors.container import ContainerSettings
 from autoscaler.sensors.queues import KeyLayout
 from autoscaler.settings.mask import mask, shown
 from autoscaler.settings.table import ALL, DEMAND, KEDA, REDIS, TARGET_WAIT, THRESHOLDS, flag_of
@@ -84,7 +84,7 @@ class Settings:
     log_level: str
     layout: KeyLayout
     tuning: RedisTuning
-    container: ContainerSource | None
+    container: ContainerSettings | None
     quiesces: bool
     quiesce_deadline_seconds: float
     demand: Demand
@@ -309,7 +309,7 @@ def read_secret(path: Path) -> str:
     return path.read_text(errors="replace").strip()
 
 
-def _container(values: Mapping[str, Any], scope: Scope, faults: list[str]) -> ContainerSource | None:
+def _container(values: Mapping[str, Any], scope: Scope, faults: list[str]) -> ContainerSettings | None:
     stated = ("cpu_limit", "memory_limit", "limits_folder", "worker_pid")
     given = [key for key in stated if values[key] is not None]
     if not given:
@@ -318,7 +318,7 @@ def _container(values: Mapping[str, Any], scope: Scope, faults: list[str]) -> Co
         flags = ", ".join("--" + key.replace("_", "-") for key in given)
         faults.append(f"{flags} describes the container of one worker; name it with exactly one --worker")
         return None
-    return ContainerSource(
+    return ContainerSettings(
         cpu_limit_cores=values["cpu_limit"],
         memory_limit_bytes=values["memory_limit"],
         limits_folder=values["limits_folder"],

@@ -81,7 +81,7 @@ class Scaler(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class ReplayResult:
     """What one policy made of one trace.
 
     ``waits_seconds`` has the time from arrival to start of each task, in order of arrival.
@@ -211,7 +211,7 @@ class _Pool:
         )
 
 
-def simulate(trace: Trace, scaler: Scaler, model: PoolModel) -> Outcome:
+def simulate(trace: Trace, scaler: Scaler, model: PoolModel) -> ReplayResult:
     """Run ``trace`` through a pool sized by ``scaler``, up to the end of the trace and of its last task.
 
     A million tasks take seconds; the memory is a few numbers for each task.
@@ -237,7 +237,7 @@ def simulate(trace: Trace, scaler: Scaler, model: PoolModel) -> Outcome:
     end = max(pool.last_end, trace.duration_seconds)
     timeline.append((end, 0, pool.size))
     alive = pool.idle + len(pool.ends) + len(pool.readies)
-    return Outcome(
+    return ReplayResult(
         scaler=scaler.name,
         waits_seconds=pool.waits,
         work_seconds=math.fsum(trace.services_seconds),

@@ -16,7 +16,7 @@ from autoscaler.simulation.engine import simulate
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from autoscaler.simulation.engine import Outcome, PoolModel, PoolView, Scaler
+    from autoscaler.simulation.engine import PoolModel, PoolView, ReplayResult, Scaler
     from autoscaler.simulation.traces import Trace
 
 
@@ -255,12 +255,12 @@ PEERS: Sequence[Peer] = (
 
 def size_peer(
     peer: Peer, trace: Trace, model: PoolModel, target_wait_seconds: float, share: float = 0.99
-) -> Outcome:
+) -> ReplayResult:
     """Return the run of ``peer`` as its user would size it: the cheapest that keeps the target for ``share``.
 
     Where none of its parameter values keeps it, the run that comes nearest is returned.
     """
-    best: tuple[bool, float, Outcome] | None = None
+    best: tuple[bool, float, ReplayResult] | None = None
     for parameter in peer.parameters(model):
         outcome = simulate(trace, peer.make(parameter, model), model)
         within = sum(wait <= target_wait_seconds for wait in outcome.waits_seconds)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from autoscaler.simulation.engine import Outcome
+    from autoscaler.simulation.engine import ReplayResult
     from autoscaler.simulation.report import Summary
     from autoscaler.simulation.traces import Trace
     from autoscaler.simulation.tune import Trial
@@ -53,7 +53,7 @@ class PlotError(RuntimeError):
 def plot_comparison(
     trace: Trace,
     target_wait_seconds: float,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[ReplayResult],
     summaries: Sequence[Summary],
     path: Path,
     *,
@@ -157,7 +157,7 @@ def _time_unit(seconds: float) -> tuple[str, float]:
     return "seconds", 1.0
 
 
-def _index_of(name: str, outcomes: Sequence[Outcome]) -> int:
+def _index_of(name: str, outcomes: Sequence[ReplayResult]) -> int:
     return next(index for index, outcome in enumerate(outcomes) if outcome.scaler == name)
 
 
@@ -181,7 +181,7 @@ def _draw_arrivals(axes: Any, trace: Trace, per: float) -> None:
     axes.set_title(tasks, loc="left", fontsize="medium")
 
 
-def _waiting(trace: Trace, outcome: Outcome) -> tuple[list[float], list[int]]:
+def _waiting(trace: Trace, outcome: ReplayResult) -> tuple[list[float], list[int]]:
     """Tasks that have arrived and not started, at evenly spaced moments in seconds."""
     # From each task's own times: a policy that looks once a minute is drawn as finely as the others.
     arrivals = trace.arrivals_seconds
@@ -192,7 +192,7 @@ def _waiting(trace: Trace, outcome: Outcome) -> tuple[list[float], list[int]]:
 
 def _draw_policy(
     axes: Any,
-    outcome: Outcome,
+    outcome: ReplayResult,
     waiting: tuple[list[float], list[int]],
     per: float,
     *,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from autoscaler.simulation.engine import Outcome
+    from autoscaler.simulation.engine import ReplayResult
     from autoscaler.simulation.traces import Trace
 
 
@@ -32,7 +32,7 @@ class Summary:
     peak_processes: int
 
 
-def summarize(outcome: Outcome, target_wait_seconds: float) -> Summary:
+def summarize(outcome: ReplayResult, target_wait_seconds: float) -> Summary:
     """Return the figures of one run; quantiles are the smallest wait that the share does not exceed."""
     waits = sorted(outcome.waits_seconds)
     within = sum(wait <= target_wait_seconds for wait in waits) / len(waits)

@@ -27,7 +27,7 @@ from tests.replay.contenders import MAX_PROCESSES, contenders
 from tests.replay.replay import compress, replay
 
 if TYPE_CHECKING:
-    from autoscaler.simulation.engine import Outcome
+    from autoscaler.simulation.engine import ReplayResult
     from autoscaler.simulation.traces import Trace
 
 #: Above it the waits tell more of the machine than of the policies.
@@ -58,7 +58,7 @@ def main() -> int:
     return 0
 
 
-def _replay(trace: Trace, target: float, options: argparse.Namespace) -> list[Outcome]:
+def _replay(trace: Trace, target: float, options: argparse.Namespace) -> list[ReplayResult]:
     outcomes = []
     for contender in contenders(trace, target, options.speed):
         if options.only not in contender.name:
@@ -71,11 +71,11 @@ def _replay(trace: Trace, target: float, options: argparse.Namespace) -> list[Ou
     return outcomes
 
 
-def _lost(outcome: Outcome) -> int:
+def _lost(outcome: ReplayResult) -> int:
     return sum(math.isinf(wait) for wait in outcome.waits_seconds)
 
 
-def _shown(trace: Trace, target: float, outcomes: list[Outcome]) -> str:
+def _shown(trace: Trace, target: float, outcomes: list[ReplayResult]) -> str:
     lines = [table(trace, target, [summarize(outcome, target) for outcome in outcomes])]
     lines += [
         f"{outcome.scaler}: {_lost(outcome)} of {len(outcome.waits_seconds)} tasks never started"
@@ -85,7 +85,7 @@ def _shown(trace: Trace, target: float, outcomes: list[Outcome]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _as_json(trace: Trace, target: float, outcomes: list[Outcome]) -> dict[str, Any]:
+def _as_json(trace: Trace, target: float, outcomes: list[ReplayResult]) -> dict[str, Any]:
     """As the simulation's; a wait without end is None."""
     result = as_dict(trace, target, [summarize(outcome, target) for outcome in outcomes])
     for policy, outcome in zip(result["policies"], outcomes, strict=True):

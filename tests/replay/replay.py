@@ -16,7 +16,7 @@ from redis import Redis
 
 from autoscaler.companion import stamp_published
 from autoscaler.demo.embedded import RedisServer, wait_until
-from autoscaler.simulation.engine import Outcome
+from autoscaler.simulation.engine import ReplayResult
 from autoscaler.simulation.traces import Trace
 from tests.replay.contenders import PREFETCH
 from tests.replay.tasks import BIRTHS, ENDS, STARTS, TASK
@@ -101,7 +101,7 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def replay(folder: Path, trace: Trace, contender: Contender) -> Outcome:
+def replay(folder: Path, trace: Trace, contender: Contender) -> ReplayResult:
     """Publish the trace to a worker of its own and return what really happened.
 
     A task that never started has waited for ever. The processes at the begin are not counted as started.
@@ -174,9 +174,9 @@ def _await_end(ledger: Redis, trace: Trace) -> None:
 
 def _outcome(
     name: str, trace: Trace, waits: list[float], samples: list[tuple[float, int, int]], born: int
-) -> Outcome:
+) -> ReplayResult:
     sizes = [size for _, _, size in samples]
-    return Outcome(
+    return ReplayResult(
         scaler=name,
         waits_seconds=waits,
         work_seconds=sum(trace.services_seconds),

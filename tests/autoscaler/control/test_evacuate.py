@@ -211,3 +211,39 @@ def test_a_worker_that_another_drain_empties_is_refused_and_taken_over_by_force(
         world.drain()
     assert world.sent == []
     assert world.drain(force=True) is Phase.DRAINED
+
+
+def test_a_busy_worker_that_goes_on_consuming_is_cancelled_again_now_and_then():
+    world = World({0: replace(ALIVE, busy=1), 2.5: EMPTY, 5: NEW})
+    assert world.drain() is Phase.DRAINED
+    cancels = [at for at, what in world.sent if what == "cancel"]
+    assert cancels == [0.0, 0.0, 1.0, 2.0]
+
+
+def test_after_the_stop_a_worker_that_shuts_down_is_looked_at_with_pauses():
+    world = World({0: EMPTY, 5: NEW})
+    paused, waited = [], []
+
+    def sleep(seconds):
+        paused.append(seconds)
+        world.now += seconds
+
+    def wait(seconds):
+        waited.append(seconds)
+        world.now += 0.0 if stopped() else seconds
+
+    def stopped():
+        return world.now >= 2
+
+    drain = Drain(
+        world,
+        world,
+        world.read,
+        on_progress=lambda _: None,
+        monotonic=lambda: world.now,
+        sleep=sleep,
+        wait=wait,
+        stopped=stopped,
+    )
+    (ended,) = drain.run([W1], deadline_seconds=60)
+    assert (ended.phase, len(waited), len(paused)) == (Phase.DRAINED, 8, 13)

@@ -49,8 +49,8 @@ def test_a_busy_worker_is_emptied_shrunk_and_given_its_queues_back(cluster):
 class Recording:
     """Consumers and a resizer that write down what is done with them, and answer as a test says."""
 
-    def __init__(self, fault=None, *, restores=True):
-        self.sent, self.fault, self.restores = [], fault, restores
+    def __init__(self, fault=None, *, restores=True, silent=()):
+        self.sent, self.fault, self.restores, self.silent = [], fault, restores, silent
 
     def cancel(self, worker, queues, *, for_seconds):
         del queues
@@ -61,7 +61,10 @@ class Recording:
 
     def restore(self, cancellation):
         self.sent.append(("restore", cancellation.worker, cancellation.queues))
-        return self.restores
+        return self.restores and cancellation.worker not in self.silent
+
+    def restore_all(self, cancellations):
+        return {one.worker for one in cancellations if self.restore(one)}
 
     def resize(self, requests):
         self.sent += [("resize", one.reading.name, one.target) for one in requests]
@@ -229,3 +232,26 @@ def test_a_worker_that_does_not_become_empty_in_time_is_left_as_it_was(cluster):
     started(lambda: daemon.events("pool.resize_refused"), what="the deadline")
     assert daemon.events("pool.resize_refused")[0]["detail"] == "it did not become empty in time"
     assert size(daemon) == 4
+
+
+def test_at_the_end_all_workers_are_restored_whether_or_not_one_answers():
+    recording = Recording(silent={"a@h"})
+    resizer = quiescing_resizer(recording)
+    for name in ("a@h", "b@h"):
+        reading = worker(name, 4, companion=False, busy=1)
+        resizer.resize([ResizeRequest(reading=reading, target=2)], 0.0)
+    resizer.close()
+    assert [one for one in recording.sent if one[0] == "restore"] == [
+        ("restore", "a@h", ("celery",)),
+        ("restore", "b@h", ("celery",)),
+    ]
+
+
+def test_what_is_remembered_of_orphans_goes_with_them():
+    recording = OrphansOf([Cancellation(worker=W1, queues=("celery",))])
+    resizer = quiescing_resizer(recording)
+    resizer.restore_orphans(0.0)
+    assert resizer._tried_at.keys() == {W1}
+    recording.orphans = []
+    resizer.restore_orphans(60.0)
+    assert resizer._tried_at.keys() == set()

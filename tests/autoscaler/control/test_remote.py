@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from contextlib import ExitStack
@@ -10,11 +11,12 @@ from functools import partial
 import pytest
 import redis
 from kombu import Connection
+from kombu.message import Message
 
 from autoscaler.broker.connections import RedisTuning, kombu_options
 from autoscaler.broker.errors import BrokerError
 from autoscaler.broker.url import parse_redis_url
-from autoscaler.control.remote import MIN_TIMEOUT_SECONDS, Remote
+from autoscaler.control.remote import MIN_TIMEOUT_SECONDS, Remote, RemoteCommand, _Collector
 from autoscaler.demo.embedded import RedisServer, wait_until
 from autoscaler.sensors.workers import WorkerSensor
 from tests.support.cluster import Cluster
@@ -154,3 +156,24 @@ def test_a_timeout_is_never_shorter_than_a_blocking_read(fleet):
     found, seconds = lasted(lambda: remote.call("ping", {}, ["gone@h"]))
     assert found == {}
     assert seconds >= MIN_TIMEOUT_SECONDS
+
+
+def reply(ticket, worker):
+    return Message(
+        body=json.dumps({worker: PONG}),
+        content_type="application/json",
+        content_encoding="utf-8",
+        headers={"ticket": ticket},
+        accept={"application/json"},
+    )
+
+
+def test_a_second_reply_of_one_name_does_not_stand_for_the_reply_of_another():
+    collector = _Collector([RemoteCommand(name="ping", workers=("twin@h", "a@h"))])
+    (ticket,) = collector.tickets
+    for _ in range(2):
+        collector.take(reply(ticket, "twin@h"))
+    assert not collector.complete
+    collector.take(reply(ticket, "a@h"))
+    assert collector.complete
+    assert collector.replies == [{"twin@h": [PONG, PONG], "a@h": [PONG]}]

@@ -18,7 +18,7 @@ from tests.support.builders import worker
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from autoscaler.control.remote import Command
+    from autoscaler.control.remote import RemoteCommand
 
 TWINS = "two workers answered to this name; give each worker a name of its own"
 SILENCE = "no reply in time"
@@ -37,7 +37,7 @@ class FakeRemote:
     fault: Exception | None = None
     sent: list[tuple[str, dict[str, Any], tuple[str, ...]]] = field(default_factory=list)
 
-    def call_all(self, commands: Sequence[Command]) -> list[dict[str, list[Any]]]:
+    def call_all(self, commands: Sequence[RemoteCommand]) -> list[dict[str, list[Any]]]:
         self.sent += [(one.name, dict(one.arguments), one.workers or ()) for one in commands]
         if self.fault is not None:
             raise self.fault

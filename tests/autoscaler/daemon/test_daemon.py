@@ -133,7 +133,8 @@ def test_the_status_is_stored_and_expires_with_its_daemon(cluster):
     started(lambda: read_status(cluster.redis, "default"), what="the stored status")
     stored = read_status(cluster.redis, "default")
     assert [worker["worker"] for worker in stored["workers"]] == [W1]
-    assert 0 < cluster.redis.pttl("autoscaler:default:status") <= 900
+    # Three times the interval, or the last tick where that took longer: a busy machine may stretch it.
+    started(lambda: 0 < cluster.redis.pttl("autoscaler:default:status") <= 10_000, what="a bounded expiry")
     daemon.process.kill()
     started(lambda: read_status(cluster.redis, "default") is None, what="the expiry")
 

@@ -58,6 +58,8 @@ class World:
     resizes: dict[str, Callable[[], None]] = field(default_factory=dict)
     restores: Callable[[], None] = lambda: None
     once: list[Exception] = field(default_factory=list)
+    #: What happens while a part is read.
+    on_read: dict[str, Callable[[], None]] = field(default_factory=dict)
     client: redis.Redis | None = None
     observed: list[Observation] = field(default_factory=list)
     metrics: Metrics = field(default_factory=lambda: Metrics(monotonic=lambda: 0.0))
@@ -66,6 +68,7 @@ class World:
         return self.metrics.registry.get_sample_value(f"celery_autoscaler_{name}", labels)
 
     def reading(self, part: str) -> Any:
+        self.on_read.get(part, lambda: None)()
         if self.once:
             raise self.once.pop()
         found = getattr(self, part)
@@ -379,3 +382,54 @@ def test_live_is_about_the_loop_and_ready_about_redis():
     assert controller.ready() == "Redis was last read 20 s ago; 6 s are allowed"
     world.now += 1000
     assert controller.live() == "no tick has ended for 1000 s; 30 s are allowed"
+
+
+def test_a_standby_that_is_stopped_while_it_reads_the_workers_does_not_act_as_leader(tmp_path):
+    with RedisServer(tmp_path / "redis") as server, redis.Redis(port=server.port) as client:
+        world, stop, log = World(client=client, leads=False), Event(), io.StringIO()
+        loop = world.controller(log)
+        loop.tick()
+        logged = log.getvalue()
+        client.set("autoscaler:a:status", "the leader's")
+        world.on_read["pools"] = stop.set
+        record = loop.tick(stop.is_set)
+        assert client.get("autoscaler:a:status") == b"the leader's"
+    assert (record.observation.leader, log.getvalue()) == (False, logged)
+
+
+def test_a_tick_that_is_stopped_while_the_queues_are_read_reports_nothing(tmp_path):
+    with RedisServer(tmp_path / "redis") as server, redis.Redis(port=server.port) as client:
+        world, stop, log = World(client=client), Event(), io.StringIO()
+        loop = world.controller(log)
+        loop.tick()
+        before = (
+            client.get("autoscaler:a:status"),
+            log.getvalue(),
+            world.count("tick_duration_seconds_count"),
+        )
+        world.on_read["backlog"] = stop.set
+        loop.tick(stop.is_set)
+        assert (
+            client.get("autoscaler:a:status"),
+            log.getvalue(),
+            world.count("tick_duration_seconds_count"),
+        ) == before
+
+
+@pytest.mark.parametrize(
+    ("part", "found", "released"),
+    [
+        ("backlog", QueuesReading(queues=(queue(0),), override="{"), ["lease"]),
+        ("box", OSError("no /proc"), ["lease"]),
+        ("backlog", BrokerError("gone"), []),
+        ("leads", BrokerError("gone"), []),
+    ],
+)
+def test_the_lease_is_released_at_the_end_unless_redis_did_not_answer(part, found, released):
+    world, stop = World(), Event()
+    setattr(world, part, found)
+    controller = world.controller(io.StringIO())
+    controller.tick()
+    stop.set()
+    controller.run(stop)
+    assert [one for one in world.closed if one == "lease"] == released

@@ -21,7 +21,7 @@ from autoscaler.report.status import TickRecord, is_observed
 from tests.support.builders import look, prompt_policy, queue, worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 STATUS = "autoscaler:a:status"
 TIMING = Timing(interval_seconds=2.0)
@@ -54,10 +54,12 @@ class Published:
             monotonic=lambda: self.now,
         )
 
-    def tick(self, *, seconds: float = 0.1, leader: bool = True) -> None:
+    def tick(
+        self, *, seconds: float = 0.1, leader: bool = True, faults: Mapping[str, str] | None = None
+    ) -> None:
         seen = look(0, leader=leader)
         _, plan = Decider(policy=prompt_policy()).decide(State(), seen)
-        record = TickRecord(observation=seen, plan=plan, workers={}, seconds=seconds)
+        record = TickRecord(observation=seen, plan=plan, workers={}, seconds=seconds, faults=faults or {})
         self.publisher.publish(record, {"at": 1})
 
     def lasts_seconds(self) -> float:
@@ -194,3 +196,35 @@ LATE = worker("late@h")
 )
 def test_only_what_was_looked_at_can_be_over(subject, record, expected):
     assert is_observed(subject, record) is expected
+
+
+@pytest.mark.parametrize(
+    "unstored",
+    [
+        pytest.param({"leader": False}, id="it does not act any more"),
+        pytest.param({"faults": {"backlog": "gone"}}, id="the queues cannot be read"),
+    ],
+)
+def test_a_status_that_is_not_stored_anew_expires(server, unstored):
+    published = Published(server)
+    published.tick()
+    published.tick(**unstored)
+    published.redis.expire(STATUS, 1)
+    published.now += 60
+    published.publisher.keep_alive()
+    assert published.lasts_seconds() <= 1
+
+
+def test_a_standby_does_not_go_on_reporting_that_it_could_not_publish(server):
+    published = Published(server)
+    published.redis.config_set("maxmemory", "1")
+    try:
+        published.tick()
+    finally:
+        published.redis.config_set("maxmemory", "0")
+    published.tick(leader=False)
+    events = [json.loads(line) for line in published.log.getvalue().splitlines()]
+    assert [one["event"] for one in events if one["subject"] == "publish"] == [
+        "condition",
+        "condition.cleared",
+    ]

@@ -247,3 +247,14 @@ def test_what_a_killed_worker_had_fetched_keeps_one_worker_where_none_is_left_to
     served.watched.look(after=3600.0)
     served.unacked = 0
     assert served.scaler.answer(FOUR) == Answer(processes=0, active=False)
+
+
+def test_a_worker_whose_mailbox_is_gone_is_forgotten_once_it_counts_as_gone():
+    watched = Watched()
+    watched.look(unresponsive=("a@h", "b@h"))
+    watched.look(after=59.0, unresponsive=("b@h",))
+    assert watched.fleet.unresponsive() == ["a@h", "b@h"]
+    watched.look(after=2.0, faults={"pool": "OSError: gone"})
+    watched.look(unresponsive=("b@h",))
+    assert watched.fleet.unresponsive() == []
+    assert watched.fleet._silent_since.keys() == {"b@h"}

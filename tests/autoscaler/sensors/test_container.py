@@ -17,7 +17,7 @@ from autoscaler.core.model import ContainerReading
 from autoscaler.demo.embedded import Process, wait_until
 from autoscaler.sensors.container import (
     ContainerSensor,
-    ContainerSource,
+    ContainerSettings,
     choose_worker,
     container_reading,
     find_worker_pid,
@@ -134,16 +134,16 @@ def test_what_is_stated_lies_over_what_is_reported(stated, reported, expected):
 
 
 def test_stated_values_are_limits():
-    sensor = ContainerSensor(ContainerSource(cpu_limit_cores=1.5, memory_limit_bytes=2**30))
+    sensor = ContainerSensor(ContainerSettings(cpu_limit_cores=1.5, memory_limit_bytes=2**30))
     assert sensor.read() == both(1.5, 2**30)
 
 
 def test_nothing_stated_is_nothing_known():
-    assert ContainerSensor(ContainerSource()).read() is None
+    assert ContainerSensor(ContainerSettings()).read() is None
 
 
 def test_files_of_the_downward_api_are_millicores_and_bytes_and_read_each_time(tmp_path):
-    sensor = ContainerSensor(ContainerSource(limits_folder=tmp_path))
+    sensor = ContainerSensor(ContainerSettings(limits_folder=tmp_path))
     assert sensor.read() is None
     (tmp_path / "cpu_limit").write_text("1500")
     assert sensor.read() == both(1.5, None)
@@ -154,7 +154,7 @@ def test_files_of_the_downward_api_are_millicores_and_bytes_and_read_each_time(t
 
 
 def test_a_file_that_cannot_be_read_any_more_keeps_its_last_value(tmp_path):
-    sensor = ContainerSensor(ContainerSource(limits_folder=tmp_path))
+    sensor = ContainerSensor(ContainerSettings(limits_folder=tmp_path))
     (tmp_path / "cpu_limit").write_text("1500")
     (tmp_path / "memory_limit").write_text("4096")
     sensor.read()
@@ -166,7 +166,7 @@ def test_a_file_that_cannot_be_read_any_more_keeps_its_last_value(tmp_path):
 def test_a_stated_value_comes_before_a_file(tmp_path):
     (tmp_path / "cpu_limit").write_text("8000")
     (tmp_path / "memory_limit").write_text("4096")
-    sensor = ContainerSensor(ContainerSource(cpu_limit_cores=2.0, limits_folder=tmp_path))
+    sensor = ContainerSensor(ContainerSettings(cpu_limit_cores=2.0, limits_folder=tmp_path))
     assert sensor.read() == both(2.0, 4096)
 
 
@@ -174,7 +174,7 @@ def test_a_stated_value_comes_before_a_file(tmp_path):
 
 
 def test_a_pid_gives_its_groups_and_the_memory_of_its_children(family):
-    found = ContainerSensor(ContainerSource(worker_pid=family.pid)).read()
+    found = ContainerSensor(ContainerSettings(worker_pid=family.pid)).read()
     groups = read_cgroup(family.pid)
     assert (found.cpu_limit_cores, found.memory_limit_bytes) == (
         groups.cpu_limit_cores,
@@ -185,12 +185,12 @@ def test_a_pid_gives_its_groups_and_the_memory_of_its_children(family):
 
 
 def test_stated_limits_lie_over_those_of_the_process(family):
-    found = ContainerSensor(ContainerSource(worker_pid=family.pid, cpu_limit_cores=0.5)).read()
+    found = ContainerSensor(ContainerSettings(worker_pid=family.pid, cpu_limit_cores=0.5)).read()
     assert (found.cpu_limit_cores, found.cpu_limited, len(found.child_rss_bytes)) == (0.5, True, 2)
 
 
 def test_a_process_that_is_gone_keeps_its_limits_and_has_no_children(family):
-    sensor = ContainerSensor(ContainerSource(worker_pid=family.pid))
+    sensor = ContainerSensor(ContainerSettings(worker_pid=family.pid))
     before = sensor.read()
     family.kill()
     found = sensor.read()
@@ -292,7 +292,7 @@ def test_a_real_worker_is_chosen_behind_its_init_and_among_its_children(start):
 @pytest.mark.slow
 def test_a_worker_is_found_when_it_comes_lost_when_it_goes_and_found_again(start):
     running: list[Process] = []
-    source = ContainerSource(worker_pid="auto")
+    source = ContainerSettings(worker_pid="auto")
     sensor = ContainerSensor(source, find_worker=lambda: choose_worker(seen(*running)))
     assert sensor.read() is None
     for name in ("first", "second"):

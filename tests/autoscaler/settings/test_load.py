@@ -21,7 +21,7 @@ from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.groups import Scope
 from autoscaler.core.policy import Policy
 from autoscaler.demo.embedded import free_port
-from autoscaler.sensors.container import ContainerSource
+from autoscaler.sensors.container import ContainerSettings
 from autoscaler.sensors.queues import KeyLayout
 from autoscaler.settings import table as config
 from autoscaler.settings.load import ConfigError, Demand, KedaSettings, Settings, load
@@ -266,7 +266,7 @@ def test_a_stated_container_is_one_workers(workers, flags, named):
 
 def test_the_container_of_the_one_worker_is_taken_over():
     flags = {"worker": ("a@h",), "cpu_limit": "1.5", "memory_limit": "512Mi", "worker_pid": "AUTO"}
-    assert load({**flags, "limits_folder": "/limits"}, URL).container == ContainerSource(
+    assert load({**flags, "limits_folder": "/limits"}, URL).container == ContainerSettings(
         cpu_limit_cores=1.5, memory_limit_bytes=2**29, limits_folder=Path("/limits"), worker_pid="auto"
     )
 

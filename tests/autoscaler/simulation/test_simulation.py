@@ -19,7 +19,7 @@ from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.policy import Policy
 from autoscaler.simulation import workloads
 from autoscaler.simulation.decided import DecidedScaler
-from autoscaler.simulation.engine import Outcome, PoolModel, PoolView, simulate
+from autoscaler.simulation.engine import PoolModel, PoolView, ReplayResult, simulate
 from autoscaler.simulation.peers import (
     PEERS,
     BacklogPerInstance,
@@ -86,7 +86,7 @@ def view(at: float, **counts: int) -> PoolView:
 
 def test_one_process_takes_tasks_in_order_of_arrival():
     outcome = simulate(trace((0.0, 3.0), (1.0, 2.0), (2.0, 1.0)), Fixed(1), MODEL)
-    assert outcome == Outcome(
+    assert outcome == ReplayResult(
         scaler="fixed 1",
         waits_seconds=[0.0, 2.0, 3.0],
         work_seconds=6.0,
@@ -437,7 +437,7 @@ def test_a_made_trace_is_the_same_for_the_same_seed(make):
 # Report and tuning
 
 
-def outcome_by_hand() -> Outcome:
+def outcome_by_hand() -> ReplayResult:
     return simulate(trace(*[(float(at), 1.0) for at in range(0, 200, 2)]), Fixed(1), MODEL)
 
 
