@@ -55,7 +55,7 @@ def status(settings: Settings, *, as_json: bool) -> None:
     override = _read(
         settings, lambda redis: described(changes.in_force(read_override(redis, settings.name), now))
     )
-    role = "acting" if found.get("leader") else "not the leader"
+    role = "leader" if found.get("leader") else "standby"
     age = max(0.0, now - (found.get("at") or now))
     click.echo(f"{found.get('name')}: mode {found.get('mode')}, {role}, last tick {age:.0f} s ago")
     click.echo("\n".join(f"override: {line}" for line in override))

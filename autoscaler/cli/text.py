@@ -1,12 +1,15 @@
-"""How commands print: columns, unknown values, times."""
+"""How commands print: columns, unknown values, times, and the names that exist beside one that does not."""
 
 from __future__ import annotations
 
+import difflib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
+
+_MAX_LISTED = 10
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
@@ -25,3 +28,12 @@ def or_unknown(value: object) -> str:
 def moment(seconds: float) -> str:
     """Epoch seconds as ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def existing(what: str, name: str, names: Collection[str]) -> str:
+    """The names that exist, called ``what``, and which of them ``name`` was probably meant to be."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - _MAX_LISTED} more" if len(ordered) > _MAX_LISTED else ""
+    nearest = difflib.get_close_matches(name, ordered, n=1)
+    hint = f"did you mean {nearest[0]}? " if nearest else ""
+    return f"{hint}{what}: {', '.join(ordered[:_MAX_LISTED]) or 'none'}{more}"

@@ -189,7 +189,7 @@ def test_the_steps_of_the_readme_lead_from_a_check_to_a_worker_that_grows(desk: 
     desk.send(150)
     acting.read_until(r"pool\.resized[^\r]*")
     _, shown, _ = desk.type("autoscaler status")
-    assert re.search(r"default: mode act, acting, last tick \d+ s ago", shown)
+    assert re.search(r"default: mode act, leader, last tick \d+ s ago", shown)
     _, shown, _ = desk.type("autoscaler events")
     assert re.search(r"mails@h\s+\d -> \d\s+done", shown)
     assert acting.interrupt() == 0

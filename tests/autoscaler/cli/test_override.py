@@ -8,7 +8,7 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from autoscaler.broker.keys import read_status
+from autoscaler.broker.keys import Keys, read_status
 from autoscaler.broker.overrides import OverrideRequest, read_override, write_override
 from autoscaler.cli.main import main
 from autoscaler.core.model import Override
@@ -30,7 +30,14 @@ def stored(cluster, name="default"):
     return read_override(cluster.redis, name)
 
 
+def report(cluster, name="default", workers=("a@h", "b@h"), unresponsive=()):
+    """Store a status, as a running daemon of this name does."""
+    status = {"workers": [{"worker": worker} for worker in workers], "unresponsive": list(unresponsive)}
+    cluster.redis.set(Keys(name=name).status, json.dumps(status))
+
+
 def test_a_pause_is_stored_with_its_end_who_and_why(cluster, autoscaler):
+    report(cluster)
     before = time.time()
     done = autoscaler("pause", "--for", "30m", "--by", "ann", "--why", "migration")
     assert done.exit_code == 0
@@ -39,10 +46,62 @@ def test_a_pause_is_stored_with_its_end_who_and_why(cluster, autoscaler):
     assert request.at(time.time()) == Override(paused=True, by="ann", why="migration")
     assert 1800 <= request.expires_at - before <= 1830
     assert 0 < cluster.redis.pttl("autoscaler:default:override") <= 1_830_000
-    assert "no daemon named default has reported lately" in done.stderr
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("words", [["pause"], ["limits", "--max", "3"], ["hold", "a@h"]])
+def test_a_name_that_no_daemon_reports_is_refused_unless_forced(cluster, autoscaler, words):
+    report(cluster)
+    done = autoscaler(*words, "--name", "nope")
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        1,
+        "",
+        "autoscaler: no daemon named nope has reported lately; is --name right?; nothing was changed"
+        " (--force does it nevertheless)\n",
+    )
+    assert cluster.redis.exists("autoscaler:nope:override") == 0
+    done = autoscaler(*words, "--name", "nope", "--force")
+    assert (done.exit_code, done.stderr) == (
+        0,
+        "autoscaler: no daemon named nope has reported lately; is --name right?\n",
+    )
+    assert cluster.redis.exists("autoscaler:nope:override") == 1
+
+
+def test_a_hold_of_a_worker_that_nobody_has_is_refused_with_those_that_exist(cluster, autoscaler):
+    report(cluster, workers=["mails@vm", "reports@vm"], unresponsive=["lost@vm"])
+    done = autoscaler("hold", "mails@vm", "reports")
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        1,
+        "",
+        "autoscaler: no worker reports; did you mean reports@vm? workers that exist: lost@vm, mails@vm,"
+        " reports@vm; nothing was changed (--force does it nevertheless)\n",
+    )
+    assert cluster.redis.exists("autoscaler:default:override") == 0
+    assert autoscaler("hold", "mails@vm", "lost@vm").exit_code == 0
+    assert autoscaler("hold", "reports", "--force").exit_code == 0
+    assert stored(cluster).at(time.time()).held_workers == {"mails@vm", "lost@vm", "reports"}
+
+
+def test_resume_says_of_which_worker_nothing_was_held(cluster, autoscaler):
+    report(cluster)
+    autoscaler("hold", "a@h")
+    done = autoscaler("resume", "a@h", "nobody@vm")
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        0,
+        "no override in force\n",
+        "autoscaler: nobody@vm was not held; nothing to end\n",
+    )
+
+
+def test_bounds_that_contradict_each_other_are_not_legal_options(cluster, autoscaler):
+    report(cluster)
+    done = autoscaler("limits", "--min", "9", "--max", "3", REDIS_URL="redis://127.0.0.1:1/0")
+    assert (done.exit_code, done.stderr) == (2, "autoscaler: --min is 9, above --max, 3\n")
 
 
 def test_limits_leave_a_pause_as_long_as_it_was_and_the_pause_leaves_them(cluster, autoscaler):
+    report(cluster)
     autoscaler("pause", "--for", "7d", "--by", "ann", "--why", "migration")
     end = stored(cluster).expires_at
     autoscaler("limits", "--max", "3", "--for", "1h", "--by", "bob")
@@ -59,6 +118,7 @@ def test_limits_leave_a_pause_as_long_as_it_was_and_the_pause_leaves_them(cluste
 
 
 def test_a_hold_is_of_one_worker_and_ends_by_itself_or_by_resume(cluster, autoscaler):
+    report(cluster)
     autoscaler("limits", "--max", "3")
     autoscaler("hold", "a@h", "b@h", "--for", "10m")
     assert stored(cluster).at(time.time()).held_workers == {"a@h", "b@h"}
@@ -69,6 +129,7 @@ def test_a_hold_is_of_one_worker_and_ends_by_itself_or_by_resume(cluster, autosc
 
 
 def test_what_has_expired_does_not_come_back_with_a_change(cluster, autoscaler):
+    report(cluster)
     past = OverrideRequest(paused=True, expires_at=time.time() + 0.2, hold_until={"a@h": time.time() + DAY})
     write_override(cluster.redis, "default", past, now=time.time())
     while stored(cluster).at(time.time()).paused:
@@ -78,6 +139,7 @@ def test_what_has_expired_does_not_come_back_with_a_change(cluster, autoscaler):
 
 
 def test_the_validation_is_that_of_every_reader(cluster, autoscaler):
+    report(cluster)
     autoscaler("limits", "--max", "3")
     done = autoscaler("limits", "--min", "5")
     assert (done.exit_code, done.stderr) == (
@@ -94,6 +156,8 @@ def test_the_validation_is_that_of_every_reader(cluster, autoscaler):
 
 
 def test_each_autoscaler_has_its_own_and_a_sidecar_is_called_as_its_worker(cluster, autoscaler):
+    report(cluster, "shop")
+    report(cluster, "w@h")
     autoscaler("pause", "--name", "shop")
     autoscaler("pause", AUTOSCALER_WORKER="w@h")
     assert [stored(cluster, name).paused for name in ("shop", "w@h", "default")] == [True, True, False]
@@ -112,7 +176,7 @@ def test_a_running_daemon_follows_and_status_and_events_show_it(cluster, autosca
     cluster.hold(40)
     started(lambda: daemon.reason("w1@h") == "paused", what="the pause")
     shown = autoscaler("status").stdout
-    assert "default: mode act, acting, last tick" in shown
+    assert "default: mode act, leader, last tick" in shown
     assert "override: paused until it is resumed\noverride: by ann\n" in shown
     assert shown.splitlines()[-1].split()[0] == "w1@h"
     assert json.loads(autoscaler("status", "--json").stdout)["name"] == "default"
@@ -139,7 +203,13 @@ def test_an_operator_has_the_rights_that_the_commands_need_and_no_others(tmp_pat
         def run(user, *words):
             return CliRunner().invoke(main, words, env={"REDIS_URL": store.url(user)})
 
-        for words in (["pause"], ["hold", "w@h"], ["limits", "--max", "3"], ["events"], ["resume"]):
+        for words in (
+            ["pause", "--force"],
+            ["hold", "w@h", "--force"],
+            ["limits", "--max", "3", "--force"],
+            ["events"],
+            ["resume"],
+        ):
             assert (run("operator", *words).exit_code, store.refusals()) == (0, [])
         assert run("operator", "status").exit_code == 1, "nobody reports"
         assert store.refusals() == []
@@ -147,5 +217,5 @@ def test_an_operator_has_the_rights_that_the_commands_need_and_no_others(tmp_pat
         assert [store.refuses("operator", *words) for words in (["GET", "celery"], ["FLUSHALL"])] == [
             True
         ] * 2
-        refused = run("autoscaler", "pause")
+        refused = run("autoscaler", "pause", "--force")
         assert (refused.exit_code, "the daemon's own user only reads" in refused.stderr) == (1, True)
