@@ -13,7 +13,7 @@ from autoscaler.broker.keys import Keys
 from autoscaler.broker.overrides import OverrideError, read_override
 from autoscaler.cli import findings
 from autoscaler.cli.compose import compose
-from autoscaler.cli.options import with_settings
+from autoscaler.cli.options import GroupedCommand, with_settings
 from autoscaler.cli.run import why_ignored
 from autoscaler.report.log import clean
 from autoscaler.settings import table
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from autoscaler.settings.load import Settings
 
 
-@click.command("check")
+@click.command("check", cls=GroupedCommand)
 @with_settings(table.ALL, logs=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 def command(settings: Settings, *, as_json: bool) -> None:

@@ -5,7 +5,6 @@ Nothing here reads anything: no I/O, no clock, no environment.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from autoscaler.broker.errors import BrokerError
 from autoscaler.broker.keys import Keys
+from autoscaler.cli.text import existing
 from autoscaler.report.status import limits, shrinking
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from autoscaler.core.model import QueueReading, WorkerReading
     from autoscaler.sensors.workers import WorkersReading
     from autoscaler.settings.load import Settings
-
-_MAX_LISTED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +103,7 @@ def queue_names(settings: Settings, seen: Sequence[QueueReading], consumed: Coll
             else "no worker consumes it and it holds no message",
             advice=f"start a worker with -Q {name}"
             if name in waiting
-            else _existing("queues that workers consume", name, consumed),
+            else existing("queues that workers consume", name, consumed),
         )
         for flag, name in given
         if name not in known
@@ -119,18 +117,10 @@ def worker_names(settings: Settings, answering: Collection[str]) -> list[Finding
             level="fail",
             subject=f"--worker {name}",
             found="no worker of this name answers",
-            advice=_existing("workers that answer", name, answering),
+            advice=existing("workers that answer", name, answering),
         )
         for name in sorted(settings.scope.workers - set(answering))
     ]
-
-
-def _existing(what: str, name: str, existing: Collection[str]) -> str:
-    names = sorted(existing)
-    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
-    nearest = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {nearest[0]}? " if nearest else ""
-    return f"{hint}{what}: {', '.join(names[:_MAX_LISTED]) or 'none'}{more}"
 
 
 def queues(seen: Sequence[QueueReading]) -> Iterator[Finding]:
@@ -208,4 +198,12 @@ def _limits(worker: WorkerReading, settings: Settings) -> Finding:
         found = "max is auto and no limit is known"
         return Finding(level="fail", subject=subject, found=found, advice=advice)
     found = ", ".join(f"{name} {bound}" for name, bound in sorted(bounds.items()))
-    return Finding(level="ok", subject=subject, found=found)
+    highest = min(bound for name, bound in bounds.items() if name != "min")
+    advice = ""
+    if worker.processes is not None and worker.processes >= highest:
+        found += f"; its pool of {worker.processes} is at the maximum"
+        advice = (
+            "it can only shrink from here: start it with -c 1 to see it grow, or raise --processes-per-core"
+            " where tasks wait (I/O) more than they compute"
+        )
+    return Finding(level="ok", subject=subject, found=found, advice=advice)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from autoscaler import __version__
-from autoscaler.cli.options import fail, missing_extra, unknown_variables, with_settings
+from autoscaler.cli.options import GroupedCommand, fail, missing_extra, unknown_variables, with_settings
 from autoscaler.cli.running import serve_pages, until_signalled
 from autoscaler.settings import table
 
@@ -33,7 +33,7 @@ _SETTINGS = (
 )
 
 
-@click.command("keda")
+@click.command("keda", cls=GroupedCommand)
 @with_settings(_SETTINGS, logs=True)
 def command(settings: Settings) -> None:
     """Serve KEDA as an external scaler. It sizes the fleet by what the work needs, and resizes no pool."""

@@ -10,7 +10,7 @@ import click
 
 from autoscaler.cli import findings
 from autoscaler.cli.compose import compose
-from autoscaler.cli.options import fail, with_settings
+from autoscaler.cli.options import GroupedCommand, fail, with_settings
 from autoscaler.cli.text import columns, or_unknown
 from autoscaler.core.decider import Mode
 from autoscaler.settings import table
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from autoscaler.settings.load import Settings
 
 
-@click.command("once")
+@click.command("once", cls=GroupedCommand)
 @with_settings(table.ALL)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def command(settings: Settings, *, as_json: bool) -> None:
     """Print what `run` would do now, and why. Nothing is resized or written.
 
-    The delays of the thresholds are left out. What --target-wait learns over time is assumed, and said.
+    The delays of the thresholds are left out. What --target-wait learns over time is assumed, and the output
+    says so.
     """
     policy = settings.policy.immediate()
     app = compose(replace(settings, policy=policy, mode=Mode.DRY_RUN), single_look=True)
@@ -37,12 +38,14 @@ def command(settings: Settings, *, as_json: bool) -> None:
         fail([f"Redis cannot be read: {record.faults['backlog']}"], 1)
     if as_json:
         click.echo(
-            json.dumps(app.controller.status() | {"not_learnt": not_learnt(settings, record)}, indent=2)
+            json.dumps(app.controller.status() | {"not_learnt": not_learned(settings, record)}, indent=2)
         )
     else:
         click.echo(_table(record))
-        for line in not_learnt(settings, record):
-            click.echo(f"Not learnt yet: {line}")
+        for line in not_learned(settings, record):
+            click.echo(f"Not learned yet: {line}")
+        for line in held_first(settings, record):
+            click.echo(line)
     missing = _missing(app, record)
     if not record.observation.workers:
         missing.append("no worker answered; is one running on this Redis and database?")
@@ -50,7 +53,7 @@ def command(settings: Settings, *, as_json: bool) -> None:
         fail(missing, 1)
 
 
-def not_learnt(settings: Settings, record: TickRecord) -> list[str]:
+def not_learned(settings: Settings, record: TickRecord) -> list[str]:
     """What the decision assumed because one look cannot know it, one line for each."""
     if settings.demand is Demand.THRESHOLDS:
         return []
@@ -61,6 +64,23 @@ def not_learnt(settings: Settings, record: TickRecord) -> list[str]:
     if any(worker.start_seconds is None for worker in record.workers.values()):
         found.append(f"how long a process takes to start; {assumed:g} s is assumed")
     return found
+
+
+def held_first(settings: Settings, record: TickRecord) -> list[str]:
+    """That ``run`` shrinks a pool later than this one look would."""
+    smaller = [
+        one.worker
+        for one in record.plan.decisions
+        if one.current is not None and one.desired is not None and one.desired < one.current
+    ]
+    if not smaller:
+        return []
+    why = (
+        "until the load was low for --scale-down-delay and --stabilization-window"
+        if settings.demand is Demand.THRESHOLDS
+        else "while an idle process is cheaper than to start another one later (--start-worth)"
+    )
+    return [f"A fresh run holds first: it keeps the size of {', '.join(smaller)} {why}, and shrinks then."]
 
 
 def _missing(app: App, record: TickRecord) -> list[str]:

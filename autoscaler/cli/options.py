@@ -1,4 +1,4 @@
-"""What the commands share: options made from the table of settings, and how a command ends with a fault."""
+"""What the commands share: options made from the table of settings, their help, and how a command ends."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from autoscaler.settings import table
 from autoscaler.settings.load import ConfigError, Settings, load
 from autoscaler.settings.mask import shown
 
@@ -17,6 +18,21 @@ if TYPE_CHECKING:
     from autoscaler.settings.table import Setting
 
     _Function = Callable[..., Any]
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists its settings below the headings of the table, and its own options last."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each group that has options here."""
+        left = {str(one.name): record for one in self.get_params(ctx) if (record := one.get_help_record(ctx))}
+        for title, keys in table.HELP_GROUPS:
+            records = [left.pop(key) for key in keys if key in left]
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+        with formatter.section("Other options"):
+            formatter.write_dl(list(left.values()))
 
 
 def with_settings(
@@ -53,7 +69,9 @@ def with_settings(
 def _option(setting: Setting) -> Callable[[_Function], _Function]:
     default = f" [default: {setting.default}]" if setting.default and not setting.switch else ""
     about = f"{setting.about}{default} [env: {setting.variable}]"
-    extra: dict[str, Any] = {"multiple": True} if setting.many else {}
+    extra: dict[str, Any] = {"metavar": setting.metavar}
+    if setting.many:
+        extra["multiple"] = True
     if setting.switch:
         extra = {"is_flag": True, "flag_value": "true", "type": str}
     return click.option(setting.flag, setting.key, default=None, help=about, **extra)

@@ -212,7 +212,9 @@ def _unknown(name: str, status: Mapping[str, Any] | None, workers: Sequence[str]
     """One line for the daemon that has not reported, or for each worker that its status does not have."""
     if status is None:
         return [f"no daemon named {name} has reported lately; is --name right?"]
-    known = {str(one.get("worker")) for one in status.get("workers", ())} | set(status.get("unresponsive", ()))
+    known = {str(one.get("worker")) for one in status.get("workers", ())} | set(
+        status.get("unresponsive", ())
+    )
     return [
         f"no worker {worker}; {existing('workers that exist', worker, known)}"
         for worker in workers

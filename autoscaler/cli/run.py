@@ -11,7 +11,7 @@ import click
 
 from autoscaler import __version__
 from autoscaler.cli.compose import compose
-from autoscaler.cli.options import unknown_variables, with_settings
+from autoscaler.cli.options import GroupedCommand, unknown_variables, with_settings
 from autoscaler.cli.running import serve_pages, until_signalled
 from autoscaler.core.decider import Mode
 from autoscaler.report.web import Pages, page_failures
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from autoscaler.settings.load import Settings
 
 
-@click.command("run")
+@click.command("run", cls=GroupedCommand)
 @with_settings(table.ALL, logs=True)
 def command(settings: Settings) -> None:
     """Run the daemon. It ticks until SIGTERM or SIGINT."""

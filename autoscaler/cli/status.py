@@ -69,7 +69,8 @@ def _groups(found: dict[str, Any]) -> str:
     rows = [("QUEUES", "WAITING", "RESERVED", "RUNNING", "PROCESSES")]
     for group in found.get("groups", ()):
         counts = (group.get(key) for key in ("waiting", "reserved", "running", "processes"))
-        rows.append((",".join(group.get("queues", ())), *map(or_unknown, counts)))  # type: ignore[arg-type]
+        queues = ",".join(group.get("queues", ())) or f"none ({','.join(group.get('workers', ()))})"
+        rows.append((queues, *map(or_unknown, counts)))  # type: ignore[arg-type]
     return columns(rows)
 
 

@@ -87,7 +87,7 @@ def refuse(named: Collection[str], workers: Sequence[WorkerReading], *, force: b
     left = sorted({queue for reading in workers if reading.name in named for queue in reading.queues} - kept)
     if left and not force:
         raise DrainError(
-            f"queue {left[0]!r} would be left without a worker; start another one, or drain it by force"
+            f"queue {left[0]!r} would be left without a worker; start another one, or use --force"
         )
 
 
@@ -162,7 +162,7 @@ class Drain:
         if others and not force:
             owner = recorded[others[0]].owner
             raise DrainError(
-                f"worker {others[0]!r} is emptied already, by {owner}; wait for that, or drain it by force"
+                f"worker {others[0]!r} is emptied already, by {owner}; wait for that, or use --force"
             )
         consumed = {reading.name: reading.queues for reading in readings}
         workers = []

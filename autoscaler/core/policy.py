@@ -83,37 +83,45 @@ class Policy:
         optional=True,
     )
     scale_up_threshold: float = parameter(
-        1.5, low=1, high=1000, unit="tasks per process", about="Grow when the load is above this."
+        1.5,
+        low=1,
+        high=1000,
+        unit="tasks per process",
+        about="Grow when the load, in tasks per process, is above this.",
     )
     scale_down_threshold: float = parameter(
-        0.6, low=0, high=1, unit="tasks per process", about="Shrink when the load is below this."
+        0.6,
+        low=0,
+        high=1,
+        unit="tasks per process",
+        about="Shrink when the load, in tasks per process, is below this.",
     )
     scale_up_delay_seconds: float = parameter(
-        0.0, low=0, high=3600, unit="seconds", about="How long the load must stay high before growing."
+        0.0, low=0, high=3600, unit="seconds", about="Seconds that the load must stay high before growing."
     )
     scale_down_delay_seconds: float = parameter(
-        15.0, low=0, high=86400, unit="seconds", about="How long the load must stay low before shrinking."
+        15.0, low=0, high=86400, unit="seconds", about="Seconds that the load must stay low before shrinking."
     )
     stabilization_seconds: float = parameter(
         30.0,
         low=0,
         high=86400,
         unit="seconds",
-        about="Shrink only to the largest size recommended within this window.",
+        about="Shrink only to the largest size recommended within so many seconds.",
     )
     scale_up_cooldown_seconds: float = parameter(
         3.0,
         low=0,
         high=3600,
         unit="seconds",
-        about="Minimum time from an observed change of size to a growth.",
+        about="Minimum seconds from an observed change of size to a growth.",
     )
     scale_down_cooldown_seconds: float = parameter(
         15.0,
         low=0,
         high=86400,
         unit="seconds",
-        about="Minimum time from an observed change of size to a shrink.",
+        about="Minimum seconds from an observed change of size to a shrink.",
     )
     max_step_up: int = parameter(
         16,
@@ -137,28 +145,32 @@ class Policy:
         about="Processes per core of the container: 1 for tasks that compute, more for tasks that wait.",
     )
     cpu_high: float = parameter(
-        0.95, low=0.05, high=1, unit="share of the CPU limit", about="No growth while CPU use is above this."
+        0.95,
+        low=0.05,
+        high=1,
+        unit="share of the CPU limit",
+        about="No growth while CPU use is above this share of the limit.",
     )
     throttled_high: float = parameter(
         0.25,
         low=0.01,
         high=1,
         unit="share of time",
-        about="No growth while the kernel throttles the container for more of the time than this.",
+        about="No growth while the kernel throttles the container for more than this share of the time.",
     )
     memory_headroom: float = parameter(
         0.85,
         low=0.05,
         high=1,
         unit="share of the memory limit",
-        about="Memory the processes may fill; the ceiling follows from it.",
+        about="Share of the memory limit that the processes may fill; the ceiling follows from it.",
     )
     memory_high: float = parameter(
         0.92,
         low=0.05,
         high=1,
         unit="share of the memory limit",
-        about="Shrink at once while memory use is above this.",
+        about="Shrink at once while memory use is above this share of the limit.",
     )
     memory_per_process_bytes: int | None = parameter(
         None,
@@ -174,14 +186,14 @@ class Policy:
         low=1,
         high=600,
         unit="seconds",
-        about="How long to wait for an action to show in a worker's size before its size is taken as read.",
+        about="Seconds to wait for an action to show in a worker's size before its size is taken as read.",
     )
     stale_after_seconds: float = parameter(
         15.0,
         low=0.1,
         high=3600,
         unit="seconds",
-        about="How long an unresponsive worker still counts with its last known size.",
+        about="Seconds for which an unresponsive worker still counts with its last known size.",
     )
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """The loop: observe, decide, act, report, one tick after another.
 
 What the outside world raises becomes a fault of its part, in :mod:`~autoscaler.daemon.observe` and
-:mod:`~autoscaler.daemon.act`. What nobody foresaw ends here: it is logged with its trace and counted, and the
+:mod:`~autoscaler.daemon.act`. An unexpected error ends here: it is logged with its trace and counted, and the
 next tick comes.
 """
 

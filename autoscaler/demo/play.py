@@ -43,6 +43,10 @@ _SHOWN_ROWS = 6
 class Summary:
     """The outcome of the demo. Files are uploaded, documents are those and what was attached to them.
 
+    ``not_processed`` documents were still in the queue when the demo ended early; ``lost`` are those that
+    were sent, not read, and no longer in the queue. ``peak_processes`` counts what the worker reported and
+    each resize that was done.
+
     The seconds of a document count from its arrival until it was read. ``within_target`` is the share of the
     sent documents that were read within the target wait; both are None where thresholds decide.
     """
@@ -50,6 +54,7 @@ class Summary:
     files: int
     documents: int
     done: int
+    not_processed: int
     lost: int
     run_twice: int
     start_processes: int
@@ -168,18 +173,22 @@ def _explore(demo: Demo, screen: Screen, started: float) -> None:
 
 
 def _summarize(demo: Demo, target: float | None, seconds: float) -> Summary:
+    demo.look()
     story = demo.story
     taken = demo.service.seconds_to_processed()
     sizes = story.sizes or [0]
+    left = story.documents - len(taken)
+    queued = left if demo.stop.is_set() or story.busy else 0
     in_time = None if target is None else sum(each <= target for each in taken)
     return Summary(
         files=story.files,
         documents=story.documents,
         done=len(taken),
-        lost=story.documents - len(taken),
+        not_processed=queued,
+        lost=left - queued,
         run_twice=demo.service.read_twice(),
         start_processes=sizes[0],
-        peak_processes=max(sizes),
+        peak_processes=max(story.largest, *sizes),
         final_processes=sizes[-1],
         document_p50_seconds=quantile(taken, 0.5),
         document_p95_seconds=quantile(taken, 0.95),
@@ -199,15 +208,29 @@ def quantile(ordered: list[float], share: float) -> float | None:
 
 def _report(screen: Screen, summary: Summary) -> None:
     screen.say(
-        f"Sent {summary.documents} documents in {summary.files} files, done {summary.done},"
-        f" lost {summary.lost}, run twice {summary.run_twice}."
+        f"{outcome(summary)}"
         f" Processes {summary.start_processes} -> {summary.peak_processes} -> {summary.final_processes}."
     )
     screen.say(
-        f"From arrival until read: p50 {summary.document_p50_seconds} s,"
-        f" p95 {summary.document_p95_seconds} s; {summary.seconds} s in all."
+        f"From arrival until read: p50 {or_none(summary.document_p50_seconds)},"
+        f" p95 {or_none(summary.document_p95_seconds)}; {summary.seconds} s in all."
     )
     screen.say(against_target(summary))
+
+
+def outcome(summary: Summary) -> str:
+    """What became of the documents, in a sentence; those still in the queue are not lost."""
+    sent = f"Sent {summary.documents} documents in {summary.files} files"
+    counts = f"lost {summary.lost}, run twice {summary.run_twice}."
+    if summary.not_processed:
+        queued = f"{summary.not_processed} not processed yet (still in the queue)"
+        return f"{sent}; stopped early: {summary.done} done, {queued}, {counts}"
+    return f"{sent}, done {summary.done}, {counts}"
+
+
+def or_none(seconds: float | None) -> str:
+    """A number of seconds, or that there is none."""
+    return "none" if seconds is None else f"{seconds} s"
 
 
 def against_target(summary: Summary) -> str:

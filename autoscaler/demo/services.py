@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from autoscaler.broker.keys import Keys
-from autoscaler.core.model import MEANINGS, Reason
+from autoscaler.core.model import MEANINGS, Reason, Result
 from autoscaler.demo.documents import DocumentService
 from autoscaler.demo.embedded import (
     EmbeddedError,
@@ -57,7 +57,12 @@ class Story:
     files: int = 0
     documents: int = 0
     done: int = 0
+    #: As the worker reported them, one for each look.
     sizes: list[int] = field(default_factory=list)
+    #: The largest that a resize was done to; it may shrink again between two looks.
+    largest: int = 0
+    #: Whether the daemon saw tasks that wait, are reserved or run, at the last look.
+    busy: bool = False
     decisions: list[str] = field(default_factory=list)
     last_event: str = "0-0"
 
@@ -170,11 +175,18 @@ class Demo:
         status = self.status()
         if status is not None:
             self.story.sizes.append(int(status["workers"][0]["processes"] or 0))
+            self.story.busy = any(
+                group[count] is None or group[count] > 0
+                for group in status["groups"]
+                for count in ("waiting", "reserved", "running")
+            )
         entries: Any = self._redis().xrange(Keys(name=NAME).events, min=f"({self.story.last_event}")
         for number, fields in entries:
             self.story.last_event = number.decode()
             event = {key.decode(): value.decode() for key, value in fields.items()}
             meaning = MEANINGS[Reason(event["reason"])]
+            if event["result"] == Result.DONE:
+                self.story.largest = max(self.story.largest, int(event["target"]))
             change = f"{event['before']} -> {event['target']} processes"
             self.story.decisions.append(f"{change}, {event['result']}: {event['reason']} ({meaning})")
         self.story.done = self.service.page({"state": "processed"}, limit=1)["total"]

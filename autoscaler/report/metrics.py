@@ -33,8 +33,8 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 Row = tuple[tuple[str, ...], float | None]
 _GROUP: tuple[tuple[str, str, Callable[[GroupPlan], float | None]], ...] = (
-    ("service_time_seconds", "Mean time that a task runs, as learnt.", lambda p: p.service_seconds),
-    ("arrivals_per_second", "Tasks that arrive per second, as learnt.", lambda p: p.arrivals_per_second),
+    ("service_time_seconds", "Mean time that a task runs, as learned.", lambda p: p.service_seconds),
+    ("arrivals_per_second", "Tasks that arrive per second, as learned.", lambda p: p.arrivals_per_second),
     (
         "shadow_processes_target",
         "Processes recommended by the demand that does not decide.",
@@ -42,7 +42,7 @@ _GROUP: tuple[tuple[str, str, Callable[[GroupPlan], float | None]], ...] = (
     ),
     (
         "processes_wish",
-        "Processes desired by the demand that decides, before the bounds of each worker.",
+        "Processes desired by the policy that decides, before the bounds of each worker.",
         lambda p: p.desired,
     ),
 )
@@ -117,7 +117,7 @@ class Metrics:
         self._ticks = self._histogram("tick_duration_seconds", "Time of one tick.")
         self._action_seconds = self._histogram("action_duration_seconds", "Time of one action, to its reply.")
         self._errors = self._counter(
-            "unexpected_errors", "Errors that nobody foresaw, by the step of the tick they ended.", "step"
+            "unexpected_errors", "Unexpected errors, by the step of the tick that they ended.", "step"
         )
         self._expired = self._counter(
             "expired_actions", "Actions not sent, since the observation they were decided on was too old."
@@ -143,7 +143,7 @@ class Metrics:
         self._last.take(record)
 
     def unexpected_error(self, step: str) -> None:
-        """Count an error that nobody foresaw."""
+        """Count an unexpected error."""
         self._errors.labels(step).inc()
 
     def would_resize(self, decision: Decision) -> None:

@@ -138,6 +138,10 @@ def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
     """What a person should know beyond the sizes: a state for each (kind, name), gone when it is over."""
     found = {("sensor", sensor): fault for sensor, fault in record.faults.items()}
     found |= _override_conditions(record.observation.override)
+    if not record.observation.leader and "lease" not in record.faults:
+        found["lease", "standby"] = (
+            "another daemon with this --name acts; this one takes over when it is gone"
+        )
     if "backlog" not in record.faults:
         found |= {("queue", queue.name): queue.error for queue in record.observation.queues if queue.error}
     for name in record.duplicates:
@@ -231,7 +235,7 @@ def is_observed(subject: Subject, record: TickRecord) -> bool | None:
     Without a look nothing is over: a worker that was killed has not got its companion.
     """
     kind, name = subject
-    if kind in {"publish", "override"} or subject == ("sensor", "backlog"):
+    if kind in {"publish", "override", "lease"} or subject == ("sensor", "backlog"):
         return True
     if "backlog" in record.faults:
         return False

@@ -41,6 +41,7 @@ class Setting:
 
     ``parse`` turns the text into the value and raises ValueError with what is legal. A setting with ``many``
     takes its flag repeatedly, or words in the variable. One with ``switch`` is a flag without a value.
+    ``metavar`` is the kind of value in the help: SECONDS, NUMBER, SIZE, TEXT, PATH or the legal words.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Setting:
     parse: Callable[[str], Any]
     many: bool = False
     switch: bool = False
+    metavar: str = "TEXT"
 
 
 def flag_of(parameter: str) -> str:
@@ -66,7 +68,7 @@ def _variable_of(flag: str) -> str:
 
 
 def _setting(
-    flag: str, default: str, parse: Callable[[str], Any], about: str, *, variable: str = "", **more: bool
+    flag: str, default: str, parse: Callable[[str], Any], about: str, *, variable: str = "", **more: Any
 ) -> Setting:
     return Setting(
         key=flag.removeprefix("--").replace("-", "_"),
@@ -93,8 +95,12 @@ def _parameters() -> tuple[Setting, ...]:
             parse = whole(meta["low"], meta["high"], meta["unit"])
         else:
             parse = number(meta["low"], meta["high"], meta["unit"])
-        found.append(_setting(flag, default, parse, meta["about"]))
+        found.append(_setting(flag, default, parse, meta["about"], metavar=_metavar(meta["unit"])))
     return tuple(found)
+
+
+def _metavar(unit: str) -> str:
+    return {"seconds": "SECONDS", "bytes": "SIZE"}.get(unit, "NUMBER")
 
 
 PARAMETERS = _parameters()
@@ -112,7 +118,7 @@ def _target_wait_parameter(flag: str, name: str) -> Setting:
     parameter = TargetWaitPolicy.__dataclass_fields__[name]
     meta = parameter.metadata
     parse = number(meta["low"], meta["high"], meta["unit"])
-    return _setting(flag, f"{parameter.default:g}", parse, meta["about"])
+    return _setting(flag, f"{parameter.default:g}", parse, meta["about"], metavar=_metavar(meta["unit"]))
 
 
 TARGET_WAIT = _setting(
@@ -121,6 +127,7 @@ TARGET_WAIT = _setting(
     parse_target_or_off,
     "Start every task within this time; mails=30s for one queue (repeatable). off: thresholds decide.",
     many=True,
+    metavar="SECONDS",
 )
 #: How many processes the target wait needs.
 DEMAND = (
@@ -129,7 +136,8 @@ DEMAND = (
         "--shadow",
         "none",
         one_of("none", "target-wait", "latency"),
-        "target-wait (or latency): the thresholds decide; what --target-wait would have done is exported.",
+        "target-wait (or latency): the thresholds decide, and the metrics show what --target-wait would do.",
+        metavar="none|target-wait",
     ),
     _target_wait_parameter("--start-worth", "start_worth_seconds"),
     _target_wait_parameter("--release-caution", "release_caution"),
@@ -142,12 +150,14 @@ SHRINK = (
         "idle",
         one_of("idle", "quiesce"),
         "idle: only while idle. quiesce: stop its consumers, wait until it is empty, shrink, resume.",
+        metavar="idle|quiesce",
     ),
     _setting(
         "--quiesce-deadline",
         "60",
         number(2, 3600),
-        "How long a worker may take to become empty before it consumes again without a shrink.",
+        "Seconds that a worker may take to become empty before it consumes again without a shrink.",
+        metavar="SECONDS",
     ),
 )
 
@@ -159,6 +169,7 @@ REDIS = (
         str,
         "Redis of the Celery broker: redis://, rediss://, sentinel://.",
         variable="REDIS_URL",
+        metavar="URL",
     ),
     _setting(
         "--redis-url-file",
@@ -166,25 +177,40 @@ REDIS = (
         parse_path,
         "A file that holds the URL; read again after an error.",
         variable="REDIS_URL_FILE",
+        metavar="PATH",
     ),
     _setting(
         "--redis-max-connections",
         "10",
         whole(2, 10_000, "connections"),
         "Maximum number of connections of the daemon.",
+        metavar="NUMBER",
     ),
-    _setting("--redis-socket-timeout", "3", number(1.5, 60), "How long Redis may take to answer."),
-    _setting("--redis-connect-timeout", "2", number(0.1, 60), "How long a connection may take."),
+    _setting(
+        "--redis-socket-timeout",
+        "3",
+        number(1.5, 60),
+        "Seconds that Redis may take to answer.",
+        metavar="SECONDS",
+    ),
+    _setting(
+        "--redis-connect-timeout",
+        "2",
+        number(0.1, 60),
+        "Seconds that connecting to Redis may take.",
+        metavar="SECONDS",
+    ),
     _setting(
         "--redis-health-check-interval",
         "25",
         number(0, 3600),
-        "Idle time after which a connection is checked before use.",
+        "Idle seconds after which a connection is checked before use.",
+        metavar="SECONDS",
     ),
     _setting("--redis-client-name", "autoscaler", parse_name, "The name in Redis's CLIENT LIST."),
     _setting("--global-keyprefix", "", str, "kombu's global_keyprefix of the Celery application."),
     _setting("--queue-separator", r"\x06\x16", parse_separator, "kombu's sep between queue and priority."),
-    _setting("--priority-steps", "0,3,6,9", parse_steps, "kombu's priority_steps."),
+    _setting("--priority-steps", "0,3,6,9", parse_steps, "kombu's priority_steps.", metavar="NUMBERS"),
 )
 
 #: Which workers and queues are observed, and which workers may be resized.
@@ -203,34 +229,61 @@ SCOPE = (
         parse_name,
         "Name of this autoscaler in Redis; by default that of the one --worker, or default.",
     ),
-    _setting("--inspect-timeout", "1.5", number(1, 30), "How long workers may take to answer."),
+    _setting(
+        "--inspect-timeout",
+        "1.5",
+        number(1, 30),
+        "Seconds that workers may take to answer.",
+        metavar="SECONDS",
+    ),
     _setting(
         "--worker-pid",
         "",
         parse_pid,
         "The worker's process id in this PID namespace; auto finds it. With one --worker.",
+        metavar="PID",
     ),
     _setting(
         "--cpu-limit",
         "",
         number(0.01, 10_000, "cores"),
         "The worker's CPU limit in cores. With one --worker.",
+        metavar="NUMBER",
     ),
-    _setting("--memory-limit", "", parse_size, "The worker's memory limit, as in 512Mi. With one --worker."),
+    _setting(
+        "--memory-limit",
+        "",
+        parse_size,
+        "The worker's memory limit, as in 512Mi. With one --worker.",
+        metavar="SIZE",
+    ),
     _setting(
         "--limits-folder",
         "",
         parse_path,
         "Folder of a downward-API volume with cpu_limit (divisor 1m) and memory_limit. With one --worker.",
+        metavar="PATH",
     ),
 )
 
 #: How the daemon runs.
 RUN = (
-    _setting("--interval", "2", number(0.2, 300), "Time between two ticks."),
-    _setting("--listen", DEFAULT_LISTEN, parse_listen, "Address of /livez, /readyz, /metrics and /status."),
-    _setting("--log-format", "auto", one_of(*log.FORMATS), "json, console, or auto: console on a terminal."),
-    _setting("--log-level", "info", one_of(*log.LEVELS), "Lowest level that is logged."),
+    _setting("--interval", "2", number(0.2, 300), "Seconds between two ticks.", metavar="SECONDS"),
+    _setting(
+        "--listen",
+        DEFAULT_LISTEN,
+        parse_listen,
+        "Address of /livez, /readyz, /metrics and /status.",
+        metavar="HOST:PORT",
+    ),
+    _setting(
+        "--log-format",
+        "auto",
+        one_of(*log.FORMATS),
+        "json, console, or auto: console on a terminal.",
+        metavar="auto|json|console",
+    ),
+    _setting("--log-level", "info", one_of(*log.LEVELS), "Lowest level that is logged.", metavar="LEVEL"),
     _setting("--dry-run", "false", parse_switch, "Decide and report, and resize nothing.", switch=True),
     _setting(
         "--enabled",
@@ -238,6 +291,7 @@ RUN = (
         parse_switch,
         "false: observe and export, and resize nothing.",
         variable="CELERY_AUTOSCALE_ENABLED",
+        metavar="true|false",
     ),
 )
 
@@ -246,19 +300,67 @@ ALL = (*REDIS, *SCOPE, *PARAMETERS, *DEMAND, *SHRINK, *RUN)
 
 #: Only ``autoscaler keda`` has these.
 KEDA = (
-    _setting("--keda-listen", DEFAULT_KEDA_LISTEN, parse_listen, "Address of the gRPC server for KEDA."),
+    _setting(
+        "--keda-listen",
+        DEFAULT_KEDA_LISTEN,
+        parse_listen,
+        "Address of the gRPC server for KEDA.",
+        metavar="HOST:PORT",
+    ),
     _setting(
         "--processes-per-worker",
         "",
         whole(1, MAX_PROCESSES, "processes"),
         "Processes of one worker, where a ScaledObject does not say; else what the workers report.",
+        metavar="NUMBER",
     ),
     _setting(
         "--scale-in",
         "idle",
         one_of("idle", "spare"),
         "idle: the fleet never shrinks while a task runs. spare: never fewer workers than hold tasks.",
+        metavar="idle|spare",
     ),
+)
+
+#: The headings of the help of ``run``, in its order, and the keys below each. What is in none comes last.
+HELP_GROUPS = (
+    ("Target wait", ("target_wait", "start_worth", "release_caution", "shadow")),
+    ("Bounds", ("min", "max", "processes_per_core", "scale_down_cooldown")),
+    ("Redis", tuple(setting.key for setting in REDIS)),
+    (
+        "Scope",
+        (
+            "worker",
+            "queue",
+            "name",
+            "dry_run",
+            "enabled",
+            "interval",
+            "inspect_timeout",
+            "stale_after",
+            "settle_time",
+            "shrink_without_companion",
+            "quiesce_deadline",
+        ),
+    ),
+    ("Thresholds (used with --target-wait off)", tuple(setting.key for setting in THRESHOLDS)),
+    (
+        "Limits of the container",
+        (
+            "cpu_limit",
+            "memory_limit",
+            "limits_folder",
+            "worker_pid",
+            "cpu_high",
+            "throttled_high",
+            "memory_headroom",
+            "memory_high",
+            "memory_per_process",
+        ),
+    ),
+    ("Output", ("listen", "log_format", "log_level")),
+    ("KEDA", tuple(setting.key for setting in KEDA)),
 )
 
 

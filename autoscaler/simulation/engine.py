@@ -40,7 +40,7 @@ class PoolModel:
         if not 1 <= self.min_processes <= self.max_processes:
             raise ValueError(
                 f"a pool of {self.min_processes} to {self.max_processes} processes cannot be simulated;"
-                " the least is 1 and not above the most"
+                " the minimum must be at least 1 and not above the maximum"
             )
         if not (math.isfinite(self.start_seconds) and self.start_seconds >= 0):
             raise ValueError(f"start_seconds is {self.start_seconds}; it is 0 or more seconds")

@@ -167,7 +167,7 @@ def test_the_steps_of_the_readme_lead_from_a_check_to_a_worker_that_grows(desk: 
     code, shown, faults = desk.type(readme("autoscaler once"))
     rows = [line.split() for line in shown.splitlines()]
     assert (code, faults, [row[0] for row in rows[:3]]) == (0, "", ["WORKER", "mails@h", "reports@h"])
-    assert sum(line.startswith("Not learnt yet: ") for line in shown.splitlines()) == 3
+    assert sum(line.startswith("Not learned yet: ") for line in shown.splitlines()) == 3
 
     dry = desk.at_terminal(readme("autoscaler run --dry-run"))
     start = dry.read_until(r"daemon\.started[^\r]*").group()

@@ -44,7 +44,8 @@ class TargetWaitPolicy:
         low=0,
         high=10,
         unit="standard deviations",
-        about="How far below its mean the number of busy processes that become free is estimated.",
+        about="How cautiously to count on busy processes to become free in time: their expected number is "
+        "lowered by so many standard deviations. Higher grows earlier; 0 counts on the mean.",
     )
     remembered_tasks: float = parameter(
         50,

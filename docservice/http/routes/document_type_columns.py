@@ -177,7 +177,7 @@ async def add(new: NewDocumentTypeColumn, identity: Operator, serving: Serving) 
     "/document-type-columns/{column_id}",
     response_model=APIResponse[Removed],
     responses=documented(404),
-    summary="Show a column no longer",
+    summary="Stop showing a column",
 )
 async def remove(
     column_id: Annotated[int, Path(ge=1, le=_MAX_ID)], identity: Operator, serving: Serving

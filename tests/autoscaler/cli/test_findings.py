@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from autoscaler.cli.findings import Finding, contradictions, queue_names, worker_names
+from autoscaler.cli.findings import Finding, contradictions, queue_names, worker_names, workers
 from autoscaler.core.model import QueueReading, WorkerLayout
+from autoscaler.sensors.workers import WorkersReading
 from autoscaler.settings.load import load
 from tests.support.builders import worker
 
@@ -77,3 +78,13 @@ def test_a_flag_that_a_workers_own_layout_contradicts_is_named_and_a_default_is_
     assert [one.subject for one in contradictions(reading, load({"queue_separator": ":"}, URL))] == [
         "--queue-separator and worker a@h"
     ]
+
+
+def test_a_pool_at_its_maximum_is_said_to_be_and_how_it_could_grow():
+    settings = load({"max": "4"}, URL)
+    at_max, below = (
+        list(workers(WorkersReading(workers=(worker(processes=size),)), settings))[-1] for size in (4, 3)
+    )
+    assert (below.level, below.advice) == ("ok", "")
+    assert (at_max.level, at_max.found) == ("ok", f"{below.found}; its pool of 4 is at the maximum")
+    assert at_max.advice.startswith("it can only shrink from here: start it with -c 1 to see it grow")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from autoscaler.cli.main import COMMANDS, main
+from autoscaler.settings import table
 from tests.support.cluster import ROOT
 
 URL = "redis://me:s3cret@127.0.0.1:1/0"
@@ -90,3 +92,30 @@ def test_an_unknown_variable_is_one_line_on_standard_error():
         "1\n",
         True,
     )
+
+
+def test_the_help_of_run_begins_with_the_target_wait_and_groups_every_setting():
+    shown = CliRunner().invoke(main, ["run", "--help"]).stdout
+    titles = re.findall(r"(?m)^(\S.*):$", shown)
+    assert titles == [
+        "Target wait",
+        "Bounds",
+        "Redis",
+        "Scope",
+        "Thresholds (used with --target-wait off)",
+        "Limits of the container",
+        "Output",
+        "Other options",
+    ]
+    flags = re.findall(r"(?m)^  (--?[a-z-]+)", shown)
+    assert flags[0] == "--target-wait"
+    assert sorted(flags) == sorted([*(one.flag for one in table.ALL), "-h"])
+    assert re.findall(r"(?m)^  (-\S+)", shown.partition("Other options:")[2]) == ["-h,"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "metavar"),
+    [("--target-wait", "SECONDS"), ("--max", "NUMBER"), ("--memory-limit", "SIZE"), ("--name", "TEXT")],
+)
+def test_the_help_shows_the_kind_of_each_value(flag, metavar):
+    assert re.search(rf"(?m)^  {flag} {metavar}\b", CliRunner().invoke(main, ["run", "--help"]).stdout)

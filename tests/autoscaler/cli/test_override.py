@@ -56,8 +56,10 @@ def test_a_name_that_no_daemon_reports_is_refused_unless_forced(cluster, autosca
     assert (done.exit_code, done.stdout, done.stderr) == (
         1,
         "",
-        "autoscaler: no daemon named nope has reported lately; is --name right?; nothing was changed"
-        " (--force does it nevertheless)\n",
+        (
+            "autoscaler: no daemon named nope has reported lately; is --name right?; nothing was changed"
+            " (--force does it nevertheless)\n"
+        ),
     )
     assert cluster.redis.exists("autoscaler:nope:override") == 0
     done = autoscaler(*words, "--name", "nope", "--force")
@@ -74,8 +76,10 @@ def test_a_hold_of_a_worker_that_nobody_has_is_refused_with_those_that_exist(clu
     assert (done.exit_code, done.stdout, done.stderr) == (
         1,
         "",
-        "autoscaler: no worker reports; did you mean reports@vm? workers that exist: lost@vm, mails@vm,"
-        " reports@vm; nothing was changed (--force does it nevertheless)\n",
+        (
+            "autoscaler: no worker reports; did you mean reports@vm? workers that exist: lost@vm, mails@vm,"
+            " reports@vm; nothing was changed (--force does it nevertheless)\n"
+        ),
     )
     assert cluster.redis.exists("autoscaler:default:override") == 0
     assert autoscaler("hold", "mails@vm", "lost@vm").exit_code == 0
@@ -195,6 +199,18 @@ def test_a_status_that_nobody_reported_is_said(cluster, autoscaler):
     done = autoscaler("status")
     assert (done.exit_code, done.stdout) == (1, "")
     assert "no daemon named default has reported lately; is one running, and --name right?" in done.stderr
+
+
+def test_the_status_says_who_leads_and_names_the_worker_of_a_row_without_queues(cluster, autoscaler):
+    counts = dict.fromkeys(("waiting", "reserved", "running", "processes"), 0)
+    groups = [{"queues": [], "workers": ["w1@h"], **counts}, {"queues": ["a", "b"], "workers": [], **counts}]
+    found = {"name": "default", "mode": "dry_run", "leader": True, "at": time.time(), "groups": groups}
+    cluster.redis.set(Keys(name="default").status, json.dumps(found))
+    lines = autoscaler("status").stdout.splitlines()
+    assert lines[0].startswith("default: mode dry_run, leader, last tick ")
+    assert [line.rsplit(maxsplit=4)[0] for line in lines[2:5]] == ["QUEUES", "none (w1@h)", "a,b"]
+    cluster.redis.set(Keys(name="default").status, json.dumps(found | {"leader": False}))
+    assert autoscaler("status").stdout.startswith("default: mode dry_run, standby, last tick ")
 
 
 def test_an_operator_has_the_rights_that_the_commands_need_and_no_others(tmp_path):

@@ -88,9 +88,7 @@ def test_drains_under_traffic_lose_nothing_and_repeat_nothing(cluster):
 def test_the_last_worker_of_a_queue_is_drained_only_by_force(cluster):
     worker = cluster.worker(W1)
     code, _, err = drain(cluster, W1)
-    message = (
-        "autoscaler: queue 'celery' would be left without a worker; start another one, or drain it by force"
-    )
+    message = "autoscaler: queue 'celery' would be left without a worker; start another one, or use --force"
     assert (code, err) == (1, [message])
     cluster.send(1, 0.1)
     started(lambda: len(cluster.ended()) == 1, what="a task: nothing was cancelled")
@@ -158,7 +156,7 @@ def test_a_second_drain_is_refused_and_by_force_restores_what_the_first_had_canc
     code, _, err = drain(cluster, "--deadline", "1", W1)
     assert (code, err[-1]) == (
         1,
-        f"autoscaler: worker {W1!r} is emptied already, by drain; wait for that, or drain it by force",
+        f"autoscaler: worker {W1!r} is emptied already, by drain; wait for that, or use --force",
     )
     code, _, err = drain(cluster, "--force", "--deadline", "1", W1)
     assert (code, err[-1]) == (1, f"{W1}: given_back, 1 running, 0 fetched")

@@ -21,7 +21,7 @@ import pytest
 from rich.console import Console
 
 from autoscaler.demo.embedded import Process
-from autoscaler.demo.play import Summary, against_target
+from autoscaler.demo.play import Summary, against_target, outcome
 from autoscaler.demo.terminal import LiveScreen
 from autoscaler.demo.view import Curve, PlainScreen, sparkline
 from tests.support.cluster import ROOT, started
@@ -117,8 +117,8 @@ def test_it_shows_growth_and_shrink_with_nothing_lost_and_leaves_nothing(tempora
         assert len(ports) >= 4, "Valkey, Postgres, the API and the daemon"
         assert demo.wait(within_seconds=150) == 0, demo.log()
     told = json.loads(demo.log().splitlines()[-1])
-    counts = ("files", "documents", "done", "lost", "run_twice")
-    assert [told[name] for name in counts] == [350, 600, 600, 0, 0]
+    counts = ("files", "documents", "done", "not_processed", "lost", "run_twice")
+    assert [told[name] for name in counts] == [350, 600, 600, 0, 0, 0]
     assert told["peak_processes"] >= 3, "several, for one process does not keep the target"
     assert told["final_processes"] == 1
     assert told["document_p95_seconds"] >= told["document_p50_seconds"] > 0
@@ -196,6 +196,7 @@ def test_on_a_terminal_it_stays_up_to_be_explored_until_ctrl_c(temporary):
     assert "GET /modules/mail/grid?mail_number.prefix=MN-2023" in terminal.shown
     assert "Traceback" not in terminal.shown
     assert "Stopping ..." in terminal.shown
+    assert re.search(r"not processed yet \(still in the queue\),\s+lost 0", terminal.shown)
     assert orphaned(temporary, ports_in(terminal.shown), shared) == NOTHING
 
 
@@ -292,9 +293,21 @@ def test_a_line_that_is_said_leaves_the_view_as_it_was_drawn():
 
 def summary(**given):
     values = dict.fromkeys(("files", "documents", "done", "lost", "run_twice", "cores"), 2)
+    values |= dict.fromkeys(("document_p95_seconds", "target_wait_seconds", "within_target"))
+    values["not_processed"] = 0
     values |= dict.fromkeys(("start_processes", "peak_processes", "final_processes"), 1)
     values |= {"document_p50_seconds": 1.0, "seconds": 9.0}
     return Summary(**values | given)
+
+
+def test_what_is_still_in_the_queue_is_not_lost():
+    early = summary(files=350, documents=600, done=262, not_processed=338, lost=0, run_twice=0)
+    assert outcome(early) == (
+        "Sent 600 documents in 350 files; stopped early: 262 done, 338 not processed yet (still in the"
+        " queue), lost 0, run twice 0."
+    )
+    whole = summary(files=350, documents=600, done=600, lost=0, run_twice=0)
+    assert outcome(whole) == "Sent 600 documents in 350 files, done 600, lost 0, run twice 0."
 
 
 def test_the_p95_is_told_beside_the_target_whether_it_was_kept_or_not():

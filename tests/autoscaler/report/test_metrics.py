@@ -1,4 +1,4 @@
-"""What Prometheus is told: names, series that come and go, nothing for the unknown."""
+"""What Prometheus reads: names, series that come and go, nothing for the unknown."""
 
 from __future__ import annotations
 

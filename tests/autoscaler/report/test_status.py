@@ -15,7 +15,15 @@ from autoscaler.core.memory import Breach, MemoryRecord
 from autoscaler.core.model import Outcome, Override, PoolKind, QueueReading, Result
 from autoscaler.core.policy import Policy
 from autoscaler.core.state import State
-from autoscaler.report.status import TickRecord, conditions, limits, outcome_fields, shrinking, status
+from autoscaler.report.status import (
+    TickRecord,
+    conditions,
+    is_observed,
+    limits,
+    outcome_fields,
+    shrinking,
+    status,
+)
 from tests.support.builders import container, look, prompt_policy, queue, worker
 
 LEARNT = ("service_seconds", "arrivals_per_second", "shadow_recommended", "shadow_wish")
@@ -36,6 +44,18 @@ def strict(value):
         raise AssertionError(f"{word} is no JSON")
 
     return json.loads(json.dumps(value), parse_constant=refuse)
+
+
+def test_a_standby_says_that_it_stands_by_whatever_it_decides_and_a_leader_does_not():
+    subject = ("lease", "standby")
+    leading, standing = (record_of(look(0, leader=leader)) for leader in (True, False))
+    for mode in (Mode.ACT, Mode.DRY_RUN):
+        assert subject not in conditions(leading, mode)
+        assert conditions(standing, mode)[subject] == (
+            "another daemon with this --name acts; this one takes over when it is gone"
+        )
+    assert subject not in conditions(record_of(look(0, leader=False), faults={"lease": "gone"}), Mode.ACT)
+    assert is_observed(subject, leading) is True, "it is over as soon as it leads"
 
 
 @pytest.mark.parametrize(
