@@ -12,7 +12,7 @@ from autoscaler.cli.replay import ReplayProgress, check_plot, drawn, plot_option
 from autoscaler.simulation.peers import PEERS, size_peer
 from autoscaler.simulation.plot import plot_comparison
 from autoscaler.simulation.report import as_dict, summarize, table
-from autoscaler.simulation.verdict import verdict
+from autoscaler.simulation.verdict import missed, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +58,10 @@ def command(settings: Settings, *, as_json: bool, peers: bool, plot_path: Path |
         shown = as_dict(setup.trace, target_wait, summaries) | {"result": result}
         click.echo(json.dumps(shown, indent=2))
     else:
-        click.echo(f"{table(setup.trace, target_wait, summaries)}\n\n{result}.")
+        click.echo(f"{table(setup.trace, target_wait, summaries)}\n")
+        if late := missed(summaries, target_wait):
+            click.echo(f"{late}.")
+        click.echo(f"{result}.")
 
 
 def _runs(setup: Setup, *, peers: bool) -> Iterator[tuple[str, Callable[[], ReplayResult]]]:

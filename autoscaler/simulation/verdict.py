@@ -1,4 +1,4 @@
-"""Which policy of a comparison won, in one sentence."""
+"""Which policy of a comparison won, and which ones did not keep the target, in a sentence each."""
 
 from __future__ import annotations
 
@@ -38,3 +38,17 @@ def verdict(summaries: Sequence[Summary], target_wait_seconds: float, *, share: 
         return f"{said}; no other policy keeps the target"
     after = f"{second.policy}: cost {second.cost:.2f}, {second.starts} starts"
     return f"{said}, {best.starts} starts; next is {after}"
+
+
+def missed(
+    summaries: Sequence[Summary], target_wait_seconds: float, *, share: float = KEPT_SHARE
+) -> str | None:
+    """The policies that do not keep the target, in a sentence that says what their rows show; or None."""
+    names = [summary.policy for summary in summaries if summary.within_target < share]
+    if not names:
+        return None
+    return (
+        f"These start less than {share:.0%} of the tasks within {target_wait_seconds:g} s, so their cost does"
+        f" not compare: {', '.join(names)}. Where a parameter was searched, the row shows the value that comes"
+        " nearest"
+    )

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autoscaler.simulation.report import Summary
-from autoscaler.simulation.verdict import verdict, winner
+from autoscaler.simulation.verdict import missed, verdict, winner
 
 OURS = Summary(
     policy="target wait 5 s",
@@ -43,4 +43,12 @@ def test_where_nobody_keeps_the_target_the_nearest_is_named():
     late = replace(OURS, within_target=0.5)
     assert verdict([late, CHEAP_AND_LATE], 5.0) == (
         "No policy starts 99% of the tasks within 5 s; keda comes nearest with 98.00%"
+    )
+
+
+def test_the_policies_that_do_not_keep_the_target_are_named_with_what_their_rows_show():
+    assert missed([OURS, KNATIVE], 5.0) is None
+    assert missed([OURS, CHEAP_AND_LATE], 5.0) == (
+        "These start less than 99% of the tasks within 5 s, so their cost does not compare: keda. Where a"
+        " parameter was searched, the row shows the value that comes nearest"
     )
