@@ -49,6 +49,6 @@ def missed(
         return None
     return (
         f"These start less than {share:.0%} of the tasks within {target_wait_seconds:g} s, so their cost does"
-        f" not compare: {', '.join(names)}. Where a parameter was searched, the row shows the value that comes"
-        " nearest"
+        f" not compare: {', '.join(names)}. Where a parameter was searched, the row shows the value that"
+        " comes nearest"
     )
