@@ -238,6 +238,10 @@ def against_target(summary: Summary) -> str:
     target, p95 = summary.target_wait_seconds, summary.document_p95_seconds
     if target is None or p95 is None or summary.within_target is None:
         return "There was no target wait to compare with, or no document was read."
+    if summary.not_processed and summary.done:
+        in_time = summary.within_target * summary.documents / summary.done
+        read = f"Of the {summary.done} read so far, {in_time:.1%}"
+        return f"{read} were read within the target wait of {target:g} s."
     share = f"{summary.within_target:.1%} of the documents were read within it"
     if p95 <= target:
         return f"The target wait of {target:g} s was kept by the p95: {share}."

@@ -321,6 +321,15 @@ def test_the_p95_is_told_beside_the_target_whether_it_was_kept_or_not():
         " work for the CPU, and this machine has 2 cores for all that runs here; more processes do not add"
         " cores."
     )
+    early = summary(
+        documents=600,
+        done=262,
+        not_processed=338,
+        document_p95_seconds=9.9,
+        target_wait_seconds=5.0,
+        within_target=131 / 600,
+    )
+    assert against_target(early) == "Of the 262 read so far, 50.0% were read within the target wait of 5 s."
     none = summary(document_p95_seconds=None, target_wait_seconds=None, within_target=None)
     assert against_target(none) == "There was no target wait to compare with, or no document was read."
 
