@@ -236,7 +236,7 @@ def test_it_asks_for_what_the_daemon_asks_for_and_keeps_every_worker_while_a_tas
     cluster.release()
     started(lambda: len(cluster.ended()) == 8, what="the end of all tasks")
     started(lambda: keda.processes(**TWO) < 3, what="a smaller fleet, once nothing runs")
-    assert not keda.is_active()
+    assert keda.is_active()  # tasks have ended within the last minute
     cluster.redis.delete("release")
     cluster.hold(1)
     started(lambda: cluster.redis.hlen("started") == 9, what="the start of the task")
