@@ -16,13 +16,13 @@ import pytest
 from autoscaler.demo.embedded import PostgresServer, Process, RedisServer, free_port
 from tests.deploy.image import TOP, Stage, StepError, build, build_text, context_files, start, steps
 from tests.deploy.tools import run_tool
+from tests.support.programs import needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DOCKERFILES = ("Dockerfile.api", "Dockerfile.autoscaler")
-may_mount = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
-needs_root = pytest.mark.skipif(not may_mount, reason="mounts a root of its own: run as root")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a root of its own: run as root")
 
 
 @pytest.fixture
@@ -63,6 +63,7 @@ def answers(listen: str) -> bool:
 @pytest.mark.host
 @pytest.mark.slow
 @needs_root
+@needs("unshare")
 def test_the_autoscaler_runs_from_its_image_without_rights_on_a_read_only_tree(tmp_path: Path, out: Path):
     stage = build(TOP / "Dockerfile.autoscaler", out)
     assert (stage.user, stage.entrypoint, stage.command, stage.healthcheck, stage.ports) == (
@@ -105,6 +106,7 @@ def passable(folder: str) -> Path:
 @pytest.mark.host
 @pytest.mark.slow
 @needs_root
+@needs("unshare")
 def test_a_burst_goes_through_the_service_as_its_image_runs_it(tmp_path: Path, out: Path):
     stage = build(TOP / "Dockerfile.api", out)
     assert (stage.user, stage.entrypoint, stage.command, stage.healthcheck, stage.ports) == (
@@ -208,6 +210,7 @@ def test_a_step_that_cannot_be_run_is_named(fault: str, told: str, out: Path):
 
 @pytest.mark.host
 @needs_root
+@needs("unshare")
 def test_a_step_that_fails_ends_the_build_with_its_own_words(out: Path):
     text = "FROM x\nRUN python -c 'import fastapi'\n"
     with pytest.raises(StepError, match=r"(?s)exit 1.*No module named 'fastapi'"):
