@@ -1,7 +1,7 @@
 """``autoscaler check-worker``: a liveness probe for one worker.
 
 It asks the worker as the daemon does and sends no task. A worker that runs or holds a task is alive. A broker
-that does not answer is no fault of the worker: a restart would mend nothing, so the probe passes.
+that does not answer is not the worker's fault: a restart would fix nothing, so the probe passes.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from autoscaler.report.log import clean, get_logger
 from autoscaler.report.metrics import Metrics
 from autoscaler.sensors.container import ContainerSensor
 from autoscaler.sensors.queues import QueueSensor
-from autoscaler.sensors.workers import WorkerSensor, run_at_once, run_in_thread
+from autoscaler.sensors.workers import WorkerSensor, run_in_thread, run_inline
 from autoscaler.worker.resizers import MAX_NAME
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _edges(
         pools=WorkerSensor(
             remote,
             settings.scope.workers,
-            run_aside=run_at_once if single_look else run_in_thread,
+            run_aside=run_inline if single_look else run_in_thread,
             remove_mailboxes=remover.remove if acts_on_fleet else None,
         ),
         resizer=resizer,

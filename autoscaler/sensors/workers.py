@@ -102,7 +102,7 @@ def run_in_thread(work: Callable[[], None]) -> None:
     Thread(target=work, name="roll-call").start()
 
 
-def run_at_once(work: Callable[[], None]) -> None:
+def run_inline(work: Callable[[], None]) -> None:
     """Run ``work`` here and now: for a single look, and for tests."""
     work()
 
@@ -119,7 +119,7 @@ class WorkerSensor:
         remote: RemoteControl,
         named: Collection[str] = (),
         *,
-        run_aside: Callable[[Callable[[], None]], None] = run_at_once,
+        run_aside: Callable[[Callable[[], None]], None] = run_inline,
         remove_mailboxes: Callable[[Collection[str]], None] | None = None,
     ) -> None:
         self._remote = remote
@@ -147,7 +147,7 @@ class WorkerSensor:
                 # A name that is known already and unresponsive: a new worker of it has connected.
                 self._known[name] = _Known(known_since=at)
         if self._called_at is None:
-            self._begin_roll_call(at, run_at_once)
+            self._begin_roll_call(at, run_inline)
         self._take_roll_call(at)
         round_ = _Round(self._remote, {name for name, one in self._known.items() if one.duplicate})
         asked = sorted(name for name, one in self._known.items() if self._is_due(one, at))

@@ -16,19 +16,6 @@ from autoscaler.demo.embedded import RedisServer, wait_until
 KEY = "autoscaler:a:lease"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with RedisServer(tmp_path_factory.mktemp("redis")) as one:
-        yield one
-
-
-@pytest.fixture
-def client(server):
-    with redis.Redis.from_url(server.url) as one:
-        one.flushall()
-        yield one
-
-
 def lease(client, seconds=30.0):
     return Lease(lambda: client, KEY, seconds=seconds)
 

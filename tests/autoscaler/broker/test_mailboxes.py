@@ -15,22 +15,8 @@ from autoscaler.broker.mailboxes import (
     read_mailboxes,
     separator_of,
 )
-from autoscaler.demo.embedded import RedisServer
 
 SEP = "\x06\x16"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with RedisServer(tmp_path_factory.mktemp("redis")) as one:
-        yield one
-
-
-@pytest.fixture
-def client(server):
-    with redis.Redis.from_url(server.url) as one:
-        one.flushall()
-        yield one
 
 
 def member(name, separator=SEP):

@@ -5,29 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.broker.overrides import OverrideError, OverrideRequest, read_override, write_override
 from autoscaler.core.model import Override
-from autoscaler.demo.embedded import RedisServer
 
 SIZES = "it must be from 1 to 10000"
 TIMES = "override: hold and expires_at must be seconds since the epoch"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with RedisServer(tmp_path_factory.mktemp("redis")) as one:
-        yield one
-
-
-@pytest.fixture
-def client(server):
-    with redis.Redis.from_url(server.url) as one:
-        one.flushall()
-        yield one
 
 
 seconds = st.floats(0, 4e9)

@@ -1,4 +1,4 @@
-"""What a container bears, by its limits and by its use."""
+"""How many processes fit in a container, by its limits and by its use."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_95th_percentile_is_one_of_the_values_and_no_more_than_a_twentieth_e
         pytest.param({"memory_limit_bytes": None}, None, id="no limit is known"),
     ],
 )
-def test_memory_bears_processes(changes, processes):
+def test_memory_limits_processes(changes, processes):
     assert fitting(Policy(), container(**{**MEMORY, **changes}), None) == processes
 
 

@@ -104,14 +104,14 @@ def test_one_step_goes_no_further_than_the_step_limit():
         ),
     ],
 )
-def test_growth_ends_at_what_the_container_bears(limits, expected):
+def test_growth_ends_at_what_fits_in_the_container(limits, expected):
     assert decide(look(50, worker(busy=4, container=container(**limits)))) == (expected,)
 
 
 def test_the_ceiling_beats_min():
-    bears = container(cpu_limit_cores=2.0, cpu_limited=True)
+    limited = container(cpu_limit_cores=2.0, cpu_limited=True)
     policy = prompt_policy(min_processes=6)
-    assert decide(look(0, worker(processes=4, container=bears)), policy=policy) == (
+    assert decide(look(0, worker(processes=4, container=limited)), policy=policy) == (
         decision(4, 2, Reason.CPU_CEILING),
     )
 
@@ -132,7 +132,7 @@ def test_memory_pressure_shrinks_at_once_through_every_delay():
     assert plan.decisions == (decision(6, 6, Reason.MEMORY_PRESSURE),)
 
 
-def test_auto_max_is_what_the_container_bears_and_without_limits_what_the_machine_has():
+def test_auto_max_is_what_fits_in_the_container_and_without_limits_what_the_machine_has():
     policy = prompt_policy(max_processes=None, processes_per_core=2)
     bare = container(cpu_limit_cores=3.0, cpu_limited=False)
     assert decide(look(50, worker(container=bare)), policy=policy) == (decision(4, 6, Reason.MACHINE),)

@@ -173,11 +173,11 @@ def test_every_command_is_legal_and_within_every_bound(history):
             assert observation.leader
             assert not override.paused
             assert decision.worker not in override.held_workers
-            bears = capacity.lowest(replace(capacity.bounds(policy, reading.container), max_processes=None))
+            ceiling = capacity.lowest(replace(capacity.bounds(policy, reading.container), max_processes=None))
             if most is not None and decision.action is Action.GROW:
                 assert decision.target <= most
-            if bears is not None:
-                assert decision.target <= bears.processes or decision.reason is Reason.SHRINK_LIMITED
+            if ceiling is not None:
+                assert decision.target <= ceiling.processes or decision.reason is Reason.SHRINK_LIMITED
             if decision.action is Action.SHRINK and decision.reason not in FORCED:
                 assert decision.target >= min(least, decision.target if most is None else most)
 

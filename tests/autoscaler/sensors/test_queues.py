@@ -10,7 +10,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from autoscaler.broker.errors import BrokerError
 from autoscaler.core.model import QueueReading, WorkerLayout
-from autoscaler.demo.embedded import RedisServer, wait_until
+from autoscaler.demo.embedded import RedisServer, free_port, wait_until
 from autoscaler.sensors.queues import (
     KeyLayout,
     QueueSensor,
@@ -209,7 +209,8 @@ def test_the_separator_of_the_workers_is_seen_by_their_mailboxes(client):
 
 
 def test_a_node_of_a_redis_cluster_is_named_in_one_line(tmp_path):
-    options = ("--cluster-enabled", "yes")
+    # Without it the cluster's own port is the server's and 10,000, which may be beyond the last port.
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     with (
         RedisServer(tmp_path / "redis", options=options) as node,
         redis.Redis(port=node.port) as client,

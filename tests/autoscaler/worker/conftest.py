@@ -60,5 +60,5 @@ def bench(early_bench: Bench) -> Bench:
 
 @pytest.fixture
 def rejecting(reject_bench: Bench) -> Bench:
-    """The same with acks late, given back where the process is lost."""
+    """The same with acks late, returned to the queue where the process is lost."""
     return rested(reject_bench)
