@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from autoscaler.demo.embedded import RedisServer
+from tests.support.browser import running_chromium
 from tests.support.cluster import Cluster
 from tests.support.programs import skip_without_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.support.browser import Chromium
 
 
 # The tests fork servers beside a gRPC client, whose own threads would end a fork of this process by SIGABRT.
@@ -50,3 +53,11 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     """A broker of its own for the test; what is started on it ends first."""
     with RedisServer(tmp_path / "redis", persistent=True) as server, ExitStack() as stack:
         yield Cluster(folder=tmp_path, stack=stack, server=server)
+
+
+@pytest.fixture
+def chromium() -> Iterator[Chromium]:
+    """A browser; the test fails over any error of a page or request elsewhere that it did not expect."""
+    with running_chromium() as browser:
+        yield browser
+        assert browser.faults() == []
