@@ -81,5 +81,7 @@ def _scaler(app: App, seen: fleet.Fleet) -> scaler.Scaler:
         default=default,
         reset=connections.reset,
         redact=app.redactor,
-        unacked=UnackedSensor(connections.redis, settings.layout).read,
+        unacked=UnackedSensor(
+            connections.redis, prefix=settings.layout.prefix, key=settings.keda.unacked_key
+        ).read,
     )

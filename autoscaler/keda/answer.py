@@ -60,7 +60,7 @@ def answer(
 
     ``unresponsive`` names workers that have not answered for less than the time after which they count as
     gone, ``known_queues`` is what :func:`remember_queues` has kept. ``unacked`` messages were fetched and not
-    acknowledged; they count where :func:`is_deserted`.
+    acknowledged, and no worker that answers restores them.
 
     Raises:
         UnknownError: where a queue or the workers could not be read.
@@ -80,7 +80,7 @@ def answer(
     # Idle workers beside busy ones are kept too, unless only those that hold tasks are to be spared.
     kept = len(members) if held and question.scale_in is ScaleIn.IDLE else len(held)
     # Without a worker nobody would ever restore them to their queues.
-    stranded = unacked > 0 and is_deserted(record)
+    stranded = unacked > 0
     scheduled = any(one.scheduled for one in readings.values())
     return Answer(
         processes=max(
@@ -116,14 +116,6 @@ def remember_queues(
         if queues:
             found[reading.name] = tuple(sorted(queues))
     return found
-
-
-def is_deserted(record: TickRecord) -> bool:
-    """Whether no worker that answers consumes anything.
-
-    Any that does, of whichever queue, restores the messages that a killed one had fetched to their queues.
-    """
-    return not any(reading.queues for reading in record.observation.workers)
 
 
 def groups_of(question: Question, record: TickRecord) -> list[GroupPlan]:

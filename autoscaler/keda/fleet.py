@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autoscaler.keda.answer import UnknownError, remember_queues
+from autoscaler.keda.unacked import remember_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from autoscaler.keda.unacked import UnackedPlace
     from autoscaler.report.status import TickRecord
 
 
@@ -47,6 +49,7 @@ class Fleet:
         self._monotonic = monotonic
         self._seen: tuple[TickRecord, float] | None = None
         self._queues: dict[str, tuple[str, ...]] = {}
+        self._places: dict[UnackedPlace, frozenset[str]] = {}
         self._silent_since: dict[str, float] = {}
         self._faults: frozenset[str] = frozenset()
         self._started_at = monotonic()
@@ -71,6 +74,7 @@ class Fleet:
             for name in self._silent_since.keys() - {*record.unresponsive, *self.unresponsive()}:
                 del self._silent_since[name]
         self._queues = remember_queues(self._queues, record, self.unresponsive())
+        self._places = remember_places(self._places, record)
         self._seen = (record, now)
         faults = frozenset(record.faults)
         if faults != self._faults:
@@ -101,6 +105,10 @@ class Fleet:
     def known_queues(self) -> Mapping[str, tuple[str, ...]]:
         """The queues that each worker consumes or, where they were cancelled, consumed last, by its name."""
         return self._queues
+
+    def places(self) -> Mapping[UnackedPlace, frozenset[str]]:
+        """The queues of each place where workers keep what they have not acknowledged, as seen so far."""
+        return self._places
 
     def live(self) -> str | None:
         """Why the loop counts as stuck, or None."""

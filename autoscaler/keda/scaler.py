@@ -7,14 +7,16 @@ from threading import Lock
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from autoscaler.broker.errors import BrokerError
-from autoscaler.keda.answer import Answer, UnknownError, answer, depths, is_deserted, per_worker
+from autoscaler.keda.answer import Answer, UnknownError, answer, depths, per_worker
 from autoscaler.keda.question import parse_question
+from autoscaler.keda.unacked import deserted_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from autoscaler.core.policy import Policy
     from autoscaler.keda.question import Question
+    from autoscaler.keda.unacked import UnackedPlace
     from autoscaler.report.status import TickRecord
     from autoscaler.sensors.queues import QueuesReading
 
@@ -32,6 +34,9 @@ class FleetSource(Protocol):
 
     def known_queues(self) -> Mapping[str, tuple[str, ...]]:
         """The queues that each worker consumes or, where they were cancelled, consumed last."""
+
+    def places(self) -> Mapping[UnackedPlace, frozenset[str]]:
+        """The queues of each place where workers keep what they have not acknowledged."""
 
 
 class DepthSource(Protocol):
@@ -54,7 +59,7 @@ class Scaler:
     """Answers for one fleet.
 
     ``default`` is what metadata may leave out; ``reset`` drops a connection that failed. ``unacked`` reads
-    how many messages were fetched and not acknowledged; without it none are.
+    how many messages were fetched and not acknowledged in these places.
     """
 
     def __init__(
@@ -66,7 +71,7 @@ class Scaler:
         default: Question,
         reset: Callable[[], None],
         redact: Callable[[str], str],
-        unacked: Callable[[], int] = int,
+        unacked: Callable[[Sequence[UnackedPlace]], int],
     ) -> None:
         self._fleet = fleet
         self._backlog = backlog
@@ -106,6 +111,7 @@ class Scaler:
     def _answer(self, question: Question, target: Callable[[], int]) -> Answer:
         waiting = self._waiting(question)
         record = self._fleet.latest()
+        deserted = deserted_places(self._fleet.places(), record, question.queues)
         return answer(
             question,
             record,
@@ -113,7 +119,7 @@ class Scaler:
             per_worker=target(),
             unresponsive=self._fleet.unresponsive(),
             known_queues=self._fleet.known_queues(),
-            unacked=self._read(self._unacked) if is_deserted(record) else 0,
+            unacked=self._read(lambda: self._unacked(deserted)) if deserted else 0,
         )
 
     def _question(self, scaled_object: ScaledObject) -> Question:

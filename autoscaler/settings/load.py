@@ -61,6 +61,7 @@ class KedaSettings:
     listen: tuple[str, int]
     processes_per_worker: int | None
     scale_in: str
+    unacked_key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,11 +143,7 @@ def load(
         demand=demand,
         target_wait=_target_wait(values),
         target_waits={queue: time for queue, time in values["target_wait"] if queue and time},
-        keda=KedaSettings(
-            listen=values["keda_listen"],
-            processes_per_worker=values["processes_per_worker"],
-            scale_in=values["scale_in"],
-        ),
+        keda=_keda(values),
         sources=read.sources,
         ignored=ignored,
         unknown_variables=unknown_variables(environment),
@@ -249,6 +246,15 @@ def _policy(values: Mapping[str, Any], faults: list[str]) -> Policy | None:
         names = "|".join(sorted(parameters, key=len, reverse=True))
         faults += [re.sub(rf"\b({names})\b", lambda match: flag_of(match[1]), line) for line in fault.faults]
         return None
+
+
+def _keda(values: Mapping[str, Any]) -> KedaSettings:
+    return KedaSettings(
+        listen=values["keda_listen"],
+        processes_per_worker=values["processes_per_worker"],
+        scale_in=values["scale_in"],
+        unacked_key=values["unacked_key"],
+    )
 
 
 def _layout(values: Mapping[str, Any]) -> KeyLayout:

@@ -321,6 +321,12 @@ KEDA = (
         "idle: the fleet never shrinks while a task runs. spare: never fewer workers than hold tasks.",
         metavar="idle|spare",
     ),
+    _setting(
+        "--unacked-key",
+        "unacked",
+        parse_name,
+        "kombu's unacked_key, where no worker has reported its own since the start.",
+    ),
 )
 
 #: The headings of the help of ``run``, in its order, and the keys below each. What is in none comes last.

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from autoscaler.broker.errors import BrokerError
 from autoscaler.core.decider import Decider
 from autoscaler.core.groups import Scope
+from autoscaler.core.model import WorkerLayout
 from autoscaler.core.policy import Policy
 from autoscaler.core.state import State
 from autoscaler.keda.answer import Answer, MissingError, UnknownError
@@ -74,7 +75,7 @@ class Served:
 
     def __init__(self):
         self.watched, self.depths, self.resets = Watched(), Depths(), []
-        self.unacked = 0
+        self.unacked, self.read_places = 0, []
         self.scaler = Scaler(
             self.watched.fleet,
             self.depths,
@@ -82,8 +83,12 @@ class Served:
             default=Question(queues=("celery",)),
             reset=lambda: self.resets.append(True),
             redact=lambda text: text.replace("secret", "***"),
-            unacked=lambda: self.unacked,
+            unacked=self.count,
         )
+
+    def count(self, places):
+        self.read_places = list(places)
+        return self.unacked
 
 
 def limited(cores, **fields):
@@ -247,6 +252,35 @@ def test_what_a_killed_worker_had_fetched_keeps_one_worker_where_none_is_left_to
     served.watched.look(after=3600.0)
     served.unacked = 0
     assert served.scaler.answer(FOUR) == Answer(processes=0, active=False)
+
+
+def kept_in(key, prefix=None):
+    return WorkerLayout(unacked_key=key, global_keyprefix=prefix)
+
+
+def test_what_was_fetched_is_counted_where_the_killed_workers_kept_it_and_nobody_restores_it():
+    served = Served()
+    served.unacked = 3
+    shop, mails = kept_in("shop-unacked", "shop:"), kept_in("mails-unacked")
+    served.watched.look(worker(layout=shop), worker("mails@h", queues=("mails",), layout=mails))
+    served.watched.look(worker("mails@h", queues=("mails",), layout=mails), after=3600.0)
+    # The worker that is left restores what is in its own hash alone.
+    assert served.scaler.answer(FOUR) == Answer(processes=4, active=True)
+    assert served.read_places == [("shop:", "shop-unacked")]
+    served.watched.look(worker(queues=(), layout=shop), after=2.0)  # it consumes nothing
+    assert served.scaler.answer(FOUR).active
+    served.watched.look(worker(layout=shop), after=2.0)
+    assert not served.scaler.answer(FOUR).active
+    served.watched.look(after=3600.0)
+    assert served.scaler.answer(FOUR).active
+    assert served.read_places == [("shop:", "shop-unacked")]
+
+
+def test_of_many_places_the_latest_are_remembered():
+    watched = Watched()
+    for number in range(150):
+        watched.look(worker(layout=kept_in(f"key{number}")))
+    assert [place.key for place in watched.fleet.places()] == [f"key{number}" for number in range(50, 150)]
 
 
 def test_a_worker_whose_mailbox_is_gone_is_forgotten_once_it_counts_as_gone():

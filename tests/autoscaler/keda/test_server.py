@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import signal
 import subprocess
@@ -143,13 +144,13 @@ def cluster(tmp_path, store):
 
 
 @contextmanager
-def serving_keda(cluster, store):
+def serving_keda(cluster, store, *words):
     """The scaler as a process of its own, as a Deployment has it, and KEDA before it."""
     port, page = free_port(), free_port()
     delays = [word for key in PROMPT if key != "--max" for word in (key, PROMPT[key])]
     listen = ("--keda-listen", f"127.0.0.1:{port}", "--listen", f"127.0.0.1:{page}", "--stale-after", "60")
     with Process(
-        (sys.executable, "-m", "autoscaler", "keda", *listen, *delays),
+        (sys.executable, "-m", "autoscaler", "keda", *listen, *delays, *words),
         log_path=cluster.folder / "keda.log",
         environment={"REDIS_URL": store.url("keda")},
         working_folder=ROOT,
@@ -182,6 +183,28 @@ def test_messages_that_a_killed_worker_had_fetched_keep_one_worker_asked_for(sto
     store.admin.delete("unacked")
     started(lambda: not keda.is_active(), what="the end of that wish")
     assert store.refusals() == []
+
+
+@pytest.mark.slow
+def test_what_a_killed_worker_kept_under_a_key_of_its_own_keeps_one_worker_asked_for(cluster, store):
+    # An own user of the broker may read that key, as the guide for KEDA says.
+    store.admin.execute_command("ACL", "SETUSER", "keda", "%R~shop-unacked")
+    options = {"unacked_key": "shop-unacked", "visibility_timeout": 3600}
+    conf = json.dumps({"broker_transport_options": options, "task_acks_late": True})
+    with serving_keda(cluster, store, "--stale-after", "3") as keda:
+        worker = cluster.worker(W1, SETTINGS=conf)
+        cluster.hold(1)
+        started(lambda: cluster.redis.hlen("shop-unacked") == 1, what="the task's start")
+        started(lambda: not keda.fails(**TWO) and keda.is_active(), what="its being seen")
+        worker.kill()
+        started(lambda: keda.fails(**TWO), what="its silence")
+        started(lambda: not keda.fails(**TWO), what="its end")
+        assert (keda.is_active(), keda.replicas(**TWO)) == (True, 1)
+        store.admin.delete("shop-unacked")
+        started(lambda: not keda.is_active(), within_seconds=90, what="the end of that wish")
+        store.admin.set("shop-unacked", "a text")
+        code, why = keda.refusal(keda.is_active)
+        assert (code, "WRONGTYPE" in why) == ("UNAVAILABLE", True)
 
 
 def test_the_messages_are_those_of_the_proto(tmp_path):

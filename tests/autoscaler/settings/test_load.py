@@ -109,7 +109,9 @@ def test_the_defaults_are_the_policys_own_and_each_part_its_own():
         demand=Demand.TARGET_WAIT,
         target_wait=TargetWaitPolicy(),
         target_waits={},
-        keda=KedaSettings(listen=("0.0.0.0", 9810), processes_per_worker=None, scale_in="idle"),
+        keda=KedaSettings(
+            listen=("0.0.0.0", 9810), processes_per_worker=None, scale_in="idle", unacked_key="unacked"
+        ),
         sources={"redis_url": "REDIS_URL"},
     )
 
