@@ -27,7 +27,8 @@ class Constraints(NamedTuple):
 
     ``size`` is the size it has or is about to have. ``min_reason`` and ``max_reason`` name what stops it at
     each end of ``range``; ``forced`` names the bound that ``range.current`` was moved by, where it was;
-    ``blocked_by`` is why the worker can neither grow nor shrink now, whoever asks.
+    ``blocked_by`` is why the worker can neither grow nor shrink now, whoever asks. ``highest`` is the lowest
+    of its upper bounds and ceilings, None where none was looked for.
     """
 
     range: TargetRange
@@ -37,6 +38,25 @@ class Constraints(NamedTuple):
     max_reason: Reason = Reason.STEADY
     forced: Reason | None = None
     blocked_by: Reason | None = None
+    highest: Ceiling | None = None
+
+
+def reach(
+    size: int, steps: tuple[int, int], lowest: int | None = None, highest: int | None = None
+) -> tuple[int, int, int]:
+    """Where a worker of ``size`` starts from, and the least and the most it may have after this action.
+
+    ``steps`` are the largest up and down; a bound that is None does not limit.
+    """
+    up, down = steps
+    maximum = size + up if highest is None else highest
+    minimum = max(0, size - down) if lowest is None else min(lowest, maximum)
+    current = minimum if size < minimum else min(size, maximum)
+    return (
+        current,
+        min(current, max(size - down, minimum)),
+        max(current, min(size + up, maximum)),
+    )
 
 
 def constrain(
@@ -72,12 +92,12 @@ def _within(
     maximum = highest.processes
     minimum = min(bounds.min_processes, maximum)
     step_up, step_down = steps
-    current = minimum if size < minimum else min(size, maximum)
+    current, min_target, max_target = reach(size, steps, minimum, maximum)
     target_range = TargetRange(
         worker=member.reading.name,
         current=current,
-        min_target=min(current, max(size - step_down, minimum)),
-        max_target=max(current, min(size + step_up, maximum)),
+        min_target=min_target,
+        max_target=max_target,
         idle=max(0, size - (member.reading.busy or 0)),
     )
     forced = None if current == size else Reason.AT_MIN if current > size else highest.reason
@@ -88,6 +108,7 @@ def _within(
         min_reason=Reason.STEP if size - step_down > minimum else Reason.AT_MIN,
         max_reason=Reason.STEP if size + step_up < maximum else highest.reason,
         forced=forced,
+        highest=highest,
     )
 
 

@@ -37,10 +37,12 @@ from autoscaler.core.policy import MAX_PROCESSES
 from autoscaler.core.rivals import yields_to
 from autoscaler.core.stabilization import cool_down, cooldowns, keep, stabilize
 from autoscaler.core.state import State, absent, recall, remember
+from autoscaler.core.steps import Trail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from autoscaler.core.constraints import Constraints
     from autoscaler.core.demand.work import Work
     from autoscaler.core.groups import Group
     from autoscaler.core.memory import MemoryRecord
@@ -110,9 +112,11 @@ class Decider:
             )
             moved = not changed.isdisjoint(group.workers)
             memory = recall(state.groups.get(group.key), changed=moved, at=at)
-            groups[group.key], group_plan, desired = self._decide_group(seen, memory, queues, at)
-            plans.append(group_plan)
-            decisions += self._decide_workers(seen, desired, observation, memory_records)
+            groups[group.key], group_plan, trail = self._decide_group(seen, memory, queues, at)
+            constraints, decided = self._decide_workers(seen, trail.cooled, observation, memory_records)
+            trail = replace(trail, constraints=constraints, decisions=decided)
+            plans.append(replace(group_plan, trail=trail))
+            decisions += decided
         decisions += [unseen(name) for name in sorted(self.scope.workers - workers.keys())]
         decisions.sort(key=lambda decision: decision.worker)
         plan = Plan(
@@ -130,24 +134,22 @@ class Decider:
         memory: GroupState,
         queues: Mapping[str, QueueReading],
         at: float,
-    ) -> tuple[GroupState, GroupPlan, Recommendation]:
+    ) -> tuple[GroupState, GroupPlan, Trail]:
         current_total = seen.current_total
         memory, learnt = self._learn(memory, seen, queues, at)
-        memory, by_load = self._recommend(memory, seen, at)
-        by_load = stabilize(memory, by_load, current_total)
+        memory, recommended = self._recommend(memory, seen, at)
+        stabilized = stabilize(memory, recommended, current_total)
+        shadow = learnt if self.shadow is not None else None
         up, down = cooldowns(self.policy, memory, at)
         if self.target_wait is not None and learnt is not None:
             # It keeps processes by what it learns, and a growth that waits would come too late: cooldowns
             # are for a start alone, when it has learnt nothing yet.
             up, down = 0.0, max(0.0, self.policy.scale_down_cooldown_seconds - (at - memory.seen_at))
-            demand = Recommendation(processes=learnt, reason=Reason.LATENCY, before_delays=learnt)
-            shadow: int | None = by_load.processes
-        else:
-            demand, shadow = by_load, learnt if self.shadow is not None else None
-        readings = [member.reading for member in seen.members]
-        since = at if memory.stalled_since is None else memory.stalled_since
-        blocked = blocked_by(readings, seen.work, stalled_seconds=at - since)
-        demand = unless_blocked(demand, current_total, blocked)
+            shadow = stabilized.processes
+            recommended = Recommendation(processes=learnt, reason=Reason.LATENCY, before_delays=learnt)
+            stabilized = recommended
+        blocked = _blocked_by(seen, memory, at)
+        demand = unless_blocked(stabilized, current_total, blocked)
         desired = cool_down(demand, current_total, up=up, down=down)
         plan = GroupPlan(
             group=seen.group,
@@ -163,7 +165,14 @@ class Decider:
             blocked_by=blocked,
             ended_at=memory.ended_at,
         )
-        return memory, plan, desired
+        trail = Trail(
+            recommended=recommended,
+            stabilized=stabilized,
+            unblocked=demand,
+            cooled=desired,
+            max_steps=self._steps,
+        )
+        return memory, plan, trail
 
     def _learn(
         self, memory: GroupState, seen: _Seen, queues: Mapping[str, QueueReading], at: float
@@ -214,8 +223,8 @@ class Decider:
         desired: Recommendation,
         observation: Observation,
         memory_records: Mapping[str, MemoryRecord],
-    ) -> list[Decision]:
-        """The decision for each member, its bounds applied."""
+    ) -> tuple[list[Constraints], list[Decision]]:
+        """The constraints on each member and the decision for it, its bounds applied."""
         override = observation.override
         idle = seen.work.complete and seen.work.tasks == 0
         constraints = [
@@ -238,7 +247,7 @@ class Decider:
             name = member.reading.name
             decision = explain(desired, found, targets[name], seen.current_total, unmet)
             decisions.append(gate(member, found, decision, held_by or self._held(member, override)))
-        return decisions
+        return constraints, decisions
 
     def _held(self, member: KnownWorker, override: Override) -> Reason | None:
         """What prevents an action on this worker alone."""
@@ -262,3 +271,8 @@ class Decider:
             (not observation.leader, Reason.NOT_LEADER),
         )
         return next((reason for holds, reason in conditions if holds), None)
+
+
+def _blocked_by(seen: _Seen, memory: GroupState, at: float) -> Reason | None:
+    since = at if memory.stalled_since is None else memory.stalled_since
+    return blocked_by([member.reading for member in seen.members], seen.work, stalled_seconds=at - since)

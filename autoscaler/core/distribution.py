@@ -25,14 +25,16 @@ def distribute(
 ) -> dict[str, int]:
     """Targets by worker. Others make up for what a bound forces on one only where that is recommended."""
     ranges = [one.range for one in constraints]
-    forced = sum(one.current for one in ranges)
+    return allocate(ranges, aim(recommendation, current_total, sum(one.current for one in ranges)))
+
+
+def aim(recommendation: Recommendation, current_total: int, forced: int) -> int:
+    """The total to distribute, where bounds alone move the current total to ``forced``."""
     if recommendation.processes > current_total:
-        total = max(recommendation.processes, forced)
-    elif recommendation.processes < current_total:
-        total = min(recommendation.processes, forced)
-    else:
-        total = forced
-    return allocate(ranges, total)
+        return max(recommendation.processes, forced)
+    if recommendation.processes < current_total:
+        return min(recommendation.processes, forced)
+    return forced
 
 
 def explain(

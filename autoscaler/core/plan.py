@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from autoscaler.core.steps import steps_of
 
 if TYPE_CHECKING:
     from autoscaler.core.demand.work import Work
     from autoscaler.core.groups import Group
     from autoscaler.core.model import Decision, Reason
+    from autoscaler.core.steps import Step, Trail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +22,7 @@ class GroupPlan:
     is left of it after the cooldowns. ``shadow_recommended`` is what the demand that does not decide asks
     for. ``blocked_by`` is why more processes would not help with the backlog, None where they would.
     ``ended_at`` is when a task was last seen to have ended, in monotonic seconds, None where none was.
+    ``trail`` is how the size came about; two plans that differ in it alone are equal.
     """
 
     group: Group
@@ -33,6 +37,12 @@ class GroupPlan:
     shadow_recommended: int | None = None
     blocked_by: Reason | None = None
     ended_at: float | None = None
+    trail: Trail | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """How the size came about, step by step; empty for a plan that no decider has made."""
+        return () if self.trail is None else steps_of(self.trail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
