@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from autoscaler.core.capacity import (
     Ceiling,
@@ -17,7 +15,7 @@ from autoscaler.core.capacity import (
     pressure,
     with_rates,
 )
-from autoscaler.core.memory import fitting, percentile_95
+from autoscaler.core.memory import fitting
 from autoscaler.core.model import Bounds, Override, Reason
 from autoscaler.core.policy import Policy
 from tests.support.builders import MIB, container
@@ -44,13 +42,6 @@ MEMORY = {
 )
 def test_cores_bear_processes(cores, each, processes):
     assert cpu_processes(cores, each) == processes
-
-
-@given(st.lists(st.integers(1, 10**12), min_size=1, max_size=60))
-def test_the_95th_percentile_is_one_of_the_values_and_no_more_than_a_twentieth_exceed_it(values):
-    found = percentile_95(values)
-    assert found in values
-    assert sum(value > found for value in values) <= len(values) / 20
 
 
 @pytest.mark.parametrize(

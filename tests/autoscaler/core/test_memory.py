@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.core.memory import Breach, MemoryRecord, Need, advance, fitting, need, remember_memory, room
+from autoscaler.core.memory import (
+    Breach,
+    MemoryRecord,
+    Need,
+    advance,
+    fitting,
+    need,
+    percentile_95,
+    remember_memory,
+    room,
+)
 from autoscaler.core.model import Reason
 from autoscaler.core.policy import Policy
 from tests.support.builders import MIB, Walk, container, decision, prompt_policy, worker
@@ -280,3 +290,10 @@ def test_a_record_stays_sane_whatever_is_read(steps):
         if before and record.kills > before.kills:
             assert record.breach is not None
             assert record.breach.allowed(at) < max(2, before.processes, processes)
+
+
+@given(st.lists(st.integers(1, 10**12), min_size=1, max_size=60))
+def test_the_95th_percentile_is_one_of_the_values_and_no_more_than_a_twentieth_exceed_it(values):
+    found = percentile_95(values)
+    assert found in values
+    assert sum(value > found for value in values) <= len(values) / 20

@@ -1,44 +1,17 @@
-"""The latency demand, fed with signals by hand; what it is worth on traces stands in test_simulation."""
+"""The latency demand, fed with signals by hand; what it is worth on traces is in tests/autoscaler/simulation/test_workloads.py."""
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import astuple, replace
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.core.demand.target_wait import Signal, TargetWaitPolicy, TargetWaitState, advance
-from autoscaler.core.policy import PolicyError
-
-PARAMETERS = TargetWaitPolicy(target_wait_seconds=5.0, assumed_start_seconds=1.0, margin_seconds=0.0)
-
-
-def signal(at: float, waiting: int, busy: int, processes: int, **more: Any) -> Signal:
-    return Signal(at=at, waiting=waiting, busy=busy, reserved=0, processes=processes, **more)
-
-
-def play(
-    signals: list[Signal], parameters: TargetWaitPolicy = PARAMETERS, state: TargetWaitState | None = None
-) -> tuple[TargetWaitState, list[int]]:
-    state = state or TargetWaitState()
-    sizes = []
-    for each in signals:
-        state, size = advance(parameters, state, each)
-        sizes.append(size)
-    return state, sizes
-
-
-def learnt(service_seconds: int, processes: int, *, ticks: int = 600) -> tuple[TargetWaitState, int]:
-    """A pool that was always busy and ended a task of each process every ``service_seconds``."""
-    state, completed = TargetWaitState(), 0
-    for at in range(ticks):
-        completed = at // service_seconds * processes
-        state, _ = advance(PARAMETERS, state, signal(float(at), 0, processes, processes, completed=completed))
-    return state, completed
+from tests.support.target_wait import PARAMETERS, learnt, play, signal
 
 
 def test_an_idle_fleet_sizes_for_one_process():
@@ -77,13 +50,6 @@ def test_the_less_is_hoped_of_busy_processes_the_more_new_ones_are_asked_for(cau
     assert sizes == [1 + math.ceil(more)]
 
 
-def test_time_in_which_other_workers_ran_says_nothing_about_the_service_time():
-    state, done = learnt(4, 4)
-    before = state.service_seconds
-    state, _ = play([signal(700.0, 0, 4, 4, completed=done, continuous=False)], state=state)
-    assert state.service_seconds == before
-
-
 def test_a_burst_of_long_tasks_needs_a_process_for_almost_every_task():
     state, done = learnt(300, 1)
     waiting = [signal(600.0 + tick, 40, 1, 1, completed=done) for tick in range(4)]
@@ -93,13 +59,6 @@ def test_a_burst_of_long_tasks_needs_a_process_for_almost_every_task():
 def test_it_never_sizes_for_more_processes_than_there_are_tasks():
     state, done = learnt(300, 1)
     assert play([signal(700.0, 3, 1, 1, completed=done, oldest_age_seconds=90.0)], state=state)[1] == [4]
-
-
-def test_the_age_of_the_oldest_message_overrules_what_was_counted():
-    state, done = learnt(300, 2)
-    young = signal(600.0, 1, 2, 2, completed=done)
-    old = signal(600.0, 1, 2, 2, completed=done, oldest_age_seconds=4.5)
-    assert (play([young], state=state)[1], play([old], state=state)[1]) == ([2], [3])
 
 
 def test_a_retiring_process_that_is_busy_does_not_count_as_a_free_one():
@@ -112,16 +71,6 @@ def test_a_learnt_start_time_moves_the_last_moment():
     state, done = learnt(300, 2)
     slow = [signal(600.0 + tick, 1, 2, 2, completed=done, start_seconds=3.0) for tick in range(3)]
     assert play(slow, state=state)[1] == [2, 3, 3]
-
-
-def test_service_time_is_busy_seconds_over_tasks_ended():
-    state, _ = learnt(4, 3)
-    assert state.service_seconds == pytest.approx(4.0, rel=0.05)
-
-
-def test_a_first_task_that_has_not_ended_is_taken_for_as_long_as_it_has_run():
-    state, _ = play([signal(float(at), 0, 1, 1, completed=0) for at in range(61)])
-    assert state.service_seconds == pytest.approx(60.0)
 
 
 def test_tripled_service_times_are_learnt_within_the_remembered_tasks():
@@ -138,66 +87,10 @@ def test_without_a_count_of_completions_arrivals_follow_from_the_backlog():
     assert (sizes[-1], sum(count for _, count in state.batches)) == (2, 1)
 
 
-def test_a_worker_that_restarted_and_counts_from_zero_is_no_negative_arrival():
-    state, done = learnt(2, 2)
-    state, sizes = play([signal(600.0, 0, 2, 2, completed=0)], state=state)
-    assert (done > 0, sizes, math.isfinite(state.service_seconds)) == (True, [2], True)
-
-
-def test_an_idle_process_is_given_up_where_nothing_says_that_it_is_needed_again():
-    state, done = learnt(10, 4)
-    idle = [signal(600.0 + tick, 0, 1, 4, completed=done + 3) for tick in range(30)]
-    assert play(idle, state=state)[1][-1] == 1
-
-
-@pytest.mark.parametrize(
-    ("pause_seconds", "kept"),
-    [
-        pytest.param(10, True, id="the next burst comes before a start's worth is spent"),
-        pytest.param(120, False, id="the pause costs more than a start"),
-    ],
-)
-def test_whether_idle_processes_wait_for_the_next_burst_is_learnt_from_the_gaps(
-    pause_seconds: int, *, kept: bool
-):
-    state, at, completed = TargetWaitState(), 0.0, 0
-    for _ in range(40):
-        for _ in range(10):  # busy with four tasks that end together
-            state, _ = advance(PARAMETERS, state, signal(at, 0, 4, 4, completed=completed))
-            at += 1
-        completed += 4
-        sizes = []
-        for _ in range(pause_seconds):
-            state, size = advance(PARAMETERS, state, signal(at, 0, 0, 4, completed=completed))
-            sizes.append(size)
-            at += 1
-    assert set(sizes[5:60]) == ({4} if kept else {1})
-
-
-def test_nothing_is_given_up_while_a_task_waits():
-    state, done = learnt(10, 4)
-    assert play([signal(600.0, 1, 1, 4, completed=done + 3)], state=state)[1] == [4]
-
-
 def test_a_signal_that_is_not_newer_changes_nothing():
     state, done = learnt(300, 2)
     again = signal(599.0, 50, 2, 2, completed=done)
     assert advance(PARAMETERS, state, again) == (state, 2)
-
-
-def test_faults_of_the_parameters_are_reported_all_at_once():
-    with pytest.raises(PolicyError) as caught:
-        TargetWaitPolicy(target_wait_seconds=0.0, start_worth_seconds=math.inf, remembered_gaps=True)
-    assert caught.value.faults == [
-        "target_wait_seconds is 0.0; it must be from 0.1 to 86400 (seconds)",
-        "start_worth_seconds is inf; it must be from 0.1 to 86400 (seconds)",
-        "remembered_gaps is True; it must be a number of gaps from 1 to 1e+06",
-    ]
-
-
-def test_a_negative_count_is_refused():
-    with pytest.raises(ValueError, match="waiting is -1; it is 0 or more"):
-        signal(0.0, -1, 0, 1)
 
 
 counts = st.integers(min_value=0, max_value=10**6)
