@@ -16,7 +16,7 @@ from autoscaler.core.policy import Policy
 from autoscaler.simulation.decided import DecidedScaler
 from autoscaler.simulation.engine import PoolModel, simulate
 from autoscaler.simulation.report import Summary, summarize
-from tests.autoscaler.simulation.test_simulation import HELD_OUT
+from tests.autoscaler.simulation.test_workloads import HELD_OUT
 
 _TARGET_WAIT_SECONDS = 5.0
 _MODEL = PoolModel()

@@ -1,4 +1,4 @@
-"""The latency demand, fed with signals by hand; what it is worth on traces is in tests/autoscaler/simulation/test_workloads.py."""
+"""The target wait, fed with signals by hand; what it is worth on traces is in test_workloads.py."""
 
 from __future__ import annotations
 
