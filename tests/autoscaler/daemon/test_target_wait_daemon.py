@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import pytest
@@ -10,39 +9,8 @@ from celery import Celery
 
 from autoscaler.companion import stamp_published
 from autoscaler.sensors.queues import KeyLayout, QueueSensor
-from autoscaler.worker.published_at import PUBLISHED_HEADER, oldest_age, published_at
 from tests.autoscaler.daemon.test_daemon import W1, size
 from tests.support.cluster import started
-
-
-def message(**headers):
-    return json.dumps({"body": "", "headers": headers}).encode()
-
-
-@pytest.mark.parametrize(
-    ("stored", "expected"),
-    [
-        (message(**{PUBLISHED_HEADER: 12.5}), 12.5),
-        (message(**{PUBLISHED_HEADER: True}), None),
-        (message(**{PUBLISHED_HEADER: "12"}), None),
-        (message(**{PUBLISHED_HEADER: 10**400}), None),
-        (message(**{PUBLISHED_HEADER: float("nan")}), None),
-        (message(**{PUBLISHED_HEADER: float("inf")}), None),
-        (message(), None),
-        (b"no json", None),
-        (b"[]", None),
-        (b"[" * 100_000, None),
-    ],
-)
-def test_the_time_of_a_message_is_read_and_anything_else_is_unknown(stored, expected):
-    assert published_at(stored) == expected
-
-
-def test_the_oldest_of_several_messages_counts_and_a_clock_ahead_gives_no_negative_age():
-    several = [message(**{PUBLISHED_HEADER: 7.0}), message(), message(**{PUBLISHED_HEADER: 4.0})]
-    assert oldest_age(several, 10.0) == 6.0
-    assert oldest_age(several, 1.0) == 0.0
-    assert oldest_age([message()], 10.0) is None
 
 
 def test_a_publisher_that_stamps_lets_the_age_of_its_oldest_message_be_told(cluster):

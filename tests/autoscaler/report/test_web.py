@@ -2,73 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
-import io
 import json
 import socket
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
-from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
-from autoscaler.cli.main import main
-from autoscaler.report.log import get_logger
-from autoscaler.report.web import Pages, page_failures, serving
-
-
-def healthcheck(*words, **environment):
-    done = CliRunner().invoke(main, ["healthcheck", *words], env=environment)
-    return done.exit_code, done.stdout, done.stderr
-
-
-@dataclass
-class Site:
-    """Pages whose answers a test sets, and where they are."""
-
-    live: str | None = None
-    ready: str | None = None
-    status: dict[str, Any] = field(default_factory=dict)
-    host: str = "127.0.0.1"
-    port: int = 0
-    log: io.StringIO = field(default_factory=io.StringIO)
-    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-
-    def pages(self) -> Pages:
-        log = get_logger(level="info", style="json", redact=str, stream=self.log)
-        return Pages(
-            live=lambda: self.live,
-            ready=lambda: self.ready,
-            status=lambda: self.status,
-            registry=self.registry,
-            failed=page_failures(log, self.registry),
-        )
-
-    def get(self, path, method="GET", **headers):
-        peer = http.client.HTTPConnection(self.host, self.port, timeout=5)
-        try:
-            peer.request(method, path, headers=headers)
-            answer = peer.getresponse()
-            return answer.status, answer.getheader("Content-Type"), answer.read().decode()
-        finally:
-            peer.close()
-
-
-@pytest.fixture
-def serve():
-    with ExitStack() as stack:
-
-        def start(host="127.0.0.1"):
-            site = Site(host=host)
-            Counter("seen", "About.", registry=site.registry).inc(3)
-            pages = site.pages()
-            site.port = stack.enter_context(serving(pages, host, 0))
-            return site
-
-        yield start
+from autoscaler.report.web import serving
+from tests.support.web import Site, healthcheck
 
 
 @pytest.mark.parametrize(("path", "part"), [("/livez", "live"), ("/readyz", "ready")])
@@ -176,30 +118,3 @@ def test_it_listens_on_ipv6_too(serve):
     assert site.get("/livez")[0] == 200
     found = healthcheck("--listen", f"[::1]:{site.port}")
     assert found == (0, "ok\n", "")
-
-
-def test_the_healthcheck_asks_the_page_it_is_told_and_no_proxy(serve):
-    site = serve()
-    site.ready = "Redis was last read 40 s ago"
-    where = {"AUTOSCALER_LISTEN": f"0.0.0.0:{site.port}", "http_proxy": "http://127.0.0.1:1"}
-    assert healthcheck(**where) == (0, "ok\n", "")
-    assert healthcheck("--ready", **where) == (1, "", "autoscaler: Redis was last read 40 s ago\n")
-
-
-@pytest.mark.slow
-def test_a_healthcheck_without_a_daemon_says_so(serve):
-    del serve
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        port = mute.getsockname()[1]
-        # It takes the connection and says nothing.
-        code, out, err = healthcheck("--listen", f"127.0.0.1:{port}")
-    assert (code, out, err) == (
-        1,
-        "",
-        f"autoscaler: the daemon does not answer on 127.0.0.1:{port}: timed out\n",
-    )
-    assert healthcheck("--listen", "h:x") == (
-        2,
-        "",
-        "autoscaler: --listen is 'h:x'; it must be HOST:PORT, for instance 0.0.0.0:9809\n",
-    )

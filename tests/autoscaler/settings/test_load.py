@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from contextlib import ExitStack
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,8 +26,8 @@ from autoscaler.sensors.queues import KeyLayout
 from autoscaler.settings import table as config
 from autoscaler.settings.load import ConfigError, Demand, KedaSettings, Settings, load
 from tests.support.cluster import command
+from tests.support.settings import URL, faults_of
 
-URL = {"REDIS_URL": "redis://h"}
 #: A value that is not its default, and what becomes of it.
 OTHER = {
     "redis_max_connections": ("5", lambda s: s.tuning.max_connections == 5),
@@ -50,12 +50,6 @@ OTHER = {
     "dry_run": ("yes", lambda s: s.mode is Mode.DRY_RUN),
     "enabled": ("off", lambda s: s.mode is Mode.DISABLED),
 }
-
-
-def faults_of(flags=None, environment=None, settings=config.ALL):
-    with pytest.raises(ConfigError) as caught:
-        load(flags or {}, URL if environment is None else environment, settings)
-    return caught.value.faults
 
 
 @pytest.mark.parametrize(
@@ -116,18 +110,6 @@ def test_the_defaults_are_the_policys_own_and_each_part_its_own():
     )
 
 
-def test_every_knob_of_the_policy_has_a_flag_and_a_variable_of_its_own():
-    assert len(config.PARAMETERS) == len(fields(Policy))
-    for part in ("flag", "variable", "key"):
-        names = [getattr(setting, part) for setting in config.ALL]
-        assert len(set(names)) == len(names)
-    assert {setting.variable for setting in config.ALL if not setting.variable.startswith("AUTOSCALER_")} == {
-        "REDIS_URL",
-        "REDIS_URL_FILE",
-        "CELERY_AUTOSCALE_ENABLED",
-    }
-
-
 @pytest.mark.parametrize("key", OTHER)
 def test_a_variable_sets_it_and_a_flag_wins_over_the_variable(key):
     setting = next(one for one in config.ALL if one.key == key)
@@ -176,43 +158,6 @@ def test_a_policy_alone_needs_no_redis():
 def test_a_command_has_no_more_settings_than_it_states():
     other = {"AUTOSCALER_MAX": "none at all", "AUTOSCALER_LISTEN": "redis://:s3cret@h"}
     assert load({}, {**URL, **other}, config.REDIS).policy == Policy()
-
-
-# Faults
-
-
-@pytest.mark.parametrize(
-    ("key", "text", "legal"),
-    [
-        ("min", "0", "it must be a whole number from 1 to 10000 (processes)"),
-        ("min", "2.5", "it must be a whole number from 1 to 10000 (processes)"),
-        ("max", "many", "it must be a whole number from 1 to 10000 (processes), or auto"),
-        ("scale_up_threshold", "nan", "it must be a number from 1 to 1000 (tasks per process)"),
-        ("interval", "inf", "it must be a number from 0.2 to 300 (seconds)"),
-        ("interval", "0", "it must be a number from 0.2 to 300 (seconds)"),
-        ("redis_socket_timeout", "1", "it must be a number from 1.5 to 60 (seconds)"),
-        ("redis_client_name", "a\nb", "it must be 1 to 200 printable characters"),
-        ("name", "x" * 201, "it must be 1 to 200 printable characters"),
-        ("log_level", "loud", "it must be one of debug, info, warning, error"),
-        ("listen", "h:70000", "it must be HOST:PORT, for instance 0.0.0.0:9809"),
-        ("listen", "host", "it must be HOST:PORT, for instance 0.0.0.0:9809"),
-        ("enabled", "perhaps", "it must be true or false"),
-        ("priority_steps", "0,x", "it must be whole numbers separated by commas, as in 0,3,6,9"),
-        (
-            "queue_separator",
-            "\\x0",
-            r"it must be one or more characters; escapes such as \x06\x16 are understood",
-        ),
-        ("memory_limit", "lots", "it must be bytes above 0, as in 512Mi, 2Gi or 536870912"),
-        ("worker_pid", "-1", "it must be a whole number from 1 to 4194304 (pid, or auto)"),
-        ("cpu_limit", "0", "it must be a number from 0.01 to 10000 (cores)"),
-    ],
-)
-def test_a_value_that_is_not_legal_is_named_with_its_source_and_what_is(key, text, legal):
-    setting = next(one for one in config.ALL if one.key == key)
-    shown = f"is {text[:60]!r}; {legal}"
-    assert faults_of({key: text}) == [f"{setting.flag} {shown}"]
-    assert faults_of({}, {**URL, setting.variable: text}) == [f"{setting.variable} {shown}"]
 
 
 def test_a_workers_name_with_a_variable_that_kubernetes_left_is_refused():
@@ -273,9 +218,6 @@ def test_the_container_of_the_one_worker_is_taken_over():
     )
 
 
-# Slips
-
-
 def test_a_variable_that_looks_like_a_setting_and_is_none_is_named_with_the_nearest():
     slips = {"AUTOSCALER_TARGET_WAT": "3s", "AUTOSCALER_ZZZZZ": "1", "DOCSERVICE_X": "1", "PATH": "x"}
     assert load({}, {**URL, **slips}).unknown_variables == {
@@ -325,9 +267,6 @@ def test_a_login_in_the_wrong_place_is_never_repeated():
     assert leaks == {}
 
 
-# The URL and its file
-
-
 def test_a_url_is_needed():
     assert faults_of({}, {}) == [
         "REDIS_URL is not set; give redis://HOST:6379/0 by --redis-url, REDIS_URL or REDIS_URL_FILE"
@@ -368,9 +307,6 @@ def test_a_url_in_the_place_of_the_file_is_not_shown():
     ]
 
 
-# The command line
-
-
 @pytest.mark.parametrize("name", ["run", "once", "check"])
 def test_bad_settings_end_every_command_with_2_and_all_of_them_before_anything_connects(name):
     with ExitStack() as stack:
@@ -395,16 +331,6 @@ def test_a_redis_that_does_not_answer_is_no_fault_of_the_settings():
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert err.startswith("autoscaler: Redis cannot be read: ConnectionError: ")
     assert "s3cret" not in err
-
-
-def test_concurrency_takes_its_bounds_from_settings_and_prints_one_number():
-    done = CliRunner().invoke(main, ["concurrency", "--max", "1"], env={"REDIS_URL": ""})
-    assert (done.exit_code, done.output) == (0, "1\n")
-    done = CliRunner().invoke(main, ["concurrency", "--min", "0"])
-    assert (done.exit_code, done.stdout) == (2, "")
-
-
-# Drawn
 
 
 @given(

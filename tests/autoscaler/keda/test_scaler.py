@@ -1,0 +1,155 @@
+"""Answers for ScaledObjects from the last look at the fleet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from autoscaler.broker.errors import BrokerError
+from autoscaler.core.policy import Policy
+from autoscaler.keda.answer import Answer, MissingError, UnknownError
+from autoscaler.keda.question import Question, QuestionError
+from autoscaler.keda.scaler import ScaledObject, Scaler
+from autoscaler.sensors.queues import QueuesReading
+from tests.support.builders import container, queue, worker
+from tests.support.keda_fleet import Watched, kept_in
+
+ASKED = ScaledObject(namespace="default", name="worker", metadata={})
+FOUR = replace(ASKED, metadata={"processesPerWorker": "4"})
+
+
+class Depths:
+    """Queues whose depth the test sets; ``fault`` is raised instead."""
+
+    def __init__(self):
+        self.waiting = 0
+        self.fault = None
+
+    def read(self, queues):
+        if self.fault is not None:
+            raise self.fault
+        return QueuesReading(queues=tuple(queue(self.waiting, name) for name in queues))
+
+
+class Served:
+    """A scaler over a watched fleet, and what it dropped."""
+
+    def __init__(self):
+        self.watched, self.depths, self.resets = Watched(), Depths(), []
+        self.unacked, self.read_places = 0, []
+        self.scaler = Scaler(
+            self.watched.fleet,
+            self.depths,
+            policy=Policy(max_processes=None),
+            default=Question(queues=("celery",)),
+            reset=lambda: self.resets.append(True),
+            redact=lambda text: text.replace("secret", "***"),
+            unacked=self.count,
+        )
+
+    def count(self, places):
+        self.read_places = list(places)
+        return self.unacked
+
+
+def limited(cores, **fields):
+    return worker(container=container(cpu_limit_cores=cores, cpu_limited=True), **fields)
+
+
+def test_an_answer_needs_a_fresh_look_and_a_worker_that_was_heard():
+    served = Served()
+    served.watched.look(worker(busy=1))
+    assert served.scaler.answer(FOUR) == Answer(processes=4, active=True)
+    served.watched.now += 11
+    for call in (served.scaler.answer, served.scaler.is_active):
+        with pytest.raises(UnknownError, match="last looked at 11 s ago"):
+            call(FOUR)
+    served.watched.look(after=3600.0, unresponsive=("celery@one",))
+    for call in (served.scaler.answer, served.scaler.is_active):
+        with pytest.raises(UnknownError, match="worker 'celery@one' does not answer"):
+            call(FOUR)
+    served.watched.look(after=60.0)
+    assert served.scaler.answer(FOUR) == Answer(processes=0, active=False)
+
+
+def test_a_task_on_a_worker_whose_consumers_were_cancelled_keeps_it():
+    served = Served()
+    served.watched.look(worker(busy=1))
+    served.watched.look(worker(busy=1, queues=()), after=2.0)
+    assert served.scaler.answer(FOUR) == Answer(processes=4, active=True)
+    mails = replace(FOUR, metadata={**FOUR.metadata, "queue": "mails"})
+    assert served.scaler.answer(mails) == Answer(processes=0, active=False)
+
+
+def test_the_target_stays_what_it_was_first_for_each_scaled_object_and_its_queues():
+    served = Served()
+    with pytest.raises(MissingError, match="no worker of queue 'celery' has reported"):
+        served.scaler.target(ASKED)
+    served.watched.look(limited(3.0))
+    assert served.scaler.target(ASKED) == 3  # what was missing is not kept
+    served.watched.look(limited(5.0), after=2.0)
+    other = replace(ASKED, name="other")
+    elsewhere = replace(ASKED, namespace="elsewhere")
+    assert [served.scaler.target(one) for one in (ASKED, other, elsewhere)] == [3, 5, 5]
+    served.watched.now += 3600
+    assert served.scaler.target(ASKED) == 3
+    assert served.scaler.target(FOUR) == 4
+    with pytest.raises(MissingError, match="no worker of queue 'mails' has reported"):
+        served.scaler.target(replace(ASKED, metadata={"queue": "mails"}))
+    with pytest.raises(QuestionError):
+        served.scaler.target(replace(ASKED, metadata={"scaleIn": "never"}))
+
+
+def test_the_answer_keeps_workers_by_the_target_that_was_told():
+    served = Served()
+    served.watched.look(limited(3.0, busy=1))
+    assert served.scaler.target(ASKED) == 3
+    served.watched.look(limited(5.0, busy=1), after=2.0)
+    assert served.scaler.answer(ASKED) == Answer(processes=3, active=True)
+
+
+def test_a_fault_of_redis_drops_the_connection_and_is_told_without_secrets():
+    served = Served()
+    served.watched.look(worker())
+    served.depths.fault = BrokerError("ConnectionResetError: secret")
+    with pytest.raises(UnknownError, match=r"^Redis cannot be read: ConnectionResetError: \*\*\*$"):
+        served.scaler.answer(FOUR)
+    assert served.resets == [True]
+    served.depths.fault = None
+    served.depths.waiting = None
+    with pytest.raises(UnknownError, match="queue 'celery' cannot be read"):
+        served.scaler.is_active(FOUR)
+    assert served.resets == [True]
+
+
+def test_what_a_killed_worker_had_fetched_keeps_one_worker_where_none_is_left_to_restore_it():
+    served = Served()
+    served.unacked = 3
+    served.watched.look(worker(busy=1, reserved=3))
+    served.watched.look(after=3600.0)
+    assert served.scaler.answer(FOUR) == Answer(processes=4, active=True)
+    assert served.scaler.is_active(FOUR)
+    served.watched.look(worker("mails@h", queues=("mails",)), after=2.0)  # it restores them
+    assert served.scaler.answer(FOUR) == Answer(processes=0, active=False)
+    served.watched.look(after=3600.0)
+    served.unacked = 0
+    assert served.scaler.answer(FOUR) == Answer(processes=0, active=False)
+
+
+def test_what_was_fetched_is_counted_where_the_killed_workers_kept_it_and_nobody_restores_it():
+    served = Served()
+    served.unacked = 3
+    shop, mails = kept_in("shop-unacked", "shop:"), kept_in("mails-unacked")
+    served.watched.look(worker(layout=shop), worker("mails@h", queues=("mails",), layout=mails))
+    served.watched.look(worker("mails@h", queues=("mails",), layout=mails), after=3600.0)
+    # The worker that is left restores what is in its own hash alone.
+    assert served.scaler.answer(FOUR) == Answer(processes=4, active=True)
+    assert served.read_places == [("shop:", "shop-unacked")]
+    served.watched.look(worker(queues=(), layout=shop), after=2.0)  # it consumes nothing
+    assert served.scaler.answer(FOUR).active
+    served.watched.look(worker(layout=shop), after=2.0)
+    assert not served.scaler.answer(FOUR).active
+    served.watched.look(after=3600.0)
+    assert served.scaler.answer(FOUR).active
+    assert served.read_places == [("shop:", "shop-unacked")]
