@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
 
 from hypothesis import strategies as st
 
 from autoscaler.worker.cgroup import CgroupReading
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+#: Writes the files of a tree, by their paths, and gives its root.
+Plant: TypeAlias = Callable[[Mapping[str, str]], Path]
 
 MIB = 2**20
 GIB = 2**30

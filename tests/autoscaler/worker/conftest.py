@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.churn.bench import Bench, Setup
 from tests.churn.scenarios import Acks, Scenario
-from tests.support.worker_bench import (
-    COMPANION,
-    SIZE,
-    MakeBench,
-    rested,
-)
+from tests.support.cgroup_trees import write_tree
+from tests.support.worker_bench import COMPANION, SIZE, MakeBench, rested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.support.cgroup_trees import Plant
 
 
 @pytest.fixture
@@ -62,3 +61,8 @@ def bench(early_bench: Bench) -> Bench:
 def rejecting(reject_bench: Bench) -> Bench:
     """The same with acks late, returned to the queue where the process is lost."""
     return rested(reject_bench)
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Plant:
+    return lambda files: write_tree(tmp_path, files)

@@ -31,18 +31,7 @@ from tests.support.cgroup_trees import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import TypeAlias
-
-    Plant: TypeAlias = Callable[[Mapping[str, str]], Path]
-
-
-@pytest.fixture
-def plant(tmp_path: Path) -> Plant:
-    return lambda files: write_tree(tmp_path, files)
-
-
-# v2
+    from tests.support.cgroup_trees import Plant
 
 
 def test_a_docker_container_with_a_namespace_of_its_own_reads_its_mount_point(plant: Plant) -> None:
@@ -78,11 +67,6 @@ def test_a_systemd_service_is_held_by_its_own_limit_where_that_is_lower_than_its
     assert read_cgroup(root=tree) == LIMITED
 
 
-def test_the_root_group_of_v2_has_no_limit_and_uses_what_the_machine_uses(plant: Plant) -> None:
-    tree = plant(machine("0::/\n", v2_mount()) | v2_group("sys/fs/cgroup"))
-    assert read_cgroup(root=tree) == UNLIMITED
-
-
 def test_groups_that_were_not_given_the_controllers_have_no_limit(plant: Plant) -> None:
     tree = plant(
         machine("0::/user.slice/a.scope\n", v2_mount())
@@ -105,14 +89,6 @@ def test_of_equal_limits_the_outermost_counts_since_the_others_use_is_in_its_own
     assert read_cgroup(root=tree) == LIMITED
 
 
-def test_memory_high_counts_where_it_is_lower_than_memory_max(plant: Plant) -> None:
-    limits = v2_limits(
-        cpu="150000 100000", memory=str(2 * GIB), high=str(GIB), used=300 * MIB, inactive=100 * MIB
-    )
-    tree = plant(machine("0::/\n", v2_mount()) | v2_group("sys/fs/cgroup", **limits))
-    assert read_cgroup(root=tree) == LIMITED
-
-
 def test_limits_beyond_the_machine_limit_nothing(plant: Plant) -> None:
     limits = v2_limits(cpu="1600000 100000", memory=str(64 * GIB), used=GIB)
     tree = plant(machine("0::/\n", v2_mount()) | v2_group("sys/fs/cgroup", **limits))
@@ -125,80 +101,12 @@ def test_more_droppable_pages_than_use_make_a_use_of_zero(plant: Plant) -> None:
     assert read_cgroup(root=tree) == replace(LIMITED, memory_used_bytes=0, inactive_file_bytes=6 * MIB)
 
 
-def test_an_affinity_narrower_than_the_quota_is_the_limit(plant: Plant) -> None:
-    tree = plant(
-        machine("0::/\n", v2_mount(), allowed="2")
-        | v2_group("sys/fs/cgroup", **limits_of_the_usual_container())
-    )
-    assert read_cgroup(root=tree) == replace(LIMITED, cpu_limit_cores=1.0)
-
-
-def test_cpus_that_are_not_online_are_none(plant: Plant) -> None:
-    tree = plant(machine("0::/\n", v2_mount(), allowed="6-127") | v2_group("sys/fs/cgroup"))
-    assert read_cgroup(root=tree) == replace(UNLIMITED, cpu_limit_cores=2.0, cpu_limited=True)
-
-
-def test_lxcfs_renumbers_the_cpus_and_only_their_count_tells(plant: Plant) -> None:
-    tree = plant(machine("0::/\n", v2_mount(), allowed="12-19") | v2_group("sys/fs/cgroup"))
-    assert read_cgroup(root=tree) == UNLIMITED
-
-
-def test_without_sysfs_the_cpus_come_from_cpuinfo(plant: Plant) -> None:
-    tree = plant(machine("0::/\n", v2_mount()) | v2_group("sys/fs/cgroup"))
-    (tree / "sys/devices/system/cpu/online").unlink()
-    write_tree(tree, {"proc/cpuinfo": "".join(f"processor\t: {n}\nmodel name\t: x\n\n" for n in range(8))})
-    assert read_cgroup(root=tree) == UNLIMITED
-
-
-def test_a_mount_point_with_a_space_and_a_group_with_a_backslash_are_found(plant: Plant) -> None:
-    mount = v2_mount(root="/sys\\134tem", point="/mnt/control\\040groups")
-    tree = plant(
-        machine("0::/sys\\tem/celery\n", mount)
-        | v2_group("mnt/control groups", cpu_max="max\n")
-        | v2_group("mnt/control groups/celery", **limits_of_the_usual_container())
-    )
-    assert read_cgroup(root=tree) == LIMITED
-
-
-# What is used and what can be reclaimed, and what happened at the limit
-
-
 def test_file_pages_in_use_are_not_counted_as_used(plant: Plant) -> None:
     limits = v2_limits(cpu="max", memory=str(GIB), used=900 * MIB, inactive=100 * MIB, active=600 * MIB)
     tree = plant(machine("0::/\n", v2_mount()) | v2_group("sys/fs/cgroup", **limits))
     reading = read_cgroup(root=tree)
     kept = (reading.memory_used_bytes, reading.active_file_bytes, reading.inactive_file_bytes)
     assert kept == (200 * MIB, 600 * MIB, 100 * MIB)
-
-
-def test_kills_hits_and_pressure_of_v2_are_those_of_the_group_whose_limit_binds(plant: Plant) -> None:
-    pod = limits_of_the_usual_container() | {
-        "memory_events": "low 0\nhigh 4\nmax 7\noom 3\noom_kill 2\n",
-        "memory_pressure": "some avg10=12.50 avg60=1.00 avg300=0.00 total=9\nfull avg10=1.00\n",
-    }
-    tree = plant(
-        machine("0::/pod/worker\n", v2_mount())
-        | v2_group("sys/fs/cgroup")
-        | v2_group("sys/fs/cgroup/pod", **pod)
-        | v2_group("sys/fs/cgroup/pod/worker", memory_events="max 0\noom_kill 0\n", memory_max="max\n")
-    )
-    expected = replace(LIMITED, oom_kills=2, memory_failcnt=7, memory_pressure=0.125)
-    assert read_cgroup(root=tree) == expected
-
-
-def test_kills_of_v1_are_added_up_over_the_levels_below_the_limit(plant: Plant) -> None:
-    groups = "3:memory:/work/celery\n1:cpu,cpuacct:/\n"
-    work = "sys/fs/cgroup/memory/work"
-    tree = plant(
-        machine(groups, v1_mount("cpu,cpuacct") + v1_mount("memory"))
-        | v1_cpu("sys/fs/cgroup/cpu,cpuacct", "150000", throttled=750_000_000)
-        | v1_memory("sys/fs/cgroup/memory")
-        | v1_memory(work, f"{GIB}\n", used=300 * MIB, inactive=100 * MIB)
-        | v1_memory(f"{work}/celery", tree_limit=f"{GIB}\n")
-        | {f"{work}/memory.failcnt": "5\n", f"{work}/memory.oom_control": "under_oom 0\noom_kill 1\n"}
-        | {f"{work}/celery/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"}
-    )
-    assert read_cgroup(root=tree) == replace(LIMITED, oom_kills=3, memory_failcnt=5)
 
 
 def test_pressure_of_the_machine_counts_where_no_group_limits(plant: Plant) -> None:
@@ -245,95 +153,6 @@ def test_members_are_the_processes_of_the_binding_group_and_below(plant: Plant) 
     assert read_members(root=tree) == {0, 5, 6, 7}
 
 
-# v1 and hybrid
-
-
-def test_a_docker_container_on_v1_with_joint_controllers_is_found_below_its_mounts_root(plant: Plant) -> None:
-    groups = (
-        "5:cpuset:/docker/abc\n4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n1:name=systemd:/docker/abc\n"
-    )
-    mounts = (
-        v1_mount("cpuset", "/docker/abc")
-        + v1_mount("cpu,cpuacct", "/docker/abc")
-        + v1_mount("memory", "/docker/abc")
-    )
-    tree = plant(
-        machine(groups, mounts)
-        | v1_cpu("sys/fs/cgroup/cpu,cpuacct", "150000", throttled=750_000_000)
-        | v1_memory("sys/fs/cgroup/memory", f"{GIB}\n", used=300 * MIB, inactive=100 * MIB)
-    )
-    assert read_cgroup(root=tree) == LIMITED
-
-
-def test_on_v1_a_parents_quota_and_limit_hold_a_child_that_shows_none(plant: Plant) -> None:
-    groups = "3:memory:/work/celery\n2:cpuacct:/work/celery\n1:cpu:/work/celery\n"
-    parts = {name: f"sys/fs/cgroup/{name}/work" for name in ("cpu", "cpuacct", "memory")}
-    tree = plant(
-        machine(groups, v1_mount("cpu") + v1_mount("cpuacct") + v1_mount("memory"))
-        | v1_cpu("sys/fs/cgroup/cpu", "-1")
-        | v1_cpu(parts["cpu"], "150000", throttled=750_000_000)
-        | v1_cpu(f"{parts['cpu']}/celery", "-1")
-        | {
-            f"{parts['cpuacct']}/cpuacct.usage": "2500000000\n",
-            f"{parts['cpuacct']}/celery/cpuacct.usage": "7\n",
-        }
-        | v1_memory("sys/fs/cgroup/memory", used=9)
-        | v1_memory(parts["memory"], f"{GIB}\n", used=300 * MIB, inactive=100 * MIB)
-        | v1_memory(f"{parts['memory']}/celery", tree_limit=f"{GIB}\n", used=5)
-    )
-    assert read_cgroup(root=tree) == LIMITED
-
-
-def test_on_v1_a_limit_above_the_mount_point_shows_in_the_hierarchical_limit(plant: Plant) -> None:
-    groups = "3:memory:/docker/abc\n1:cpu,cpuacct:/docker/abc\n"
-    tree = plant(
-        machine(groups, v1_mount("cpu,cpuacct", "/docker/abc") + v1_mount("memory", "/docker/abc"))
-        | v1_cpu("sys/fs/cgroup/cpu,cpuacct", "150000", throttled=750_000_000)
-        | v1_memory(
-            "sys/fs/cgroup/memory", f"{2 * GIB}\n", tree_limit=f"{GIB}\n", used=300 * MIB, inactive=100 * MIB
-        )
-    )
-    assert read_cgroup(root=tree) == LIMITED
-
-
-def test_on_v1_minus_one_and_the_largest_number_are_no_limits(plant: Plant) -> None:
-    tree = plant(
-        machine("3:memory:/\n1:cpu,cpuacct:/\n", v1_mount("cpu,cpuacct") + v1_mount("memory"))
-        | v1_cpu("sys/fs/cgroup/cpu,cpuacct", "-1")
-        | v1_memory("sys/fs/cgroup/memory", used=GIB)
-    )
-    assert read_cgroup(root=tree) == replace(UNLIMITED, cpu_usage_seconds=2.5, throttled_seconds=0.0)
-
-
-def test_on_a_hybrid_host_the_v1_groups_count_though_a_cgroup2_mount_is_there(plant: Plant) -> None:
-    groups = "4:memory:/celery\n3:cpu,cpuacct:/celery\n1:name=systemd:/celery\n0::/celery\n"
-    mounts = v2_mount(point="/sys/fs/cgroup/unified") + v1_mount("cpu,cpuacct") + v1_mount("memory")
-    tree = plant(
-        machine(groups, mounts)
-        | v2_group("sys/fs/cgroup/unified/celery", cpu_stat="usage_usec 9\n")
-        | v1_cpu("sys/fs/cgroup/cpu,cpuacct", "-1")
-        | v1_cpu("sys/fs/cgroup/cpu,cpuacct/celery", "150000", throttled=750_000_000)
-        | v1_memory("sys/fs/cgroup/memory")
-        | v1_memory("sys/fs/cgroup/memory/celery", f"{GIB}\n", used=300 * MIB, inactive=100 * MIB)
-    )
-    assert read_cgroup(root=tree) == LIMITED
-
-
-def test_each_controller_is_looked_up_by_itself(plant: Plant) -> None:
-    # The CPU on v1, memory on v2; "cpuset" is not "cpu".
-    groups = "3:cpuset:/elsewhere\n2:cpu,cpuacct:/celery\n0::/celery\n"
-    mounts = v1_mount("cpuset") + v1_mount("cpu,cpuacct") + v2_mount(point="/sys/fs/cgroup/unified")
-    limits = limits_of_the_usual_container() | {"cpu_max": "100 100000\n"}
-    tree = plant(
-        machine(groups, mounts)
-        | v1_cpu("sys/fs/cgroup/cpu,cpuacct", "-1")
-        | v1_cpu("sys/fs/cgroup/cpu,cpuacct/celery", "150000", throttled=750_000_000)
-        | v2_group("sys/fs/cgroup/unified")
-        | v2_group("sys/fs/cgroup/unified/celery", **limits)
-    )
-    assert read_cgroup(root=tree) == LIMITED
-
-
 def test_cpu_time_of_another_group_than_the_one_whose_quota_binds_is_not_told(plant: Plant) -> None:
     groups = "3:memory:/\n2:cpuacct:/\n1:cpu:/celery\n"
     tree = plant(
@@ -344,9 +163,6 @@ def test_cpu_time_of_another_group_than_the_one_whose_quota_binds_is_not_told(pl
         | v1_memory("sys/fs/cgroup/memory", f"{GIB}\n", used=300 * MIB, inactive=100 * MIB)
     )
     assert read_cgroup(root=tree) == replace(LIMITED, cpu_usage_seconds=None)
-
-
-# Other processes and other namespaces
 
 
 def test_another_process_of_this_namespace_is_read_by_its_own_group_and_affinity(plant: Plant) -> None:
@@ -396,45 +212,6 @@ def test_a_process_whose_mounts_may_not_be_read_has_one_fault_for_it(plant: Plan
     tree = plant(machine("0::/\n", v2_mount()) | machine("0::/../other\n", v2_mount(), process="42"))
     fault = f"'{tree}/proc/42/mountinfo' cannot be read: No such file or directory"
     assert read_cgroup(42, root=tree) == replace(UNKNOWN, faults=(fault,))
-
-
-def test_a_path_hidden_by_a_namespace_is_the_bind_mounted_group(plant: Plant) -> None:
-    tree = plant(
-        machine("0::/\n", v2_mount(root="/docker/abc"))
-        | v2_group("sys/fs/cgroup", **limits_of_the_usual_container())
-    )
-    assert read_cgroup(root=tree) == LIMITED
-
-
-def test_a_bind_mount_of_this_container_says_nothing_of_another_process(plant: Plant) -> None:
-    tree = plant(
-        machine("0::/docker/abc\n", v2_mount(root="/docker/abc"))
-        | machine("0::/\n", v2_mount(root="/docker/abc"), process="42")
-        | {"proc/42/mountinfo": ""}
-        | v2_group("sys/fs/cgroup", **limits_of_the_usual_container())
-    )
-    known = read_cgroup(42, root=tree)
-    assert replace(known, faults=()) == UNKNOWN
-
-
-def test_a_mount_from_outside_of_the_namespace_is_not_the_processs_group(plant: Plant) -> None:
-    tree = plant(machine("0::/\n", v2_mount(root="/../..")) | v2_group("sys/fs/cgroup"))
-    assert replace(read_cgroup(root=tree), faults=()) == UNKNOWN
-
-
-def test_of_several_mounts_the_one_that_shows_the_parents_is_used(plant: Plant) -> None:
-    mounts = v2_mount(root="/pod/worker", point="/run/bound") + v2_mount()
-    tree = plant(
-        machine("0::/pod/worker\n", mounts)
-        | v2_group("run/bound", cpu_max="max\n")
-        | v2_group("sys/fs/cgroup")
-        | v2_group("sys/fs/cgroup/pod", **limits_of_the_usual_container())
-        | v2_group("sys/fs/cgroup/pod/worker")
-    )
-    assert read_cgroup(root=tree) == LIMITED
-
-
-# What cannot be read
 
 
 def test_a_process_that_is_gone_is_unknown(plant: Plant) -> None:

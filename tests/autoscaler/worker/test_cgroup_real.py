@@ -15,29 +15,17 @@ import pytest
 
 from autoscaler.worker import mounts
 from autoscaler.worker.cgroup import keep_known, read_cgroup
-from tests.support.cgroup_trees import (
-    GIB,
-    MIB,
-    UNKNOWN,
-    machine,
-    v1_cpu,
-    v1_mount,
-    write_tree,
-)
+from tests.support.cgroup_trees import GIB, MIB, UNKNOWN, machine, v1_cpu, v1_mount
 from tests.support.programs import needs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from typing import TypeAlias
 
-    Plant: TypeAlias = Callable[[Mapping[str, str]], Path]
+    from tests.support.cgroup_trees import Plant
+
     MakeGroup: TypeAlias = Callable[[str, str], Path]
     Start: TypeAlias = Callable[[str, list[Path]], subprocess.Popen[str]]
-
-
-@pytest.fixture
-def plant(tmp_path: Path) -> Plant:
-    return lambda files: write_tree(tmp_path, files)
 
 
 # Real groups. They are made below this process's own, so that a limit is only ever added, and no process
@@ -48,6 +36,10 @@ needs_v1 = pytest.mark.skipif(
     os.geteuid() != 0
     or not all(os.access(V1 / name / "cgroup.procs", os.W_OK) for name in ("cpu", "cpuset")),
     reason="makes real v1 groups: needs root and a writable /sys/fs/cgroup/cpu",
+)
+needs_v1_memory = pytest.mark.skipif(
+    os.geteuid() != 0 or not os.access(V1 / "memory/cgroup.procs", os.W_OK),
+    reason="makes real v1 groups: needs root and a writable /sys/fs/cgroup/memory",
 )
 
 
@@ -180,19 +172,22 @@ def test_a_real_process_of_a_sibling_namespace_is_read_through_its_own_root(
     assert reader.communicate(timeout=30)[0] == "0.7 None\n"
 
 
-@pytest.mark.host
-@pytest.mark.skipif(
-    os.geteuid() != 0 or not os.access(V1 / "memory/cgroup.procs", os.W_OK),
-    reason="makes real v1 groups: needs root and a writable /sys/fs/cgroup/memory",
-)
-def test_a_real_child_group_shows_the_memory_limit_of_its_parent(plant: Plant) -> None:
-    parent = V1 / "memory" / f"autoscaler-test-{os.getpid()}"
+def _in_memory_group(plant: Plant, group: str) -> Path:
+    """A tree in which process 42 is in a memory group of this machine, and nothing limits its CPU."""
     tree = plant(
-        machine(f"2:memory:/{parent.name}/worker\n1:cpu,cpuacct:/\n", "", process="42")
+        machine(f"2:memory:{group}\n1:cpu,cpuacct:/\n", "", process="42")
         | {"proc/self/mountinfo": v1_mount("memory") + v1_mount("cpu,cpuacct")}
         | v1_cpu("sys/fs/cgroup/cpu,cpuacct", "-1")
     )
     (tree / "sys/fs/cgroup/memory").symlink_to(V1 / "memory")
+    return tree
+
+
+@pytest.mark.host
+@needs_v1_memory
+def test_a_real_child_group_shows_the_memory_limit_of_its_parent(plant: Plant) -> None:
+    parent = V1 / "memory" / f"autoscaler-test-{os.getpid()}"
+    tree = _in_memory_group(plant, f"/{parent.name}/worker")
     with contextlib.ExitStack() as undo:
         for group in (parent, parent / "worker"):
             group.mkdir()
@@ -214,18 +209,10 @@ def test_a_real_child_group_shows_the_memory_limit_of_its_parent(plant: Plant) -
 
 
 @pytest.mark.host
-@pytest.mark.skipif(
-    os.geteuid() != 0 or not os.access(V1 / "memory/cgroup.procs", os.W_OK),
-    reason="makes real v1 groups: needs root and a writable /sys/fs/cgroup/memory",
-)
+@needs_v1_memory
 def test_a_real_kill_by_the_kernel_and_the_hits_before_it_are_counted(plant: Plant) -> None:
     group = V1 / "memory" / f"autoscaler-oom-{os.getpid()}"
-    tree = plant(
-        machine(f"2:memory:/{group.name}\n1:cpu,cpuacct:/\n", "", process="42")
-        | {"proc/self/mountinfo": v1_mount("memory") + v1_mount("cpu,cpuacct")}
-        | v1_cpu("sys/fs/cgroup/cpu,cpuacct", "-1")
-    )
-    (tree / "sys/fs/cgroup/memory").symlink_to(V1 / "memory")
+    tree = _in_memory_group(plant, f"/{group.name}")
     with contextlib.ExitStack() as undo:
         group.mkdir()
         undo.callback(_remove, group)
