@@ -9,17 +9,9 @@ import asyncpg
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import httpx
 
 Live = Any  # of conftest
-
-
-@pytest.fixture
-def client(live: Live) -> Iterator[httpx.Client]:
-    with live.client() as opened:
-        yield opened
 
 
 def upload(client: httpx.Client, module: str, key: str | None, *texts: bytes) -> httpx.Response:

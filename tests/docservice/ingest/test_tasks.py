@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 import sys
 import zlib
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,81 +18,20 @@ import pytest
 
 from autoscaler.demo.embedded import Process, RedisServer, wait_until
 from docservice.dev.samples import sample_mail, sample_number, sample_pdf
-from docservice.domain.documents import DocumentType, NewDocument
-from docservice.ingest.blobs import BlobStore
-from docservice.ingest.orphans import ORPHAN_LOCK, OrphanRemover, remove_orphans, seconds_until_hour
-from docservice.ingest.publish import Broker, make_celery
-from docservice.ingest.sweeper import Sweeper, Swept
-from docservice.ingest.tasks import Result, TryAgainError, Worker
-from docservice.metrics import Metrics
-from docservice.page_cache import Cache
-from docservice.postgres.database import Database
-from docservice.postgres.documents import Documents
+from docservice.domain.documents import DocumentType
+from docservice.ingest.tasks import Result, TryAgainError
 from tests.docservice.conftest import run_api
+from tests.docservice.ingest.insides import bench
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
     import httpx
 
     from docservice.config import Settings
 
+
 Live = Any  # of conftest
-
-
-class Bench:
-    """A worker's insides on a running loop, and a store to look at what it did."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.database = Database(settings.pool(size=3))
-        self.documents = Documents(self.database)
-        self.blobs = BlobStore(settings.blob_url)
-        self.broker = Broker(make_celery(settings), queue=settings.queue)
-        self.cache = Cache(settings.redis, settings.redis_tuning, Metrics())
-        self.worker = Worker(settings, self.broker)
-
-    async def add(self, data: bytes, kind: DocumentType = DocumentType.EMAIL, *, stored: bool = True) -> int:
-        key = self.blobs.new_key(datetime.now(UTC).date())
-        if stored:
-            await self.blobs.write(key, data)
-        new = NewDocument(
-            module="mail",
-            document_type=kind,
-            file_name="f",
-            content_type="x/y",
-            size_bytes=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-            blob_key=key,
-        )
-        return (await self.documents.add([new]))[0]
-
-    async def state(self, document_id: int) -> tuple[str, str | None]:
-        found = await self.documents.get(document_id) or {}
-        return found["state"], found["failure"]
-
-    def sweeper(self) -> Sweeper:
-        return Sweeper(
-            settings=self.settings,
-            documents=self.documents,
-            broker=self.broker,
-            cache=self.cache,
-            metrics=Metrics(),
-        )
-
-
-@asynccontextmanager
-async def bench(settings: Settings) -> AsyncIterator[Bench]:
-    made = Bench(settings)
-    await made.database.open()
-    await made.worker.open()
-    try:
-        yield made
-    finally:
-        await made.worker.close()
-        await made.cache.close()
-        await made.broker.close()
-        await made.database.close()
 
 
 def test_a_mail_is_processed_once_however_often_it_is_delivered(settings: Settings) -> None:
@@ -194,115 +132,6 @@ def test_a_claim_that_was_lost_stores_nothing(settings: Settings) -> None:
             assert await made.state(mail) == ("failed", "why")
 
     asyncio.run(walk())
-
-
-def test_the_sweeper_sends_what_was_forgotten_and_marks_failed_what_kills_workers(settings: Settings) -> None:
-    async def walk() -> None:
-        async with bench(settings) as made:
-            fresh, forgotten, sent, killer, dropped = [
-                await made.add(b"t", DocumentType.TEXT) for _ in range(5)
-            ]
-            change = "update documents set received_at = now() - interval '1 hour'"
-            await made.database.fetch(f"{change} where id = $1", forgotten)
-            await made.database.fetch(
-                f"{change}, enqueued_at = now() - interval '10 seconds' where id = $1", sent
-            )
-            long_ago = "claimed_at = now() - interval '1 hour', state = 'processing'"
-            await made.database.fetch(f"update documents set {long_ago}, attempts = 3 where id = $1", killer)
-            await made.database.fetch(
-                f"update documents set {long_ago}, attempts = 1, received_at = now() - interval '1 hour'"
-                " where id = $1",
-                dropped,
-            )
-            assert await made.sweeper().sweep() == Swept(sent=2, returned=1, failed=1)
-            assert await made.sweeper().sweep() == Swept(sent=0, returned=0, failed=0)
-            assert [(await made.state(one))[0] for one in (fresh, forgotten, sent, killer, dropped)] == [
-                "received",
-                "received",
-                "received",
-                "failed",
-                "received",
-            ]
-
-    asyncio.run(walk())
-
-
-def test_a_lost_message_is_sent_again_behind_any_backlog_and_only_once(settings: Settings) -> None:
-    async def walk() -> list[Swept]:
-        async with bench(settings) as made:
-            queued, lost, other, young = [await made.add(b"t", DocumentType.TEXT) for _ in range(4)]
-            await made.database.fetch("update documents set enqueued_at = now() - interval '21 seconds'")
-            await made.database.fetch("update documents set enqueued_at = now() where id = $1", young)
-            assert await made.broker.send([*range(10_000, 11_500), queued, *range(20_000, 21_500)])
-            first = await made.sweeper().sweep(alone=True)
-            found = await made.broker.queued()
-            assert found is not None
-            assert found & {queued, lost, other, young} == {queued, lost, other}
-            # However long they wait in the queue, no message is added.
-            await made.database.fetch("update documents set enqueued_at = now() - interval '1 hour'")
-            await made.database.fetch("update documents set enqueued_at = now() where id = $1", young)
-            return [first, await made.sweeper().sweep(alone=True)]
-
-    assert asyncio.run(walk()) == [
-        Swept(sent=2, returned=0, failed=0),
-        Swept(sent=0, returned=0, failed=0),
-    ]
-
-
-def test_a_document_that_waits_for_its_retry_is_not_sent_again(settings: Settings) -> None:
-    async def walk() -> list[list[int]]:
-        async with bench(settings) as made:
-            mail = await made.add(sample_mail(1))
-            claim = await made.documents.claim(mail, lease_seconds=60)
-            assert claim is not None
-            assert await made.documents.release(claim, retry_in_seconds=300)
-            soon = await made.documents.sent_before(seconds=20)
-            return [soon, await made.documents.sent_before(seconds=-301)]
-
-    assert asyncio.run(walk()) == [[], [1]]
-
-
-def test_files_without_a_document_are_removed_however_old_and_never_while_they_may_be_uploaded(
-    settings: Settings,
-) -> None:
-    async def walk() -> tuple[int, list[str]]:
-        async with bench(settings) as made:
-            kept = await made.add(b"t", DocumentType.TEXT)
-            row = await made.documents.get(kept) or {}
-            now = datetime.now(UTC)
-            today = now.date()
-            await made.blobs.write(made.blobs.new_key(today), b"orphan")
-            for hours in (0, 24):  # an upload that began before midnight may still run
-                assert await remove_orphans(made.blobs, made.documents, now + timedelta(hours=hours)) == 0
-            removed = await remove_orphans(made.blobs, made.documents, now + timedelta(days=30))
-            left = await made.blobs.keys_of(today)
-            return removed, [key for key in left if key != row["blob_key"]]
-
-    assert asyncio.run(walk()) == (1, [])
-
-
-def test_a_daily_run_removes_recent_orphans_in_one_process_alone(settings: Settings) -> None:
-    async def walk() -> tuple[list[int | None], list[str]]:
-        async with bench(settings) as made:
-            now = datetime.now(UTC)
-            await made.blobs.write(made.blobs.new_key(now.date()), b"orphan")
-            remover = OrphanRemover(made.blobs, made.documents, made.database)
-            soon, late = now + timedelta(days=3), now + timedelta(days=30)
-            async with made.database.lock(ORPHAN_LOCK) as ours:
-                assert ours
-                counts = [await remover.remove(soon)]
-            counts += [await remover.remove(late), await remover.remove(soon)]
-            return counts, await made.blobs.keys_of(now.date())
-
-    assert asyncio.run(walk()) == ([None, 0, 1], [])
-
-
-@pytest.mark.parametrize(("hour", "seconds"), [(2, 3600), (3, 86_400), (4, 82_800)])
-def test_the_daily_run_is_at_the_same_hour_everywhere(hour: int, seconds: int) -> None:
-    assert seconds_until_hour(datetime(2026, 12, 31, hour, tzinfo=UTC)) == seconds
-
-
-# On real processes
 
 
 @contextmanager

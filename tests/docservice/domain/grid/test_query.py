@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from docservice.domain.grid.columns import COLUMNS, GridError, Kind, Op
+from docservice.domain.grid.columns import COLUMNS, Kind
 from docservice.domain.grid.component_body import from_body
 from docservice.domain.grid.conditions import choices
-from docservice.domain.grid.cursor import cursor_text
 from docservice.domain.grid.http_get import from_parameters
 from docservice.domain.grid.query import DEFAULT_SORT, GridQuery, Sort, normal_filters, normal_sort
 from docservice.postgres.grid_sql import export_statement, page_statement
@@ -102,61 +101,3 @@ def test_two_queries_share_a_key_exactly_if_their_sql_and_arguments_are_equal(
             exact_total=other.exact_total,
         )
     assert (one.digest == other.digest) == (run_as(one) == run_as(other))
-
-
-def test_a_cursor_that_the_service_wrote_is_accepted_whatever_its_length() -> None:
-    sort = (Sort("title"), Sort("id"))
-    text = cursor_text(sort, '["' + "x" * 5000 + '",7]')
-    query = from_parameters("mail", [("sort", "title"), ("cursor", text)])
-    assert query.after == ("x" * 5000, 7)
-
-
-def test_a_cursor_with_what_no_text_can_hold_is_refused() -> None:
-    sort = (Sort("title"), Sort("id"))
-    with pytest.raises(GridError) as refused:
-        from_parameters("mail", [("sort", "title"), ("cursor", cursor_text(sort, '["\\u0000",7]'))])
-    assert str(refused.value) == "cursor: NUL and unpaired surrogates are not text"
-
-
-@pytest.mark.parametrize("written", ["1_0", " 10", "+10", "\uff11\uff10", "1e1", "0x10", "10.0", "true", ""])
-@pytest.mark.parametrize("name", ["limit", "offset", "pages", "size_bytes.from"])
-def test_a_number_is_written_in_ascii_digits(name: str, written: str) -> None:
-    with pytest.raises(GridError):
-        from_parameters("mail", [(name, written)])
-
-
-@pytest.mark.parametrize("body", [{"startRow": True}, {"paginationModel": {"pageSize": True}}])
-def test_true_is_not_a_number(body: dict[str, Any]) -> None:
-    with pytest.raises(GridError):
-        from_body("mail", body)
-
-
-def test_a_date_alone_is_the_whole_day_in_utc() -> None:
-    def asked(**parameters: str) -> GridQuery:
-        return from_parameters("mail", [(name.replace("__", "."), raw) for name, raw in parameters.items()])
-
-    day = asked(received_at="2026-01-31")
-    assert day == asked(received_at__from="2026-01-31T00:00:00Z", received_at__below="2026-02-01T00:00:00Z")
-    assert asked(received_at__to="2026-01-31") == asked(received_at__below="2026-02-01T00:00:00Z")
-    assert asked(received_at__above="2026-01-31") == asked(received_at__from="2026-02-01T00:00:00Z")
-
-
-def test_several_values_mean_any_of_them_and_all_of_negations() -> None:
-    query = from_parameters("mail", [("state", "a"), ("state", "b"), ("title.not", "x"), ("title.not", "y")])
-    assert [
-        [[(item.op, item.text) for item in choice] for choice in part.choices] for part in query.filters
-    ] == [
-        [[(Op.EXACT, "a")], [(Op.EXACT, "b")]],
-        [[(Op.NOT, "x")]],
-        [[(Op.NOT, "y")]],
-    ]
-
-
-NOT_CURSORS = ("[" * 100_000, '["\\ud800",7]', "[NaN,7]", "9" * 5000, '{"a":1}', '["a",7.0]')
-
-
-@pytest.mark.parametrize("place", range(len(NOT_CURSORS)))
-def test_a_cursor_that_is_not_one_is_refused(place: int) -> None:
-    sort = (Sort("title"), Sort("id"))
-    with pytest.raises(GridError):
-        from_parameters("mail", [("sort", "title"), ("cursor", cursor_text(sort, NOT_CURSORS[place]))])

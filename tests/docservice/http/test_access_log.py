@@ -1,0 +1,58 @@
+"""Requests in the access log and in the metrics, of one process and of several."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from autoscaler.demo.embedded import wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.docservice.http.calls import Live
+
+
+def test_the_access_log_has_a_line_for_each_request_and_no_token(live: Live) -> None:
+    with live.client("viewer") as client:
+        client.get(
+            "/modules/mail/grid", params={"title": "very private"}, headers={"X-Request-ID": "find-me"}
+        )
+    wait_until(lambda: "find-me" in live.process.log(), within_seconds=5, what="the line in the access log")
+    (line,) = [json.loads(line) for line in live.process.log().splitlines() if "find-me" in line]
+    assert {name: line[name] for name in ("event", "method", "path", "status", "remote_address")} == {
+        "event": "http.request",
+        "method": "GET",
+        "path": "/modules/mail/grid",
+        "status": 200,
+        "remote_address": "127.0.0.1",
+    }
+    log = live.process.log()
+    assert not any(token in log for token in live.tokens.values())
+    assert "very private" not in log
+    assert urlsplit(live.database_url).password not in log
+
+
+@pytest.mark.slow
+def test_several_processes_of_one_api_are_counted_together(
+    live: Live, tmp_path: Path, api_runner: Any
+) -> None:
+    environment = {**live.environment, "DOCSERVICE_WORKERS": "2"}
+    with api_runner(tmp_path, environment) as running:
+        for _ in range(20):  # each on a connection of its own, so that both processes get some
+            with running.client("viewer") as client:
+                assert client.get("/modules/mail/grid").status_code == 200
+        with running.client(None) as client:
+
+            def counted() -> float:
+                text = client.get("/metrics").text
+                found = re.search(r'route="/modules/\{module\}/grid",status="200"\} ([\d.]+)', text)
+                return float(found[1]) if found else 0
+
+            # What the other process answered last is counted a moment later.
+            wait_until(lambda: counted() >= 20, within_seconds=20, what="the count of all requests")
+            assert counted() == 20

@@ -1,0 +1,63 @@
+"""The values of header fields, as people mean them."""
+
+from __future__ import annotations
+
+import pytest
+
+from docservice.ingest.extract.mail_headers import content_type, date, text
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("=?utf-8?Q?Caf=C3=A9 Z=C3=BCrich?=", "Café Zürich"),
+        ("=?utf-8?b?R3LD?= =?utf-8?b?vMOfZQ==?=", "Grüße"),
+        ("=?utf-8?q?a?=\n =?utf-8?q?b?= c =?utf-8?q?d?=", "ab c d"),
+        ("=?utf-8?q?what??= now", "what? now"),
+        ("=?utf-8*de?q?Gr=C3=BC=C3=9Fe?=", "Grüße"),
+        ("=?x-unknown?q?Gr=FC=DFe?=", "Grüße"),
+        ("=?utf-8?b?R3LDvMOfZQ?=", "Grüße"),
+        ("a=?utf-8?q?b?=c", "abc"),
+        ("=?utf-8?q?a=00b=07c?=", "a b c"),
+        ("=?utf-8?q?broken", "=?utf-8?q?broken"),
+    ],
+)
+def test_a_value_is_readable_text(value: str, read: str) -> None:
+    assert text(value.encode()) == read
+
+
+@pytest.mark.parametrize(
+    ("value", "full", "charset"),
+    [
+        ("text/plain; charset=utf-8", "text/plain", "utf-8"),
+        ("TEXT/HTML;CHARSET='utf-8'", "text/html", "utf-8"),
+        ('text/html charset="utf-8"', "text/html", "utf-8"),
+        ("text/plain (a comment); charset=utf-8", "text/plain", "utf-8"),
+        ("text", "text/plain", None),
+        ("", "text/plain", None),
+        ("application/pdf;;; = ;x", "application/pdf", None),
+    ],
+)
+def test_a_media_type_is_found(value: str, full: str, charset: str | None) -> None:
+    found = content_type(value.encode())
+    assert (found.full, found.parameters.get("charset")) == (full, charset)
+
+
+@pytest.mark.parametrize(
+    ("value", "moment"),
+    [
+        ("Mon, 02 Mar 2026 10:00:00 +0100", "2026-03-02T09:00:00+00:00"),
+        ("2 Mar 26 10:00 GMT", "2026-03-02T10:00:00+00:00"),
+        ("Mon, 02 Mar 2026 10:00:00 -0000", "2026-03-02T10:00:00+00:00"),
+        ("Mon Mar  2 10:00:00 2026", "2026-03-02T10:00:00+00:00"),
+        ("2026-03-02T10:00:00+01:00", "2026-03-02T09:00:00+00:00"),
+        ("Tue, 30 Nov 1999 23:56:33 -3000 (CST)", "1999-12-02T05:56:33+00:00"),
+        ("Mon, 31 Feb 2026 10:00:00 +0100", None),
+        ("Mon, 02 Mar 0000 10:00:00 +0100", "2000-03-02T09:00:00+00:00"),
+        ("yesterday", None),
+        ("", None),
+    ],
+)
+def test_a_date_is_a_moment_or_nothing(value: str, moment: str | None) -> None:
+    found = date(value.encode())
+    assert (found.isoformat() if found else None) == moment

@@ -1,0 +1,80 @@
+"""Documents that no worker has are found and sent again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from docservice.dev.samples import sample_mail
+from docservice.domain.documents import DocumentType
+from docservice.ingest.sweeper import Swept
+from tests.docservice.ingest.insides import bench
+
+if TYPE_CHECKING:
+    from docservice.config import Settings
+
+
+def test_the_sweeper_sends_what_was_forgotten_and_marks_failed_what_kills_workers(settings: Settings) -> None:
+    async def walk() -> None:
+        async with bench(settings) as made:
+            fresh, forgotten, sent, killer, dropped = [
+                await made.add(b"t", DocumentType.TEXT) for _ in range(5)
+            ]
+            change = "update documents set received_at = now() - interval '1 hour'"
+            await made.database.fetch(f"{change} where id = $1", forgotten)
+            await made.database.fetch(
+                f"{change}, enqueued_at = now() - interval '10 seconds' where id = $1", sent
+            )
+            long_ago = "claimed_at = now() - interval '1 hour', state = 'processing'"
+            await made.database.fetch(f"update documents set {long_ago}, attempts = 3 where id = $1", killer)
+            await made.database.fetch(
+                f"update documents set {long_ago}, attempts = 1, received_at = now() - interval '1 hour'"
+                " where id = $1",
+                dropped,
+            )
+            assert await made.sweeper().sweep() == Swept(sent=2, returned=1, failed=1)
+            assert await made.sweeper().sweep() == Swept(sent=0, returned=0, failed=0)
+            assert [(await made.state(one))[0] for one in (fresh, forgotten, sent, killer, dropped)] == [
+                "received",
+                "received",
+                "received",
+                "failed",
+                "received",
+            ]
+
+    asyncio.run(walk())
+
+
+def test_a_lost_message_is_sent_again_behind_any_backlog_and_only_once(settings: Settings) -> None:
+    async def walk() -> list[Swept]:
+        async with bench(settings) as made:
+            queued, lost, other, young = [await made.add(b"t", DocumentType.TEXT) for _ in range(4)]
+            await made.database.fetch("update documents set enqueued_at = now() - interval '21 seconds'")
+            await made.database.fetch("update documents set enqueued_at = now() where id = $1", young)
+            assert await made.broker.send([*range(10_000, 11_500), queued, *range(20_000, 21_500)])
+            first = await made.sweeper().sweep(alone=True)
+            found = await made.broker.queued()
+            assert found is not None
+            assert found & {queued, lost, other, young} == {queued, lost, other}
+            # However long they wait in the queue, no message is added.
+            await made.database.fetch("update documents set enqueued_at = now() - interval '1 hour'")
+            await made.database.fetch("update documents set enqueued_at = now() where id = $1", young)
+            return [first, await made.sweeper().sweep(alone=True)]
+
+    assert asyncio.run(walk()) == [
+        Swept(sent=2, returned=0, failed=0),
+        Swept(sent=0, returned=0, failed=0),
+    ]
+
+
+def test_a_document_that_waits_for_its_retry_is_not_sent_again(settings: Settings) -> None:
+    async def walk() -> list[list[int]]:
+        async with bench(settings) as made:
+            mail = await made.add(sample_mail(1))
+            claim = await made.documents.claim(mail, lease_seconds=60)
+            assert claim is not None
+            assert await made.documents.release(claim, retry_in_seconds=300)
+            soon = await made.documents.sent_before(seconds=20)
+            return [soon, await made.documents.sent_before(seconds=-301)]
+
+    assert asyncio.run(walk()) == [[], [1]]
