@@ -27,6 +27,90 @@ ALLOWED = {
 #: A worker loads these beside Celery: no dependency of the daemon may slip in.
 WORKER_PACKAGES = {"autoscaler", "billiard", "celery", "eventlet", "gevent", "greenlet", "kombu", "vine"}
 
+#: Modules without a test file of their name, and the file that tests them: values and words that only mean
+#: something in use, parts of a private interface, and thin layers over a server that are tested through it.
+TESTED_BY = {
+    "autoscaler/__main__": "autoscaler/cli/test_main",
+    "autoscaler/api": "docservice/http/routes/test_admin",
+    "autoscaler/broker/override_changes": "autoscaler/cli/test_override",
+    "autoscaler/cli/compose": "autoscaler/daemon/test_daemon",
+    "autoscaler/cli/compose_keda": "autoscaler/keda/test_server",
+    "autoscaler/cli/drain": "autoscaler/control/test_drain",
+    "autoscaler/cli/healthcheck": "autoscaler/report/test_health",
+    "autoscaler/cli/keda": "autoscaler/keda/test_server",
+    "autoscaler/cli/options": "autoscaler/cli/test_main",
+    "autoscaler/cli/running": "autoscaler/daemon/test_daemon",
+    "autoscaler/cli/text": "autoscaler/cli/test_status",
+    "autoscaler/companion": "autoscaler/worker/test_commands",
+    "autoscaler/core/demand/work": "autoscaler/core/test_measure",
+    "autoscaler/core/model": "autoscaler/core/test_decider",
+    "autoscaler/core/plan": "autoscaler/core/test_decider",
+    "autoscaler/core/reasons": "autoscaler/core/test_decider",
+    "autoscaler/daemon/faults": "autoscaler/daemon/test_observe",
+    "autoscaler/daemon/timing": "autoscaler/daemon/test_publish",
+    "autoscaler/demo/documents": "autoscaler/demo/test_play",
+    "autoscaler/demo/embedded": "autoscaler/demo/test_play",
+    "autoscaler/demo/services": "autoscaler/demo/test_play",
+    "autoscaler/sensors/unacked": "autoscaler/keda/test_scaler",
+    "autoscaler/sensors/values": "autoscaler/sensors/test_reports",
+    "autoscaler/worker/resizers": "autoscaler/worker/test_commands",
+    "autoscaler/worker/slots": "autoscaler/worker/test_prefork",
+    "autoscaler/worker/step": "autoscaler/worker/test_mailbox",
+    "docservice/__main__": "docservice/test_cli",
+    "docservice/dev/samples": "docservice/ingest/extract/test_process",
+    "docservice/domain/documents": "docservice/ingest/extract/test_process",
+    "docservice/domain/extraction": "docservice/ingest/extract/test_process",
+    "docservice/domain/grid/ag_grid": "docservice/http/test_grid_clients",
+    "docservice/domain/grid/columns": "docservice/domain/grid/test_http_get",
+    "docservice/domain/grid/conditions": "docservice/domain/grid/test_query",
+    "docservice/domain/grid/json_values": "docservice/domain/grid/test_component_body",
+    "docservice/domain/grid/mui": "docservice/http/test_grid_clients",
+    "docservice/domain/identity": "docservice/http/test_deps",
+    "docservice/http/app": "docservice/http/test_docs",
+    "docservice/http/audit": "docservice/http/routes/test_admin",
+    "docservice/http/context": "docservice/http/test_asgi",
+    "docservice/http/envelope": "docservice/http/test_errors",
+    "docservice/http/idempotency": "docservice/http/routes/test_admin",
+    "docservice/http/routes/admin_models": "docservice/http/routes/test_admin",
+    "docservice/http/routes/grids_openapi": "docservice/http/test_openapi",
+    "docservice/http/services": "docservice/http/routes/test_health",
+    "docservice/ingest/extract/limits": "docservice/ingest/extract/test_process",
+    "docservice/log": "docservice/http/test_access_log",
+    "docservice/metrics": "docservice/http/test_access_log",
+    "docservice/postgres/administration": "docservice/http/routes/test_admin",
+    "docservice/postgres/document_type_columns": "docservice/http/routes/test_document_type_columns",
+    "docservice/postgres/documents": "docservice/ingest/test_tasks",
+    "docservice/postgres/grid_sql": "docservice/http/routes/test_grids",
+    "docservice/postgres/grid_where": "docservice/http/routes/test_grids",
+    "docservice/postgres/grids": "docservice/http/routes/test_grids",
+    "docservice/postgres/tokens": "docservice/http/test_auth",
+}
+#: Test files that are about several modules at once, and what they are about.
+SCENARIOS = {
+    "autoscaler/core/test_decider_properties": "what holds for every decision, whatever is drawn",
+    "autoscaler/daemon/test_daemon": "a daemon as a process, beside real workers",
+    "autoscaler/daemon/test_deployment_daemon": "mistakes of a deployment, as a daemon reports them",
+    "autoscaler/daemon/test_faults_redis": "a daemon whose Redis fails",
+    "autoscaler/daemon/test_faults_worker": "a daemon whose workers fail",
+    "autoscaler/daemon/test_hidden_work": "work that no queue shows",
+    "autoscaler/daemon/test_memory": "a daemon in a container whose memory is short",
+    "autoscaler/daemon/test_target_wait_daemon": "a daemon with a target wait",
+    "autoscaler/daemon/test_two_daemons": "two daemons on one fleet",
+    "autoscaler/report/test_monitoring": "Prometheus, its rules and the dashboard",
+    "autoscaler/sensors/test_deployments": "workers as they are deployed, for all sensors",
+    "autoscaler/worker/test_cgroup_real": "real control groups of this machine",
+    "autoscaler/worker/test_python39": "the worker's room on Python 3.9",
+    "docservice/http/test_api": "grids over HTTP: parameters, bodies, cursors, exports",
+    "docservice/http/test_grid_clients": "what AG Grid and MUI send, as recorded",
+    "docservice/http/test_openapi": "drawn requests over the OpenAPI document",
+    "docservice/http/test_oracle": "drawn questions against plain Python",
+    "docservice/http/test_rights": "the rights in Redis that we ship",
+    "docservice/ingest/extract/test_cases": "mails and PDFs that were read wrong once",
+    "docservice/postgres/test_migrations": "the migrations, which are a folder",
+    "docservice/postgres/test_pgbouncer": "everything behind PgBouncer",
+    "docservice/test_faults": "an API process whose Postgres restarts",
+}
+
 
 def modules(folder: str) -> list[Path]:
     return sorted((ROOT / folder).rglob("*.py"))
@@ -109,13 +193,34 @@ def test_each_module_says_what_it_is_for(package: str) -> None:
     assert silent == []
 
 
+def plain(path: Path) -> str:
+    """A module by its path below the package's parent, without its ending."""
+    return path.relative_to(ROOT).with_suffix("").as_posix()
+
+
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_test_module_stands_where_its_module_stands(package: str) -> None:
-    """``tests/autoscaler/core/test_policy.py`` tests ``autoscaler/core``: the folders are the same."""
-    folders = {path.parent.relative_to(ROOT) for path in modules(package)}
-    astray = [
-        str(path.relative_to(ROOT))
-        for path in (ROOT / "tests" / package).rglob("test_*.py")
-        if path.parent.relative_to(ROOT / "tests") not in folders
-    ]
-    assert astray == []
+def test_each_module_has_a_test_file_of_its_name_or_is_named_with_the_file_that_tests_it(
+    package: str,
+) -> None:
+    """``tests/autoscaler/core/test_policy.py`` tests ``autoscaler/core/policy.py``: found from each other."""
+    own = {
+        plain(path): f"tests/{plain(path.parent)}/test_{path.stem}.py"
+        for path in modules(package)
+        if path.name != "__init__.py"
+    }
+    without = sorted(module for module, test in own.items() if not (ROOT / test).exists())
+    assert without == [module for module in TESTED_BY if module.startswith(f"{package}/")]
+    assert [test for test in TESTED_BY.values() if not (ROOT / f"tests/{test}.py").exists()] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_test_file_is_named_after_its_module_or_is_named_with_what_it_is_about(package: str) -> None:
+    tests = sorted((ROOT / "tests" / package).rglob("test_*.py"))
+    names = {
+        test.relative_to(ROOT / "tests").with_suffix("").as_posix(): ROOT
+        / test.parent.relative_to(ROOT / "tests")
+        / f"{test.stem.removeprefix('test_')}.py"
+        for test in tests
+    }
+    others = [name for name, module in names.items() if not module.exists()]
+    assert others == [name for name in SCENARIOS if name.startswith(f"{package}/")]
