@@ -185,12 +185,12 @@ def test_no_function_is_too_long_to_read(package: str) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_each_module_says_what_it_is_for(package: str) -> None:
-    silent = [
+    without = [
         str(path.relative_to(ROOT))
         for path in modules(package)
         if not ast.get_docstring(ast.parse(path.read_text()))
     ]
-    assert silent == []
+    assert without == []
 
 
 def plain(path: Path) -> str:

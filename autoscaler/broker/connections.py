@@ -85,7 +85,7 @@ def sentinel_options(url: RedisUrl, tuning: RedisTuning) -> dict[str, Any]:
 
 
 def tls_options(url: RedisUrl) -> dict[str, Any]:
-    """What a redis-py client of a ``rediss`` URL takes for TLS, beside being told to use it."""
+    """What a redis-py client of a ``rediss`` URL takes for TLS, beside the choice to use it."""
     return {**url.tls, "ssl_check_hostname": url.tls["ssl_cert_reqs"] == "required"}
 
 
@@ -109,7 +109,7 @@ def kombu_options(
     """Keyword arguments for :class:`kombu.Connection` that reach the same server, bounded in time.
 
     ``separator`` must be the workers' own ``sep``: a worker cannot read a reply binding written with another
-    one, and while that stands it fails at everybody's commands.
+    one, and while that is in place it fails at everybody's commands.
     """
     tuning = tuning.narrowed_by(url.options)
     login = ""

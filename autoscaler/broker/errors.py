@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: What a node of a Redis Cluster answers to a client that knows nothing of clusters.
 CLUSTER_ERRORS = (AskError, ClusterCrossSlotError, ClusterDownError, MovedError)
 _MAX_CHARACTERS = 300
-#: Between ``://`` and the last ``@`` before a space stands a login.
+#: Between ``://`` and the last ``@`` before a space is a login.
 _LOGIN = re.compile(r"://[^\s]*@")
 
 

@@ -41,12 +41,12 @@ def separator_of(members: Iterable[bytes]) -> str | None:
 def _separator(member: bytes) -> bytes:
     if member.startswith(2 * _DEFAULT):
         return _DEFAULT
-    doubled = (
+    repeated = (
         member[:length]
         for length in range(_MAX_SEPARATOR_BYTES, 0, -1)
         if member[:length] == member[length : 2 * length]
     )
-    return next(doubled, b"")
+    return next(repeated, b"")
 
 
 def read_mailboxes(members: Iterable[bytes]) -> frozenset[str]:

@@ -131,7 +131,7 @@ def parse_redis_url(text: str) -> RedisUrl:
 def _why_refused(scheme: str) -> str:
     if scheme in _REFUSED:
         return f"scheme {scheme!r} is refused: {_REFUSED[scheme]}"
-    # Without a scheme, what stands before '://' may be a part of the password.
+    # Without a scheme, what comes before '://' may be a part of the password.
     return f"scheme {scheme!r} is not known" if re.fullmatch(r"[a-z+]{1,20}", scheme) else "no scheme found"
 
 

@@ -38,7 +38,7 @@ class GroupedCommand(click.Command):
 def with_settings(
     settings: Sequence[Setting], *, hidden: Sequence[Setting] = (), logs: bool = False
 ) -> Callable[[_Function], _Function]:
-    """Give a command options for ``settings`` and, as the keyword ``settings``, what they come to.
+    """Give a command options for ``settings`` and, as the keyword ``settings``, their values.
 
     ``hidden`` settings have no option: they come from an argument of the same key, or from their variable.
     A command with ``logs`` reports unknown variables itself; for others they are lines on standard error.

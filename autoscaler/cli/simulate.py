@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 )
 @plot_option
 def command(settings: Settings, *, as_json: bool, peers: bool, plot_path: Path | None, **given: Any) -> None:
-    """Replay a TRACE through the decider. Prints the cost and the waits that it would have come to.
+    """Replay a TRACE through the decider. Prints the cost and the waits that it would have had.
 
     TRACE is a CSV file: `offset_s,service_s` with one row for each task, or counts for each bin
     (`offset_s,count` or `timestamp,value`) with --service-mean. With --prometheus it is read from there. A

@@ -35,7 +35,7 @@ _RECORD_MARGIN_SECONDS = 30.0
 
 
 class Phase(StrEnum):
-    """How far a worker's drain has come. The values are public: they stand in JSON."""
+    """How far a worker's drain has come. The values are public: they are written in JSON."""
 
     EMPTYING = "emptying"
     SETTLING = "settling"

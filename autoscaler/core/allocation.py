@@ -1,6 +1,6 @@
 """One fleet target to a target for each worker.
 
-Pure and deterministic: one autoscaler for each worker and one for the whole fleet come to the same numbers.
+Pure and deterministic: one autoscaler for each worker and one for the whole fleet compute the same numbers.
 Growth goes to the smallest workers that may grow, a shrink is taken from idle processes first and then from
 the largest workers; ties go by name. Nothing is moved between workers while the total stays.
 """

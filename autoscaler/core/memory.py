@@ -69,7 +69,7 @@ class Breach:
     hold_seconds: float
 
     def allowed(self, at: float) -> int:
-        """The ceiling as it stands at ``at``."""
+        """The ceiling at ``at``."""
         return self.ceiling if at < self.until else self.ceiling + 1 + int((at - self.until) / _RISE_SECONDS)
 
     def remembered(self, at: float) -> bool:
@@ -206,7 +206,7 @@ def _read_peaks(container: ContainerReading, at: float) -> Peaks | None:
 
 
 def _hold(held: Peaks | None, now: Peaks | None, at: float) -> Peaks | None:
-    """The higher of two peaks; what is held is given up an hour after it was last reached."""
+    """The higher of two peaks; what is held is dropped an hour after it was last reached."""
     if held is None or now is None:
         return held or now
     if at - held.since > _HOLD_PEAK_SECONDS:

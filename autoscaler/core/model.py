@@ -225,7 +225,7 @@ class WorkerReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """What an administrator asked for, as it stands now; expired parts are already left out.
+    """What an administrator asked for, as it is now; expired parts are already left out.
 
     The ends are epoch seconds, None where a part never expires. They are for reports and decide nothing, so
     two overrides that differ in them alone are equal.

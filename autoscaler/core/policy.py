@@ -1,7 +1,7 @@
 """Every parameter of the decision: default, unit, bounds and meaning in one table, validated at once.
 
 The flags, the environment variables and the documented tables are made from the fields of :class:`Policy`; a
-default stands here and nowhere else. :func:`parameter` and :func:`validate` serve every policy, that of the
+default is here and nowhere else. :func:`parameter` and :func:`validate` serve every policy, that of the
 target wait too. Nothing here reads the environment.
 """
 
@@ -204,7 +204,7 @@ class Policy:
             raise PolicyError(faults)
 
     def immediate(self) -> Policy:
-        """The same policy without any delay: what it would come to in the end."""
+        """The same policy without any delay: the size that it would reach in the end."""
         return replace(
             self,
             scale_up_delay_seconds=0.0,

@@ -1,6 +1,6 @@
 """Observes: reads queues, workers, container, override and lease into one observation.
 
-Each part fails alone: a sensor that fails makes its part unknown, and its fault stands beside the
+Each part fails alone: a sensor that fails makes its part unknown, and its fault is reported beside the
 observation. Nothing here decides or sends.
 """
 
@@ -188,7 +188,7 @@ class Observer:
         if "mailboxes" not in backlog.faults:
             self._mailboxes = backlog.mailboxes
         try:
-            # What an administrator asked for last still stands: a slip must not undo a pause.
+            # The last valid override stays in force: a mistake in it must not undo a pause.
             if "override" not in backlog.faults:
                 text = backlog.override
                 self._override = OverrideRequest() if text is None else OverrideRequest.from_json(text)

@@ -29,8 +29,8 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 
 def ask(host: str, port: int, *, ready: bool) -> tuple[bool, str]:
-    """Whether the daemon that listens there is well, and its word."""
-    # Straight to it: a proxy that the environment names must not stand in between.
+    """Whether the daemon that listens there is healthy, and what it answers."""
+    # Directly: a proxy that the environment names must not be used.
     peer = http.client.HTTPConnection(_ANY_ADDRESS.get(host, host), port, timeout=3)
     try:
         peer.request("GET", "/readyz" if ready else "/livez")

@@ -112,7 +112,7 @@ class ContainerSensor:
         self._found: int | None = None
 
     def read(self) -> ContainerReading | None:
-        """The reading as it stands, or None where nothing is stated and nothing is known."""
+        """The current reading, or None where nothing is stated and nothing is known."""
         source = self._source
         reading = self._from_process()
         millicores = self._from_volume("cpu_limit")

@@ -80,7 +80,7 @@ class _Known:
     uptime_seconds: float | None = None
     uptime_at: float | None = None
     misses: int = 0
-    silent_since: float | None = None
+    unresponsive_since: float | None = None
     ask_again_at: float = 0.0
     pinged: bool = False
     duplicate: bool = False
@@ -181,7 +181,7 @@ class WorkerSensor:
             one.duplicate = name in round_.duplicates
             one.unreadable = round_.unreadable.get(name)
             if name in answered or one.duplicate:
-                one.misses, one.silent_since = 0, None
+                one.misses, one.unresponsive_since = 0, None
             elif name.startswith(_BEAT) and one.pinged and one.unreadable is None:
                 one.beat = True
             else:
@@ -191,7 +191,7 @@ class WorkerSensor:
 
     def _miss(self, one: _Known, at: float) -> None:
         one.misses += 1
-        one.silent_since = at if one.silent_since is None else one.silent_since
+        one.unresponsive_since = at if one.unresponsive_since is None else one.unresponsive_since
         one.companion = one.companion or None
         one.pinged = False
         one.ask_again_at = math.inf  # until it answers a roll call
@@ -227,7 +227,7 @@ class WorkerSensor:
         self._wait_seconds = self._patience_seconds
         self._patience_seconds = min(_ROLL_CALL_EVERY_SECONDS, self._patience_seconds * 2)
         expected = sorted(self._known)
-        gone = self._gone_for_good(at)
+        gone = self._expired(at)
 
         def work() -> None:
             replies: Replies = {}
@@ -249,11 +249,11 @@ class WorkerSensor:
         if roll_call.failed:
             return
         for name, replies in roll_call.replies.items():
-            self._hear(self._known.setdefault(name, _Known(known_since=at)), replies, at)
+            self._apply_replies(self._known.setdefault(name, _Known(known_since=at)), replies, at)
         for name in self._known.keys() - roll_call.replies.keys():
             self._miss_in_roll_call(name, roll_call.at, at)
 
-    def _hear(self, one: _Known, replies: Sequence[object], at: float) -> None:
+    def _apply_replies(self, one: _Known, replies: Sequence[object], at: float) -> None:
         one.duplicate = len(replies) > 1
         one.pinged = True
         if one.misses and one.ask_again_at == math.inf:
@@ -269,18 +269,20 @@ class WorkerSensor:
         if one.misses == 0 and one.uptime_at is None and not one.beat:
             self._miss(one, at)  # never seen: no call of a tick waits for it
         absent = name not in self._mailboxes and name not in self._named
-        if absent and (one.beat or (one.silent_since is not None and one.silent_since <= called_at)):
+        if absent and (
+            one.beat or (one.unresponsive_since is not None and one.unresponsive_since <= called_at)
+        ):
             del self._known[name]
 
-    def _gone_for_good(self, at: float) -> list[str]:
+    def _expired(self, at: float) -> list[str]:
         if self._remove_mailboxes is None:
             return []
         return sorted(
             name
             for name in self._mailboxes
             if (one := self._known.get(name)) is not None
-            and one.silent_since is not None
-            and at - one.silent_since > _REMOVE_SECONDS
+            and one.unresponsive_since is not None
+            and at - one.unresponsive_since > _REMOVE_SECONDS
         )[:_MAX_REMOVALS]
 
     def _remove(self, names: Sequence[str]) -> None:
@@ -292,7 +294,7 @@ class WorkerSensor:
             self._remove_mailboxes = None  # the right to do so is not given
 
     def _is_forgotten(self, one: _Known, at: float) -> bool:
-        return one.silent_since is not None and at - one.silent_since > _FORGET_SECONDS
+        return one.unresponsive_since is not None and at - one.unresponsive_since > _FORGET_SECONDS
 
     def _reading(self, found: Sequence[WorkerReading], at: float) -> WorkersReading:
         answering = [reading.name for reading in found]

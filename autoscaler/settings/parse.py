@@ -3,7 +3,7 @@
 A parser takes one text and returns its value, or raises ``ValueError`` that says what is legal. It never
 repeats the text; callers show it by :func:`autoscaler.settings.mask.shown`. Nothing here reads the
 environment, a file or the clock. Numbers are ASCII digits: what ``float`` and ``int`` accept beyond them
-(``1_0``, digits of other scripts, surrounding spaces) is more often a slip than meant.
+(``1_0``, digits of other scripts, surrounding spaces) is more often a mistake than intended.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def parse_worker(text: str) -> str:
     """A worker's node name."""
     if "$(" in text:
         raise ValueError(
-            "its $(...) was not replaced, for Kubernetes knows only variables that stand before it: put that "
-            "variable in front of it in env, or give the worker's name as it is, as in celery@HOST"
+            "its $(...) was not replaced; Kubernetes replaces only variables that are defined before it: put "
+            "that variable in front of it in env, or give the worker's name as it is, as in celery@HOST"
         )
     return parse_name(text)
 

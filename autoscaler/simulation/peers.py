@@ -39,9 +39,9 @@ class CeleryAutoscale:
     """`celery worker --autoscale=MAX,1`: celery/worker/autoscale.py on its event loop.
 
     At each message, and at a timer of ``KEEPALIVE_SECONDS``, it compares the tasks in hand (reserved and
-    running; the broker delivers no more than the prefetch lets it, ``prefetch`` for each of the *most*
-    processes) with the pool. It grows to them at once. It shrinks to them where ``KEEPALIVE_SECONDS`` passed
-    since its last growth (Celery up to 5.5) or, with ``idle_only``, since the last growth and the last
+    running; the broker delivers no more than the prefetch lets it, ``prefetch`` for each of
+    *max_processes*) with the pool. It grows to them at once. It shrinks to them where ``KEEPALIVE_SECONDS``
+    passed since its last growth (Celery up to 5.5) or, with ``idle_only``, since the last growth and the last
     message (Celery 5.7): there a pool that gets a message every half minute never shrinks.
     """
 
@@ -50,11 +50,11 @@ class CeleryAutoscale:
     interval_seconds = KEEPALIVE_SECONDS
     initial_processes = 1
 
-    def __init__(self, most: int, model: PoolModel, *, idle_only: bool) -> None:
-        self.name = f"celery {'5.7' if idle_only else '5.5'} --autoscale {most},1"
-        self._most = most
+    def __init__(self, max_processes: int, model: PoolModel, *, idle_only: bool) -> None:
+        self.name = f"celery {'5.7' if idle_only else '5.5'} --autoscale {max_processes},1"
+        self._max_processes = max_processes
         self._idle_only = idle_only
-        self._prefetched_at_most = model.prefetch * most
+        self._max_prefetched = model.prefetch * max_processes
         self._received = 0
         self._last_active: float | None = None
 
@@ -64,10 +64,10 @@ class CeleryAutoscale:
         if received > self._received and self._idle_only:
             self._last_active = view.at
         self._received = received
-        in_hand = view.busy + min(view.waiting + view.reserved, self._prefetched_at_most)
-        if min(in_hand, self._most) > view.size:
+        in_hand = view.busy + min(view.waiting + view.reserved, self._max_prefetched)
+        if min(in_hand, self._max_processes) > view.size:
             self._last_active = view.at
-            return min(in_hand, self._most)
+            return min(in_hand, self._max_processes)
         resting = self._last_active is not None and view.at - self._last_active > self.KEEPALIVE_SECONDS
         return max(in_hand, 1) if resting and in_hand < view.size else view.size
 
@@ -110,7 +110,7 @@ class KnativePodAutoscaler:
 
     Every 2 s it averages the tasks in the system over a stable window of 60 s and a panic window of 6 s, of
     samples taken each second. It wants the average over ``utilization``; where the panic window asks for
-    twice the ready pods it panics: for 60 s it only grows. A step shrinks at most to the half.
+    twice the ready pods it panics: for 60 s it only grows. A step shrinks to half the size at most.
     """
 
     TICK_SECONDS = 2.0
@@ -211,7 +211,7 @@ class Peer:
 
 
 def _upper_bounds(model: PoolModel) -> Sequence[int]:
-    """Return up to 16 bounds from the least to the most, evenly spread by ratio."""
+    """Return up to 16 bounds in ascending order, evenly spread by ratio."""
     low, high = model.min_processes, model.max_processes
     return sorted({round(low * (high / low) ** (step / 15)) for step in range(16)})
 

@@ -75,11 +75,11 @@ def plot_comparison(
     _draw_arrivals(arrivals, trace, per)
     waiting = [_waiting(trace, outcome) for outcome in outcomes]
     top = _common_top([outcome.peak_processes for outcome in outcomes], _index_of(ours, outcomes))
-    most_waiting = _common_top([max(counts) for _, counts in waiting], _index_of(ours, outcomes))
+    max_waiting = _common_top([max(counts) for _, counts in waiting], _index_of(ours, outcomes))
     for row, (outcome, summary) in enumerate(zip(outcomes, summaries, strict=True), start=1):
         axes = figure.add_subplot(grid[row, 0], sharex=arrivals)
         colour = _OURS if outcome.scaler == ours else _OTHER
-        _draw_policy(axes, outcome, waiting[row - 1], per, colour=colour, tops=(top, most_waiting))
+        _draw_policy(axes, outcome, waiting[row - 1], per, colour=colour, tops=(top, max_waiting))
         if row < rows - 1:
             axes.tick_params(labelbottom=False)
         else:
@@ -200,13 +200,13 @@ def _draw_policy(
     tops: tuple[float, float],
 ) -> None:
     """Processes as a step on the left axis, tasks that wait as an area on the right one."""
-    top, most_waiting = tops
+    top, max_waiting = tops
     behind = axes.twinx()
     at, counts = waiting
     behind.fill_between(
         [moment / per for moment in at], counts, step="post", color=_WAITING, alpha=0.6, linewidth=0
     )
-    behind.set_ylim(0, most_waiting)
+    behind.set_ylim(0, max_waiting)
     behind.tick_params(labelsize="x-small", colors=_WAITING)
     behind.set_ylabel("waiting", fontsize="x-small", color=_WAITING)
     axes.set_zorder(behind.get_zorder() + 1)
@@ -221,7 +221,7 @@ def _draw_policy(
         f"{what} up to {peak:,}"
         for what, peak, limit in (
             ("processes", outcome.peak_processes, top),
-            ("waiting", max(counts), most_waiting),
+            ("waiting", max(counts), max_waiting),
         )
         if peak > limit
     ]

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 ARRIVALS = "celery_autoscaler_arrivals_per_second"
 SERVICE = "celery_autoscaler_service_time_seconds"
 #: The server refuses more than 11,000 points in one answer.
-_POINTS_AT_ONCE = 10_000
-_MOST_POINTS = 1_000_000
-_MOST_BYTES = 64 * 2**20
+_MAX_POINTS_PER_QUERY = 10_000
+_MAX_POINTS = 1_000_000
+_MAX_BYTES = 64 * 2**20
 _SHOWN = 200
 
 
@@ -60,9 +60,9 @@ class Span:
                 f"the step is {self.step_seconds:g} s; it must be 1 s or more and not above the span of"
                 f" {self.end - self.start:.0f} s"
             )
-        if self.points > _MOST_POINTS:
+        if self.points > _MAX_POINTS:
             raise PrometheusError(
-                f"the span has {self.points} steps; at most {_MOST_POINTS} are read: give a longer step"
+                f"the span has {self.points} steps; at most {_MAX_POINTS} are read: give a longer step"
             )
 
     @property
@@ -72,8 +72,8 @@ class Span:
 
     def slices(self) -> list[tuple[float, float]]:
         """Starts and ends that the server answers at once."""
-        firsts = range(0, self.points, _POINTS_AT_ONCE)
-        lasts = (min(first + _POINTS_AT_ONCE, self.points) - 1 for first in firsts)
+        firsts = range(0, self.points, _MAX_POINTS_PER_QUERY)
+        lasts = (min(first + _MAX_POINTS_PER_QUERY, self.points) - 1 for first in firsts)
         return [
             (self.start + first * self.step_seconds, self.start + last * self.step_seconds)
             for first, last in zip(firsts, lasts, strict=True)
@@ -171,14 +171,14 @@ class Prometheus:
         pieces, size = [], 0
         try:
             with self._opener.open(request, timeout=self._timeout_seconds) as answer:
-                while (piece := answer.read1(65_536)) and size <= _MOST_BYTES:
+                while (piece := answer.read1(65_536)) and size <= _MAX_BYTES:
                     pieces.append(piece)
                     size += len(piece)
         except Exception as fault:  # noqa: BLE001 - raised again where it is waited for
             found.put(fault)
             return
-        too_much = PrometheusError(f"{self._name} answers with more than {_MOST_BYTES} bytes")
-        found.put(too_much if size > _MOST_BYTES else b"".join(pieces))
+        too_much = PrometheusError(f"{self._name} answers with more than {_MAX_BYTES} bytes")
+        found.put(too_much if size > _MAX_BYTES else b"".join(pieces))
 
     def _late(self) -> PrometheusError:
         return PrometheusError(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-MOST_TASKS = 20_000_000
+MAX_TASKS = 20_000_000
 #: A year: longer traces and tasks are taken for a fault of units.
 LONGEST_SECONDS = 366 * 86_400.0
 _FEWEST_BINS = 2
@@ -68,7 +68,7 @@ class ServiceModel:
     def __post_init__(self) -> None:
         if not 0 < self.mean_seconds <= LONGEST_SECONDS:
             raise TraceError(f"the mean service time is {self.mean_seconds:g} s; it must be above 0")
-        if not 0 <= self.variation <= 100:  # noqa: PLR2004 - a bound against slips of units
+        if not 0 <= self.variation <= 100:  # noqa: PLR2004 - a bound against mistaken units
             raise TraceError(f"the variation of service times is {self.variation:g}; it must be 0 to 100")
 
     def draw(self, rng: random.Random) -> float:
@@ -95,8 +95,8 @@ def parse_tasks(lines: Iterable[str], name: str) -> Trace:
         previous = offset
         arrivals.append(offset)
         services.append(_seconds(name, row, "service_s", cells[1]))
-        if len(arrivals) > MOST_TASKS:
-            raise TraceError(f"{name}, row {row}: more than {MOST_TASKS} tasks; cut the trace")
+        if len(arrivals) > MAX_TASKS:
+            raise TraceError(f"{name}, row {row}: more than {MAX_TASKS} tasks; cut the trace")
     return Trace(name=name, arrivals_seconds=arrivals, services_seconds=services, duration_seconds=previous)
 
 
@@ -137,8 +137,8 @@ def spread_counts(
     bin_seconds: float | None = None,
 ) -> Trace:
     """Return a trace with each bin's arrivals uniform in it; the bins are as in :func:`parse_counts`."""
-    if sum(counts) > MOST_TASKS:
-        raise TraceError(f"{name}: {sum(counts)} tasks; a trace has at most {MOST_TASKS}")
+    if sum(counts) > MAX_TASKS:
+        raise TraceError(f"{name}: {sum(counts)} tasks; a trace has at most {MAX_TASKS}")
     if not sum(counts):
         raise TraceError(f"{name}: there is no task in it; a trace has one or more")
     if bin_seconds is None:
@@ -201,8 +201,8 @@ def _count(name: str, row: int, cell: str) -> int:
         value = float(cell)
     except ValueError:
         value = math.nan
-    if not (0 <= value <= MOST_TASKS and value.is_integer()):
-        raise TraceError(f"{name}, row {row}: the count is {cell[:40]!r}; it must be 0 to {MOST_TASKS}")
+    if not (0 <= value <= MAX_TASKS and value.is_integer()):
+        raise TraceError(f"{name}, row {row}: the count is {cell[:40]!r}; it must be 0 to {MAX_TASKS}")
     return int(value)
 
 

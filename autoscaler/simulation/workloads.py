@@ -21,21 +21,21 @@ def _poisson(
     name: str,
     *,
     rate: Callable[[float], float],
-    most: float,
+    max_rate: float,
     seconds: float,
     service: Callable[[float, random.Random], float],
     seed: int,
 ) -> Trace:
-    """Return arrivals at ``rate(t)`` a second, at most ``most``, by thinning."""
+    """Return arrivals at ``rate(t)`` a second, never above ``max_rate``, by thinning."""
     rng = random.Random(f"{name}/{seed}")  # noqa: S311 - a simulation
     arrivals: list[float] = []
     services: list[float] = []
-    at = rng.expovariate(most)
+    at = rng.expovariate(max_rate)
     while at < seconds:
-        if rng.random() * most < rate(at):
+        if rng.random() * max_rate < rate(at):
             arrivals.append(at)
             services.append(service(at, rng))
-        at += rng.expovariate(most)
+        at += rng.expovariate(max_rate)
     return Trace(name=name, arrivals_seconds=arrivals, services_seconds=services, duration_seconds=seconds)
 
 
@@ -49,7 +49,7 @@ def quiet_nights(seed: int = 0, seconds: float = _DAY_SECONDS) -> Trace:
     return _poisson(
         "quiet nights",
         rate=lambda at: 3.0 * max(0.0, math.sin(math.pi * at / 36_000)) ** 2 * (at < 36_000) + 1 / 600,  # noqa: PLR2004
-        most=3.01,
+        max_rate=3.01,
         seconds=seconds,
         service=_lognormal(2.0),
         seed=seed,
@@ -75,7 +75,7 @@ def on_off(seed: int = 0, seconds: float = 10_800.0) -> Trace:
             current = next(phase, (math.inf, math.inf))
         return 15.0 if moment >= current[0] else 0.02
 
-    return _poisson("on off", rate=rate, most=15.0, seconds=seconds, service=_lognormal(1.0), seed=seed)
+    return _poisson("on off", rate=rate, max_rate=15.0, seconds=seconds, service=_lognormal(1.0), seed=seed)
 
 
 def flash_crowd(seed: int = 0, seconds: float = 7200.0) -> Trace:
@@ -86,7 +86,9 @@ def flash_crowd(seed: int = 0, seconds: float = 7200.0) -> Trace:
         crowd = 30 * math.exp(-(at - first) / 180) if at > first else 0.0
         return 1 + crowd + (20 * math.exp(-(at - second) / 60) if at > second else 0.0)
 
-    return _poisson("flash crowd", rate=rate, most=52.0, seconds=seconds, service=_lognormal(1.5), seed=seed)
+    return _poisson(
+        "flash crowd", rate=rate, max_rate=52.0, seconds=seconds, service=_lognormal(1.5), seed=seed
+    )
 
 
 def tripling(seed: int = 0, seconds: float = 7200.0) -> Trace:
@@ -95,7 +97,7 @@ def tripling(seed: int = 0, seconds: float = 7200.0) -> Trace:
     return _poisson(
         "tripling",
         rate=lambda _at: 2.0,
-        most=2.0,
+        max_rate=2.0,
         seconds=seconds,
         service=lambda at, rng: (slow if seconds / 3 < at < seconds * 2 / 3 else usual)(at, rng),
         seed=seed,
@@ -107,7 +109,7 @@ def tiny_tasks(seed: int = 0, seconds: float = 3600.0) -> Trace:
     return _poisson(
         "20 ms tasks",
         rate=lambda at: 60 * (1 + math.sin(at / 200)) + (400 if at % 300 < 10 else 0),  # noqa: PLR2004
-        most=520.0,
+        max_rate=520.0,
         seconds=seconds,
         service=_lognormal(0.02, 0.5),
         seed=seed,
@@ -119,7 +121,7 @@ def long_tasks(seed: int = 0, seconds: float = 43_200.0) -> Trace:
     return _poisson(
         "10 min tasks",
         rate=lambda at: 0.025 * (1 + 0.6 * math.sin(at / 3000)),
-        most=0.04,
+        max_rate=0.04,
         seconds=seconds,
         service=_lognormal(600.0, 0.3),
         seed=seed,
@@ -137,7 +139,7 @@ def mixture(seed: int = 0, seconds: float = 7200.0) -> Trace:
     return _poisson(
         "mixture",
         rate=lambda at: 3 * (1 + math.sin(at / 700)),
-        most=6.0,
+        max_rate=6.0,
         seconds=seconds,
         service=service,
         seed=seed,
@@ -170,7 +172,7 @@ def levels(seed: int = 0, seconds: float = 7200.0) -> Trace:
     return _poisson(
         "levels",
         rate=lambda at: steps[int(at // 60)],
-        most=10.0,
+        max_rate=10.0,
         seconds=seconds,
         service=_lognormal(3.0, 1.5),
         seed=seed,

@@ -93,7 +93,7 @@ def read_cgroup(pid: int | None = None, *, root: Path = Path("/")) -> CgroupRead
     Args:
         pid: The process, by its number in this PID namespace. Where its groups are not visible here (it has
             namespaces of its own), they are read through ``/proc/<pid>/root``, which takes the same user.
-        root: The file system to read in; captured trees stand under another.
+        root: The file system to read in; captured trees have another.
     """
     faults: list[str] = []
     process = attempt(faults, read_process, str(root).rstrip("/"), pid)

@@ -66,7 +66,7 @@ def _count_scheduled(consumer: Any) -> int:
     known = getattr(worker_state, "scheduled_requests", None)
     if known is not None:
         return len(known)
-    # Before Celery 5.7 they stand in the timer alone, among its other entries.
+    # Before Celery 5.7 they are in the timer alone, among its other entries.
     waiting = (getattr(entry, "entry", None) for entry in tuple(consumer.timer.queue))
     return sum(_is_request(getattr(entry, "args", ())) for entry in waiting)
 

@@ -1,7 +1,7 @@
 """Finds where the control groups of a process are mounted: v1, v2 and hybrids.
 
 What belongs here: ``/proc/<pid>/cgroup``, ``/proc/<pid>/mountinfo`` and the folders they lead to. What may
-never enter: what stands in those folders. Standard library only, Python 3.9.
+never enter: what is in those folders. Standard library only, Python 3.9.
 
 Each controller is looked up by itself: a v1 line of ``/proc/<pid>/cgroup`` wins, else it is v2. A cgroup2
 mount proves nothing, since hybrid hosts have one without controllers.
@@ -25,7 +25,7 @@ _OCTAL_ESCAPE = re.compile(r"\\([0-3][0-7]{2})")
 class CgroupMount(NamedTuple):
     """One mounted cgroup hierarchy, or a part of it.
 
-    ``root`` is the group that stands at ``point``. ``controllers`` are those of a v1 hierarchy (with its
+    ``root`` is the group that is mounted at ``point``. ``controllers`` are those of a v1 hierarchy (with its
     other mount options), None for v2.
     """
 
@@ -37,7 +37,7 @@ class CgroupMount(NamedTuple):
 class ProcessFiles(NamedTuple):
     """A process and what its files say of its groups.
 
-    ``root`` stands in front of each absolute path, "" for the file system's own; ``folder`` is the process's
+    ``root`` is put in front of each absolute path, "" for the file system's own; ``folder`` is the process's
     in ``/proc``; ``groups`` is what :func:`parse_membership` returns; ``mounts`` are the reading process's.
     """
 
@@ -145,9 +145,9 @@ def find_hierarchy(process: ProcessFiles, controller: str) -> Hierarchy:
 
 
 def _places(process: ProcessFiles, group: str, controller: str) -> Iterator[tuple[str, str]]:
-    """Where a group may stand: pairs of a mount point and the path below it, the best first."""
+    """Where a group may be: pairs of a mount point and the path below it, the best first."""
     # The kernel writes both the group and the roots as seen from the reader's cgroup namespace, whoever's
-    # files they stand in, so they can be compared, "/.." in front or not.
+    # files they come from, so they can be compared, "/.." in front or not.
     yield from _mapped(process.root, process.mounts, group, controller, bind_mounted=process.own)
     if not process.own:
         theirs = read_value(f"{process.folder}/mountinfo", parse_mounts)

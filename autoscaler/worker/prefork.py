@@ -74,11 +74,11 @@ def lack_of_files(consumer: Any, size: int) -> str | None:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY:
         return None
-    most = max((limit - _SPARE_FILES) // _FILES_PER_CHILD, consumer.pool.num_processes)
-    if size <= most:
+    max_size = max((limit - _SPARE_FILES) // _FILES_PER_CHILD, consumer.pool.num_processes)
+    if size <= max_size:
         return None
     return (
-        f"pool_resize: size is {size}; with {limit} open files this worker can have {most} processes,"
+        f"pool_resize: size is {size}; with {limit} open files this worker can have {max_size} processes,"
         " raise its limit (ulimit -n)"
     )
 

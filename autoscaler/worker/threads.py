@@ -110,7 +110,7 @@ class ResizableExecutor(Executor):
             except RuntimeError as fault:
                 self._threads.discard(thread)
                 self._idle -= 1
-                # Raised, Celery would take the job for refused while it stands in the queue.
+                # Raised, Celery would take the job for refused while it is in the queue.
                 _log.error("the pool cannot start another thread: %r", fault)
                 return
 

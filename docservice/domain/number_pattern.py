@@ -49,7 +49,7 @@ class NumberPattern:
 
 
 def number_pattern(source: str) -> NumberPattern:
-    r"""The pattern that the regular expression ``source`` stands for, in the syntax of RE2.
+    r"""The pattern that the regular expression ``source`` means, in the syntax of RE2.
 
     That of Python without look-around and back references; ``\b``, ``\d`` and ``\w`` mean ASCII.
 

@@ -143,11 +143,11 @@ def _take(step: Step, stage: Stage, stages: dict[str, Stage], top: Path) -> None
     match step.word:
         case "ENV" | "LABEL":
             pairs = dict(word.split("=", 1) for word in shlex.split(step.rest))
-            told = {
+            given = {
                 name: re.sub(r"\$(\w+)", lambda found: stage.environment.get(found[1], ""), value)
                 for name, value in pairs.items()
             }
-            (stage.environment if step.word == "ENV" else stage.labels).update(told)
+            (stage.environment if step.word == "ENV" else stage.labels).update(given)
         case "WORKDIR":
             stage.folder = step.rest
             (stage.root / step.rest.strip("/")).mkdir(parents=True, exist_ok=True)
@@ -196,9 +196,9 @@ def _copy(step: Step, stage: Stage, stages: dict[str, Stage], top: Path) -> None
 
 
 def _run(step: Step, stage: Stage) -> None:
-    told = {name: value for name, value in os.environ.items() if name.startswith(_REGISTRY)}
-    told["UV_CACHE_DIR"] = _CACHE
-    command = _confined(stage, ["/bin/sh", "-ec", step.rest], writable=True, environment=told)
+    given = {name: value for name, value in os.environ.items() if name.startswith(_REGISTRY)}
+    given["UV_CACHE_DIR"] = _CACHE
+    command = _confined(stage, ["/bin/sh", "-ec", step.rest], writable=True, environment=given)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise StepError(f"RUN {step.rest}: exit {done.returncode}\n{(done.stdout + done.stderr)[-3000:]}")
@@ -229,13 +229,13 @@ def _confined(
     volumes: tuple[Path, ...] = (),
 ) -> list[str]:
     # The base image has /usr/local/lib among the linker's folders.
-    told = {"HOME": "/tmp", "LD_LIBRARY_PATH": "/usr/local/lib", **environment, **stage.environment}
+    given = {"HOME": "/tmp", "LD_LIBRARY_PATH": "/usr/local/lib", **environment, **stage.environment}
     script = "\n".join(["set -e", *_mounts(stage.root, writable=writable, volumes=volumes)])
     user, _, group = stage.user.partition(":")
     inside = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "--no-new-privs"]
     if user != "0":
         inside += ["--bounding-set=-all", "--inh-caps=-all"]
-    inside += ["env", "-i", f"--chdir={stage.folder}", *(f"{name}={value}" for name, value in told.items())]
+    inside += ["env", "-i", f"--chdir={stage.folder}", *(f"{name}={value}" for name, value in given.items())]
     script += "\nexec chroot . " + shlex.join([*inside, *words])
     return ["unshare", "--mount", "--propagation=private", "/bin/sh", "-c", script]
 

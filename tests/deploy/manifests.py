@@ -69,14 +69,14 @@ def variables(container: Manifest, **downward: str) -> dict[str, str]:
 
     ``downward`` has the values of fields of the pod by path, dots as underscores.
     """
-    told: dict[str, str] = {}
+    given: dict[str, str] = {}
     for variable in container.get("env", ()):
         source = variable.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
         text = variable.get("value", "") if source is None else downward[source.replace(".", "_")]
-        told[variable["name"]] = re.sub(
-            r"\$\(([A-Za-z_]+)\)", lambda found: told.get(found[1], found[0]), text
+        given[variable["name"]] = re.sub(
+            r"\$\(([A-Za-z_]+)\)", lambda found: given.get(found[1], found[0]), text
         )
-    return told
+    return given
 
 
 def breaches(pod: Manifest) -> Iterator[str]:

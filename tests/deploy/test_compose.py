@@ -81,8 +81,8 @@ def test_every_secret_is_a_file_that_git_ignores():
     )
     assert sorted(ignored.stdout.split()) == sorted(files)
     # Passwords stand in no variable: those of images are read from files too.
-    told = [name for service in SERVICES.values() for name in service.get("environment", {})]
-    assert [name for name in told if re.search("PASSWORD|TOKEN|_URL", name) and "FILE" not in name] == []
+    given = [name for service in SERVICES.values() for name in service.get("environment", {})]
+    assert [name for name in given if re.search("PASSWORD|TOKEN|_URL", name) and "FILE" not in name] == []
 
 
 def known_variables() -> dict[str, set[str]]:
@@ -102,11 +102,11 @@ def test_every_variable_is_one_that_the_program_reads(name: str):
 
 def test_the_defaults_of_its_variables_are_legal_settings(tmp_path: Path):
     (tmp_path / "url").write_text("redis://:secret@redis:6379/0")
-    told = {
+    given = {
         name: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value)
         for name, value in SERVICES["autoscaler"]["environment"].items()
     }
-    settings = config.load({}, told | {"REDIS_URL_FILE": str(tmp_path / "url")})
+    settings = config.load({}, given | {"REDIS_URL_FILE": str(tmp_path / "url")})
     assert (settings.name, sorted(settings.scope.workers), settings.mode.value) == (
         "docservice",
         ["worker@docservice"],

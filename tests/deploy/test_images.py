@@ -79,8 +79,8 @@ def test_the_autoscaler_runs_from_its_image_without_rights_on_a_read_only_tree(t
     code, line = ended(stage, "run")
     assert (code, line.startswith("autoscaler: REDIS_URL is not set; ")) == (2, True)
     with RedisServer(tmp_path / "redis") as server:
-        told = {"REDIS_URL": server.url, "AUTOSCALER_LISTEN": listen}
-        command = start(stage, environment=told)
+        given = {"REDIS_URL": server.url, "AUTOSCALER_LISTEN": listen}
+        command = start(stage, environment=given)
         with Process(command, log_path=tmp_path / "log") as daemon:
             daemon.wait_until(lambda: answers(listen), within_seconds=60, what="a daemon that is ready")
             assert ended(stage, "healthcheck", AUTOSCALER_LISTEN=listen)[0] == 0
@@ -128,23 +128,23 @@ def test_a_burst_goes_through_the_service_as_its_image_runs_it(tmp_path: Path, o
         RedisServer(tmp_path / "redis") as redis,
         PostgresServer(passable(folder) / "postgres") as postgres,
     ):
-        told = {
+        given = {
             "REDIS_URL": redis.url,
             "DATABASE_URL": postgres.url,
             "DOCSERVICE_BLOB_URL": f"file://{blobs}",
             "DOCSERVICE_HTTP_PORT": str(free_port()),
         }
-        assert ended(stage, "migrate", **told)[0] == 0
-        token = token_of(stage, told)
-        api = start(stage, environment=told, volumes=(blobs,))
-        worker = start(stage, ["worker", "-c", "1", "-n", "w@image"], environment=told, volumes=(blobs,))
+        assert ended(stage, "migrate", **given)[0] == 0
+        token = token_of(stage, given)
+        api = start(stage, environment=given, volumes=(blobs,))
+        worker = start(stage, ["worker", "-c", "1", "-n", "w@image"], environment=given, volumes=(blobs,))
         with (
             Process(api, log_path=tmp_path / "api.log") as serving,
             Process(worker, log_path=tmp_path / "worker.log") as working,
         ):
-            listen = f"127.0.0.1:{told['DOCSERVICE_HTTP_PORT']}"
+            listen = f"127.0.0.1:{given['DOCSERVICE_HTTP_PORT']}"
             serving.wait_until(lambda: answers(listen), within_seconds=60, what="an API that is ready")
-            assert ended(stage, "healthcheck", "--ready", **told)[0] == 0
+            assert ended(stage, "healthcheck", "--ready", **given)[0] == 0
             url = f"http://{listen}"
             sent = ended(
                 stage, "burst", "--documents", "5", "--per-request", "3", "--url", url, DOCSERVICE_TOKEN=token
@@ -166,15 +166,15 @@ def test_a_burst_goes_through_the_service_as_its_image_runs_it(tmp_path: Path, o
             working.kill()  # a warm shutdown may take half a minute
 
 
-def token_of(stage: Stage, told: dict[str, str]) -> str:
+def token_of(stage: Stage, given: dict[str, str]) -> str:
     """An operator's token, made by the image's own command."""
     words = ["token", "create", "--name", "load", "--role", "operator"]
-    done = subprocess.run(start(stage, words, environment=told), capture_output=True, text=True, check=True)
+    done = subprocess.run(start(stage, words, environment=given), capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)
-def test_every_stage_stands_on_the_same_base_by_tag_and_digest(name: str):
+def test_every_stage_has_the_same_base_by_tag_and_digest(name: str):
     bases = {
         step.rest.partition(" AS ")[0] for step in steps((TOP / name).read_text()) if step.word == "FROM"
     }
@@ -195,7 +195,7 @@ def test_hadolint_finds_nothing_to_say(name: str):
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "given"),
     [
         ("FROM x\nCOPY deploy/none.txt ./\n", "there is no such file"),
         ("FROM x\nCOPY tests ./\n", "there is no such file"),
@@ -203,15 +203,15 @@ def test_hadolint_finds_nothing_to_say(name: str):
         ("FROM x\nENTRIPOINT ['a']\n", "not understood"),
     ],
 )
-def test_a_step_that_cannot_be_run_is_named(fault: str, told: str, out: Path):
-    with pytest.raises(StepError, match=told):
+def test_a_step_that_cannot_be_run_is_named(fault: str, given: str, out: Path):
+    with pytest.raises(StepError, match=given):
         build_text(fault, out)
 
 
 @pytest.mark.host
 @needs_root
 @needs("unshare")
-def test_a_step_that_fails_ends_the_build_with_its_own_words(out: Path):
+def test_a_step_that_fails_ends_the_build_with_its_own_message(out: Path):
     text = "FROM x\nRUN python -c 'import fastapi'\n"
     with pytest.raises(StepError, match=r"(?s)exit 1.*No module named 'fastapi'"):
         build_text(text, out)

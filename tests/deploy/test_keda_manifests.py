@@ -90,7 +90,7 @@ def test_the_scaled_object_asks_the_service_and_the_service_finds_the_scaler():
     assert opened[port["targetPort"]] == port["port"]
 
 
-def test_the_scaler_is_told_what_the_sidecars_are_told_and_the_address_by_a_file():
+def test_the_scaler_has_the_settings_of_the_sidecars_and_the_address_in_a_file():
     pod = pods(objects())["autoscaler-keda"]
     (container,) = containers(pod)
     (volume,), (mount,) = pod["spec"]["volumes"], container["volumeMounts"]
@@ -126,7 +126,7 @@ def test_the_readmes_folder_moves_the_scaler_its_address_its_name_and_its_target
     )
     (container,) = containers(pods(found)["eu-autoscaler-keda"])
     assert container["image"] == "registry.example.com/celery-pool-autoscaler:0.1.0"
-    told = one(found, "ConfigMap", "eu-celery-autoscaler")
-    assert container["envFrom"][0]["configMapRef"]["name"] == told["metadata"]["name"]
-    assert told["data"] == {"AUTOSCALER_NAME": "shop"}
-    assert config.load({}, {**told["data"], "REDIS_URL": "redis://redis/0"}).name == "shop"
+    given = one(found, "ConfigMap", "eu-celery-autoscaler")
+    assert container["envFrom"][0]["configMapRef"]["name"] == given["metadata"]["name"]
+    assert given["data"] == {"AUTOSCALER_NAME": "shop"}
+    assert config.load({}, {**given["data"], "REDIS_URL": "redis://redis/0"}).name == "shop"

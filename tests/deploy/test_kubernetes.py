@@ -158,9 +158,9 @@ def test_the_component_adds_itself_to_a_worker_and_changes_nothing_of_it():
 @pytest.mark.parametrize("folder", ["examples/own-worker", "examples/own-worker-legacy"])
 def test_the_sidecar_knows_the_worker_by_the_name_that_celery_gives_it(folder: str, tmp_path: Path):
     pod = pods(built(folder))["mailer"]
-    told = variables(sidecar(pod), metadata_name="mailer-7d9-x2x")
+    given = variables(sidecar(pod), metadata_name="mailer-7d9-x2x")
     (tmp_path / "url").write_text("redis://redis:6379/0")
-    settings = config.load({}, told | {"REDIS_URL_FILE": str(tmp_path / "url")})
+    settings = config.load({}, given | {"REDIS_URL_FILE": str(tmp_path / "url")})
     assert (sorted(settings.scope.workers), settings.name, settings.mode) == (
         ["celery@mailer-7d9-x2x"],
         "celery@mailer-7d9-x2x",
@@ -169,7 +169,7 @@ def test_the_sidecar_knows_the_worker_by_the_name_that_celery_gives_it(folder: s
     mounts = {mount["name"]: mount["mountPath"] for mount in sidecar(pod)["volumeMounts"]}
     assert settings.container is not None
     assert str(settings.container.limits_folder) == mounts["celery-autoscaler-limits"]
-    assert told["REDIS_URL_FILE"] == f"{mounts['celery-broker']}/REDIS_URL"
+    assert given["REDIS_URL_FILE"] == f"{mounts['celery-broker']}/REDIS_URL"
 
 
 @pytest.mark.parametrize(
@@ -226,10 +226,10 @@ def with_patches(place: Path, *numbers: int, worker: str = "") -> tuple[Manifest
     return built_from(place / "examples/own")
 
 
-def test_a_worker_without_an_at_in_its_name_is_told_with_its_pods(tmp_path: Path):
+def test_a_worker_without_an_at_in_its_name_is_reported_with_its_pods(tmp_path: Path):
     found = sidecar(pods(with_patches(tmp_path, 1))["mailer"])
-    told = variables(found, metadata_name="mailer-7d9-x2x")
-    assert told["AUTOSCALER_WORKER"] == "celery@mails-mailer-7d9-x2x"
+    given = variables(found, metadata_name="mailer-7d9-x2x")
+    assert given["AUTOSCALER_WORKER"] == "celery@mails-mailer-7d9-x2x"
     assert [entry["name"] for entry in found["env"]][:2] == ["POD_NAME", "AUTOSCALER_WORKER"]
 
 
@@ -241,10 +241,10 @@ def test_a_pods_name_that_is_not_repeated_stays_unknown(tmp_path: Path):
     shorter, count = re.subn(repeated, "", patch)
     own = tmp_path / "kubernetes/examples/own-worker"
     (own / "kustomization.yaml").write_text((own / "kustomization.yaml").read_text() + shorter)
-    told = variables(sidecar(pods(built_from(own))["mailer"]), metadata_name="pod")
-    assert (count, told["AUTOSCALER_WORKER"]) == (1, "celery@mails-$(POD_NAME)")
+    given = variables(sidecar(pods(built_from(own))["mailer"]), metadata_name="pod")
+    assert (count, given["AUTOSCALER_WORKER"]) == (1, "celery@mails-$(POD_NAME)")
     with pytest.raises(config.ConfigError, match=r"AUTOSCALER_WORKER is .* was not replaced"):
-        config.load({}, {**told, "REDIS_URL_FILE": "", "REDIS_URL": "redis://redis/0"})
+        config.load({}, {**given, "REDIS_URL_FILE": "", "REDIS_URL": "redis://redis/0"})
 
 
 def test_the_limits_of_a_worker_behind_another_container_are_two_lines(tmp_path: Path):
@@ -260,8 +260,8 @@ def test_the_limits_of_a_worker_behind_another_container_are_two_lines(tmp_path:
 def test_the_workers_name_its_secret_and_its_settings_are_a_few_lines(tmp_path: Path):
     objects = with_patches(tmp_path, 0)
     pod = pods(objects)["mailer"]
-    told = variables(sidecar(pod), metadata_name="pod")
-    assert told["AUTOSCALER_WORKER"] == "mails@pod"
+    given = variables(sidecar(pod), metadata_name="pod")
+    assert given["AUTOSCALER_WORKER"] == "mails@pod"
     volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
     assert volumes["celery-broker"]["secret"] == {
         "secretName": "mailer",
@@ -397,13 +397,13 @@ def programs(container: Manifest) -> set[str]:
 def test_every_variable_is_one_that_the_program_reads(folder: str):
     for pod in pods(built(folder)).values():
         for container in containers(pod):
-            told = variables(container, metadata_name="pod")
-            assert set(told) - programs(container) == set()
-            assert [value for value in told.values() if "$(" in value] == []
+            given = variables(container, metadata_name="pod")
+            assert set(given) - programs(container) == set()
+            assert [value for value in given.values() if "$(" in value] == []
     settings = one(built(folder), "ConfigMap", "celery-autoscaler")["data"]
     assert set(settings) - {setting.variable for setting in config.ALL} == set()
-    told = variables(sidecar(pods(built(folder))["docservice-worker"]), metadata_name="pod")
-    whole = config.load({}, {**settings, **told, "REDIS_URL_FILE": "", "REDIS_URL": "redis://redis/0"})
+    given = variables(sidecar(pods(built(folder))["docservice-worker"]), metadata_name="pod")
+    whole = config.load({}, {**settings, **given, "REDIS_URL_FILE": "", "REDIS_URL": "redis://redis/0"})
     assert (sorted(whole.scope.workers), whole.name) == (["worker@pod"], "docservice")
 
 

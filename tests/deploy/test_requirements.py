@@ -34,7 +34,7 @@ def test_every_requirement_is_pinned_to_a_version_that_the_project_allows(name: 
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_every_line_is_a_pin_a_hash_or_a_word_on_who_asked(name: str):
+def test_every_line_is_a_pin_a_hash_or_a_comment_on_what_needs_it(name: str):
     legal = r"#.*|    # .*|[a-z0-9-]+==[^ ;]+ \\|    --hash=sha256:[0-9a-f]{64}( \\)?"
     lines = (FOLDER / name).read_text().splitlines()
     assert [line for line in lines if not re.fullmatch(legal, line)] == []

@@ -87,7 +87,7 @@ def test_every_command_and_flag_is_one_of_the_program(unit: Path):
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
-def test_no_secret_stands_in_the_environment(unit: Path):
+def test_no_secret_is_in_the_environment(unit: Path):
     names = [line.partition("=")[0] for line in values(unit, "Environment")]
     assert [name for name in names if re.search("PASSWORD|TOKEN|_URL$", name) and "BLOB" not in name] == []
 

@@ -148,5 +148,5 @@ def test_only_the_push_to_qa_leaves_the_runner_and_only_after_the_scan():
     assert [(step["with"]["sbom"], step["with"]["provenance"]) for step in last] == [(True, "mode=max")]
     scan = next(step for step in push["steps"] if "trivy" in step.get("uses", ""))
     assert (scan["with"]["exit-code"], scan["with"]["severity"]) == ("1", "HIGH,CRITICAL")
-    # The action drops the severity for a report in SARIF, unless it is told not to.
+    # The action drops the severity for a report in SARIF, unless it is configured not to.
     assert (scan["with"]["format"], scan["with"]["limit-severities-for-sarif"]) == ("sarif", True)

@@ -35,7 +35,7 @@ OTHERS = {"--autoscale", "--read-only", "--without-gossip", "--slice"}
 every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(TOP)))
 
 
-def test_each_generated_table_stands_on_one_page_and_equals_the_code():
+def test_each_generated_table_is_on_one_page_and_equals_the_code():
     texts = {page: page.read_text() for page in pages()}
     places = {name: sum(text.count(f"<!-- {name}: begin -->") for text in texts.values()) for name in TABLES}
     assert places == dict.fromkeys(TABLES, 1)

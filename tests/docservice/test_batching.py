@@ -178,7 +178,7 @@ def test_too_few_answers_are_a_fault_and_not_a_wait() -> None:
         asyncio.run(run())
 
 
-def test_a_fault_is_everybodys_of_that_question_and_of_no_other() -> None:
+def test_a_fault_reaches_all_who_asked_that_question_and_nobody_else() -> None:
     async def ask(items: list[int]) -> list[int]:
         if 2 in items:
             raise OSError(items)

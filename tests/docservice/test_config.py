@@ -34,7 +34,7 @@ def faults(**changes: str) -> list[str]:
     return refused.value.faults
 
 
-def test_both_addresses_are_needed_and_both_are_told() -> None:
+def test_both_addresses_are_needed_and_both_are_named() -> None:
     with pytest.raises(ConfigError) as refused:
         read_settings({})
     assert refused.value.faults == [
@@ -76,7 +76,7 @@ def test_a_wrong_database_url_is_refused_with_what_is_legal(url: str, reason: st
     assert reason in fault
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_together() -> None:
     assert faults(
         REDIS_MAX_CONNECTIONS="many",
         REDIS_SOCKET_TIMEOUT="0",
@@ -90,7 +90,7 @@ def test_all_faults_are_told_at_once() -> None:
     ]
 
 
-def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "url"
     path.write_text("rediss://:secret@h:7/3\n")
     found = read_settings({"DATABASE_URL": GOOD["DATABASE_URL"], "REDIS_URL_FILE": str(path)})
@@ -175,7 +175,7 @@ def test_a_start_without_redis_ends_with_one_line_and_1(database_url: str) -> No
     assert last.startswith("docservice: REDIS_URL: no answer from redis://:***@127.0.0.1:")
 
 
-def test_a_start_with_a_silent_redis_ends_within_its_timeout(database_url: str) -> None:
+def test_a_start_with_a_redis_that_does_not_answer_ends_within_its_timeout(database_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
         code, _, seconds = run(
@@ -231,7 +231,7 @@ def test_a_worker_count_is_a_number_or_auto() -> None:
     assert (wrong.exit_code, "neither auto nor a whole number" in wrong.stderr) == (2, True)
 
 
-def test_auto_is_what_the_container_bears() -> None:
+def test_auto_is_what_fits_in_the_container() -> None:
     printed = subprocess.run(
         [sys.executable, "-m", "autoscaler", "concurrency"], capture_output=True, text=True, check=True
     )

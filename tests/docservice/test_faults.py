@@ -40,7 +40,7 @@ PATHS = ("/modules/mail/grid", "/document-type-columns", "/documents?id=1")
 
 
 class Load:
-    """Four callers that ask until they are told to end."""
+    """Four callers that ask until they are stopped."""
 
     def __init__(self, url: str, token: str) -> None:
         self.seen: list[httpx.Response] = []

@@ -130,7 +130,7 @@ def test_a_write_without_redis_answers_and_catches_up(settings: Settings, tmp_pa
     assert asyncio.run(walk()) == (True, True)
 
 
-def test_when_redis_hangs_all_who_read_are_told_together(settings: Settings, tmp_path: Path) -> None:
+def test_when_redis_hangs_all_readers_get_the_error_together(settings: Settings, tmp_path: Path) -> None:
     async def walk(server: RedisServer) -> set[bool]:
         async with open_cache(settings, server.url) as cache:
             await put(cache, b"one")
@@ -158,7 +158,7 @@ def test_reads_under_way_are_answered_when_the_cache_closes(settings: Settings) 
     assert asyncio.run(walk()) == {False}
 
 
-def test_one_page_is_loaded_once_for_all_who_ask_at_once(settings: Settings) -> None:
+def test_one_page_is_loaded_once_for_all_who_ask_at_the_same_time(settings: Settings) -> None:
     loads = 0
 
     async def make() -> bytes:

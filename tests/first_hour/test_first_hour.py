@@ -196,7 +196,7 @@ def test_the_steps_of_the_readme_lead_from_a_check_to_a_worker_that_grows(desk: 
 
 
 @pytest.mark.timeout(240)
-def test_a_slip_is_named_with_what_was_probably_meant(desk: Desk):
+def test_a_mistyped_name_is_reported_with_what_was_probably_meant(desk: Desk):
     desk.start_worker(readme("celery -A two_queues worker -n mails"))
     started(lambda: "(companion)" in desk.type("autoscaler check")[1], what="the worker")
     code, _, said = desk.type("autoscaler once --target-wait mials=3s")

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback whose link can be made silent, slow or broken."""
+"""A TCP proxy on loopback whose link can be made unresponsive, slow or broken."""
 
 from __future__ import annotations
 

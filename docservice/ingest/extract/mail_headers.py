@@ -1,7 +1,7 @@
 """The values of header fields: text, parameters and dates, as people mean them.
 
-Pure and total: a value is bytes as they stand in the mail, and whatever they are, there is an answer and no
-exception. Encoded words (RFC 2047) are decoded wherever they stand, parameters by RFC 2231, raw bytes by
+Pure and total: a value is bytes as the mail has them, and whatever they are, there is an answer and no
+exception. Encoded words (RFC 2047) are decoded wherever they are, parameters by RFC 2231, raw bytes by
 their likely charset.
 """
 
@@ -128,7 +128,7 @@ def _read(written: _Written, also: str | None) -> dict[str, str]:
 
 
 def _split_parameters(raw: str) -> list[str]:
-    """The pieces between semicolons that stand outside of quotes."""
+    """The pieces between semicolons outside of quotes."""
     pieces, start = [], 0
     for found in re.finditer(r'"(?:[^"\\]|\\.)*+(?:"|$)|;', raw):
         if found[0] == ";":

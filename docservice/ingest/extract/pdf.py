@@ -215,7 +215,7 @@ def _annotation_text(page: pypdf.PageObject, item: Any) -> str:
 
 
 def _readable_content(page: Any) -> bytes:
-    """The streams of a page that can be unpacked, without the images that stand among the text."""
+    """The streams of a page that can be unpacked, without the images among the text."""
     content = page["/Contents"].get_object()
     streams = content if isinstance(content, ArrayObject) else [content]
     written = []

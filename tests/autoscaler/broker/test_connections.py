@@ -148,8 +148,8 @@ def test_a_password_shows_in_no_setting_log_line_status_or_metric(echo, password
         app.connections.reset()
     metrics = generate_latest(app.metrics.registry).decode()
     status = app.controller.status()
-    told = [repr(found), log.getvalue(), json.dumps(status), str(status), metrics, str(record.faults)]
-    assert [part for part in told if spoken(secret, part)] == []
+    outputs = [repr(found), log.getvalue(), json.dumps(status), str(status), metrics, str(record.faults)]
+    assert [part for part in outputs if spoken(secret, part)] == []
     assert "***" in record.faults["backlog"]
 
 
@@ -302,7 +302,7 @@ def test_sentinel_finds_the_master_for_both_clients_also_when_the_first_is_gone(
 
 
 @needs_debian
-def test_a_master_that_sentinel_does_not_know_is_told(watched):
+def test_a_master_that_sentinel_does_not_know_is_reported(watched):
     port, _ = watched
     found = both(f"sentinel://:s3cret@127.0.0.1:{port}/0?master=other")
     assert found == ["Sentinel: the Sentinels know no reachable master 'other'"] * 2
@@ -310,7 +310,7 @@ def test_a_master_that_sentinel_does_not_know_is_told(watched):
 
 @pytest.mark.slow
 @needs_debian
-def test_a_silent_sentinel_costs_a_bounded_time(watched):
+def test_a_sentinel_that_does_not_answer_costs_a_bounded_time(watched):
     port, process = watched
     process.send(signal.SIGSTOP)
     try:

@@ -49,7 +49,7 @@ def test_it_passes_on_when_its_holder_stops_renewing_it(client):
     assert first.hold() is False
 
 
-def test_one_that_expired_and_that_nobody_took_is_taken_again(client):
+def test_one_that_expired_and_is_free_is_taken_again(client):
     first = lease(client)
     first.hold()
     client.delete(KEY)
@@ -70,7 +70,7 @@ def test_a_release_without_a_lease_does_nothing(client):
     assert client.keys("*") == []
 
 
-def test_redis_that_is_down_is_told_and_a_release_goes_through(tmp_path):
+def test_a_redis_that_is_down_is_reported_and_a_release_raises_nothing(tmp_path):
     server = RedisServer(tmp_path)
     server.start()
     with redis.Redis.from_url(server.url) as client:

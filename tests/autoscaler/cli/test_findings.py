@@ -11,7 +11,7 @@ from tests.support.builders import worker
 URL = {"REDIS_URL": "redis://h"}
 
 
-def test_a_queue_that_nobody_has_is_named_with_those_that_exist():
+def test_a_queue_that_no_worker_consumes_is_named_with_those_that_exist():
     settings = load({"queue": ("mails", "nope"), "target_wait": ("mials=3s", "mails=3s")}, URL)
     seen = [QueueReading(name=name, waiting=0) for name in ("mails", "mials", "nope")]
     assert queue_names(settings, seen, {"mails", "celery"}) == [
@@ -30,7 +30,7 @@ def test_a_queue_that_nobody_has_is_named_with_those_that_exist():
     ]
 
 
-def test_a_queue_with_messages_that_nobody_consumes_is_named_and_one_of_unknown_depth_is_not():
+def test_a_queue_with_messages_and_no_consumer_is_named_and_one_of_unknown_depth_is_not():
     settings = load({"queue": ("full", "unread")}, URL)
     seen = [
         QueueReading(name="full", waiting=3),

@@ -54,8 +54,10 @@ def test_a_url_in_the_wrong_place_is_refused_without_its_login(words):
 
 def test_a_url_in_a_variable_that_is_none_of_it_is_refused_without_its_login():
     done = CliRunner().invoke(main, ["healthcheck"], env={"AUTOSCALER_LISTEN": URL})
-    told = "autoscaler: AUTOSCALER_LISTEN is 'redis://***@127.0.0.1:1/0'; it must be HOST:PORT, for instance"
-    assert (done.exit_code, done.stderr) == (2, f"{told} 0.0.0.0:9809\n")
+    message = (
+        "autoscaler: AUTOSCALER_LISTEN is 'redis://***@127.0.0.1:1/0'; it must be HOST:PORT, for instance"
+    )
+    assert (done.exit_code, done.stderr) == (2, f"{message} 0.0.0.0:9809\n")
 
 
 @pytest.mark.parametrize("text", ["٣", "１２", "1_0", " 10"])  # noqa: RUF001 - the point of it

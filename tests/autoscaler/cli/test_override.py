@@ -61,7 +61,7 @@ def test_a_name_that_no_daemon_reports_is_refused_unless_forced(cluster, autosca
     assert cluster.redis.exists("autoscaler:nope:override") == 1
 
 
-def test_a_hold_of_a_worker_that_nobody_has_is_refused_with_those_that_exist(cluster, autoscaler):
+def test_a_hold_of_a_worker_that_does_not_exist_is_refused_with_those_that_do(cluster, autoscaler):
     report(cluster, workers=["mails@vm", "reports@vm"], unresponsive=["lost@vm"])
     done = autoscaler("hold", "mails@vm", "reports")
     assert (done.exit_code, done.stdout, done.stderr) == (

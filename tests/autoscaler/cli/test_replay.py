@@ -86,10 +86,10 @@ def test_service_times_that_would_take_hours_are_refused_at_once(tmp_path: Path,
     assert (done.exit_code, done.stderr) == (2, f"autoscaler: {path.name}: {fault}\n")
 
 
-@pytest.mark.parametrize("told", ["off", "mails=30s", "7s mails=30s"])
+@pytest.mark.parametrize("stated", ["off", "mails=30s", "7s mails=30s"])
 def test_a_target_of_the_daemons_environment_is_taken_for_what_it_says_of_all_queues(
-    tmp_path: Path, told: str
+    tmp_path: Path, stated: str
 ):
     path = written(tmp_path, TASKS)
-    done = run(simulate_command, path, "--no-peers", "--json", AUTOSCALER_TARGET_WAIT=told)
-    assert json.loads(done.stdout)["target_wait_seconds"] == (7.0 if "7s" in told else 5.0)
+    done = run(simulate_command, path, "--no-peers", "--json", AUTOSCALER_TARGET_WAIT=stated)
+    assert json.loads(done.stdout)["target_wait_seconds"] == (7.0 if "7s" in stated else 5.0)

@@ -126,7 +126,7 @@ def test_exactly_one_source_is_taken(tmp_path: Path):
     assert [(done.exit_code, done.stderr) for done in (both, none)] == [(2, line)] * 2
 
 
-def test_simulate_reads_prometheus_and_tells_what_is_missing():
+def test_simulate_reads_prometheus_and_reports_what_is_missing():
     with prometheus(steady) as (url, _):
         done = run(
             simulate_command,
@@ -194,14 +194,14 @@ def test_what_a_server_does_wrong_is_one_line(answer: Answer, message: str):
     assert (done.exit_code, done.stdout, done.stderr) == (1, "", f"autoscaler: {url} {message}\n")
 
 
-def test_a_server_that_does_not_answer_is_told_within_the_timeout():
+def test_a_server_that_does_not_answer_is_reported_within_the_timeout():
     release = threading.Event()
 
-    def silent(_: dict[str, str]) -> Answer:
+    def unanswered(_: dict[str, str]) -> Answer:
         release.wait(20)
         return 200, b""
 
-    with prometheus(silent) as (url, _):
+    with prometheus(unanswered) as (url, _):
         begun = time.monotonic()
         done = run(simulate_command, "--prometheus", url, "--timeout", "0.5")
         took = time.monotonic() - begun
@@ -213,15 +213,15 @@ def test_a_server_that_does_not_answer_is_told_within_the_timeout():
     )
 
 
-def test_a_server_that_sends_one_header_after_the_other_is_told_within_the_timeout():
-    told = threading.Event()
+def test_a_server_that_sends_headers_without_end_is_reported_within_the_timeout():
+    ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def drip() -> None:
             peer, _ = server.accept()
             with peer, contextlib.suppress(OSError):
                 peer.sendall(b"HTTP/1.1 200 OK\r\n")
-                while not told.wait(0.1):
+                while not ended.wait(0.1):
                     peer.sendall(b"X: y\r\n")
 
         thread = threading.Thread(target=drip)
@@ -230,7 +230,7 @@ def test_a_server_that_sends_one_header_after_the_other_is_told_within_the_timeo
         try:
             done = run(simulate_command, "--prometheus", url, "--timeout", "0.5")
         finally:
-            told.set()
+            ended.set()
             thread.join()
     assert (done.exit_code, done.stderr) == (
         1,

@@ -13,18 +13,22 @@ B = Cancellation(worker="b@h", queues=("celery",))
 class Workers:
     """Remote control of workers that answer, except for the (worker, queue) that match; and the records."""
 
-    def __init__(self, silent=()):
-        self.silent, self.calls, self.records = silent, [], {}
+    def __init__(self, unresponsive=()):
+        self.unresponsive, self.calls, self.records = unresponsive, [], {}
 
     def call_all(self, commands):
         self.calls.append([(one.name, one.arguments["queue"], one.workers) for one in commands])
         return [
-            {name: [{"ok": "done"}] for name in one.workers if not self._silent(name, one.arguments["queue"])}
+            {
+                name: [{"ok": "done"}]
+                for name in one.workers
+                if not self._unresponsive(name, one.arguments["queue"])
+            }
             for one in commands
         ]
 
-    def _silent(self, worker, queue):
-        return any(fnmatch(f"{worker} {queue}", pattern) for pattern in self.silent)
+    def _unresponsive(self, worker, queue):
+        return any(fnmatch(f"{worker} {queue}", pattern) for pattern in self.unresponsive)
 
     def hset(self, key, worker, record):
         assert key == "cancelled"
@@ -39,7 +43,7 @@ class Workers:
 
 
 def test_all_queues_of_a_worker_are_cancelled_in_one_call_also_where_one_is_not_answered():
-    workers = Workers(silent=["a@h celery"])
+    workers = Workers(unresponsive=["a@h celery"])
     assert not workers.consumers().cancel("a@h", ["celery", "mails"], for_seconds=60)
     assert workers.calls == [
         [("cancel_consumer", "celery", ("a@h",)), ("cancel_consumer", "mails", ("a@h",))]
@@ -48,7 +52,7 @@ def test_all_queues_of_a_worker_are_cancelled_in_one_call_also_where_one_is_not_
 
 
 def test_several_workers_are_restored_in_one_call_and_those_that_do_not_answer_keep_their_record():
-    workers = Workers(silent=["a@h mails"])
+    workers = Workers(unresponsive=["a@h mails"])
     consumers = workers.consumers()
     for one in (A, B):
         consumers.cancel(one.worker, one.queues, for_seconds=60)
@@ -61,7 +65,7 @@ def test_several_workers_are_restored_in_one_call_and_those_that_do_not_answer_k
 
 
 def test_a_worker_that_consumed_nothing_is_restored_by_dropping_its_record():
-    workers = Workers(silent=["*"])
+    workers = Workers(unresponsive=["*"])
     consumers = workers.consumers()
     assert consumers.cancel("a@h", [], for_seconds=60)
     assert consumers.restore(Cancellation(worker="a@h", queues=()))

@@ -33,7 +33,7 @@ def consumers_of(cluster):
 
 
 class Traffic:
-    """Sends naps as fast as they are taken, until it is told to stop."""
+    """Sends naps as fast as they are taken, until it is stopped."""
 
     def __init__(self, cluster, seconds):
         self.sent = 0
@@ -115,8 +115,8 @@ def test_at_the_deadline_the_worker_gets_its_consumers_back_and_stays(cluster):
     started(lambda: cluster.redis.hlen("started") == 1, what="the long task's start")
     code, out, err = drain(cluster, "--force", "--json", "--deadline", "1", W1)
     assert code == 1
-    told = json.loads(out[-1])[0]
-    assert (told["phase"], told["busy"]) == ("given_back", 1)
+    printed = json.loads(out[-1])[0]
+    assert (printed["phase"], printed["busy"]) == ("given_back", 1)
     assert f"{W1}: given_back, 1 running, 0 fetched" in err
     cluster.send(1, 0.1)
     started(lambda: len(cluster.ended()) == 1, what="a task sent after it")
@@ -124,7 +124,7 @@ def test_at_the_deadline_the_worker_gets_its_consumers_back_and_stays(cluster):
 
 
 @pytest.mark.slow
-def test_a_drain_that_is_interrupted_gives_the_consumers_back(cluster):
+def test_a_drain_that_is_interrupted_restores_the_consumers(cluster):
     worker = cluster.worker(W1)
     cluster.hold(1)
     started(lambda: cluster.redis.hlen("started") == 1, what="the long task's start")

@@ -154,21 +154,23 @@ def test_a_restarted_worker_of_the_name_is_proof():
     assert world.now < 4
 
 
-def test_a_mailbox_that_is_gone_is_proof_only_together_with_silence():
+def test_a_mailbox_that_is_gone_is_proof_only_if_the_worker_does_not_answer_either():
     world = World({0: EMPTY, 8: None}, registered=lambda _: {W2})
     assert (world.drain(), world.records) == (Phase.DRAINED, {})
     assert world.now >= 8
 
 
 @pytest.mark.parametrize("registered", [None, {W1, W2}])
-def test_a_long_silence_counts_as_drained_and_the_record_is_kept_until_it_is_certain(registered):
+def test_a_worker_that_does_not_answer_for_long_counts_as_drained_and_its_record_is_kept_until_it_is_certain(
+    registered,
+):
     world = World({0: EMPTY, 2: None}, registered=lambda _: registered)
     assert world.drain() is Phase.DRAINED
     assert world.now >= 2 + 10
     assert [one.queues for one in world.records.values()] == [("celery",)]
 
 
-def test_a_worker_that_does_not_heed_the_shutdown_gets_its_consumers_back():
+def test_a_worker_that_ignores_the_shutdown_gets_its_consumers_back():
     world = World({0: EMPTY})
     assert (world.drain(), world.records) == (Phase.RESTORED, {})
     assert shut_down(world) + 20 < world.now < shut_down(world) + 21

@@ -31,7 +31,7 @@ def quiescing(cluster):
 
 
 @pytest.mark.slow
-def test_a_busy_worker_is_emptied_shrunk_and_given_its_queues_back(cluster):
+def test_a_busy_worker_is_emptied_shrunk_and_consumes_its_queues_again(cluster):
     cluster.worker(companion=False, processes=4, PREFETCH="4")
     running(cluster, 2)
     daemon = cluster.daemon(*QUIESCE, scale_down_threshold="0.9", min="2")
@@ -42,15 +42,15 @@ def test_a_busy_worker_is_emptied_shrunk_and_given_its_queues_back(cluster):
     started(lambda: len(cluster.ended()) == 22, what="all tasks, also those sent meanwhile")
     assert cluster.lost_and_twice(22) == (0, 0)
     started(lambda: cluster.redis.hgetall(CANCELLED_KEY) == {}, what="the end of the record")
-    told = [(line["command"], line["result"]) for line in daemon.events("pool.resize_begun")]
-    assert told[0] == ("quiesce", "begun")
+    logged = [(line["command"], line["result"]) for line in daemon.events("pool.resize_begun")]
+    assert logged[0] == ("quiesce", "begun")
 
 
 class Recording:
     """Consumers and a resizer that write down what is done with them, and answer as a test says."""
 
-    def __init__(self, fault=None, *, restores=True, silent=()):
-        self.sent, self.fault, self.restores, self.silent = [], fault, restores, silent
+    def __init__(self, fault=None, *, restores=True, unresponsive=()):
+        self.sent, self.fault, self.restores, self.unresponsive = [], fault, restores, unresponsive
 
     def cancel(self, worker, queues, *, for_seconds):
         del queues
@@ -61,7 +61,7 @@ class Recording:
 
     def restore(self, cancellation):
         self.sent.append(("restore", cancellation.worker, cancellation.queues))
-        return self.restores and cancellation.worker not in self.silent
+        return self.restores and cancellation.worker not in self.unresponsive
 
     def restore_all(self, cancellations):
         return {one.worker for one in cancellations if self.restore(one)}
@@ -187,7 +187,7 @@ def test_what_needs_no_emptying_is_resized_at_once_and_the_outcomes_keep_their_o
 
 
 @pytest.mark.slow
-def test_a_disabled_daemon_gives_back_what_an_earlier_one_has_left(cluster):
+def test_a_disabled_daemon_restores_what_an_earlier_one_has_left_cancelled(cluster):
     cluster.worker(companion=False, processes=4)
     running(cluster, 1)
     first = cluster.daemon(*QUIESCE, scale_down_threshold="0.9", min="2")
@@ -199,7 +199,7 @@ def test_a_disabled_daemon_gives_back_what_an_earlier_one_has_left(cluster):
 
 
 @pytest.mark.slow
-def test_a_daemon_that_is_ended_meanwhile_gives_the_queues_back_at_once(cluster):
+def test_a_daemon_that_is_ended_meanwhile_restores_the_queues_at_once(cluster):
     cluster.worker(companion=False, processes=4)
     running(cluster, 1)
     daemon = cluster.daemon(*QUIESCE, scale_down_threshold="0.9", min="2")
@@ -212,7 +212,7 @@ def test_a_daemon_that_is_ended_meanwhile_gives_the_queues_back_at_once(cluster)
 
 
 @pytest.mark.slow
-def test_a_daemon_that_is_killed_meanwhile_is_followed_by_one_that_gives_them_back(cluster):
+def test_a_daemon_that_is_killed_meanwhile_is_followed_by_one_that_restores_them(cluster):
     cluster.worker(companion=False, processes=4)
     running(cluster, 1)
     first = cluster.daemon(*QUIESCE, scale_down_threshold="0.9", min="2")
@@ -235,7 +235,7 @@ def test_a_worker_that_does_not_become_empty_in_time_is_left_as_it_was(cluster):
 
 
 def test_at_the_end_all_workers_are_restored_whether_or_not_one_answers():
-    recording = Recording(silent={"a@h"})
+    recording = Recording(unresponsive={"a@h"})
     resizer = quiescing_resizer(recording)
     for name in ("a@h", "b@h"):
         reading = worker(name, 4, companion=False, busy=1)

@@ -60,7 +60,7 @@ def test_it_returns_as_soon_as_all_have_answered(fleet):
     assert seconds < 5
 
 
-def test_a_dead_name_costs_the_timeout_and_the_living_are_heard(fleet):
+def test_a_dead_name_costs_the_timeout_and_the_others_replies_are_read(fleet):
     found, seconds = lasted(lambda: remote_to(fleet.server.url).call("ping", {}, ["gone@h", "a@h"]))
     assert found == {"a@h": [PONG]}
     # The deadline, and what is left of a blocking read of 1 s.
@@ -73,7 +73,7 @@ def test_arguments_reach_the_command_and_an_unknown_one_says_so(fleet):
     assert remote.call("no_such_command", {}, ["a@h"]) == {"a@h": [{"error": "KeyError('no_such_command')"}]}
 
 
-def test_nobody_is_told_nothing(tmp_path):
+def test_a_call_without_addressees_sends_nothing(tmp_path):
     assert remote_to(RedisServer(tmp_path).url).call("shutdown", {}, []) == {}
 
 
@@ -119,7 +119,7 @@ def test_a_cast_waits_for_no_reply(fleet):
     assert seconds < 5
 
 
-def test_a_silent_server_costs_a_bounded_time(tmp_path):
+def test_a_server_that_does_not_answer_costs_a_bounded_time(tmp_path):
     with RedisServer(tmp_path / "redis") as server:
         server.process.send(signal.SIGSTOP)
         remote = remote_to(server.url)
@@ -129,7 +129,7 @@ def test_a_silent_server_costs_a_bounded_time(tmp_path):
         assert time.monotonic() - started < 2 * TUNING.socket_timeout_seconds + 1
 
 
-def test_a_server_that_falls_silent_in_a_call_costs_a_bounded_time(tmp_path):
+def test_a_server_that_stops_answering_in_a_call_costs_a_bounded_time(tmp_path):
     with RedisServer(tmp_path / "redis") as server, redis.Redis.from_url(server.url) as client:
         client.client_pause(60_000)
         remote = remote_to(server.url)
@@ -139,7 +139,7 @@ def test_a_server_that_falls_silent_in_a_call_costs_a_bounded_time(tmp_path):
         assert time.monotonic() - started < 2 * TUNING.socket_timeout_seconds + 1
 
 
-def test_a_server_that_is_down_is_told_at_once(tmp_path):
+def test_a_server_that_is_down_is_reported_at_once(tmp_path):
     remote = remote_to(RedisServer(tmp_path).url)
     started = time.monotonic()
     with pytest.raises(BrokerError, match="refused"):
@@ -147,7 +147,7 @@ def test_a_server_that_is_down_is_told_at_once(tmp_path):
     assert time.monotonic() - started < 1
 
 
-def test_workers_under_another_prefix_do_not_hear_it(fleet):
+def test_workers_under_another_prefix_do_not_receive_it(fleet):
     assert remote_to(fleet.server.url, prefix="other:").call("ping", {}, ["a@h"]) == {}
 
 
@@ -168,7 +168,7 @@ def reply(ticket, worker):
     )
 
 
-def test_a_second_reply_of_one_name_does_not_stand_for_the_reply_of_another():
+def test_a_second_reply_of_one_name_does_not_count_as_the_reply_of_another():
     collector = _Collector([RemoteCommand(name="ping", workers=("twin@h", "a@h"))])
     (ticket,) = collector.tickets
     for _ in range(2):

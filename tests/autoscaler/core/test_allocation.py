@@ -104,7 +104,7 @@ def test_growth_evens_workers_out(ranges, total):
 
 
 @given(fleets(), st.integers(0, 200))
-def test_no_busy_process_is_given_up_while_an_idle_one_could_be(ranges, total):
+def test_no_busy_process_is_removed_while_an_idle_one_could_be(ranges, total):
     found = allocate(ranges, total)
     gave_busy = any(one.current - found[one.worker] > one.idle for one in ranges)
     could_give_idle = any(

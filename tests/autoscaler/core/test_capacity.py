@@ -40,7 +40,7 @@ MEMORY = {
         pytest.param(8, 0.25, 2, id="several cores for each"),
     ],
 )
-def test_cores_bear_processes(cores, each, processes):
+def test_so_many_processes_fit_on_the_cores(cores, each, processes):
     assert cpu_processes(cores, each) == processes
 
 
@@ -167,7 +167,7 @@ def test_use_of_the_container_holds_growth_or_shrinks(use, expected):
     assert found == (None if expected is None else Ceiling(processes=expected[0], reason=expected[1]))
 
 
-def test_retiring_processes_are_counted_as_given_up_already():
+def test_retiring_processes_are_counted_as_removed_already():
     full = container(**MEMORY, memory_used_bytes=1190 * MIB)
     found = pressure(Policy(), full, 5, retiring=3)
     assert found == Ceiling(processes=5, reason=Reason.MEMORY_PRESSURE)

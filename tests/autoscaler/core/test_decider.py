@@ -29,7 +29,7 @@ def test_a_pool_that_somebody_shrank_to_nothing_comes_back_to_min():
         (Mode.ACT, Override(), False, Reason.NOT_LEADER),
     ],
 )
-def test_what_holds_the_hand_keeps_what_would_have_been_done(mode, override, leader, reason):
+def test_a_blocking_condition_keeps_what_would_have_been_done(mode, override, leader, reason):
     held = decision(4, 7, Reason.LOAD_HIGH, target=4, reason=reason)
     assert decide(look(3, worker(busy=4), override=override, leader=leader), mode=mode) == (held,)
 
@@ -56,7 +56,7 @@ def test_an_unresponsive_worker_is_unknown_and_the_others_do_not_shrink():
     )
 
 
-def test_a_worker_that_stays_silent_is_forgotten():
+def test_a_worker_that_stays_unresponsive_is_forgotten():
     walk = Walk(prompt_policy(stale_after_seconds=15))
     walk.see(0, worker("celery@a", busy=4), worker("celery@b", busy=4))
     plan = walk.see(0, worker("celery@a"), after=20)
@@ -126,35 +126,35 @@ def test_on_a_backlog_that_is_not_known_the_latency_demand_does_not_decide():
     assert walk.see(None, worker(busy=0)).decisions == (decision(4, 4, Reason.STALE),)
 
 
-def test_a_shadow_tells_what_the_other_demand_would_have_wished_for_and_changes_nothing():
+def test_a_shadow_reports_what_the_other_demand_would_recommend_and_changes_nothing():
     plain = Walk(prompt_policy(max_processes=64))
     shadowed = Walk(prompt_policy(max_processes=64), shadow=TargetWaitPolicy(target_wait_seconds=600))
     for walk in (plain, shadowed):
         walk.see(0, worker(busy=4))
-    told, without = shadowed.see(20, worker(busy=4)), plain.see(20, worker(busy=4))
-    assert told.decisions == without.decisions == (decision(4, 24, Reason.LOAD_HIGH),)
-    assert (without.groups[0].shadow_recommended, told.groups[0].shadow_recommended) == (None, 4)
+    shadow, without = shadowed.see(20, worker(busy=4)), plain.see(20, worker(busy=4))
+    assert shadow.decisions == without.decisions == (decision(4, 24, Reason.LOAD_HIGH),)
+    assert (without.groups[0].shadow_recommended, shadow.groups[0].shadow_recommended) == (None, 4)
 
 
 def test_each_group_keeps_the_most_urgent_target_of_its_queues():
-    def wish(targets):
+    def desired(targets):
         walk = Walk(prompt_policy(max_processes=64), target_wait=TargetWaitPolicy(), target_waits=targets)
         walk.see(0, worker(busy=4))
         return walk.see(60, worker(busy=4)).groups[0].desired
 
-    assert wish({"celery": 600.0}) < wish({"celery": 1.0})
-    assert wish({"other": 600.0}) == wish({})
+    assert desired({"celery": 600.0}) < desired({"celery": 1.0})
+    assert desired({"other": 600.0}) == desired({})
 
 
 def test_of_queues_that_share_workers_the_most_urgent_target_holds_for_all():
-    def wish(targets):
+    def desired(targets):
         walk = Walk(prompt_policy(max_processes=64), target_wait=TargetWaitPolicy(), target_waits=targets)
         both = worker(busy=4, queues=("celery", "mails"))
         walk.see(0, both, queues=(queue(0), queue(0, "mails")))
         return walk.see(60, both, queues=(queue(60), queue(0, "mails"))).groups[0].desired
 
-    assert wish({"celery": 600.0, "mails": 1.0}) == wish({"celery": 1.0, "mails": 1.0})
-    assert wish({"celery": 600.0, "mails": 1.0}) > wish({"celery": 600.0, "mails": 600.0})
+    assert desired({"celery": 600.0, "mails": 1.0}) == desired({"celery": 1.0, "mails": 1.0})
+    assert desired({"celery": 600.0, "mails": 1.0}) > desired({"celery": 600.0, "mails": 600.0})
 
 
 def test_the_latency_demand_shrinks_only_once_it_has_learnt_for_a_while():
@@ -171,7 +171,7 @@ def steady(tick, name="celery@one", *, base=0, size=4, service=4):
     return worker(name, processes=size, busy=size, completed=base + tick // service * size)
 
 
-def test_a_worker_that_comes_back_after_a_silence_leaves_what_is_learnt_as_it_was():
+def test_a_worker_that_answers_again_leaves_what_is_learnt_as_it_was():
     walk = Walk(prompt_policy(stale_after_seconds=15), target_wait=TargetWaitPolicy())
     for tick in range(240):
         walk.see(0, steady(tick, "celery@a", base=500_000), steady(tick, "celery@b", base=900_000))

@@ -162,7 +162,7 @@ def test_every_command_is_legal_and_within_every_bound(history):
         for decision in plan.decisions:
             if decision.action is Action.HOLD:
                 continue
-            reading = seen[decision.worker]  # never on a worker that kept silent
+            reading = seen[decision.worker]  # never on a worker that did not answer
             override = observation.override
             most = policy.max_processes if override.max_processes is None else override.max_processes
             least = policy.min_processes if override.min_processes is None else override.min_processes

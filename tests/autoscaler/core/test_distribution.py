@@ -11,7 +11,7 @@ from autoscaler.core.state import State
 from tests.support.builders import Walk, container, decide, decision, look, prompt_policy, queue, worker
 
 
-def test_one_sidecar_for_each_worker_comes_to_the_numbers_of_one_daemon():
+def test_one_sidecar_for_each_worker_computes_the_numbers_of_one_daemon():
     fleet = [
         worker(f"celery@{name}", processes=size, busy=size) for name, size in (("a", 1), ("b", 5), ("c", 2))
     ]

@@ -101,7 +101,7 @@ def test_as_many_fit_as_have_room_at_their_peak_one_of_them_the_largest():
     assert [fitting(POLICY, grown, None, size=size) for size in (1, 2, 3, 4)] == [2, 2, 3, 2]
 
 
-def test_a_peak_outlives_the_child_the_worker_and_its_silence_for_an_hour():
+def test_a_peak_is_kept_for_an_hour_after_the_child_or_the_worker_is_gone_or_unresponsive():
     low = {"child_peak_bytes": 35 * MIB, "child_peak_p95_bytes": 35 * MIB, "child_shared_bytes": None}
     record = follow((0.0, {}), (10.0, low))
     assert need(POLICY, box(**low), record) == Need(100 * MIB, 100 * MIB)

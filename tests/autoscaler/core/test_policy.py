@@ -27,7 +27,7 @@ def faults_of(**parameters):
     return caught.value.faults
 
 
-def test_the_defaults_are_a_legal_policy_and_every_knob_tells_its_unit_and_meaning():
+def test_the_defaults_are_a_legal_policy_and_every_parameter_has_a_unit_and_a_meaning():
     Policy()
     assert [
         name for name, meta in PARAMETERS.items() if not (meta["unit"] and meta["about"].endswith("."))
@@ -35,7 +35,7 @@ def test_the_defaults_are_a_legal_policy_and_every_knob_tells_its_unit_and_meani
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_a_knob_is_legal_up_to_its_bounds_and_not_beyond(name):
+def test_a_parameter_is_legal_up_to_its_bounds_and_not_beyond(name):
     low, high = PARAMETERS[name]["low"], PARAMETERS[name]["high"]
     whole = PARAMETERS[name]["unit"] == "processes"
     step = 1 if whole else (high - low) / 1000
@@ -63,12 +63,12 @@ def test_a_share_is_a_finite_number(value):
     assert fault.startswith(f"cpu_high is {value!r}; it must be ")
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_reported_together():
     found = faults_of(min_processes=0, cpu_high=2, settle_seconds=0)
     assert [fault.partition(" ")[0] for fault in found] == ["min_processes", "cpu_high", "settle_seconds"]
 
 
-def test_contradictions_are_told_at_once_with_what_to_change():
+def test_contradictions_are_reported_together_with_what_to_change():
     assert faults_of(min_processes=5, max_processes=3, memory_high=0.5, memory_headroom=0.6) == [
         "max_processes is 3, below min_processes, which is 5; raise the one or lower the other",
         (

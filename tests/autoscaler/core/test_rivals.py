@@ -23,7 +23,7 @@ def test_the_one_whose_name_sorts_later_yields(own, others, first):
 
 
 @pytest.mark.parametrize("resizers", [None, (), (("b", 1.0),), (("a", ALIVE_SECONDS),)])
-def test_nobody_yields_to_nobody(resizers):
+def test_without_another_daemon_there_is_nobody_to_yield_to(resizers):
     assert yields_to(worker("w", resizers=resizers), "b") is None
 
 

@@ -14,7 +14,7 @@ def test_the_delays_run_while_the_load_stays_beyond_the_watermark():
     assert walk.see(4, worker(busy=4)).decisions == (decision(4, 4, Reason.DELAYED),)
 
 
-def test_a_shrink_goes_only_to_the_highest_wish_of_the_window():
+def test_a_shrink_goes_only_to_the_highest_recommendation_of_the_window():
     walk = Walk(prompt_policy(stabilization_seconds=10))
     walk.see(0, worker(busy=4))
     walk.see(4, worker(busy=4), after=1)
@@ -25,7 +25,7 @@ def test_a_shrink_goes_only_to_the_highest_wish_of_the_window():
     assert walk.see(0, worker(processes=8, busy=1), after=8).decisions == (
         decision(8, 8, Reason.STABILIZING),
     )
-    # Now the wish for 8 is 10 s old; the highest since is the 2 of the third tick.
+    # Now the recommendation of 8 is 10 s old; the highest since is the 2 of the third tick.
     assert walk.see(0, worker(processes=8, busy=1), after=1).decisions == (decision(8, 2, Reason.LOAD_LOW),)
 
 

@@ -41,7 +41,7 @@ def test_another_size_or_a_restart_is_a_change(fields):
     assert changed == {"a@h"}
 
 
-def test_a_silent_worker_stays_as_it_was_read_and_is_forgotten_in_the_end():
+def test_an_unresponsive_worker_stays_as_it_was_read_and_is_forgotten_in_the_end():
     known, _ = follow({}, worker("a@h"), at=1.0)
     assert follow(known, at=16.0) == (known, frozenset())
     assert follow(known, at=16.1) == ({}, frozenset())
@@ -121,7 +121,7 @@ def test_what_came_of_an_action_is_remembered_with_its_worker(fields, expected):
     assert found == {"a@h": replace(known["a@h"], outstanding=expected)}
 
 
-def test_the_outcome_for_a_worker_that_is_gone_is_nobodys():
+def test_the_outcome_for_a_worker_that_is_gone_changes_no_other():
     known, _ = follow({}, worker("a@h"), at=1.0)
     assert after(known, outcome(6, name="b@h", sent_at=1.5)) == known
 

@@ -75,14 +75,14 @@ def test_resizes_that_raise_may_have_been_sent(run):
     assert world.count("unexpected_errors_total", step="resize") == 1
 
 
-def test_told_to_stop_while_consumers_are_restored_it_sends_no_resize():
+def test_stopped_while_consumers_are_restored_it_sends_no_resize():
     stop = Event()
     world = World(restores=stop.set)
     world.controller(io.StringIO()).tick(stop.is_set)
     assert world.batches == []
 
 
-def test_no_action_is_begun_once_it_is_told_to_stop():
+def test_no_action_is_begun_once_it_is_to_stop():
     world, stop = World(), Event()
     stop.set()
     controller = world.controller(io.StringIO())

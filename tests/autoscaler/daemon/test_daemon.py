@@ -59,7 +59,7 @@ def test_without_the_companion_it_grows_and_shrinks_only_while_idle(cluster):
 @pytest.mark.parametrize(
     ("words", "reason"), [(("--dry-run",), "dry_run"), (("--enabled", "false"), "disabled")]
 )
-def test_told_not_to_act_it_decides_and_exports_and_sends_nothing(cluster, words, reason):
+def test_in_a_dry_run_it_decides_and_exports_and_sends_nothing(cluster, words, reason):
     cluster.worker()
     daemon = cluster.daemon(*words)
     cluster.send(30, 0.2)
@@ -202,7 +202,7 @@ def test_the_series_of_a_worker_that_is_gone_are_removed(cluster):
 
 
 @pytest.mark.slow
-def test_sigterm_ends_it_in_time_with_exit_code_0_also_when_redis_is_silent(cluster):
+def test_sigterm_ends_it_in_time_with_exit_code_0_also_when_redis_does_not_answer(cluster):
     cluster.worker()
     daemon = cluster.daemon()
     cluster.server.process.send(signal.SIGSTOP)

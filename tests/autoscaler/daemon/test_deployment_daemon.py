@@ -32,7 +32,7 @@ def test_a_worker_without_remote_control_is_a_fleet_without_workers(cluster):
     assert findings(cluster) == (1, {"workers": "none answered"})
 
 
-def test_names_that_nobody_has_are_named_and_cleared_when_somebody_comes(cluster):
+def test_unknown_names_are_reported_and_cleared_once_they_exist(cluster):
     cluster.worker()
     cluster.send(3, 0.0, queue="mails")
     words = ("--queue", "celery", "--queue", "mails", "--queue", "mistyped")

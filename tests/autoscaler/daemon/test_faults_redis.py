@@ -125,8 +125,8 @@ def test_redis_out_of_memory(cluster):
     started(lambda: daemon.reason(W1) not in {"unknown_size", None}, what="recovery")
     assert resizes(daemon) == 0
     # One line when it began and none for each tick of it.
-    told = [line for line in daemon.events("condition") if line["subject"] == "publish"]
-    assert [line["level"] for line in told] == ["warning"]
+    reported = [line for line in daemon.events("condition") if line["subject"] == "publish"]
+    assert [line["level"] for line in reported] == ["warning"]
 
 
 @pytest.mark.slow
@@ -141,7 +141,7 @@ def test_redis_paused_for_writes(cluster):
 
 
 @pytest.mark.slow
-def test_rights_revoked_and_given_back(cluster):
+def test_rights_are_revoked_and_granted_again(cluster):
     cluster.worker(processes=2)
     cluster.redis.execute_command("ACL", "SETUSER", "scaler", "on", ">first", "~*", "&*", "+@all")
     url = cluster.server.url.replace("redis://", "redis://scaler:first@")

@@ -69,7 +69,7 @@ def test_a_restarted_worker_is_adopted_at_its_size_and_grown_again(cluster):
 
 
 @pytest.mark.slow
-def test_two_workers_of_one_name_are_told_of_and_left_alone(cluster):
+def test_two_workers_of_one_name_are_reported_and_left_alone(cluster):
     cluster.worker(W1)
     cluster.worker(W1)
     daemon = cluster.daemon()

@@ -29,7 +29,7 @@ BOXED = container(cpu_limit_cores=2.0, cpu_limited=True)
         ("leads", BrokerError("gone"), Reason.NOT_LEADER),
     ],
 )
-def test_a_part_that_fails_is_unknown_told_once_and_holds(run, part, fault, expected):
+def test_a_part_that_fails_is_unknown_is_reported_once_and_holds(run, part, fault, expected):
     world = World(backlog=QueuesReading(queues=(queue(0),)), pools=(worker("a@h", busy=3),))
     run(world)
     setattr(world, part, fault)

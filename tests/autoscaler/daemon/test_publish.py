@@ -205,7 +205,7 @@ def test_only_what_was_looked_at_can_be_over(subject, record, expected):
         pytest.param({"faults": {"backlog": "gone"}}, id="the queues cannot be read"),
     ],
 )
-def test_a_status_that_is_not_stored_anew_expires(server, unstored):
+def test_a_status_that_is_not_stored_again_expires(server, unstored):
     published = Published(server)
     published.tick()
     published.tick(**unstored)

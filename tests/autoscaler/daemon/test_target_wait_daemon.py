@@ -13,7 +13,7 @@ from tests.autoscaler.daemon.test_daemon import W1, size
 from tests.support.cluster import started
 
 
-def test_a_publisher_that_stamps_lets_the_age_of_its_oldest_message_be_told(cluster):
+def test_the_age_of_the_oldest_message_is_reported_where_the_publisher_adds_the_time(cluster):
     stamp_published()
     app = Celery("publisher", broker=cluster.server.url, set_as_current=False)
     before = time.time()
@@ -28,7 +28,7 @@ def test_a_publisher_that_stamps_lets_the_age_of_its_oldest_message_be_told(clus
 
 
 @pytest.mark.slow
-def test_it_grows_for_the_target_and_tells_what_it_has_learnt(cluster):
+def test_it_grows_for_the_target_and_reports_what_it_has_learnt(cluster):
     cluster.worker()
     daemon = cluster.daemon("--target-wait", "3s", max="12")
     cluster.send(60, 0.5)

@@ -111,15 +111,15 @@ def test_it_shows_growth_and_shrink_with_nothing_lost_and_leaves_nothing(tempora
         ports = ports_of(temporary)
         assert len(ports) >= 4, "Valkey, Postgres, the API and the daemon"
         assert demo.wait(within_seconds=150) == 0, demo.log()
-    told = json.loads(demo.log().splitlines()[-1])
+    printed = json.loads(demo.log().splitlines()[-1])
     counts = ("files", "documents", "done", "not_processed", "lost", "run_twice")
-    assert [told[name] for name in counts] == [350, 600, 600, 0, 0, 0]
-    assert told["peak_processes"] >= 3, "several, for one process does not keep the target"
-    assert told["final_processes"] == 1
-    assert told["document_p95_seconds"] >= told["document_p50_seconds"] > 0
-    assert (told["target_wait_seconds"], told["cores"]) == (5, len(os.sched_getaffinity(0)))
-    verdict = "kept" if told["document_p95_seconds"] <= 5 else "missed"
-    assert f"The target wait of 5 s was {verdict} by the p95: {told['within_target']:.1%} of" in demo.log()
+    assert [printed[name] for name in counts] == [350, 600, 600, 0, 0, 0]
+    assert printed["peak_processes"] >= 3, "several, for one process does not keep the target"
+    assert printed["final_processes"] == 1
+    assert printed["document_p95_seconds"] >= printed["document_p50_seconds"] > 0
+    assert (printed["target_wait_seconds"], printed["cores"]) == (5, len(os.sched_getaffinity(0)))
+    verdict = "kept" if printed["document_p95_seconds"] <= 5 else "missed"
+    assert f"The target wait of 5 s was {verdict} by the p95: {printed['within_target']:.1%} of" in demo.log()
     assert "with --max 8" in demo.log()
     assert "its default policy (every task starts within 5 s)" in demo.log()
     assert [word for word in ("http://", "Bearer", "token") if word in demo.log()] == [], "dead when read"
@@ -242,7 +242,7 @@ def test_what_is_still_in_the_queue_is_not_lost():
     assert outcome(whole) == "Sent 600 documents in 350 files, done 600, lost 0, run twice 0."
 
 
-def test_the_p95_is_told_beside_the_target_whether_it_was_kept_or_not():
+def test_the_p95_is_shown_beside_the_target_whether_it_was_kept_or_not():
     kept = summary(document_p95_seconds=4.9, target_wait_seconds=5.0, within_target=0.96)
     assert against_target(kept) == (
         "The target wait of 5 s was kept by the p95: 96.0% of the documents were read within it."

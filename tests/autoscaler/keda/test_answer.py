@@ -37,7 +37,7 @@ def seen(*observations, policy=None, faults=None):
     return TickRecord(observation=observation, plan=plan, workers=workers, faults=faults or {})
 
 
-def told(question, record, waiting=0, **more):
+def answered(question, record, waiting=0, **more):
     return answer(question, record, {"celery": waiting}, per_worker=4, **more)
 
 
@@ -62,7 +62,7 @@ IDLE, BUSY = worker("a@h"), worker("b@h", busy=1)
             seen(look(0, IDLE, IDLE), look(30, IDLE, BUSY, at=1001)), (31, True), (31, True), id="much waits"
         ),
         pytest.param(
-            seen(look(0, IDLE, BUSY), look(0, IDLE, at=1001)), (8, True), (8, True), id="one keeps silent"
+            seen(look(0, IDLE, BUSY), look(0, IDLE, at=1001)), (8, True), (8, True), id="one does not answer"
         ),
         pytest.param(
             seen(look(0, IDLE, BUSY, override=Override(paused=True))), (8, True), (8, True), id="paused"
@@ -71,11 +71,11 @@ IDLE, BUSY = worker("a@h"), worker("b@h", busy=1)
 )
 def test_as_long_as_a_task_runs_the_answer_keeps_the_workers(record, idle, spare):
     waiting = record.observation.queues[0].waiting
-    assert told(CELERY, record, waiting) == Answer(processes=idle[0], active=idle[1])
-    assert told(SPARE, record, waiting) == Answer(processes=spare[0], active=spare[1])
+    assert answered(CELERY, record, waiting) == Answer(processes=idle[0], active=idle[1])
+    assert answered(SPARE, record, waiting) == Answer(processes=spare[0], active=spare[1])
 
 
-def test_a_queue_that_nobody_consumes_asks_for_a_process_for_each_message():
+def test_a_queue_without_consumers_needs_a_process_for_each_message():
     record = seen(look(0, IDLE))
     both = Question(queues=("celery", "mails"))
     assert answer(both, record, {"celery": 0, "mails": 7}, per_worker=4) == Answer(processes=7, active=True)
@@ -101,14 +101,14 @@ NO_LIST = QueueReading(name="celery", waiting=None, error="no list")
 )
 def test_what_was_not_read_is_no_answer(record, why):
     with pytest.raises(UnknownError, match=why):
-        told(CELERY, record)
+        answered(CELERY, record)
 
 
-def test_a_worker_that_was_never_heard_is_waited_for_unless_work_waits():
+def test_a_worker_that_never_answered_is_waited_for_unless_work_waits():
     record = seen(look(0, worker("other@h", queues=("other",))))
     with pytest.raises(UnknownError, match="worker 'a@h' does not answer: what runs there is not known"):
-        told(CELERY, record, unresponsive=("a@h",))
-    assert told(CELERY, record, 3, unresponsive=("a@h",)) == Answer(processes=3, active=True)
+        answered(CELERY, record, unresponsive=("a@h",))
+    assert answered(CELERY, record, 3, unresponsive=("a@h",)) == Answer(processes=3, active=True)
     with pytest.raises(UnknownError, match="queue 'q' cannot be read: WRONGTYPE"):
         depths([QueueReading(name="q", waiting=None, error="WRONGTYPE")])
 
@@ -144,25 +144,25 @@ MINE = {"a@h": ("celery",), "b@h": ("celery",)}
 )
 def test_a_worker_whose_consumers_are_cancelled_counts_for_the_queues_it_had(record, idle, spare):
     waiting = record.observation.queues[0].waiting
-    assert told(CELERY, record, waiting, known_queues=MINE) == Answer(processes=idle[0], active=idle[1])
-    assert told(SPARE, record, waiting, known_queues=MINE) == Answer(processes=spare[0], active=spare[1])
+    assert answered(CELERY, record, waiting, known_queues=MINE) == Answer(processes=idle[0], active=idle[1])
+    assert answered(SPARE, record, waiting, known_queues=MINE) == Answer(processes=spare[0], active=spare[1])
     mails = Question(queues=("mails",))
     assert answer(mails, record, {"mails": 0}, per_worker=4, known_queues=MINE) == Answer(
         processes=0, active=False
     )
 
 
-def test_a_worker_that_holds_a_task_of_nobody_knows_which_queue_counts_for_whoever_asks():
+def test_a_worker_that_holds_a_task_of_an_unknown_queue_counts_for_every_queue():
     record = seen(look(0, cancelled(IDLE), cancelled(BUSY)))
-    assert told(CELERY, record) == Answer(processes=4, active=True)
+    assert answered(CELERY, record) == Answer(processes=4, active=True)
 
 
-def test_silence_of_a_cancelled_worker_is_no_answer_and_that_of_another_queue_is_none_of_ours():
+def test_an_unresponsive_cancelled_worker_is_no_answer_and_one_of_another_queue_does_not_matter():
     record = seen(look(0, cancelled(BUSY)), SILENCE)
     with pytest.raises(UnknownError, match="worker 'b@h' does not answer"):
-        told(CELERY, record, known_queues=MINE)
+        answered(CELERY, record, known_queues=MINE)
     mails = {"b@h": ("mails",)}
-    assert told(CELERY, record, unresponsive=("b@h",), known_queues=mails) == Answer(
+    assert answered(CELERY, record, unresponsive=("b@h",), known_queues=mails) == Answer(
         processes=0, active=False
     )
 
@@ -187,9 +187,9 @@ def test_queues_are_remembered_while_tasks_are_held_and_forgotten_with_the_worke
 def test_a_task_that_ended_between_two_looks_counts_as_work_for_a_minute(seconds, active):
     ticks = [(1000.0, 5), (1002.0, 6), *([(1002.0 + seconds, 6)] if seconds else [])]
     record = seen(*(look(0, worker(completed=completed), at=at) for at, completed in ticks))
-    assert told(CELERY, record) == Answer(processes=0, active=active)
+    assert answered(CELERY, record) == Answer(processes=0, active=active)
 
 
 def test_a_worker_whose_tasks_wait_for_their_rate_limit_is_kept():
     record = seen(look(0, worker("a@h", rate_limited=3)))
-    assert told(CELERY, record) == Answer(processes=4, active=True)
+    assert answered(CELERY, record) == Answer(processes=4, active=True)

@@ -43,14 +43,14 @@ def test_the_loop_counts_as_stuck_after_three_times_the_age_of_a_look():
     assert watched.fleet.live() is None
 
 
-def test_it_is_not_ready_while_redis_cannot_be_read_and_tells_faults_once():
+def test_it_is_not_ready_while_redis_cannot_be_read_and_reports_faults_once():
     watched = Watched()
-    with capture_logs() as told:
+    with capture_logs() as logged:
         for _ in range(2):
             watched.look(faults={"backlog": "OSError: gone"})
         assert watched.fleet.ready() == "Redis cannot be read: OSError: gone"
         watched.look(worker())
-    assert [(one["event"], one["faults"]) for one in told] == [
+    assert [(one["event"], one["faults"]) for one in logged] == [
         ("fleet.faults", {"backlog": "OSError: gone"}),
         ("fleet.faults", {}),
     ]
@@ -109,4 +109,4 @@ def test_a_worker_whose_mailbox_is_gone_is_forgotten_once_it_counts_as_gone():
     watched.look(after=2.0, faults={"pool": "OSError: gone"})
     watched.look(unresponsive=("b@h",))
     assert watched.fleet.unresponsive() == []
-    assert watched.fleet._silent_since.keys() == {"b@h"}
+    assert watched.fleet._unresponsive_since.keys() == {"b@h"}

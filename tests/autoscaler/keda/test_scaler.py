@@ -57,7 +57,7 @@ def limited(cores, **fields):
     return worker(container=container(cpu_limit_cores=cores, cpu_limited=True), **fields)
 
 
-def test_an_answer_needs_a_fresh_look_and_a_worker_that_was_heard():
+def test_an_answer_needs_a_fresh_look_and_a_worker_that_answered():
     served = Served()
     served.watched.look(worker(busy=1))
     assert served.scaler.answer(FOUR) == Answer(processes=4, active=True)
@@ -101,7 +101,7 @@ def test_the_target_stays_what_it_was_first_for_each_scaled_object_and_its_queue
         served.scaler.target(replace(ASKED, metadata={"scaleIn": "never"}))
 
 
-def test_the_answer_keeps_workers_by_the_target_that_was_told():
+def test_the_answer_keeps_workers_by_the_target_that_was_given_first():
     served = Served()
     served.watched.look(limited(3.0, busy=1))
     assert served.scaler.target(ASKED) == 3
@@ -109,7 +109,7 @@ def test_the_answer_keeps_workers_by_the_target_that_was_told():
     assert served.scaler.answer(ASKED) == Answer(processes=3, active=True)
 
 
-def test_a_fault_of_redis_drops_the_connection_and_is_told_without_secrets():
+def test_a_fault_of_redis_drops_the_connection_and_is_reported_without_secrets():
     served = Served()
     served.watched.look(worker())
     served.depths.fault = BrokerError("ConnectionResetError: secret")

@@ -9,7 +9,7 @@ import pytest
 from tests.support.web import healthcheck
 
 
-def test_the_healthcheck_asks_the_page_it_is_told_and_no_proxy(serve):
+def test_the_healthcheck_asks_the_given_page_and_no_proxy(serve):
     site = serve()
     site.ready = "Redis was last read 40 s ago"
     where = {"AUTOSCALER_LISTEN": f"0.0.0.0:{site.port}", "http_proxy": "http://127.0.0.1:1"}

@@ -13,15 +13,15 @@ from autoscaler.broker.connections import Redactor
 from autoscaler.report.log import clean, get_logger
 
 
-def logged(*secrets, style="json", level="info", tell=lambda log: log.info("told")):
+def logged(*secrets, style="json", level="info", write=lambda log: log.info("event")):
     redactor, stream = Redactor(), io.StringIO()
     redactor.add(secrets)
-    tell(get_logger(level=level, style=style, redact=redactor, stream=stream))
+    write(get_logger(level=level, style=style, redact=redactor, stream=stream))
     return stream.getvalue()
 
 
 def test_a_line_is_one_json_object_with_its_values():
-    text = logged(tell=lambda log: log.info("pool.resized", worker="a@h", current=1, target=4, detail=None))
+    text = logged(write=lambda log: log.info("pool.resized", worker="a@h", current=1, target=4, detail=None))
     line = json.loads(text)
     assert line.pop("timestamp").endswith("Z")
     assert line == {
@@ -37,25 +37,25 @@ def test_a_line_is_one_json_object_with_its_values():
 
 @pytest.mark.parametrize("name", ["two\nlines", 'quo"te', "\x1b[31mred", "ünï✓", "\ud800"])
 def test_an_odd_name_stays_on_its_line(name):
-    text = logged(tell=lambda log: log.warning("condition", name=name))
+    text = logged(write=lambda log: log.warning("condition", name=name))
     assert text.count("\n") == 1
     assert "\x1b" not in text
     assert json.loads(text)["name"] == name
 
 
 @pytest.mark.parametrize(
-    ("level", "told"),
+    ("level", "events"),
     [("debug", "diwe"), ("info", "iwe"), ("warning", "we"), ("error", "e")],
 )
-def test_what_is_below_the_level_is_not_told(level, told):
-    def tell(log):
+def test_what_is_below_the_level_is_not_logged(level, events):
+    def write(log):
         log.debug("d")
         log.info("i")
         log.warning("w")
         log.error("e")
 
-    lines = logged(level=level, tell=tell).splitlines()
-    assert "".join(json.loads(line)["event"] for line in lines) == told
+    lines = logged(level=level, write=write).splitlines()
+    assert "".join(json.loads(line)["event"] for line in lines) == events
 
 
 @pytest.mark.parametrize("style", ["console", "json", "auto"])
@@ -63,7 +63,7 @@ def test_secrets_are_taken_out_of_names_texts_nested_values_and_exceptions(style
     secret = "s3cr3t/word"
     event = f"event {secret}"
 
-    def tell(log):
+    def write(log):
         log.info(event, text=f"a {secret} b", nested={"list": [secret, {secret: (secret,)}]})
         log.info("objects", path=OSError(f"no {secret}"), raw=secret.encode())
         try:
@@ -71,16 +71,16 @@ def test_secrets_are_taken_out_of_names_texts_nested_values_and_exceptions(style
         except ValueError:
             log.exception("fault")
 
-    text = logged(secret, style=style, tell=tell)
+    text = logged(secret, style=style, write=write)
     assert secret not in text
     assert text.count("***") >= 8
     assert "ValueError: invalid literal for int() with base 10: 'failed with ***'" in text.replace("\\'", "'")
 
 
-def test_a_stream_that_is_no_terminal_is_told_in_json_and_a_console_has_no_colours_on_it():
-    assert json.loads(logged(style="auto"))["event"] == "told"
+def test_a_stream_that_is_no_terminal_gets_json_and_a_console_has_no_colours_on_it():
+    assert json.loads(logged(style="auto"))["event"] == "event"
     text = logged(style="console")
-    assert "told" in text
+    assert "event" in text
     assert "\x1b" not in text
 
 

@@ -1,4 +1,4 @@
-"""One tick as others are told of it: valid JSON, and what a person should know."""
+"""One tick as it is reported: valid JSON, and what a person should know."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def strict(value):
     return json.loads(json.dumps(value), parse_constant=refuse)
 
 
-def test_a_standby_says_that_it_stands_by_whatever_it_decides_and_a_leader_does_not():
+def test_a_standby_says_that_it_is_one_whatever_it_decides_and_a_leader_does_not():
     subject = ("lease", "standby")
     leading, standing = (record_of(look(0, leader=leader)) for leader in (True, False))
     for mode in (Mode.ACT, Mode.DRY_RUN):
@@ -73,7 +73,7 @@ def test_a_standby_says_that_it_stands_by_whatever_it_decides_and_a_leader_does_
         ),
     ],
 )
-def test_each_kill_is_a_condition_of_its_own_words(memory, state):
+def test_each_kill_is_a_condition_with_a_message_of_its_own(memory, state):
     found = conditions(record_of(look(0, worker("a@h")), memory={"a@h": memory}), Mode.ACT)
     assert found.get(("memory", "a@h")) == state
 
@@ -257,7 +257,7 @@ def test_the_view_of_any_tick_is_json_without_nan(workers, waiting, automatic):
         ),
     ],
 )
-def test_the_bounds_of_a_worker_are_told_by_their_names(parameters, limited, expected):
+def test_the_bounds_of_a_worker_are_reported_by_their_names(parameters, limited, expected):
     box = None if limited is None else container(**limited)
     assert limits(Policy(**parameters), box) == expected
 
@@ -278,11 +278,11 @@ def test_how_a_worker_may_shrink_is_said_in_a_few_words(reading, expected):
     assert shrinking(reading) == expected
 
 
-def test_an_idle_tick_has_nothing_to_tell():
+def test_an_idle_tick_has_nothing_to_report():
     assert conditions(record_of(look(0)), Mode.ACT) == {}
 
 
-def test_what_a_person_should_know_is_told_by_kind_and_name():
+def test_what_a_person_should_know_is_reported_by_kind_and_name():
     broken = QueueReading(name="x", waiting=None, error="WRONGTYPE")
     seen = look(0, worker("a@h", companion=False, queues=("x", "y")), queues=(broken, queue(0, "y")))
     record = record_of(seen, faults={"lease": "late"}, duplicates=("d@h",))
@@ -312,17 +312,17 @@ def test_an_override_is_reported_with_who_why_and_until_when():
         ("override", "a@h"): "held by ann until 2026-11-26 16:01:00Z: migration",
     }
     nameless = record_of(look(0, override=Override(paused=True)))
-    told = conditions(nameless, Mode.ACT)
-    assert told["override", "pause"] == "paused by an unnamed person until it is ended"
+    reported = conditions(nameless, Mode.ACT)
+    assert reported["override", "pause"] == "paused by an unnamed person until it is ended"
 
 
-def test_a_redis_that_cannot_be_read_is_told_once_and_not_for_each_queue():
+def test_a_redis_that_cannot_be_read_is_reported_once_and_not_for_each_queue():
     unread = QueueReading(name="x", waiting=None, error="not read")
     record = record_of(look(None, worker(queues=("x",)), queues=(unread,)), faults={"backlog": "down"})
     assert conditions(record, Mode.DRY_RUN) == {("sensor", "backlog"): "down"}
 
 
-def test_a_sidecar_tells_of_its_own_worker_alone():
+def test_a_sidecar_reports_its_own_worker_alone():
     seen = look(0, worker("mine@h", companion=False), worker("other@h", companion=False))
     record = record_of(seen, scope=Scope(workers=frozenset({"mine@h"})))
     assert conditions(record, Mode.ACT) == {("worker", "mine@h"): f"it shrinks {NO_COMPANION}"}

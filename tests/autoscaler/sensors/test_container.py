@@ -1,4 +1,4 @@
-"""The container of one worker, told from outside: stated, from files, from its process."""
+"""The container of one worker, as it is known from outside: stated, from files, from its process."""
 
 from __future__ import annotations
 

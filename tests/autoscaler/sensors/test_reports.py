@@ -135,7 +135,7 @@ def test_an_empty_report_is_unknown_and_nowhere_zero():
         pytest.param(
             {"implementation": "my.own:Pool", "max-concurrency": 3}, PoolKind.OTHER, 3, id="anyone's own"
         ),
-        pytest.param({}, PoolKind.OTHER, None, id="nothing is told"),
+        pytest.param({}, PoolKind.OTHER, None, id="nothing is reported"),
     ],
 )
 def test_the_true_size_of_each_kind_of_pool_from_stock_stats(pool, kind, size):
@@ -166,7 +166,7 @@ def test_completed_tasks_are_those_started_less_those_that_run(busy, completed):
         ({"ok": "pong"}, False),
     ],
 )
-def test_an_unknown_command_is_told_from_other_errors(reply, unknown):
+def test_an_unknown_command_is_distinguished_from_other_errors(reply, unknown):
     assert is_unknown_command(reply) is unknown
 
 

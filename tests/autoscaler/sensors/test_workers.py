@@ -110,21 +110,21 @@ def test_a_worker_without_is_read_by_stock_commands_and_asked_for_the_companion_
     assert remote.commands() == ["stats", "active", "active_queues"]
 
 
-def test_fetched_tasks_are_asked_for_only_where_every_process_is_busy():
+def test_fetched_tasks_are_read_only_where_every_process_is_busy():
     remote = FakeWorkers({"full@h": stock(busy=3, reserved=9), "free@h": stock(busy=2, reserved=9)})
     found = WorkerSensor(remote).read({"full@h", "free@h"}, 0.0).workers
     assert {reading.name: reading.reserved for reading in found} == {"full@h": 9, "free@h": 0}
     assert ("reserved", ("full@h",)) in remote.calls
 
 
-def test_counts_that_were_not_told_are_unknown():
+def test_counts_that_were_not_reported_are_unknown():
     reticent = stock()
     del reticent["active"]
     (found,) = WorkerSensor(FakeWorkers({"a@h": reticent})).read({"a@h"}, 0.0).workers
     assert (found.busy, found.reserved, found.completed, found.processes) == (None, None, None, 3)
 
 
-def test_queues_that_were_not_told_are_unknown_and_hold_every_shrink():
+def test_queues_that_were_not_reported_are_unknown_and_hold_every_shrink():
     reticent = stock()
     del reticent["active_queues"]
     (found,) = WorkerSensor(FakeWorkers({"a@h": reticent})).read({"a@h"}, 0.0).workers
@@ -166,9 +166,9 @@ def test_a_worker_that_stops_answering_costs_one_call_and_is_asked_again_once_it
             remote.replies["a@h"] = stopped
         found = sensor.read({"a@h", "b@h"}, float(second))
         seen.append(("a@h" in remote.asked(), found.unresponsive))
-    silent = ("a@h",)
-    assert seen[:2] == [(True, silent), (False, silent)]
-    assert seen[2:7] == [(False, silent)] * 5
+    unresponsive = ("a@h",)
+    assert seen[:2] == [(True, unresponsive), (False, unresponsive)]
+    assert seen[2:7] == [(False, unresponsive)] * 5
     assert seen[-1] == (True, ())
 
 
@@ -311,7 +311,7 @@ def test_roll_calls_run_aside_and_no_tick_waits_for_one():
     assert remote.roll_calls == 2
 
 
-def test_two_workers_of_one_name_are_nobodys_reading_and_are_named():
+def test_two_workers_of_one_name_have_no_reading_and_are_named():
     remote = FakeWorkers({"a@h": with_companion(), "b@h": with_companion()}, twins=frozenset({"a@h"}))
     found = WorkerSensor(remote).read({"a@h", "b@h"}, 0.0)
     assert found == WorkersReading(workers=(parse_report("b@h", REPORT),), duplicates=("a@h",))

@@ -68,7 +68,7 @@ OTHER = {
         pytest.param({"shadow": "latency", "target_wait": ("9s",)}, None, 9.0, id="in the shadow, 9 s"),
     ],
 )
-def test_the_latency_demand_decides_unless_the_thresholds_are_asked_for(flags, latency, shadow):
+def test_the_target_wait_decides_unless_the_thresholds_are_chosen(flags, latency, shadow):
     found = load(flags, URL)
     waits = [parameters and parameters.target_wait_seconds for parameters in (found.deciding, found.shadow)]
     assert waits == [latency, shadow]
@@ -163,8 +163,9 @@ def test_a_command_has_no_more_settings_than_it_states():
 def test_a_workers_name_with_a_variable_that_kubernetes_left_is_refused():
     name = "celery@mails-$(POD_NAME)"
     shown = (
-        f"is {name!r}; its $(...) was not replaced, for Kubernetes knows only variables that stand before "
-        "it: put that variable in front of it in env, or give the worker's name as it is, as in celery@HOST"
+        f"is {name!r}; its $(...) was not replaced; Kubernetes replaces only variables that are defined "
+        "before it: put that variable in front of it in env, or give the worker's name as it is, as in "
+        "celery@HOST"
     )
     assert faults_of({"worker": (name,)}) == [f"--worker {shown}"]
     assert faults_of({}, {**URL, "AUTOSCALER_WORKER": name}) == [f"AUTOSCALER_WORKER {shown}"]
@@ -173,7 +174,7 @@ def test_a_workers_name_with_a_variable_that_kubernetes_left_is_refused():
     assert load({"worker": ("mails$@h",)}, URL).scope.workers == {"mails$@h"}
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_reported_together():
     environment = {"AUTOSCALER_MAX": "0", "AUTOSCALER_WORKER": "a\x07", "REDIS_URL": "http://:pw@h"}
     flags = {"interval": "x", "memory_limit": "1Gi", "worker_pid": "1"}
     found = faults_of(flags, environment)
@@ -186,7 +187,7 @@ def test_all_faults_are_told_at_once():
     ]
 
 
-def test_contradictions_between_settings_are_told_by_the_names_of_the_flags():
+def test_contradictions_between_settings_are_reported_by_the_names_of_the_flags():
     assert faults_of({"min": "5", "max": "3", "memory_high": "0.5"}) == [
         "--max is 3, below --min, which is 5; raise the one or lower the other",
         (
@@ -226,7 +227,7 @@ def test_a_variable_that_looks_like_a_setting_and_is_none_is_named_with_the_near
     }
 
 
-def test_what_kubernetes_adds_for_a_service_of_that_name_is_no_slip():
+def test_what_kubernetes_adds_for_a_service_of_that_name_is_no_mistake():
     links = (
         "SERVICE_HOST",
         "SERVICE_PORT",
@@ -339,7 +340,7 @@ def test_a_redis_that_does_not_answer_is_no_fault_of_the_settings():
         st.sampled_from([one.key for one in config.ALL if not one.many]), st.text(max_size=12), max_size=5
     ),
 )
-def test_drawn_settings_are_legal_or_told_as_faults_of_one_line_each(environment, flags):
+def test_drawn_settings_are_legal_or_reported_as_faults_of_one_line_each(environment, flags):
     faults: list[str] = []
     try:
         found = load(flags, {**URL, **environment})

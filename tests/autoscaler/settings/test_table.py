@@ -11,7 +11,7 @@ from autoscaler.settings import table as config
 from tests.support.settings import URL, faults_of
 
 
-def test_every_knob_of_the_policy_has_a_flag_and_a_variable_of_its_own():
+def test_every_parameter_of_the_policy_has_a_flag_and_a_variable_of_its_own():
     assert len(config.PARAMETERS) == len(fields(Policy))
     for part in ("flag", "variable", "key"):
         names = [getattr(setting, part) for setting in config.ALL]

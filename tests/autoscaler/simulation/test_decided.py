@@ -133,7 +133,7 @@ def test_a_view_becomes_one_worker_with_the_companion_and_one_queue():
     ]
 
 
-def test_the_start_time_is_known_once_a_process_that_was_asked_for_is_ready():
+def test_the_start_time_is_known_once_a_requested_process_is_ready():
     late = view(6.0, waiting=4, busy=1)
     seen = record(view(5.0), late, replace(late, at=7.0), replace(late, at=8.0, size=5), policy=FREE)
     assert [one.workers[0].start_seconds for one in seen] == [None, None, None, 2.0]
@@ -166,7 +166,7 @@ def test_the_policys_limits_bite_by_thresholds(policy: Policy, sizes: list[int])
     assert found == sizes
 
 
-def test_a_pool_starts_at_the_least_of_the_policy():
+def test_a_pool_starts_at_the_minimum_of_the_policy():
     assert scaler(replace(POLICY, min_processes=3)).initial_processes == 3
 
 

@@ -63,7 +63,7 @@ def test_a_growth_takes_back_a_process_that_still_finishes_its_task():
     assert [seen.size for seen in script.seen[:4]] == [2, 2, 1, 2]
 
 
-def test_a_process_that_is_given_up_before_it_is_ready_goes_when_it_is():
+def test_a_process_that_is_retired_before_it_is_ready_ends_once_it_is():
     outcome = simulate(trace((0.0, 4.0), (0.1, 1.0)), Script({1: 2, 2: 1}), PoolModel(start_seconds=3.0))
     assert (outcome.waits_seconds[1], outcome.process_seconds) == (pytest.approx(3.9), 5.0 + 3.0)
 
@@ -74,7 +74,7 @@ def test_the_bounds_of_the_pool_are_kept():
     assert [seen.size for seen in script.seen[:4]] == [2, 4, 4, 2]
 
 
-def test_what_is_seen_parts_reserved_from_waiting_by_the_prefetch():
+def test_what_is_seen_separates_reserved_from_waiting_by_the_prefetch():
     script = Script({}, initial=2)
     tasks = trace(*[(0.25, 10.0)] * 9)
     simulate(tasks, script, PoolModel(prefetch=2))

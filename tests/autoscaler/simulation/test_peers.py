@@ -17,7 +17,7 @@ from autoscaler.simulation.report import summarize
 from tests.support.traces import MODEL, trace, view
 
 
-def test_celery_grows_to_the_tasks_in_hand_at_each_message_and_no_further_than_its_prefetch():
+def test_celery_grows_to_the_tasks_it_holds_at_each_message_and_no_further_than_its_prefetch():
     scaler = CeleryAutoscale(8, PoolModel(prefetch=0), idle_only=True)
     assert scaler.desired(view(0.0, busy=1, waiting=5)) == 1
     scaler = CeleryAutoscale(8, MODEL, idle_only=True)

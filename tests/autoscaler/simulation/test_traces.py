@@ -40,13 +40,13 @@ def test_tasks_are_read():
         ("offset_s,service_s\n5,1\n4,1", "t, row 3: offset_s is 4, before 5 of the row above; sort it"),
     ],
 )
-def test_a_bad_trace_is_told_in_one_line_with_its_row(text: str, fault: str):
+def test_an_invalid_trace_is_reported_in_one_line_with_its_row(text: str, fault: str):
     with pytest.raises(TraceError) as caught:
         parse_tasks(text.splitlines(keepends=True), "t")
     assert str(caught.value) == fault
 
 
-def test_bytes_that_are_no_text_are_told(tmp_path: Path):
+def test_bytes_that_are_no_text_are_reported(tmp_path: Path):
     path = tmp_path / "trace.csv"
     path.write_bytes(b"offset_s,service_s\n\xff\xfe,1\n")
     with path.open(encoding="utf-8") as lines, pytest.raises(TraceError, match=r"it is not text in UTF-8"):
@@ -62,7 +62,7 @@ def test_counts_become_arrivals_within_their_bins_and_the_same_ones_for_a_seed()
     assert first != parse_counts(rows, "t", service, seed=2)
 
 
-def test_drawn_service_times_have_the_mean_and_variation_asked_for():
+def test_drawn_service_times_have_the_given_mean_and_variation():
     rng, model = random.Random(1), ServiceModel(mean_seconds=10.0, variation=0.5)
     drawn = [model.draw(rng) for _ in range(50_000)]
     mean = math.fsum(drawn) / len(drawn)
@@ -98,7 +98,7 @@ def test_drawn_service_times_have_the_mean_and_variation_asked_for():
         (["offset_s,count", "0,0", "60,0"], "t: there is no task in it; a trace has one or more"),
     ],
 )
-def test_bad_counts_are_told_in_one_line_with_their_row(rows: list[str], fault: str):
+def test_invalid_counts_are_reported_in_one_line_with_their_row(rows: list[str], fault: str):
     with pytest.raises(TraceError) as caught:
         parse_counts(rows, "t", ServiceModel(mean_seconds=1.0))
     assert str(caught.value) == fault
@@ -116,7 +116,7 @@ def test_any_text_is_a_trace_or_a_fault_of_one_line(text: str):
         try:
             parsed = parse([header, *text.splitlines(keepends=True)], "t")
         except TraceError as fault:
-            told = str(fault)
+            outcome = str(fault)
         else:
-            told = "in order" if list(parsed.arrivals_seconds) == sorted(parsed.arrivals_seconds) else "\n"
-        assert "\n" not in told
+            outcome = "in order" if list(parsed.arrivals_seconds) == sorted(parsed.arrivals_seconds) else "\n"
+        assert "\n" not in outcome

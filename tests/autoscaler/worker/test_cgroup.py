@@ -153,7 +153,7 @@ def test_members_are_the_processes_of_the_binding_group_and_below(plant: Plant) 
     assert read_members(root=tree) == {0, 5, 6, 7}
 
 
-def test_cpu_time_of_another_group_than_the_one_whose_quota_binds_is_not_told(plant: Plant) -> None:
+def test_cpu_time_of_another_group_than_the_one_whose_quota_binds_is_not_reported(plant: Plant) -> None:
     groups = "3:memory:/\n2:cpuacct:/\n1:cpu:/celery\n"
     tree = plant(
         machine(groups, v1_mount("cpu") + v1_mount("cpuacct") + v1_mount("memory"))
@@ -266,7 +266,7 @@ def test_a_memory_limit_that_cannot_be_read_makes_it_unknown_and_use_the_process
     )
 
 
-def test_every_fault_is_told_and_the_rest_is_still_read(plant: Plant) -> None:
+def test_every_fault_is_reported_and_the_rest_is_still_read(plant: Plant) -> None:
     tree = plant(
         machine("0::/\n", v2_mount(), allowed="all")
         | v2_group("sys/fs/cgroup", **limits_of_the_usual_container())
@@ -339,7 +339,7 @@ def test_unknown_stays_unknown_where_nothing_was_known_before() -> None:
 
 @settings(deadline=None)  # the machine may be busy
 @given(data=st.data())
-def test_a_reading_never_raises_whatever_stands_in_the_files(data: st.DataObject) -> None:
+def test_a_reading_never_raises_whatever_is_in_the_files(data: st.DataObject) -> None:
     files = (
         machine("2:cpu,cpuacct:/a\n0::/a\n", v2_mount() + v1_mount("cpu,cpuacct"), process="42")
         | machine("0::/a\n", v2_mount() + v1_mount("cpu,cpuacct"))
@@ -367,7 +367,7 @@ def _least_or_unknown(values: list[int | str | None], most: int) -> int | None:
 
 @settings(deadline=None)  # the machine may be busy
 @given(levels=LEVELS)
-def test_a_limit_is_the_least_of_all_levels_and_unknown_where_one_is_unreadable(
+def test_a_limit_is_the_lowest_of_all_levels_and_unknown_where_one_is_unreadable(
     levels: list[tuple[int | str | None, int | str | None, int | str | None]],
 ) -> None:
     files = machine(

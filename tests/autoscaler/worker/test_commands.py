@@ -82,7 +82,7 @@ def test_report_of_an_idle_worker_is_counts_alone(make_bench: MakeBench) -> None
 
 
 @pytest.mark.slow
-def test_report_tells_running_fetched_and_scheduled_tasks_apart(make_bench: MakeBench) -> None:
+def test_the_report_counts_running_fetched_and_scheduled_tasks_apart(make_bench: MakeBench) -> None:
     bench = make_bench(processes=1)
     bench.app.send_task("churn.work", (0, 0))
     await_true(lambda: bench.ledger.hlen("ends"), "the end of the first task")

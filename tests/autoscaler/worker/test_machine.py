@@ -46,7 +46,7 @@ def test_cpus_that_are_not_online_are_none(plant: Plant) -> None:
     assert read_cgroup(root=tree) == replace(UNLIMITED, cpu_limit_cores=2.0, cpu_limited=True)
 
 
-def test_lxcfs_renumbers_the_cpus_and_only_their_count_tells(plant: Plant) -> None:
+def test_lxcfs_renumbers_the_cpus_and_only_their_count_is_used(plant: Plant) -> None:
     tree = plant(machine("0::/\n", v2_mount(), allowed="12-19") | v2_group("sys/fs/cgroup"))
     assert read_cgroup(root=tree) == UNLIMITED
 

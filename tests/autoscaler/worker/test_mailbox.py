@@ -61,7 +61,7 @@ def test_the_timer_is_there_again_after_a_lost_connection(make_bench: MakeBench)
     await_true(lambda: bench.broker.sismember(KEY, MEMBER), "the worker's mailbox")
 
 
-def test_a_broker_that_is_silent_holds_the_worker_for_a_moment_only() -> None:
+def test_a_broker_that_does_not_answer_delays_the_worker_only_briefly() -> None:
     queue = SimpleNamespace(name="q", exchange=SimpleNamespace(name="x"), routing_key="")
     with socket.create_server(("127.0.0.1", 0)) as silent, ExitStack() as undo:
         pool = redis.ConnectionPool(port=silent.getsockname()[1])

@@ -25,7 +25,7 @@ from tests.support.worker_bench import COMPANION, MakeBench, await_insides, resi
         ),
     ],
 )
-def test_pools_of_fixed_size_are_refused_in_words(
+def test_pools_of_fixed_size_are_refused_with_the_reason(
     make_bench: MakeBench, options: tuple[str, ...], pool: str, refusal: str
 ) -> None:
     bench = make_bench(options=(*COMPANION, *options))

@@ -183,7 +183,7 @@ def test_warm_shutdown_waits_for_retiring_children(make_bench: MakeBench) -> Non
 
 
 @pytest.mark.slow
-def test_last_of_two_resizing_daemons_stands_and_no_task_is_lost(bench: Bench) -> None:
+def test_the_last_resize_of_two_daemons_counts_and_no_task_is_lost(bench: Bench) -> None:
     for number in range(200):
         bench.app.send_task("churn.work", (number, 0.02))
 

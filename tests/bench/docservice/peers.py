@@ -9,7 +9,7 @@ into the folder given, where they stay for the next run, or into one that is rem
 
 Each runs as its makers mean it to in production: nothing logged for a request, the pool and the prepared
 statements that it has by default, no limit that would refuse the load. Each request brings a token:
-PostGraphile compares it to one (it knows no users unless it is told how), Directus knows it as its
+PostGraphile compares it to one (it knows no users unless it is configured), Directus knows it as its
 administrator's, who may see all. Ours looks it up as always, and keeps no pages. Before and after they are
 measured, all three must give the same ids and the same totals.
 """
@@ -298,8 +298,8 @@ def install(site: Site, folder: Path) -> None:
             for line in done.stderr.splitlines()
             if re.match(r"npm error (?!(code|syscall|errno) )", line)
         ]
-        told = said[0] if said else f"it ended with {done.returncode}"
-        raise PeerError(f"npm could not install {' '.join(packages)}: {told}")
+        why = said[0] if said else f"it ended with {done.returncode}"
+        raise PeerError(f"npm could not install {' '.join(packages)}: {why}")
     installed.write_text(json.dumps(packages))
 
 
@@ -316,11 +316,11 @@ def compare(all_running: list[Running], draws: random.Random) -> None:
             for running in all_running
         ]
         if pages.count(pages[0]) != len(pages):
-            told = [
+            differences = [
                 f"{running.site.name} gives {ids[:3]}... of {total}"
                 for running, (ids, total) in zip(all_running, pages, strict=True)
             ]
-            raise PeerError(f"MN-{year}-{number:02d}: the pages differ: {'; '.join(told)}")
+            raise PeerError(f"MN-{year}-{number:02d}: the pages differ: {'; '.join(differences)}")
 
 
 def refuse(all_running: list[Running]) -> None:

@@ -41,7 +41,7 @@ async def prepare(url: str, token: str) -> None:
 
 
 class Reader:
-    """Asks for a page again and again, until it is told to end."""
+    """Asks for a page again and again, until it is stopped."""
 
     def __init__(self, client: httpx.Client) -> None:
         self.taken: list[float] = []

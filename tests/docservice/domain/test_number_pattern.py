@@ -26,7 +26,7 @@ DEFAULT = number_pattern(r"\b[A-Z]{2,6}-\d{4}-\d{4,10}\b")
         ("", None),
     ],
 )
-def test_it_is_found_whatever_its_case_and_what_stands_around_it(text: str, number: str | None) -> None:
+def test_it_is_found_whatever_its_case_and_what_is_around_it(text: str, number: str | None) -> None:
     assert DEFAULT.find(text) == number
 
 

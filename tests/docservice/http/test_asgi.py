@@ -27,7 +27,7 @@ def test_a_large_body_is_refused_before_it_came_on_every_route(client: httpx.Cli
         assert (answer.status_code, envelope(answer)["error"]["code"]) == (413, "too_large")
 
 
-def test_a_client_that_pauses_within_a_body_is_told_so(live: Live) -> None:
+def test_a_client_that_pauses_within_a_body_gets_408(live: Live) -> None:
     host, port = urlsplit(live.url).hostname, urlsplit(live.url).port
     with socket.create_connection((host, port), timeout=20) as peer:
         peer.sendall(

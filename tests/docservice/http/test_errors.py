@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         ("DELETE", "/document-type-columns/999999", 404),
     ],
 )
-def test_every_fault_is_told_in_the_envelope(
+def test_every_fault_is_reported_in_the_envelope(
     client: httpx.Client, method: str, path: str, status: int
 ) -> None:
     answer = client.request(method, path)

@@ -133,7 +133,7 @@ def test_and_and_or_of_the_same_conditions_are_answered_apart(client: httpx.Clie
         ({"total": "all"}, "exact or capped is needed"),
     ],
 )
-def test_what_cannot_be_answered_is_refused_in_words(
+def test_what_cannot_be_answered_is_refused_with_the_reason(
     client: httpx.Client, body: dict[str, Any], detail: str
 ) -> None:
     answer = client.post("/modules/clients/grid", json=body)

@@ -105,8 +105,8 @@ def test_the_service_its_worker_and_the_daemon_do_their_work(
         for what in ("grow", "shrink"):
             done = client.post(f"/admin/celery/{what}", json={"workers": [W1], "processes": 1})
             assert [one["outcome"] for one in done.json()["data"]] == ["resized"]
-        told = client.get("/admin/celery/autoscale").json()["data"]
-        assert told["status"]["override"]["paused"] is True
+        shown = client.get("/admin/celery/autoscale").json()["data"]
+        assert shown["status"]["override"]["paused"] is True
         assert client.post("/admin/celery/autoscale", json={"paused": False}).status_code == 200
         begun = client.post("/admin/celery/drain_shutdown", json={"workers": [W1], "force": True})
         url = begun.json()["data"]["status_url"]

@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_read_fails_with_a_reason(settings: Settings) -> N
     asyncio.run(walk())
 
 
-def test_what_fails_around_a_document_is_tried_again_and_then_told(settings: Settings) -> None:
+def test_what_fails_around_a_document_is_tried_again_and_then_reported(settings: Settings) -> None:
     async def walk() -> None:
         async with bench(settings) as made:
             lost = await made.add(b"text", DocumentType.TEXT, stored=False)
@@ -151,7 +151,7 @@ def states(client: httpx.Client, module: str) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_a_lot_is_processed_and_a_poisoned_file_fails_alone(live: Live, tmp_path: Path) -> None:
+def test_a_batch_is_processed_and_a_poisoned_file_fails_alone(live: Live, tmp_path: Path) -> None:
     files = [("file", (f"{place}.eml", sample_mail(place), "x/y")) for place in range(10)]
     files.append(("file", ("bad.pdf", b"%PDF-1.4 bad", "x/y")))
     nested = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (n, n) for n in range(3000))
@@ -197,11 +197,11 @@ def test_a_file_that_wants_more_memory_than_it_may_have_fails_alone(live: Live, 
         reason = "reading it needs more memory than a document may use"
         assert (failed["file_name"], failed["failure"]) == ("bomb.pdf", reason)
         assert psutil.Process(worker.pid).children() == [process], "the process that read it lives on"
-        peak = _most_resident_bytes(process.pid)
+        peak = _max_resident_bytes(process.pid)
         assert most / 2 < peak < most + 100 * 2**20, "beside its data stand the pages of its libraries"
 
 
-def _most_resident_bytes(pid: int) -> int:
+def _max_resident_bytes(pid: int) -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 

@@ -8,7 +8,7 @@ from autoscaler.core.demand.target_wait import TargetWaitState, advance
 from tests.support.target_wait import PARAMETERS, learnt, play, signal
 
 
-def test_an_idle_process_is_given_up_where_nothing_says_that_it_is_needed_again():
+def test_an_idle_process_is_removed_where_nothing_says_that_it_is_needed_again():
     state, done = learnt(10, 4)
     idle = [signal(600.0 + tick, 0, 1, 4, completed=done + 3) for tick in range(30)]
     assert play(idle, state=state)[1][-1] == 1
@@ -38,6 +38,6 @@ def test_whether_idle_processes_wait_for_the_next_burst_is_learnt_from_the_gaps(
     assert set(sizes[5:60]) == ({4} if kept else {1})
 
 
-def test_nothing_is_given_up_while_a_task_waits():
+def test_no_process_is_removed_while_a_task_waits():
     state, done = learnt(10, 4)
     assert play([signal(600.0, 1, 1, 4, completed=done + 3)], state=state)[1] == [4]

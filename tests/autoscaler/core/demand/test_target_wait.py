@@ -25,7 +25,7 @@ def test_a_long_task_that_waits_gets_its_process_at_the_last_moment_and_no_soone
     assert play(seen, state=state)[1] == [2, 2, 2, 3, 3, 3]
 
 
-def test_a_process_that_is_starting_is_not_asked_for_again():
+def test_a_process_that_is_starting_is_not_requested_again():
     state, done = learnt(300, 2)
     waiting = [signal(600.0 + tick, 1, 2, 2, completed=done) for tick in range(4)]
     state, sizes = play(waiting, state=state)
@@ -42,7 +42,7 @@ def test_a_burst_of_short_tasks_is_spread_over_the_time_that_is_left():
 
 
 @pytest.mark.parametrize(("caution", "more"), [(0.0, 37 / 4), (2.0, 41 / 4)])
-def test_the_less_is_hoped_of_busy_processes_the_more_new_ones_are_asked_for(caution: float, more: float):
+def test_the_less_is_expected_of_busy_processes_the_more_new_ones_are_requested(caution: float, more: float):
     state, done = learnt(1, 1)
     careful = replace(PARAMETERS, release_caution=caution)
     # The one process becomes free 4 times on average, and 4 - caution * 2 times is what is counted on.
@@ -117,7 +117,9 @@ parameters = st.builds(
 
 @settings(deadline=None)
 @given(parameters=parameters, seen=st.lists(signals, max_size=30))
-def test_any_signals_give_a_sane_wish_and_a_bounded_state(parameters: TargetWaitPolicy, seen: list[Signal]):
+def test_any_signals_give_a_sane_recommendation_and_a_bounded_state(
+    parameters: TargetWaitPolicy, seen: list[Signal]
+):
     state = TargetWaitState()
     for each in seen:
         state, size = advance(parameters, state, each)

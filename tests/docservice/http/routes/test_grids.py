@@ -319,7 +319,7 @@ def test_a_total_beyond_the_cap_says_so(loop: Loop) -> None:
 
 
 @pytest.mark.parametrize("asked", [[("pages", str(2**63 - 1))], [("pages.above", str(-(2**63)))]])
-def test_a_number_beyond_its_column_is_asked_for_like_any_other(
+def test_a_number_beyond_the_range_of_its_column_is_filtered_on_like_any_other(
     loop: Loop, asked: list[tuple[str, str]]
 ) -> None:
     loop.store([document(pages=3)])

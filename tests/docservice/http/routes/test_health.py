@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import httpx
 
 
-def test_health_and_metrics_tell_what_is(client: httpx.Client) -> None:
+def test_health_and_metrics_report_the_current_state(client: httpx.Client) -> None:
     assert envelope(client.get("/livez"))["data"] == {"status": "alive"}
     assert envelope(client.get("/readyz"))["data"] == {
         "status": "ready",

@@ -34,7 +34,7 @@ PDF = b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n"
         b"From: a@example.org\nContent-Type: application/pdf\n\n" + PDF,
     ],
 )
-def test_a_mail_is_a_mail_whatever_stands_in_front(data: bytes) -> None:
+def test_a_mail_is_a_mail_whatever_comes_before_it(data: bytes) -> None:
     expected = DocumentType.EMAIL if not data.startswith(b"X-Trace") else DocumentType.TEXT
     assert sniff(data).document_type is expected
 
