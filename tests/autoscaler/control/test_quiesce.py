@@ -186,12 +186,18 @@ def test_what_needs_no_emptying_is_resized_at_once_and_the_outcomes_keep_their_o
     ]
 
 
-@pytest.mark.slow
-def test_a_disabled_daemon_restores_what_an_earlier_one_has_left_cancelled(cluster):
+def quiescing_daemon(cluster):
+    """A daemon that has cancelled a worker of four processes and waits for its one long task."""
     cluster.worker(companion=False, processes=4)
     running(cluster, 1)
-    first = cluster.daemon(*QUIESCE, scale_down_threshold="0.9", min="2")
+    daemon = cluster.daemon(*QUIESCE, scale_down_threshold="0.9", min="2")
     started(lambda: quiescing(cluster), what="the cancelling")
+    return daemon
+
+
+@pytest.mark.slow
+def test_a_disabled_daemon_restores_what_an_earlier_one_has_left_cancelled(cluster):
+    first = quiescing_daemon(cluster)
     first.process.kill()
     cluster.send(1, 0.1)
     cluster.daemon("--enabled", "false")
@@ -200,10 +206,7 @@ def test_a_disabled_daemon_restores_what_an_earlier_one_has_left_cancelled(clust
 
 @pytest.mark.slow
 def test_a_daemon_that_is_ended_meanwhile_restores_the_queues_at_once(cluster):
-    cluster.worker(companion=False, processes=4)
-    running(cluster, 1)
-    daemon = cluster.daemon(*QUIESCE, scale_down_threshold="0.9", min="2")
-    started(lambda: quiescing(cluster), what="the cancelling")
+    daemon = quiescing_daemon(cluster)
     daemon.process.send(signal.SIGTERM)
     assert daemon.process.wait(within_seconds=5) == 0
     assert cluster.redis.hgetall(CANCELLED_KEY) == {}
@@ -213,10 +216,7 @@ def test_a_daemon_that_is_ended_meanwhile_restores_the_queues_at_once(cluster):
 
 @pytest.mark.slow
 def test_a_daemon_that_is_killed_meanwhile_is_followed_by_one_that_restores_them(cluster):
-    cluster.worker(companion=False, processes=4)
-    running(cluster, 1)
-    first = cluster.daemon(*QUIESCE, scale_down_threshold="0.9", min="2")
-    started(lambda: quiescing(cluster), what="the cancelling")
+    first = quiescing_daemon(cluster)
     first.process.kill()
     cluster.send(1, 0.1)
     cluster.daemon()

@@ -78,6 +78,99 @@ def test_each_kill_is_a_condition_with_a_message_of_its_own(memory, state):
     assert found.get(("memory", "a@h")) == state
 
 
+#: A tick of one worker, as ``/status`` gives it to others: every key is public.
+VIEW = {
+    "at": 1.7e9,
+    "leader": True,
+    "override": {"paused": True, "min": None, "max": 9, "held": [], "by": "ann", "why": None},
+    "queues": [{"queue": "celery", "waiting": 3, "oldest_age_seconds": None, "error": None}],
+    "groups": [
+        {
+            "queues": ["celery"],
+            "workers": ["a@h"],
+            "waiting": 3,
+            "reserved": 0,
+            "running": 1,
+            "processes": 1,
+            "complete": True,
+            "recommended": 4,
+            "asked": 4,
+            "desired": 4,
+            "wish": 4,
+            "reason": "load_high",
+            "blocked_by": None,
+            "cooldown_up_seconds": 0,
+            "cooldown_down_seconds": 0,
+        }
+    ],
+    "workers": [
+        {
+            "worker": "a@h",
+            "pool": "prefork",
+            "processes": 1,
+            "retiring": 1,
+            "busy": 2,
+            "reserved": 0,
+            "scheduled": 0,
+            "completed": 0,
+            "rate_limited": None,
+            "discarded": None,
+            "consuming": None,
+            "uptime_seconds": 3600.0,
+            "prefetch": None,
+            "start_seconds": None,
+            "queues": ["celery"],
+            "companion": True,
+            "shrinks": "at any time (companion)",
+            "limits": {"min": 1, "max": 9, "cpu": 2, "memory": 8},
+            "container": {
+                "cpu_limit_cores": 2.5,
+                "cpu_usage_ratio": None,
+                "cpu_throttled_ratio": None,
+                "memory_limit_bytes": 1000,
+                "memory_used_bytes": None,
+                "worker_memory_bytes": None,
+                "memory_shared": None,
+                "oom_kills": None,
+                "machine": {"cpu_cores": None, "memory_bytes": None},
+            },
+            "memory": None,
+        }
+    ],
+    "decisions": [
+        {
+            "worker": "a@h",
+            "action": "hold",
+            "current": 1,
+            "desired": 2,
+            "wanted": 2,
+            "desired_reason": "cpu_ceiling",
+            "cause": "cpu_ceiling",
+            "target": 1,
+            "reason": "paused",
+        }
+    ],
+    "outcomes": [
+        {
+            "worker": "a@h",
+            "command": "pool_resize",
+            "before": 2,
+            "target": 4,
+            "result": "done",
+            "detail": None,
+        }
+    ],
+    "unresponsive": ["s@h"],
+    "silent": ["s@h"],
+    "duplicates": ["d@h"],
+    "doubled": ["d@h"],
+    "unregistered": [],
+    "unreadable": {},
+    "faults": {"lease": "TimeoutError: late"},
+    "tick_seconds": 0.0123,
+}
+
+
 def test_the_view_of_a_tick_is_whole():
     box = container(
         cpu_limit_cores=2.5,
@@ -101,99 +194,10 @@ def test_the_view_of_a_tick_is_whole():
         seconds=0.0123456,
     )
     found = strict(status(record))
-    # What the latency demand has learnt stands beside the group; its own tests say what it is.
+    # What the target wait has learnt is beside the group; its own tests say what it is.
     for name in LEARNT:
         found["groups"][0].pop(name, None)
-    assert found == {
-        "at": 1.7e9,
-        "leader": True,
-        "override": {"paused": True, "min": None, "max": 9, "held": [], "by": "ann", "why": None},
-        "queues": [{"queue": "celery", "waiting": 3, "oldest_age_seconds": None, "error": None}],
-        "groups": [
-            {
-                "queues": ["celery"],
-                "workers": ["a@h"],
-                "waiting": 3,
-                "reserved": 0,
-                "running": 1,
-                "processes": 1,
-                "complete": True,
-                "recommended": 4,
-                "asked": 4,
-                "desired": 4,
-                "wish": 4,
-                "reason": "load_high",
-                "blocked_by": None,
-                "cooldown_up_seconds": 0,
-                "cooldown_down_seconds": 0,
-            }
-        ],
-        "workers": [
-            {
-                "worker": "a@h",
-                "pool": "prefork",
-                "processes": 1,
-                "retiring": 1,
-                "busy": 2,
-                "reserved": 0,
-                "scheduled": 0,
-                "completed": 0,
-                "rate_limited": None,
-                "discarded": None,
-                "consuming": None,
-                "uptime_seconds": 3600.0,
-                "prefetch": None,
-                "start_seconds": None,
-                "queues": ["celery"],
-                "companion": True,
-                "shrinks": "at any time (companion)",
-                "limits": {"min": 1, "max": 9, "cpu": 2, "memory": 8},
-                "container": {
-                    "cpu_limit_cores": 2.5,
-                    "cpu_usage_ratio": None,
-                    "cpu_throttled_ratio": None,
-                    "memory_limit_bytes": 1000,
-                    "memory_used_bytes": None,
-                    "worker_memory_bytes": None,
-                    "memory_shared": None,
-                    "oom_kills": None,
-                    "machine": {"cpu_cores": None, "memory_bytes": None},
-                },
-                "memory": None,
-            }
-        ],
-        "decisions": [
-            {
-                "worker": "a@h",
-                "action": "hold",
-                "current": 1,
-                "desired": 2,
-                "wanted": 2,
-                "desired_reason": "cpu_ceiling",
-                "cause": "cpu_ceiling",
-                "target": 1,
-                "reason": "paused",
-            }
-        ],
-        "outcomes": [
-            {
-                "worker": "a@h",
-                "command": "pool_resize",
-                "before": 2,
-                "target": 4,
-                "result": "done",
-                "detail": None,
-            }
-        ],
-        "unresponsive": ["s@h"],
-        "silent": ["s@h"],
-        "duplicates": ["d@h"],
-        "doubled": ["d@h"],
-        "unregistered": [],
-        "unreadable": {},
-        "faults": {"lease": "TimeoutError: late"},
-        "tick_seconds": 0.0123,
-    }
+    assert found == VIEW
 
 
 counts = st.none() | st.integers(0, 50)
