@@ -48,9 +48,11 @@ def test_the_sweeper_sends_what_was_forgotten_and_marks_failed_what_kills_worker
 def test_a_lost_message_is_sent_again_behind_any_backlog_and_only_once(settings: Settings) -> None:
     async def walk() -> list[Swept]:
         async with bench(settings) as made:
+            # A minute ahead, so that it stays young on a machine that takes its time.
+            keep_young = "update documents set enqueued_at = now() + interval '1 minute' where id = $1"
             queued, lost, other, young = [await made.add(b"t", DocumentType.TEXT) for _ in range(4)]
             await made.database.fetch("update documents set enqueued_at = now() - interval '21 seconds'")
-            await made.database.fetch("update documents set enqueued_at = now() where id = $1", young)
+            await made.database.fetch(keep_young, young)
             assert await made.broker.send([*range(10_000, 11_500), queued, *range(20_000, 21_500)])
             first = await made.sweeper().sweep(alone=True)
             found = await made.broker.queued()
@@ -58,7 +60,7 @@ def test_a_lost_message_is_sent_again_behind_any_backlog_and_only_once(settings:
             assert found & {queued, lost, other, young} == {queued, lost, other}
             # However long they wait in the queue, no message is added.
             await made.database.fetch("update documents set enqueued_at = now() - interval '1 hour'")
-            await made.database.fetch("update documents set enqueued_at = now() where id = $1", young)
+            await made.database.fetch(keep_young, young)
             return [first, await made.sweeper().sweep(alone=True)]
 
     assert asyncio.run(walk()) == [
