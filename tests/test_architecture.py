@@ -51,7 +51,7 @@ TESTED_BY = {
     "autoscaler/demo/documents": "autoscaler/demo/test_play",
     "autoscaler/demo/embedded": "autoscaler/demo/test_play",
     "autoscaler/demo/services": "autoscaler/demo/test_play",
-    "autoscaler/sensors/unacked": "autoscaler/keda/test_scaler",
+    "autoscaler/keda/unacked": "autoscaler/keda/test_scaler",
     "autoscaler/sensors/values": "autoscaler/sensors/test_reports",
     "autoscaler/worker/resizers": "autoscaler/worker/test_commands",
     "autoscaler/worker/slots": "autoscaler/worker/test_prefork",

@@ -50,7 +50,7 @@ class Fleet:
         self._seen: tuple[TickRecord, float] | None = None
         self._queues: dict[str, tuple[str, ...]] = {}
         self._places: dict[UnackedPlace, frozenset[str]] = {}
-        self._silent_since: dict[str, float] = {}
+        self._unresponsive_since: dict[str, float] = {}
         self._faults: frozenset[str] = frozenset()
         self._started_at = monotonic()
 
@@ -66,13 +66,13 @@ class Fleet:
         now = self._monotonic()
         answering = {reading.name for reading in record.observation.workers}
         for name in record.unresponsive:
-            self._silent_since.setdefault(name, now)
+            self._unresponsive_since.setdefault(name, now)
         for name in answering:
-            self._silent_since.pop(name, None)
+            self._unresponsive_since.pop(name, None)
         if record.faults.keys().isdisjoint({"backlog", "pool"}):
             # Their mailbox is gone as well. Until they count as gone they may be reconnecting.
-            for name in self._silent_since.keys() - {*record.unresponsive, *self.unresponsive()}:
-                del self._silent_since[name]
+            for name in self._unresponsive_since.keys() - {*record.unresponsive, *self.unresponsive()}:
+                del self._unresponsive_since[name]
         self._queues = remember_queues(self._queues, record, self.unresponsive())
         self._places = remember_places(self._places, record)
         self._seen = (record, now)
@@ -100,7 +100,7 @@ class Fleet:
     def unresponsive(self) -> list[str]:
         """The workers that do not answer and do not count as gone yet, by name."""
         since = self._monotonic() - self._pace.patience_seconds
-        return sorted(name for name, at in list(self._silent_since.items()) if at > since)
+        return sorted(name for name, at in list(self._unresponsive_since.items()) if at > since)
 
     def known_queues(self) -> Mapping[str, tuple[str, ...]]:
         """The queues that each worker consumes or, where they were cancelled, consumed last, by its name."""

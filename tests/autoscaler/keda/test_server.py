@@ -61,7 +61,7 @@ REFUSALS = [
 
 
 @pytest.mark.slow
-def test_messages_that_a_killed_worker_had_fetched_keep_one_worker_asked_for(store, keda):
+def test_messages_that_a_killed_worker_had_fetched_keep_one_worker_requested(store, keda):
     started(lambda: not keda.fails(**TWO), what="the first look")
     assert not keda.is_active()
     store.admin.hset("unacked", mapping={"one": "{}", "two": "{}"})
@@ -95,7 +95,9 @@ def test_what_a_killed_worker_kept_under_a_key_of_its_own_keeps_one_worker_asked
 
 
 @pytest.mark.slow
-def test_without_workers_it_wakes_the_first_one_and_tells_faults_as_a_status_never_as_a_number(cluster, keda):
+def test_without_workers_it_wakes_the_first_one_and_reports_faults_as_a_status_never_as_a_number(
+    cluster, keda
+):
     assert (keda.is_active(), keda.processes(**TWO)) == (False, 0)
     stream = keda.stub.StreamIsActive(keda.ref())
     assert next(stream).result is False
@@ -156,7 +158,7 @@ def test_it_asks_for_what_the_daemon_asks_for_and_keeps_every_worker_while_a_tas
     assert store.refusals() == []
 
 
-def test_wrong_settings_are_told_at_once_before_anything_connects():
+def test_wrong_settings_are_reported_together_before_anything_connects():
     words = ["--keda-listen", "here", "--scale-in", "never", "--processes-per-worker", "0", "--min", "0"]
     done = CliRunner(env={"REDIS_URL": "redis://127.0.0.1:1/0"}).invoke(main, ["keda", *words])
     assert (done.exit_code, done.stderr.splitlines()) == (
@@ -179,6 +181,6 @@ def test_without_its_extra_the_base_install_works_and_says_what_to_install():
     done = subprocess.run(
         (sys.executable, "-c", script), capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
     )
-    told = "autoscaler: grpc is not installed; run: pip install 'celery-pool-autoscaler[keda]'"
+    message = "autoscaler: grpc is not installed; run: pip install 'celery-pool-autoscaler[keda]'"
     hint = " (in a checkout: uv run --extra keda autoscaler ...)\n"
-    assert (done.returncode, done.stderr) == (1, told + hint)
+    assert (done.returncode, done.stderr) == (1, message + hint)
