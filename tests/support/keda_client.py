@@ -66,6 +66,13 @@ class Keda:
     def is_active(self, **metadata):
         return self.stub.IsActive(self.ref(**metadata), timeout=20).result
 
+    def answers_active(self, **metadata):
+        """Whether it answers at this moment, and that there is work."""
+        try:
+            return self.is_active(**metadata)
+        except grpc.RpcError:
+            return False
+
     def refusal(self, call, **given):
         with pytest.raises(grpc.RpcError) as caught:
             call(**given)

@@ -65,15 +65,15 @@ def test_messages_that_a_killed_worker_had_fetched_keep_one_worker_requested(sto
     started(lambda: not keda.fails(**TWO), what="the first look")
     assert not keda.is_active()
     store.admin.hset("unacked", mapping={"one": "{}", "two": "{}"})
-    started(keda.is_active, what="the wish for a worker that gives them back")
+    started(keda.is_active, what="the request for a worker that restores them")
     assert keda.replicas(**TWO) == 1
     store.admin.delete("unacked")
-    started(lambda: not keda.is_active(), what="the end of that wish")
+    started(lambda: not keda.is_active(), what="the end of that request")
     assert store.refusals() == []
 
 
 @pytest.mark.slow
-def test_what_a_killed_worker_kept_under_a_key_of_its_own_keeps_one_worker_asked_for(cluster, store):
+def test_what_a_killed_worker_kept_under_a_key_of_its_own_keeps_one_worker_requested(cluster, store):
     # An own user of the broker may read that key, as the guide for KEDA says.
     store.admin.execute_command("ACL", "SETUSER", "keda", "%R~shop-unacked")
     options = {"unacked_key": "shop-unacked", "visibility_timeout": 3600}
@@ -82,13 +82,13 @@ def test_what_a_killed_worker_kept_under_a_key_of_its_own_keeps_one_worker_asked
         worker = cluster.worker(W1, SETTINGS=conf)
         cluster.hold(1)
         started(lambda: cluster.redis.hlen("shop-unacked") == 1, what="the task's start")
-        started(lambda: not keda.fails(**TWO) and keda.is_active(), what="its being seen")
+        started(keda.answers_active, what="a look that sees it")
         worker.kill()
-        started(lambda: keda.fails(**TWO), what="its silence")
+        started(lambda: keda.fails(**TWO), what="the end of its answers")
         started(lambda: not keda.fails(**TWO), what="its end")
         assert (keda.is_active(), keda.replicas(**TWO)) == (True, 1)
         store.admin.delete("shop-unacked")
-        started(lambda: not keda.is_active(), within_seconds=90, what="the end of that wish")
+        started(lambda: not keda.is_active(), within_seconds=90, what="the end of that request")
         store.admin.set("shop-unacked", "a text")
         code, why = keda.refusal(keda.is_active)
         assert (code, "WRONGTYPE" in why) == ("UNAVAILABLE", True)
