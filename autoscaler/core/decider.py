@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from autoscaler.core.blockage import blocked_by, stalled_since, unless_blocked
 from autoscaler.core.constraints import constrain
+from autoscaler.core.demand.discards import follow
 from autoscaler.core.demand.target_wait import TargetWaitPolicy, advance
 from autoscaler.core.demand.thresholds import thresholds
 from autoscaler.core.distribution import distribute, explain, gate, unseen
@@ -104,14 +105,15 @@ class Decider:
         decisions, plans, groups = [], [], {}
         for group in split(workers, self.scope):
             members = [workers[name] for name in group.workers]
+            moved = not changed.isdisjoint(group.workers)
+            memory = recall(state.groups.get(group.key), changed=moved, at=at)
+            memory, work = self._measure(memory, group, members, queues, at)
             seen = _Seen(
                 group=group,
                 members=members,
-                work=measure(group, members, queues, at),
+                work=work,
                 current_total=sum(member.size or 0 for member in members),
             )
-            moved = not changed.isdisjoint(group.workers)
-            memory = recall(state.groups.get(group.key), changed=moved, at=at)
             groups[group.key], group_plan, trail = self._decide_group(seen, memory, queues, at)
             constraints, decided = self._decide_workers(seen, trail.cooled, observation, memory_records)
             trail = replace(trail, constraints=constraints, decisions=decided)
@@ -127,6 +129,21 @@ class Decider:
         )
         kept = groups | absent(state.groups, groups, at)
         return State(workers=workers, groups=kept, memory=memory_records), plan
+
+    @staticmethod
+    def _measure(
+        memory: GroupState,
+        group: Group,
+        members: Sequence[KnownWorker],
+        queues: Mapping[str, QueueReading],
+        at: float,
+    ) -> tuple[GroupState, Work]:
+        """The group's work, less what its workers throw away as they fetch it."""
+        work = measure(group, members, queues, at)
+        readings = [member.reading for member in members if member.read_at == at]
+        own = {name: queues[name] for name in group.queues if name in queues}
+        fetched, discards = follow(memory.fetched, readings, own)
+        return replace(memory, fetched=fetched), replace(work, discards=min(discards, work.waiting))
 
     def _decide_group(
         self,
@@ -196,7 +213,9 @@ class Decider:
             ended_at=at if ended else memory.ended_at,
             target_wait=target_wait,
             completions=completions or memory.completions,
-            stalled_since=stalled_since(memory.stalled_since, seen.work, memory.completions, completions, at),
+            stalled_since=None
+            if memory.fetched.discarding
+            else stalled_since(memory.stalled_since, seen.work, memory.completions, completions, at),
         )
         return memory, recommended
 
@@ -226,7 +245,7 @@ class Decider:
     ) -> tuple[list[Constraints], list[Decision]]:
         """The constraints on each member and the decision for it, its bounds applied."""
         override = observation.override
-        idle = seen.work.complete and seen.work.tasks == 0
+        idle = seen.work.complete and seen.work.tasks == 0 == seen.work.waiting
         constraints = [
             constrain(
                 self.policy,

@@ -81,4 +81,5 @@ def signal(
         oldest_age_seconds=max(ages, default=None),
         start_seconds=max(starts, default=None),
         continuous=completions is None or completions.continuous,
+        discards=work.discards,
     )

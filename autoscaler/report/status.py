@@ -301,6 +301,7 @@ def _group(plan: GroupPlan) -> dict[str, Any]:
         "queues": list(plan.group.queues),
         "workers": list(plan.group.workers),
         "waiting": plan.work.waiting,
+        "expected_discards": plan.work.discards,
         "reserved": plan.work.reserved,
         "running": plan.work.running,
         "processes": plan.work.processes,

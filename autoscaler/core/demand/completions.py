@@ -1,4 +1,4 @@
-"""How many tasks a group of workers has ended, whoever joins it and leaves it.
+"""How many tasks a group of workers has ended, or what else they count, whoever joins it and leaves it.
 
 Pure. A worker reports how many tasks it has ended since it started. The sum of these over a group jumps by a
 worker's whole life when the worker joins or comes back, so only the differences of each worker are added up.
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from autoscaler.core.model import WorkerReading
 
@@ -27,19 +27,25 @@ class Completions:
     counted: Mapping[str, int] = field(default_factory=dict)
     continuous: bool = True
 
-    def add(self, readings: Iterable[WorkerReading]) -> Completions | None:
+    def add(
+        self,
+        readings: Iterable[WorkerReading],
+        count: Callable[[WorkerReading], int | None] = lambda reading: reading.completed,
+    ) -> Completions | None:
         """The count after these readings; None where a worker does not report how many tasks it ended.
 
-        A worker that was not counted before adds nothing yet, nor does one whose count fell.
+        ``count`` is what else a worker counts that only grows. A worker that was not counted before adds
+        nothing yet, nor does one whose count fell.
         """
         total, counted, continuous = self.total, {}, True
         for reading in readings:
-            if reading.completed is None:
+            now = count(reading)
+            if now is None:
                 return None
             before = self.counted.get(reading.name)
             # A stock worker's count is the difference of two readings: it may fall by what it runs.
-            if before is None or reading.completed < before - (reading.processes or 0):
+            if before is None or now < before - (reading.processes or 0):
                 continuous = False
-            total += max(0, reading.completed - (reading.completed if before is None else before))
-            counted[reading.name] = reading.completed
+            total += max(0, now - (now if before is None else before))
+            counted[reading.name] = now
         return Completions(total=total, counted=counted, continuous=continuous)

@@ -52,7 +52,8 @@ class TargetWaitState:
 class Step:
     """What happened since the last signal, and what a plan has to allow for from now on.
 
-    ``net_arrived`` is below 0 where tasks left without having ended, such as revoked or expired ones.
+    ``arrived`` counts all that came, ``net_arrived`` what a process will run; that is below 0 where tasks
+    left without having ended, such as revoked or expired ones.
     """
 
     since: float
@@ -75,7 +76,7 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
     """What happened since the last signal; the first one is taken for one tick."""
     last = state.last
     since, seconds = signal.at - state.tick_seconds, state.tick_seconds
-    ended, arrived, net_arrived, busy_seconds = 0, signal.in_system, signal.in_system, 0.0
+    ended, arrived, net_arrived, busy_seconds = 0, signal.unended, signal.in_system, 0.0
     if last is None:
         # Nobody saw these tasks arrive: the oldest is as old as it is said to be, else new.
         since = signal.at - (signal.oldest_age_seconds or 0.0)
@@ -87,7 +88,7 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
         else:
             ended = max(0, signal.completed - last.completed)  # a worker that restarted counts from 0 again
         net_arrived = ended + more
-        arrived = max(0, net_arrived)
+        arrived = max(0, ended + signal.unended - last.unended)
         busy_seconds = (last.busy + signal.busy) / 2 * seconds
     learnt = ended if signal.continuous else 0
     busy_seconds = busy_seconds if signal.continuous else 0.0

@@ -13,8 +13,9 @@ class Signal:
     ``busy`` tasks that run (in retiring processes too). ``processes`` is the size, retiring ones left out.
     ``completed`` counts tasks that ended, and only its growth means anything; ``oldest_age_seconds`` is the
     age of the oldest of ``waiting``; ``start_seconds`` the learnt time from a resize to a ready process.
-    Unknown is None. ``continuous`` is False where other workers ran than at the signal before: the time in
-    between says nothing about how long a task takes.
+    Unknown is None. ``discards`` of those that wait will be thrown away without a process. ``continuous`` is
+    False where other workers ran than at the signal before: the time in between says nothing about how long a
+    task takes.
     """
 
     at: float
@@ -26,11 +27,14 @@ class Signal:
     oldest_age_seconds: float | None = None
     start_seconds: float | None = None
     continuous: bool = True
+    discards: int = 0
 
     def __post_init__(self) -> None:
         for name in ("waiting", "busy", "reserved", "processes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is 0 or more")
+        if not 0 <= self.discards <= self.waiting:
+            raise ValueError(f"discards is {self.discards}; it is from 0 to waiting, which is {self.waiting}")
 
     @property
     def backlog(self) -> int:
@@ -39,5 +43,15 @@ class Signal:
 
     @property
     def in_system(self) -> int:
+        """Tasks that have not ended and that a process will run."""
+        return self.unended - self.discards
+
+    @property
+    def unended(self) -> int:
         """Tasks that have not ended."""
         return self.waiting + self.reserved + self.busy
+
+    @property
+    def share_run(self) -> float:
+        """Share of the backlog that a process will run."""
+        return 1 - self.discards / self.backlog if self.discards else 1.0

@@ -45,7 +45,7 @@ def advance(
         parameters,
         state.retention,
         signal,
-        arrived=step.arrived,
+        arrived=max(0, step.net_arrived),
         seconds=step.seconds,
         service_seconds=step.service_seconds,
         slack_seconds=parameters.planned_wait_seconds - step.start_seconds - step.tick_seconds,
@@ -84,9 +84,9 @@ def _missing(
     spare, spare_in = max(0, signal.processes - signal.busy), step.spare_in_seconds
     now = later = 0.0
     due = False
-    position = 0
+    position = 0.0
     for since, count in batches:
-        position += count
+        position += count * signal.share_run
         left = parameters.planned_wait_seconds - (signal.at - since)
         horizon = max(0.0, left)
         freed = signal.busy * horizon / service

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import uuid
+from datetime import UTC, datetime, timedelta
 
+import pytest
 from celery import Celery
 
 from tests.autoscaler.daemon.test_daemon import W1, size
@@ -16,6 +19,20 @@ def send(cluster, count, seconds, **options):
     for _ in range(count):
         app.send_task("nap", args=[seconds], ignore_result=True, **options)
     app.close()
+
+
+def flood(cluster, count, **options):
+    """Put copies of one message into the queue at once, faster than any worker takes them."""
+    send(cluster, 1, 0.0, queue="original", **options)
+    message = json.loads(cluster.redis.lpop("original"))
+    message["properties"]["delivery_info"]["routing_key"] = "celery"
+
+    def copy():
+        message["headers"]["id"] = message["properties"]["correlation_id"] = str(uuid.uuid4())
+        message["properties"]["delivery_tag"] = str(uuid.uuid4())
+        return json.dumps(message)
+
+    cluster.redis.lpush("celery", *(copy() for _ in range(count)))
 
 
 def after_ticks(daemon, more=12):
@@ -48,3 +65,32 @@ def test_tasks_that_wait_for_their_rate_limit_grow_no_pool(cluster):
     before = resizes(daemon)
     after_ticks(daemon)
     assert (daemon.reason(W1), resizes(daemon)) == ("rate_limited", before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prefetch", ["1", "4"])
+def test_thousands_of_expired_tasks_grow_no_pool_and_teach_nothing_wrong(cluster, prefetch):
+    cluster.worker(PREFETCH=prefetch)
+    daemon = cluster.daemon("--target-wait", "5s", max="8")
+    for _ in range(4):
+        cluster.send(3, 0.2)
+        after_ticks(daemon, 3)
+    started(lambda: len(cluster.ended()) == 12, what="the end of the first tasks")
+    after_ticks(daemon, 2)
+    before = daemon.status()["groups"][0]
+    resized = resizes(daemon)
+
+    def discarded():
+        return daemon.status()["workers"][0]["discarded"]
+
+    for round_ in (1, 2):
+        flood(cluster, 3000, expires=datetime.now(UTC) - timedelta(hours=1))
+        started(lambda count=3000 * round_: discarded() == count, what="the end of the flood")
+        after_ticks(daemon, 3)
+        assert resizes(daemon) == resized
+    after = daemon.status()["groups"][0]
+    assert after["service_seconds"] == pytest.approx(before["service_seconds"], rel=0.5)
+    assert after["arrivals_per_second"] <= before["arrivals_per_second"]
+    cluster.send(100, 0.5)  # real work after it: 50 s of it for one process
+    started(lambda: size(daemon) > 4, what="growth for the burst")
+    started(lambda: len(cluster.ended()) == 112, what="the end of all tasks")
