@@ -1,7 +1,8 @@
 """What the document service may use of the autoscaler, and nothing else of it.
 
-An allow-list: Redis URL and connections, remote control, resize, drain, overrides. The import contracts in
-``pyproject.toml`` let ``docservice`` import this module alone. Everything here is defined elsewhere.
+An allow-list: Redis URL and connections, remote control, resize, drain, overrides, and how a command line
+reports a usage error. The import contracts in ``pyproject.toml`` let ``docservice`` import this module alone.
+Everything here is defined elsewhere.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from autoscaler.control.remote import Remote
 from autoscaler.control.resize import ResizeRequest, WorkerResizer, refusal
 from autoscaler.core.model import Outcome, Result, WorkerReading
 from autoscaler.core.policy import MAX_PROCESSES
+from autoscaler.report.usage import OneLineGroup
 from autoscaler.sensors.workers import ask
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "Drain",
     "DrainError",
     "Keys",
+    "OneLineGroup",
     "Outcome",
     "OverrideError",
     "OverrideRequest",

@@ -16,9 +16,11 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
+from autoscaler.api import OneLineGroup
 from docservice import health
 from docservice.config import ConfigError, Settings, read_settings, read_variable
 from docservice.dev.load_test import Burst, BurstError, send_burst
@@ -73,7 +75,8 @@ def _run(work: Awaitable[Done]) -> Done:
     except PoolerError as fault:
         _fail(str(fault), 1)
     except (StoreUnavailableError, StoreTimeoutError) as fault:
-        _fail(f"DATABASE_URL: {fault}; check that the server runs, the user and the password", 1)
+        where = urlsplit(_settings().database_url).netloc.rpartition("@")[2]
+        _fail(f"DATABASE_URL ({where}): {fault}; check that the server runs, the user and the password", 1)
     except (MigrationError, BlobError) as fault:
         _fail(str(fault), 1)
 
@@ -120,7 +123,7 @@ class _Count(click.ParamType):  # type: ignore[type-arg]
         if text == "auto":
             return _fitting()
         if not (text.isascii() and text.isdigit() and int(text)):
-            self.fail(f"{value!r} is neither auto nor a whole number of 1 or more", param, ctx)
+            self.fail(f"{value!r}; it must be auto, or a whole number of 1 or more", param, ctx)
         return int(text)
 
 
@@ -146,7 +149,7 @@ def application() -> DocumentService:
     return app
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("docservice", cls=OneLineGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="celery-pool-autoscaler", prog_name="docservice")
 def main() -> None:
     """Document grids and mail numbers on Postgres and Redis, with their Celery worker."""
@@ -307,7 +310,7 @@ def healthcheck(port: str | None, *, ready: bool) -> None:
     click.echo(line)
 
 
-@main.group()
+@main.group(cls=OneLineGroup)
 def token() -> None:
     """Create, list and revoke API tokens."""
 

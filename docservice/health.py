@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import http.client
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,9 +56,14 @@ def healthcheck(port: str | None, environment: Mapping[str, str], *, ready: bool
     return (0 if healthy else 1), line
 
 
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"docservice: {message}; see docservice healthcheck --help\n")
+
+
 def parse_words(words: Sequence[str]) -> argparse.Namespace:
     """``--port`` and ``--ready`` from the command line; a wrong one exits with 2."""
-    parser = argparse.ArgumentParser(prog="docservice healthcheck", allow_abbrev=False)
+    parser = _OneLineParser(prog="docservice healthcheck", allow_abbrev=False)
     parser.add_argument("--port", help=f"[default: {DEFAULT_PORT}] [env: {PORT_VARIABLE}]")
     parser.add_argument("--ready", action="store_true", help="Ask /readyz instead of /livez.")
     return parser.parse_args(words)

@@ -45,6 +45,20 @@ class BrokerError(Exception):
         super().__init__(message)
         self.advice = advice
 
+    def with_advice(self) -> str:
+        """The fault and what to do about it, in one line."""
+        return joined(str(self), self.advice)
+
+
+def joined(message: str, advice: str) -> str:
+    """A message and what to do about it in one line; a message of others may end with a full stop.
+
+    The stop stays: it may belong to a secret that a redactor has yet to find.
+    """
+    if not advice:
+        return message
+    return f"{message} {advice[0].upper()}{advice[1:]}" if message.endswith(".") else f"{message}; {advice}"
+
 
 @contextmanager
 def broker_errors() -> Iterator[None]:
@@ -143,5 +157,5 @@ def _advice(chain: tuple[BaseException, ...], text: str) -> str:
     if any(isinstance(one, ReadOnlyError) for one in chain):
         return "the server is a replica; point the URL at the primary"
     if any(isinstance(one, OSError) for one in chain) or "connect" in text.lower():
-        return "is the address right, and the server up? it is the URL of Celery's broker"
+        return "is this the URL of Celery's broker, and is the server up?"
     return ""

@@ -47,7 +47,7 @@ def command(settings: Settings, *, worker_name: str, within_seconds: float) -> N
     try:
         fault = _watch(app, worker_name, within_seconds)
     except BrokerError as error:
-        click.echo(app.redactor(f"not known: Redis failed: {error}"))
+        click.echo(app.redactor(f"not known: Redis failed: {error.with_advice()}"))
         return
     if fault is not None:
         click.echo(f"autoscaler: {worker_name} {fault}", err=True)

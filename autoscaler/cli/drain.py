@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
 
-from autoscaler.broker.errors import BrokerError
+from autoscaler.broker.errors import BrokerError, joined
 from autoscaler.cli.compose import compose
 from autoscaler.cli.options import Parsed, fail, with_settings
 from autoscaler.cli.running import until_signalled
+from autoscaler.cli.text import moment
 from autoscaler.control.drain import Drain, DrainError, Phase
 from autoscaler.core.groups import Scope
 from autoscaler.settings import table
@@ -32,7 +34,9 @@ _SETTINGS = (*table.REDIS, *table.pick(table.SCOPE, "inspect_timeout"))
     "--deadline", type=Parsed(number(1, 86400)), default=300.0, show_default=True, help="In seconds."
 )
 @click.option("--force", is_flag=True, help="Even where a queue is left without a worker.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON list on the last line, an object for each worker."
+)
 def command(
     settings: Settings, *, workers: tuple[str, ...], deadline: float, force: bool, as_json: bool
 ) -> None:
@@ -42,13 +46,19 @@ def command(
     worker that is not empty by the deadline consumes again and stays; the exit code is 1 then.
     """
     app = compose(replace(settings, scope=Scope(workers=frozenset(workers))))
+    begun: set[str] = set()
+
+    def report(progress: Progress) -> None:
+        begun.add(progress.worker)
+        _report(progress)
+
     try:
         with until_signalled(signal.SIGTERM, signal.SIGINT) as stop:
             draining = Drain(
                 app.remote,
                 app.consumers("drain"),
                 app.read_workers,
-                on_progress=_report,
+                on_progress=report,
                 mailboxes=app.mailboxes,
                 wait=stop.wait,
                 stopped=stop.is_set,
@@ -57,10 +67,15 @@ def command(
     except DrainError as fault:
         fail([str(fault)], 1)
     except BrokerError as fault:
-        advice = "the consumers cancelled so far are recorded, and a daemon restores them"
-        fail([app.redactor(f"Redis failed: {fault}; {advice}")], 1)
+        recorded = "the consumers cancelled so far are recorded, and a daemon restores them" if begun else ""
+        fail([app.redactor(f"Redis failed: {joined(fault.with_advice(), recorded)}")], 1)
     if as_json:
-        click.echo(json.dumps([asdict(progress) for progress in ended]))
+        wall = time.time() - time.monotonic()
+        shown = [
+            asdict(one) | {"since": round(wall + one.since, 3), "since_time": moment(wall + one.since)}
+            for one in ended
+        ]
+        click.echo(json.dumps(shown))
     raise SystemExit(0 if all(progress.phase is Phase.DRAINED for progress in ended) else 1)
 
 

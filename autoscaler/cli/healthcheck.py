@@ -11,7 +11,7 @@ import os
 import click
 
 from autoscaler.report.health import DEFAULT_LISTEN, ask, parse_listen
-from autoscaler.settings.mask import shown
+from autoscaler.report.mask import shown
 
 _VARIABLE = "AUTOSCALER_LISTEN"
 

@@ -8,16 +8,11 @@ one line on standard error, and none repeats the login of a URL.
 from __future__ import annotations
 
 import importlib
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from autoscaler import __version__
-from autoscaler.settings.mask import mask
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from autoscaler.report.usage import OneLineGroup
 
 #: Module and attribute of each command.
 COMMANDS = {
@@ -41,17 +36,7 @@ COMMANDS = {
 }
 
 
-@contextmanager
-def _masked_errors() -> Iterator[None]:
-    """Click's own messages repeat arguments and options: a URL put in a wrong place shows no login."""
-    try:
-        yield
-    except click.ClickException as fault:
-        fault.__dict__["message"] = mask(fault.message)  # declared final
-        raise
-
-
-class _Group(click.Group):
+class _Group(OneLineGroup):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
 
@@ -62,16 +47,12 @@ class _Group(click.Group):
         command: click.Command = getattr(importlib.import_module(f"autoscaler.cli.{module}"), attribute)
         return command
 
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _masked_errors():
-            return super().make_context(*args, **kwargs)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        with _masked_errors():
-            return super().invoke(ctx)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    "autoscaler",
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="autoscaler")
 def main() -> None:
     """Size the pools of Celery workers by the work that waits, without losing a task."""

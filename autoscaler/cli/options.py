@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from autoscaler.report.mask import shown
 from autoscaler.settings import table
 from autoscaler.settings.load import ConfigError, Settings, load
-from autoscaler.settings.mask import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

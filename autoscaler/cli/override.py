@@ -17,7 +17,7 @@ from redis.exceptions import NoPermissionError
 
 from autoscaler.broker import override_changes as changes
 from autoscaler.broker.connections import Connections, Redactor
-from autoscaler.broker.errors import BrokerError
+from autoscaler.broker.errors import BrokerError, joined
 from autoscaler.broker.keys import read_status
 from autoscaler.broker.overrides import NEVER, OverrideError
 from autoscaler.cli.options import Parsed, fail, with_settings
@@ -198,10 +198,11 @@ def _apply(
     except OverrideError as fault:
         fail([f"{fault}; nothing was changed"], 1)
     except BrokerError as fault:
-        advice = f"; {fault.advice}" if fault.advice else ""
+        said = fault.with_advice()
         if isinstance(fault.__cause__, NoPermissionError):
-            advice = "; the daemon's own user only reads overrides; give the URL of one that may write them"
-        fail([redactor(f"Redis failed: {fault}{advice}")], 1)
+            advice = "the daemon's own user only reads overrides; give the URL of one that may write them"
+            said = joined(str(fault), advice)
+        fail([redactor(f"Redis failed: {said}")], 1)
     for line in described(request):
         click.echo(line)
     for line in unknown:

@@ -18,8 +18,8 @@ from autoscaler.cli.options import Parsed, fail, missing_extra, with_settings
 from autoscaler.cli.trace_source import SOURCE_OPTIONS, trace_of
 from autoscaler.core.decider import Decider
 from autoscaler.core.policy import Policy, PolicyError
+from autoscaler.report.mask import shown
 from autoscaler.settings import table
-from autoscaler.settings.mask import shown
 from autoscaler.settings.parse import parse_span, parse_target, whole
 from autoscaler.simulation.decided import DecidedScaler
 from autoscaler.simulation.engine import PoolModel, simulate

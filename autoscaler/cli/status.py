@@ -37,7 +37,7 @@ def _read(settings: Settings, read: Callable[[Any], Any]) -> Any:
     except OverrideError as fault:
         return [str(fault)]
     except BrokerError as fault:
-        fail([redactor(f"Redis failed: {fault}")], 1)
+        fail([redactor(f"Redis failed: {fault.with_advice()}")], 1)
 
 
 @click.command("status")

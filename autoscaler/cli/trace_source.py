@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autoscaler.cli.options import Parsed, fail
-from autoscaler.settings.mask import mask, shown
+from autoscaler.report.mask import mask, shown
 from autoscaler.settings.parse import number, parse_span, whole
 from autoscaler.simulation.prometheus import Prometheus, PrometheusError, Span
 from autoscaler.simulation.traces import ServiceModel, Trace, TraceError, parse_counts, parse_tasks

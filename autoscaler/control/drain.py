@@ -51,7 +51,10 @@ _PHASE_OF = {Stage.EMPTYING: Phase.EMPTYING, Stage.SETTLING: Phase.SETTLING, Sta
 
 @dataclass(slots=True)
 class Progress:
-    """One worker's drain. ``busy`` and ``reserved`` are as last read, None where unknown."""
+    """One worker's drain. ``busy`` and ``reserved`` are as last read, None where unknown.
+
+    ``since`` is when the phase began, in seconds of the drain's monotonic clock.
+    """
 
     worker: str
     queues: tuple[str, ...]
@@ -59,6 +62,11 @@ class Progress:
     busy: int | None = None
     reserved: int | None = None
     since: float = 0.0
+
+    def enter(self, phase: Phase, now: float) -> None:
+        """Go on to a phase, which begins now."""
+        if phase is not self.phase:
+            self.phase, self.since = phase, now
 
 
 class DrainError(RuntimeError):
@@ -172,7 +180,8 @@ class Drain:
             evacuation = Evacuation(
                 self._consumers, name, queues, deadline=deadline, margin_seconds=_RECORD_MARGIN_SECONDS
             )
-            workers.append(_Worker(Progress(worker=name, queues=evacuation.queues), evacuation))
+            progress = Progress(worker=name, queues=evacuation.queues, since=self._monotonic())
+            workers.append(_Worker(progress, evacuation))
         return workers
 
     def _look(self, workers: Sequence[_Worker]) -> None:
@@ -199,8 +208,7 @@ class Drain:
             progress.queues = one.evacuation.queues
             if phase is Phase.STOPPING:
                 self._remote.cast("shutdown", {}, [progress.worker])
-            if phase is not progress.phase:
-                progress.phase, progress.since = phase, now
+            progress.enter(phase, now)
         if before != (progress.phase, progress.busy, progress.reserved):
             self._on_progress(progress)
 
@@ -209,23 +217,24 @@ class Drain:
         if reading is None:
             one.misses += 1
             one.missed_since = now if one.missed_since is None else one.missed_since
-            self._judge_silence(one, now - one.missed_since)
+            self._judge_silence(one, now, now - one.missed_since)
             return
         one.misses, one.missed_since = 0, None
         if reading.uptime_seconds is not None and reading.uptime_seconds < now - progress.since:
-            progress.phase = Phase.DRAINED  # its supervisor has started another one already
+            progress.enter(Phase.DRAINED, now)  # its supervisor has started another one already
             self._consumers.forget(progress.worker)
         elif now - progress.since > _GONE_WITHIN_SECONDS:
             self._restore(one)  # the shutdown did not reach it: it must consume again
 
-    def _judge_silence(self, one: _Worker, seconds: float) -> None:
+    def _judge_silence(self, one: _Worker, now: float, seconds: float) -> None:
         """One missed reply proves nothing: the worker may be busy, or its reply may have come too late."""
         mailboxes = self._mailboxes()
         if mailboxes is not None and one.progress.worker not in mailboxes and one.misses > 1:
             self._consumers.forget(one.progress.worker)
-            one.progress.phase = Phase.DRAINED
+            one.progress.enter(Phase.DRAINED, now)
         elif one.misses >= _GONE_AFTER_MISSES and seconds >= _GONE_AFTER_SECONDS:
-            one.progress.phase = Phase.DRAINED  # the record stays, for a worker that is alive after all
+            one.progress.enter(Phase.DRAINED, now)  # the record stays, for a worker that is alive after all
 
     def _restore(self, one: _Worker) -> None:
-        one.progress.phase = Phase.RESTORED if one.evacuation.restore() else Phase.GONE
+        phase = Phase.RESTORED if one.evacuation.restore() else Phase.GONE
+        one.progress.enter(phase, self._monotonic())

@@ -6,5 +6,5 @@ FAULTS = (BrokerError, OSError)
 
 
 def described(fault: BaseException) -> str:
-    """The fault in one line: a broker error says all by itself, any other by its type and its message."""
-    return str(fault) if isinstance(fault, BrokerError) else f"{type(fault).__name__}: {fault}"
+    """The fault in one line: a broker error with what to do about it, any other by type and message."""
+    return fault.with_advice() if isinstance(fault, BrokerError) else f"{type(fault).__name__}: {fault}"

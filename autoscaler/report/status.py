@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from autoscaler.core import capacity
 from autoscaler.core.decider import Mode
 from autoscaler.core.model import Reason
-from autoscaler.report import deployment
+from autoscaler.report import ceiling, deployment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +44,7 @@ CONDITION_KINDS = (
     deployment.FOREIGN_RESIZE,
     deployment.NOT_CONSUMING,
     deployment.CLOCK,
+    ceiling.KIND,
     *deployment.KINDS,
 )
 #: Reasons that a person should hear of; the others come and go with the load.
@@ -164,7 +165,7 @@ def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
 
 def _of_the_deployment(record: TickRecord, mode: Mode) -> dict[Subject, str]:
     """Who else resizes the workers, which take no tasks, and what is expected and not there."""
-    found: dict[Subject, str] = {}
+    found = ceiling.at_ceiling(record.plan, record.observation.override)
     for queue in record.observation.queues:
         if not queue.stamps_trusted:
             found[deployment.CLOCK, queue.name] = deployment.CLOCK_STATE

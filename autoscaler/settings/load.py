@@ -19,9 +19,9 @@ from autoscaler.core.decider import Mode
 from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.groups import Scope
 from autoscaler.core.policy import Policy, PolicyError
+from autoscaler.report.mask import mask, shown
 from autoscaler.sensors.container import ContainerSettings
 from autoscaler.sensors.queues import KeyLayout
-from autoscaler.settings.mask import mask, shown
 from autoscaler.settings.table import ALL, DEMAND, KEDA, REDIS, TARGET_WAIT, THRESHOLDS, flag_of
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Parsers: the text of one setting to its value.
 
 A parser takes one text and returns its value, or raises ``ValueError`` that says what is legal. It never
-repeats the text; callers show it by :func:`autoscaler.settings.mask.shown`. Nothing here reads the
+repeats the text; callers show it by :func:`autoscaler.report.mask.shown`. Nothing here reads the
 environment, a file or the clock. Numbers are ASCII digits: what ``float`` and ``int`` accept beyond them
 (``1_0``, digits of other scripts, surrounding spaces) is more often a mistake than intended.
 """

@@ -90,7 +90,8 @@ def send_burst(burst: Burst, token: str) -> float:
             if answer.status != HTTPStatus.ACCEPTED:
                 raise BurstError(f"the API answered {answer.status}: {_detail(text)}")
     except (OSError, http.client.HTTPException) as fault:
-        raise BurstError(f"no answer from {burst.url}: {str(fault) or type(fault).__name__}") from fault
+        why = str(fault) or type(fault).__name__
+        raise BurstError(f"no answer from {burst.url} ({why}); does docservice api run there?") from fault
     finally:
         peer.close()
     return time.monotonic() - begun

@@ -11,6 +11,7 @@ therefore runs in a transaction that sets them itself, and none is kept prepared
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -167,6 +168,16 @@ class _Lease:
             raise _translated(fault) from fault
 
 
+#: Refusals that are no silence of the server.
+_WHY: dict[type[BaseException], str] = {
+    asyncpg.InvalidPasswordError: "Postgres refuses the user or the password",
+    asyncpg.InvalidAuthorizationSpecificationError: "Postgres refuses the user",
+    asyncpg.InvalidCatalogNameError: "Postgres has no database of this name",
+    ConnectionRefusedError: "Postgres does not answer: connection refused",
+    socket.gaierror: "Postgres does not answer: no such host",
+}
+
+
 async def _keep_session(_connection: object) -> None:
     """Reset nothing between uses, which saves a round trip: settings change within transactions only."""
 
@@ -176,7 +187,7 @@ def _translated(fault: BaseException) -> StoreTimeoutError | StoreUnavailableErr
         return StoreTimeoutError("the query took Postgres too long; narrow it down")
     if isinstance(fault, asyncpg.ProtocolViolationError) and "startup parameter" in str(fault):
         return PoolerError("DATABASE_URL leads to a pooler; set DATABASE_POOLER=transaction")
-    return StoreUnavailableError(f"Postgres does not answer ({type(fault).__name__})")
+    return StoreUnavailableError(_WHY.get(type(fault), f"Postgres does not answer ({type(fault).__name__})"))
 
 
 _UNAVAILABLE = (

@@ -56,6 +56,30 @@ def test_every_command_that_needs_the_schema_names_a_missing_migration_in_one_li
     )
 
 
+def test_a_database_that_cannot_be_used_is_named_without_its_login(database_url: str, redis_url: str) -> None:
+    port, real = free_port(), urlsplit(database_url)
+    where = real.netloc.rpartition("@")[2]
+    advice = "check that the server runs, the user and the password"
+    urls = {
+        f"postgresql://me:s3cret@127.0.0.1:{port}/d": (
+            f"DATABASE_URL (127.0.0.1:{port}): Postgres does not answer: connection refused; {advice}"
+        ),
+        "postgresql://me:s3cret@nowhere.invalid/d": (
+            f"DATABASE_URL (nowhere.invalid): Postgres does not answer: no such host; {advice}"
+        ),
+        real._replace(path="/nowhere").geturl(): (
+            f"DATABASE_URL ({where}): Postgres has no database of this name; {advice}"
+        ),
+    }
+    found = {
+        url: CliRunner(env={"DATABASE_URL": url, "REDIS_URL": redis_url}).invoke(main, ["migrate"])
+        for url in urls
+    }
+    assert {url: (done.exit_code, done.stderr) for url, done in found.items()} == {
+        url: (1, f"docservice: {line}\n") for url, line in urls.items()
+    }
+
+
 def test_a_place_that_cannot_be_written_ends_the_start_in_one_line(
     database_url: str, redis_url: str, tmp_path: Path
 ) -> None:

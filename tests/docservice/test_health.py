@@ -43,3 +43,5 @@ def test_a_health_check_fails_where_nothing_listens_and_where_the_port_is_invali
         f"docservice: DOCSERVICE_HTTP_PORT is 'http'; {legal}",
     )
     assert healthcheck("--port", "70000") == (2, f"docservice: --port is '70000'; {legal}")
+    line = "docservice: unrecognized arguments: --redy; see docservice healthcheck --help"
+    assert healthcheck("--redy") == (2, line)

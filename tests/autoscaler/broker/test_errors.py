@@ -19,7 +19,7 @@ from redis.sentinel import MasterNotFoundError
 from autoscaler.broker.errors import BrokerError, broker_errors, describe
 from autoscaler.broker.url import RedisUrlError
 
-ADDRESS = "is the address right, and the server up? it is the URL of Celery's broker"
+ADDRESS = "is this the URL of Celery's broker, and is the server up?"
 LOGIN = "the server refuses the login: give user and password in the URL, rediss://USER:PASSWORD@HOST"
 REPRS = ", ".join(f"<redis.client.Redis(host=s{n},port=26379)>" for n in range(40))
 
@@ -115,6 +115,21 @@ def raised_from(cause, text="Error 1 connecting to h:6379."):
 def test_a_fault_is_one_line_with_what_to_do(fault, message, advice):
     found = describe(fault)
     assert (str(found), found.advice) == (message, advice)
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        (
+            OperationalError("Error 111 connecting to h:1. Connection refused."),
+            f"OperationalError: Error 111 connecting to h:1. Connection refused. I{ADDRESS[1:]}",
+        ),
+        (ConnectionResetError("gone"), f"ConnectionResetError: gone; {ADDRESS}"),
+        (ResponseError("odd."), "ResponseError: odd."),
+    ],
+)
+def test_what_to_do_follows_as_one_sentence_or_the_next(fault, line):
+    assert describe(fault).with_advice() == line
 
 
 def test_a_long_text_is_cut_between_words():

@@ -14,6 +14,7 @@ from celery import Celery
 
 from autoscaler.broker.connections import Connections, Redactor, RedisTuning
 from autoscaler.broker.keys import CANCELLED_KEY
+from autoscaler.cli.text import moment
 from autoscaler.control.consumers import Cancellation, Consumers
 from autoscaler.control.remote import Remote
 from autoscaler.demo.embedded import Process
@@ -94,7 +95,12 @@ def test_the_last_worker_of_a_queue_is_drained_only_by_force(cluster):
     started(lambda: len(cluster.ended()) == 1, what="a task: nothing was cancelled")
     code, out, _ = drain(cluster, "--force", "--json", W1)
     assert code == 0
-    assert [(one["worker"], one["phase"]) for one in json.loads(out[-1])] == [(W1, "drained")]
+    (printed,) = json.loads(out[-1])
+    assert (printed["worker"], printed["phase"], 0 <= time.time() - printed["since"] < 60) == (
+        W1,
+        "drained",
+        True,
+    )
     assert worker.wait(within_seconds=20) == 0
     assert cluster.redis.hgetall(CANCELLED_KEY) == {}
 
@@ -113,10 +119,13 @@ def test_at_the_deadline_the_worker_gets_its_consumers_back_and_stays(cluster):
     worker = cluster.worker(W1, processes=2)
     cluster.hold(1)
     started(lambda: cluster.redis.hlen("started") == 1, what="the long task's start")
+    begin = time.time()
     code, out, err = drain(cluster, "--force", "--json", "--deadline", "1", W1)
     assert code == 1
     printed = json.loads(out[-1])[0]
     assert (printed["phase"], printed["busy"]) == ("given_back", 1)
+    assert begin + 1 <= printed["since"] <= time.time()
+    assert printed["since_time"] == moment(printed["since"])
     assert f"{W1}: given_back, 1 running, 0 fetched" in err
     cluster.send(1, 0.1)
     started(lambda: len(cluster.ended()) == 1, what="a task sent after it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autoscaler.settings.mask import mask, shown
+from autoscaler.report.mask import mask, shown
 
 
 @pytest.mark.parametrize(

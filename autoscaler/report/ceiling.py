@@ -1,0 +1,54 @@
+"""The condition of a worker that is as large as it may be while work waits: what limits it, what to do.
+
+Pure functions of one plan. A state names the limit and the size, and counts no tasks, so that it changes only
+when a person should read it again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autoscaler.core.model import Reason
+
+if TYPE_CHECKING:
+    from autoscaler.core.model import Decision, Override
+    from autoscaler.core.plan import GroupPlan, Plan
+
+KIND = "ceiling"
+_IO = "--processes-per-core where tasks wait (I/O) more than they compute"
+_MORE = "start another worker for {queues}"
+#: By reason: what limits the pool, and what to do.
+_LIMITS = {
+    Reason.AT_MAX: ("{max}", f"raise it, or {_MORE}"),
+    Reason.CPU_CEILING: ("the container's CPU limit", f"raise it, or {_IO}, or {_MORE}"),
+    Reason.MEMORY_CEILING: ("the container's memory limit", f"raise it, or {_MORE}"),
+    Reason.MACHINE: ("what this machine has, as --max is auto", f"raise {_IO}, or {_MORE} elsewhere"),
+}
+
+
+def at_ceiling(plan: Plan, override: Override) -> dict[tuple[str, str], str]:
+    """The workers that would be larger but for a limit, and whose tasks wait, by (kind, name)."""
+    groups = {name: group for group in plan.groups for name in group.group.workers}
+    return {
+        (KIND, one.worker): _state(one, groups[one.worker], override)
+        for one in plan.decisions
+        if one.desired_reason in _LIMITS
+        and one.current is not None
+        and one.desired is not None
+        and one.current >= one.desired
+        and one.worker in groups
+        and _waits(groups[one.worker])
+    }
+
+
+def _waits(group: GroupPlan) -> bool:
+    return bool(group.work.waiting or group.work.reserved)
+
+
+def _state(decision: Decision, group: GroupPlan, override: Override) -> str:
+    limit, advice = _LIMITS[decision.desired_reason]
+    own = "--max" if override.max_processes is None else "the max of an override, see autoscaler limits"
+    size = f"{decision.desired} process{'es' * (decision.desired != 1)}"
+    limited = f"limited by {limit.format(max=own)} ({decision.desired_reason})"
+    advice = advice.format(queues=", ".join(group.group.queues))
+    return f"tasks wait and it stays at {size}, {limited}; {advice}"
