@@ -20,6 +20,8 @@ MAX_HEADER_VALUE_BYTES = 64 * 1024
 MAX_HEADERS = 5_000
 MAX_PARTS = 10_000
 MAX_PART_DEPTH = 50
+#: Opaque S/MIME signatures of one mail, one within the other or side by side.
+MAX_SIGNATURES = 20
 MAX_PDF_PAGES = 2_000
 #: Looked through for pages where the tree of pages is damaged.
 MAX_PDF_OBJECTS = 100_000

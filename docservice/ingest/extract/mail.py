@@ -16,11 +16,13 @@ from docservice.domain.extraction import Attachment, Extraction
 from docservice.ingest.extract import mail_headers, mime
 from docservice.ingest.extract.addresses import addresses
 from docservice.ingest.extract.charset import decode
+from docservice.ingest.extract.cms import CmsError, read_cms
 from docservice.ingest.extract.html_text import html_text, meta_charset
 from docservice.ingest.extract.limits import (
     MAX_ADDRESSES_CHARACTERS,
     MAX_FINDINGS,
     MAX_MESSAGE_ID_CHARACTERS,
+    MAX_SIGNATURES,
     MAX_TEXT_CHARACTERS,
     MAX_TITLE_CHARACTERS,
     ProcessingError,
@@ -28,6 +30,7 @@ from docservice.ingest.extract.limits import (
 )
 from docservice.ingest.extract.sniff import sniff
 from docservice.ingest.extract.tnef import SIGNATURE, read_tnef
+from docservice.ingest.extract.uuencode import uuencoded_files
 
 if TYPE_CHECKING:
     from docservice.ingest.extract.mime import Header, Part
@@ -38,6 +41,10 @@ _TEXT_TYPES = {
     *("text/plain", _HTML, "text/rfc822-headers", "message/delivery-status"),
     *("message/disposition-notification", "message/feedback-report"),
 }
+_CMS_TYPES = ("application/pkcs7-mime", "application/x-pkcs7-mime")
+_ENCRYPTED = "the mail is encrypted (S/MIME): without the key of a recipient its text cannot be read"
+_PGP_ENCRYPTED = "the mail is encrypted (OpenPGP): without the key of a recipient its text cannot be read"
+_PGP_MESSAGE = b"-----BEGIN PGP MESSAGE-----"
 _TNEF_TYPES = ("application/ms-tnef", "application/vnd.ms-tnef")
 
 
@@ -83,6 +90,7 @@ class _Contents:
     attachments: list[Attachment] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     attached_bytes: int = 0
+    signatures: int = 0
 
     def add(self, part: Part) -> None:
         """Take one part as text or as an attachment."""
@@ -96,6 +104,8 @@ class _Contents:
             self.findings.append("the boundary of its parts is missing; it was read as one text")
             self.texts.append(self._read(part))
             return
+        if kind.full == "application/pgp-encrypted":
+            self._find(_PGP_ENCRYPTED)
         shown = kind.full in _TEXT_TYPES and disposition != "attachment"
         if shown:
             self.texts.append(self._read(part))
@@ -118,6 +128,7 @@ class _Contents:
         label = part.content_type.parameters.get("charset")
         self.charset = self.charset or label
         if part.content_type.full != _HTML:
+            body = self._without_files(body)
             return decode(body[: 4 * MAX_TEXT_CHARACTERS], label, also=self.charset)[:MAX_TEXT_CHARACTERS]
         read = decode(body[: 4 * MAX_TEXT_CHARACTERS], label or meta_charset(body), also=self.charset)
         return html_text(read[:MAX_TEXT_CHARACTERS])
@@ -129,6 +140,8 @@ class _Contents:
         self._keep(body, name)
         if part.content_type.full in _TNEF_TYPES or body.startswith(SIGNATURE):
             self._unwrap(body)
+        elif part.content_type.full in _CMS_TYPES or name.lower().endswith(".p7m"):
+            self._open_signed(body)
 
     def _keep(self, body: bytes, name: str) -> None:
         self.attached_bytes += len(body)
@@ -148,6 +161,36 @@ class _Contents:
                 sha256=hashlib.sha256(body).hexdigest(),
             )
         )
+
+    def _without_files(self, text: bytes) -> bytes:
+        """The text without what is uuencoded in it, which is attached."""
+        if _PGP_MESSAGE in text:
+            self._find(_PGP_ENCRYPTED)
+        rest, files = uuencoded_files(text)
+        for name, data in files:
+            self._keep(data, mail_headers.text(name, also=self.charset))
+        return rest
+
+    def _find(self, finding: str) -> None:
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+    def _open_signed(self, body: bytes) -> None:
+        """Take what an opaque S/MIME signature wraps as parts of this mail; the signed file itself stays."""
+        try:
+            found = read_cms(body)
+        except CmsError as fault:
+            self._find(f"the S/MIME part cannot be opened: {fault}")
+            return
+        if found.encrypted:
+            self._find(_ENCRYPTED)
+        if found.signed is None:
+            return
+        self.signatures += 1
+        if self.signatures > MAX_SIGNATURES:
+            raise ProcessingError(f"the mail has more than {MAX_SIGNATURES} S/MIME signatures")
+        for part in mime.parts(found.signed):
+            self.add(part)
 
     def _unwrap(self, body: bytes) -> None:
         """Take what Outlook wrapped into ``winmail.dat`` as if it were attached; the file itself stays."""

@@ -165,9 +165,13 @@ def _extended_value(items: dict[int, tuple[str, bool]]) -> str:
 # Dates
 
 
+_COMMENT = re.compile(r"\([^()]*\)")
+_HALF_DAY = re.compile(r"\b(\d{1,2})(:\d{2}(?::\d{2})?) ?([ap])\.?m\b\.?", re.IGNORECASE)
+
+
 def date(value: bytes) -> datetime | None:
     """The moment that a ``Date`` field names, in UTC; None where it names none. No zone means UTC."""
-    written = text(value[:200])
+    written = _COMMENT.sub(" ", text(value[:200])).strip()
     for read in (_mail_date, datetime.fromisoformat):
         try:
             found = read(written)
@@ -179,7 +183,13 @@ def date(value: bytes) -> datetime | None:
 
 def _mail_date(written: str) -> datetime:
     """By RFC 5322 and its old forms; an offset of more than a day, as some write, is kept unchanged."""
-    parsed = parsedate_tz(written)
+    parsed = parsedate_tz(_HALF_DAY.sub(_whole_day, written))
     if parsed is None:
         raise ValueError("no date of a mail")
     return datetime(*parsed[:6], tzinfo=UTC) - timedelta(seconds=parsed[9] or 0)
+
+
+def _whole_day(found: re.Match[str]) -> str:
+    """A time with AM or PM as one of 24 hours."""
+    hour = int(found[1]) % 12 + (12 if found[3] in "pP" else 0)
+    return f"{hour:02d}{found[2]}"

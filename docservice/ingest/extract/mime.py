@@ -11,16 +11,20 @@ from __future__ import annotations
 import binascii
 import codecs
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from docservice.ingest.extract.limits import MAX_HEADERS, MAX_PART_DEPTH, MAX_PARTS, ProcessingError
 from docservice.ingest.extract.mail_headers import ContentType, content_type
+from docservice.ingest.extract.uuencode import uuencoded_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FIELD = re.compile(rb"([!-9;-~]{1,100})[ \t]*:(.*)", re.DOTALL)
+#: The colon of an old form of field may be on the line after the name.
+_FIELD_ON_TWO_LINES = re.compile(rb"([!-9;-~]{1,100})[ \t]*\r?\n[ \t]+:([^\n]*)(?:\n|\Z)")
 _KNOWN_FIELD = re.compile(
     rb"(?:received|from|to|cc|bcc|subject|date|message-id|mime-version|return-path|reply-to|sender|references"
     rb"|in-reply-to|delivered-to|dkim-signature|(?:content|x|arc|list|resent|authentication)-[!-9;-~]+)"
@@ -180,13 +184,23 @@ def _header(data: bytes, at: int, levels: dict[bytes, int]) -> tuple[Header, int
         if line[:1] in b" \t" and fields:
             if len(fields[-1][1]) < MAX_HEADERS:
                 fields[-1][1].append(line)
-        elif (field := _FIELD.match(line)) is not None:
+        elif (field := _field(data, at, line, following)) is not None:
+            name, value, following = field
             if len(fields) < MAX_HEADERS:
-                fields.append((field[1].decode("ascii").lower(), [field[2]]))
+                fields.append((name, [value]))
         elif not _header_goes_on(data, following):
             break
         at = following
     return _joined(fields), at
+
+
+def _field(data: bytes, at: int, line: bytes, following: int) -> tuple[str, bytes, int] | None:
+    """Name and value of the field that ``line`` begins, and where the next line begins."""
+    found = _FIELD.match(line)
+    if found is None:
+        found = _FIELD_ON_TWO_LINES.match(data, at)
+        following = found.end() if found else following
+    return None if found is None else (found[1].decode("ascii").lower(), found[2].rstrip(b"\r"), following)
 
 
 def _is_delimiter(line: bytes, levels: dict[bytes, int]) -> bool:
@@ -252,12 +266,6 @@ def _uuencoded(data: bytes) -> bytes:
             continue
         if line.strip() == b"end":
             break
-        try:
-            written.append(binascii.a2b_uu(line))
-        except binascii.Error:
-            length = (((line[0] - 32) & 63) * 4 + 5) // 3  # some write more signs than the line has
-            try:
-                written.append(binascii.a2b_uu(line[:length]))
-            except binascii.Error:
-                continue
+        with suppress(binascii.Error):
+            written.append(uuencoded_line(line))
     return b"".join(written)

@@ -11,7 +11,10 @@ from docservice.domain.documents import DocumentType
 from docservice.domain.extraction import Content
 from docservice.ingest.extract.mime import header_and_body, start_of_mail
 
-SNIFFED_BYTES = 4096
+#: Traces of delivery and of spam filters may come before the fields by which a mail is known.
+SNIFFED_BYTES = 64 * 1024
+#: Names of the parts of an office document are looked for in so much of an archive.
+_PARTS_WITHIN_BYTES = 4096
 #: A PDF may have something in front, such as a blank line or the header of a transfer.
 _PDF_WITHIN_BYTES = 1024
 
@@ -32,6 +35,8 @@ _SIGNATURES: tuple[tuple[bytes, DocumentType, str], ...] = (
     (b"7z\xbc\xaf\x27\x1c", DocumentType.ARCHIVE, "application/x-7z-compressed"),
     (b"Rar!\x1a\x07", DocumentType.ARCHIVE, "application/vnd.rar"),
 )
+#: The start of CMS, in which S/MIME wraps a mail, with anything in it.
+_CMS = re.compile(rb"\x30(?:\x80|[\x81-\x84]?.{1,4})\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07", re.DOTALL)
 _OFFICE_PARTS = (b"[Content_Types].xml", b"word/", b"xl/", b"ppt/", b"mimetypeapplication/vnd.oasis")
 #: Fields that mails and their parts have; two of them make a mail.
 _MAIL_FIELD = re.compile(
@@ -50,6 +55,9 @@ _CERTAIN_FIELDS = {
     "mime-version": re.compile(rb"\s*1\.0"),
     "content-type": re.compile(rb"\s*multipart/", re.IGNORECASE),
 }
+_MEDIA_TYPE = re.compile(
+    rb"\s*(?:text|multipart|message|application|image|audio|video)/[\w.+-]+\s*(?:;|\Z)", re.IGNORECASE
+)
 _PDF_OBJECT = re.compile(rb"%PDF-\d\.\d.*?\d\s+obj\b", re.DOTALL)
 
 
@@ -71,12 +79,20 @@ def sniff(head: bytes) -> Content:
 def _by_signature(head: bytes) -> Content | None:
     for signature, document_type, content_type in _SIGNATURES:
         if head.startswith(signature):
-            if document_type is DocumentType.ARCHIVE and any(part in head for part in _OFFICE_PARTS):
+            if document_type is DocumentType.ARCHIVE and any(
+                part in head[:_PARTS_WITHIN_BYTES] for part in _OFFICE_PARTS
+            ):
                 return Content(document_type=DocumentType.OFFICE, content_type="application/zip")
             return Content(document_type=document_type, content_type=content_type)
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return Content(document_type=DocumentType.IMAGE, content_type="image/webp")
+    if _CMS.match(head):
+        return Content(document_type=DocumentType.OTHER, content_type="application/pkcs7-mime")
     return None
+
+
+def _has_office_parts(head: bytes) -> bool:
+    return any(part in head[:_PARTS_WITHIN_BYTES] for part in _OFFICE_PARTS)
 
 
 def _is_mail(head: bytes) -> bool:
@@ -86,7 +102,9 @@ def _is_mail(head: bytes) -> bool:
         return False
     fields = header.fields
     known = [name for name, _ in fields if _MAIL_FIELD.fullmatch(name)]
-    if len(known) >= 2 and _FIELD_LINE.match(head):  # noqa: PLR2004 - one may be chance
+    if _FIELD_LINE.match(head) and (
+        len(known) >= 2 or _MEDIA_TYPE.match(header.first("content-type"))  # noqa: PLR2004 - one may be chance
+    ):
         return True
     certain = ((_CERTAIN_FIELDS[name], value) for name, value in fields if name in _CERTAIN_FIELDS)
     return any(pattern.match(value) for pattern, value in certain)

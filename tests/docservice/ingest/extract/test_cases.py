@@ -127,6 +127,7 @@ ALWAYS_RIGHT = {
             text_part("attachment-1", b"Version: 1"),
             text_part("encrypted.asc", b"-----BEGIN PGP MESSAGE-----", 1),
         ),
+        findings=("the mail is encrypted (OpenPGP): without the key of a recipient its text cannot be read",),
     ),
     "raw_utf8_headers": Extraction(
         title="Grüße aus Köln",

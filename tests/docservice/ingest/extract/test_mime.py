@@ -74,6 +74,9 @@ def header(data: bytes) -> tuple[tuple[tuple[str, bytes], ...], bytes]:
         (b"A: 1\r\r\nB: 2\r\r\n\r\r\nx", (("a", b" 1"), ("b", b" 2")), b"x"),
         (b"A: 1\rB: 2\r\rx", (("a", b" 1"), ("b", b" 2")), b"x"),
         (b"From x\n>From y\nA: 1\n\nx", (("a", b" 1"),), b"x"),
+        (b"A\n : 1\nB: 2\r\n\nx", (("a", b" 1"), ("b", b" 2")), b"x"),
+        (b"A \r\n\t: 1\r\n 2\r\n\r\nx", (("a", b" 1\n 2"),), b"x"),
+        (b"A: 1\nHello\n\n : x", (("a", b" 1"),), b"Hello\n\n : x"),
     ],
 )
 def test_a_header_ends_where_the_text_begins(

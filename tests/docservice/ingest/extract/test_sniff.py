@@ -32,6 +32,9 @@ PDF = b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n"
         b"Subject: x\nContent-Type: text/plain\n\nHello\n",
         b"MIME-Version: 1.0\n\nHello\n",
         b"From: a@example.org\nContent-Type: application/pdf\n\n" + PDF,
+        b"Content-type: text/plain\n\nHello\n",
+        b"Authentication-Results: x;\n" + b" spf=pass; dkim=pass; arc=none;\n" * 1000 + MAIL,
+        b"Nowhere-Known: " + b"a" * 10_000 + b"\n" + MAIL,
     ],
 )
 def test_a_mail_is_a_mail_whatever_comes_before_it(data: bytes) -> None:
@@ -46,6 +49,8 @@ def test_a_mail_is_a_mail_whatever_comes_before_it(data: bytes) -> None:
         b"Dear Sir,\nFrom: here to there\nTo: be or not\n",
         b"http://example.org/\nNote: nothing\n",
         b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+        b"HTTP/1.1 200 OK\nContent-Type: text/html\n\n<p>Hello\n",
+        b"Content-Type: see below\n\nHello\n",
         b"The header %PDF-1.4 begins each file.\n",
         b"key: value\nother: value\n",
     ],
