@@ -1,4 +1,4 @@
-"""The worker's folder on Python 3.9, as a part of the package and copied into a project by itself."""
+"""The worker's folder on Python 3.9, as a distribution of its own and copied into a project by itself."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery import Celery
 
 import autoscaler.worker
+from autoscaler.demo.embedded import Process, RedisServer
+from tests.docs.markdown import TOP, blocks
 from tests.support.worker_bench import await_insides, await_true, resize
 
 if TYPE_CHECKING:
@@ -74,15 +77,13 @@ def _is_python39(python: Path) -> bool:
     return done.returncode == 0 and done.stdout.startswith("Python 3.9.")
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment with the newest Celery that 3.9 can have."""
+def make_environment(folder: Path, *packages: str) -> Path:
+    """The Python of a new environment with these packages."""
     uv, python = shutil.which("uv"), python39()
     if uv is None or python is None:
         pytest.skip("no Python 3.9 is installed: uv python install 3.9")
-    folder = tmp_path_factory.mktemp("python39") / "venv"
     subprocess.run((uv, "venv", "-q", "--python", python, folder), check=True)
-    install = (uv, "pip", "install", "-q", "--python", folder / "bin/python", "celery[redis]")
+    install = (uv, "pip", "install", "-q", "--python", folder / "bin/python", *packages)
     done = subprocess.run(install, check=False, capture_output=True, text=True)
     if done.returncode and re.search(r"fetch|connect|dns|network|timed out", done.stderr, re.IGNORECASE):
         pytest.skip("the package registry cannot be reached for a Celery of Python 3.9")
@@ -90,16 +91,76 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin/python"
 
 
+def lines_of_the_page() -> list[str]:
+    """The commands of docs/companion.md that build and install the companion alone."""
+    (block,) = (one for one in blocks((TOP / "docs/companion.md").read_text()) if "uv build" in one)
+    return block.splitlines()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", ["autoscaler.companion", "copied.commands"])
-def test_a_real_worker_on_python_39_is_resized(
-    make_bench: MakeBench, environment: Path, tmp_path: Path, path: str
+def test_the_companion_alone_is_installed_by_the_lines_of_its_page_and_resizes_a_worker(
+    tmp_path: Path,
 ) -> None:
+    python = make_environment(tmp_path / "venv", "celery[redis]==5.3.*", "packaging")
+    build, install = (line.replace("dist", f"{tmp_path}/dist") for line in lines_of_the_page())
+    install = install.replace("pip install", f"uv pip install -q --python {python}")
+    for line in (build, install):
+        done = subprocess.run(("sh", "-c", line), cwd=TOP, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    shutil.copy(TOP / "docs/examples/two_queues.py", tmp_path)
+    with RedisServer(tmp_path / "redis") as server:
+        words = (
+            python,
+            "-m",
+            "celery",
+            "-b",
+            server.url,
+            "-A",
+            "two_queues",
+            "worker",
+            "-n",
+            "w@h",
+            "-c",
+            "1",
+        )
+        worker = Process(
+            tuple(map(os.fspath, words)),
+            log_path=tmp_path / "worker.log",
+            environment={"PATH": os.environ["PATH"]},
+            working_folder=tmp_path,
+        )
+        app = Celery("asking", broker=server.url, set_as_current=False)
+
+        def ask(command: str, **arguments: int) -> dict[str, Any]:
+            replies = app.control.broadcast(
+                command, arguments=arguments, destination=["w@h"], reply=True, timeout=5, limit=1
+            )
+            found: dict[str, Any] = replies[0]["w@h"] if replies else {}
+            return found
+
+        with worker:
+            await_true(lambda: ask("pool_report").get("size") == 1, "the first report")
+            assert "ok" in ask("pool_resize", size=3)
+            await_true(lambda: ask("pool_report")["ready"] == 3, "three processes")
+            report = ask("pool_report")
+        app.close()
+    assert {name: report[name] for name in ("companion", "pool", "refusal")} == {
+        "companion": 1,
+        "pool": "prefork",
+        "refusal": None,
+    }
+
+
+@pytest.mark.slow
+def test_the_folder_copied_into_a_project_resizes_a_worker(make_bench: MakeBench, tmp_path: Path) -> None:
+    environment = make_environment(tmp_path / "venv", "celery[redis]")
     project = tmp_path / "project"
     shutil.copytree(WORKER, project / "copied", ignore=shutil.ignore_patterns("__pycache__"))
     root = Path(autoscaler.worker.__file__).parents[2]
     variables = {"PYTHONPATH": os.pathsep.join(map(os.fspath, (project, root)))}
-    bench = make_bench(options=("-I", path), python=os.fspath(environment), environment=variables)
+    bench = make_bench(
+        options=("-I", "copied.commands"), python=os.fspath(environment), environment=variables
+    )
     for number in range(30):
         bench.app.send_task("churn.work", (number, 0.05))
     for size in (1, 4, 2):
