@@ -13,11 +13,13 @@ from autoscaler.cli.compose import compose
 from autoscaler.cli.options import GroupedCommand, fail, with_settings
 from autoscaler.cli.text import columns, or_unknown
 from autoscaler.core.decider import Mode
+from autoscaler.core.measure import waiting_for
 from autoscaler.settings import table
 from autoscaler.settings.load import Demand
 
 if TYPE_CHECKING:
     from autoscaler.cli.compose import App
+    from autoscaler.core.demand.fleet import Share
     from autoscaler.report.status import TickRecord
     from autoscaler.settings.load import Settings
 
@@ -96,20 +98,31 @@ def _missing(app: App, record: TickRecord) -> list[str]:
 
 
 def _table(record: TickRecord) -> str:
-    rows = [("WORKER", "QUEUES", "WAITING", "RESERVED", "BUSY", "PROCESSES", "WOULD BE", "BECAUSE")]
-    queues_of = {name: group for group in record.plan.groups for name in group.group.workers}
+    rows = [
+        ("WORKER", "QUEUES", "WAITING", "RESERVED", "BUSY", "PROCESSES", "WOULD BE", "CARRIES", "BECAUSE")
+    ]
+    shares = {share.worker: share for group in record.plan.groups for share in group.shares}
     for decision in record.plan.decisions:
-        reading, group = record.workers.get(decision.worker), queues_of.get(decision.worker)
+        reading = record.workers.get(decision.worker)
         rows.append(
             (
                 decision.worker,
-                ",".join(group.group.queues) if group else "?",
-                or_unknown(group.work.waiting if group else None),
+                ",".join(reading.queues) if reading else "?",
+                or_unknown(waiting_for(reading, record.observation.queues) if reading else None),
                 or_unknown(reading.reserved if reading else None),
                 or_unknown(reading.busy if reading else None),
                 or_unknown(decision.current),
                 or_unknown(decision.desired),
+                _carried(shares.get(decision.worker)),
                 str(decision.desired_reason),
             )
         )
     return columns(rows)
+
+
+def _carried(share: Share | None) -> str:
+    """What of the recommended growth a worker takes over: for its own tasks, and for shared queues."""
+    if share is None or not (share.own or share.shared):
+        return "-"
+    parts = ((share.own, "own"), (share.shared, "shared"))
+    return " ".join(f"+{processes} {what}" for processes, what in parts if processes)

@@ -100,12 +100,14 @@ def _within(
         max_target=max_target,
         idle=max(0, size - (member.reading.busy or 0)),
     )
+    # Where the highest size is below the minimum, it is what stops a shrink, and a growth too.
+    at_minimum = highest.reason if maximum < bounds.min_processes else Reason.AT_MIN
     forced = None if current == size else Reason.AT_MIN if current > size else highest.reason
     return Constraints(
         range=target_range,
         size=size,
         bounds=bounds,
-        min_reason=Reason.STEP if size - step_down > minimum else Reason.AT_MIN,
+        min_reason=Reason.STEP if size - step_down > minimum else at_minimum,
         max_reason=Reason.STEP if size + step_up < maximum else highest.reason,
         forced=forced,
         highest=highest,

@@ -21,16 +21,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.blockage import blocked_by, stalled_since, unless_blocked
 from autoscaler.core.constraints import constrain
 from autoscaler.core.demand.discards import follow
-from autoscaler.core.demand.target_wait import TargetWaitPolicy, advance
-from autoscaler.core.demand.thresholds import thresholds
-from autoscaler.core.distribution import distribute, explain, gate, unseen
+from autoscaler.core.demand.target_wait import TargetWaitPolicy, advance, advance_fleet
+from autoscaler.core.demand.thresholds import high_load, needs_of_load, thresholds
+from autoscaler.core.distribution import (
+    bounded,
+    distribute,
+    distribute_along_edges,
+    explain,
+    gate,
+    unseen,
+)
 from autoscaler.core.groups import Scope, split
-from autoscaler.core.measure import measure, signal
+from autoscaler.core.measure import fleet, measure, signal
 from autoscaler.core.memory import remember_memory
 from autoscaler.core.model import Reason, Recommendation
 from autoscaler.core.plan import GroupPlan, Plan
@@ -44,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from autoscaler.core.constraints import Constraints
+    from autoscaler.core.demand.fleet import Fleet, Needs, Share
     from autoscaler.core.demand.work import Work
     from autoscaler.core.groups import Group
     from autoscaler.core.memory import MemoryRecord
@@ -52,6 +60,10 @@ if TYPE_CHECKING:
     from autoscaler.core.state import GroupState, KnownWorker
 
 __all__ = ["Decider", "GroupPlan", "Mode", "Plan"]
+
+
+#: The target wait learns in any case, so that it knows the work where it is to decide.
+_LEARNS_ONLY = TargetWaitPolicy()
 
 
 class Mode(StrEnum):
@@ -64,12 +76,28 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """One group as this tick sees it; ``members`` are in the order of the group's workers."""
+    """One group as this tick sees it; ``members`` are in the order of the group's workers.
+
+    ``fleet`` is None where one worker does all the work.
+    """
 
     group: Group
     members: Sequence[KnownWorker]
     work: Work
     current_total: int
+    fleet: Fleet | None
+
+
+class _Learnt(NamedTuple):
+    """What the target wait recommends; ``needs`` says where, unless there is one worker for it all."""
+
+    size: int
+    needs: Needs | None
+
+    @property
+    def recommendation(self) -> Recommendation:
+        """The same as what a policy recommends."""
+        return Recommendation(processes=self.size, reason=Reason.LATENCY, before_delays=self.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +141,12 @@ class Decider:
                 members=members,
                 work=work,
                 current_total=sum(member.size or 0 for member in members),
+                fleet=fleet(group, members, queues, work, self._target_of),
             )
             groups[group.key], group_plan, trail = self._decide_group(seen, memory, queues, at)
-            constraints, decided = self._decide_workers(seen, trail.cooled, observation, memory_records)
+            constraints, shares, decided = self._decide_workers(seen, trail, observation, memory_records)
             trail = replace(trail, constraints=constraints, decisions=decided)
-            plans.append(replace(group_plan, trail=trail))
+            plans.append(replace(group_plan, shares=shares, trail=trail))
             decisions += decided
         decisions += [unseen(name) for name in sorted(self.scope.workers - workers.keys())]
         decisions.sort(key=lambda decision: decision.worker)
@@ -146,28 +175,32 @@ class Decider:
         return replace(memory, fetched=fetched), replace(work, discards=min(discards, work.waiting))
 
     def _decide_group(
-        self,
-        seen: _Seen,
-        memory: GroupState,
-        queues: Mapping[str, QueueReading],
-        at: float,
+        self, seen: _Seen, memory: GroupState, queues: Mapping[str, QueueReading], at: float
     ) -> tuple[GroupState, GroupPlan, Trail]:
         current_total = seen.current_total
         memory, learnt = self._learn(memory, seen, queues, at)
-        memory, recommended = self._recommend(memory, seen, at)
-        stabilized = stabilize(memory, recommended, current_total)
-        shadow = learnt if self.shadow is not None else None
+        memory, recommended, needs = self._recommend(memory, seen, at)
+        stabilized, learned = stabilize(memory, recommended, current_total), memory.target_wait
+        shadow = learnt.size if learnt is not None and self.shadow is not None else None
         up, down = cooldowns(self.policy, memory, at)
         if self.target_wait is not None and learnt is not None:
             # It keeps processes by what it learns, and a growth that waits would come too late: cooldowns
             # are for a start alone, when it has learnt nothing yet.
             up, down = 0.0, max(0.0, self.policy.scale_down_cooldown_seconds - (at - memory.seen_at))
-            shadow = stabilized.processes
-            recommended = Recommendation(processes=learnt, reason=Reason.LATENCY, before_delays=learnt)
-            stabilized = recommended
+            shadow, needs = stabilized.processes, learnt.needs
+            recommended = stabilized = learnt.recommendation
         blocked = _blocked_by(seen, memory, at)
         demand = unless_blocked(stabilized, current_total, blocked)
         desired = cool_down(demand, current_total, up=up, down=down)
+        trail = Trail(
+            recommended=recommended,
+            stabilized=stabilized,
+            unblocked=demand,
+            cooled=desired,
+            max_steps=self._steps,
+            needs=bounded(needs, demand, desired, current_total, helps=blocked is None),
+            fleet=seen.fleet,
+        )
         plan = GroupPlan(
             group=seen.group,
             work=seen.work,
@@ -176,37 +209,41 @@ class Decider:
             reason=desired.reason,
             up_cooldown_seconds=up,
             down_cooldown_seconds=down,
-            service_seconds=memory.target_wait.service_seconds if memory.target_wait.ended else None,
-            arrivals_per_second=memory.target_wait.arrivals_per_second if memory.target_wait.last else None,
             shadow_recommended=shadow,
             blocked_by=blocked,
             ended_at=memory.ended_at,
-        )
-        trail = Trail(
-            recommended=recommended,
-            stabilized=stabilized,
-            unblocked=demand,
-            cooled=desired,
-            max_steps=self._steps,
+            service_seconds=learned.service_seconds if learned.ended else None,
+            arrivals_per_second=learned.arrivals_per_second if learned.last else None,
         )
         return memory, plan, trail
 
+    @property
+    def _parameters(self) -> TargetWaitPolicy:
+        """Those of the target wait that learns, whether or not it decides."""
+        return self.target_wait or self.shadow or _LEARNS_ONLY
+
+    def _target_of(self, queue: str) -> float:
+        return self.target_waits.get(queue, self._parameters.target_wait_seconds)
+
     def _learn(
         self, memory: GroupState, seen: _Seen, queues: Mapping[str, QueueReading], at: float
-    ) -> tuple[GroupState, int | None]:
-        """What the target wait has learnt, and the size it recommends; None where the work is not known."""
+    ) -> tuple[GroupState, _Learnt | None]:
+        """What the target wait has learnt, and what it recommends; None where the work is not known."""
         if not seen.work.complete:
             return memory, None
-        parameters = self.target_wait or self.shadow or TargetWaitPolicy()
-        own = parameters.target_wait_seconds
-        # Which queue a fetched task came from is not known: the most urgent holds for all of them.
-        target = min((self.target_waits.get(queue, own) for queue in seen.group.queues), default=own)
-        if target != own:
-            parameters = replace(parameters, target_wait_seconds=target)
+        parameters = self._parameters
         completions = memory.completions.add(member.reading for member in seen.members)
         own_queues = [queues[name] for name in seen.group.queues if name in queues]
         shown = signal(at, seen.members, own_queues, seen.work, completions)
-        target_wait, recommended = advance(parameters, memory.target_wait, shown)
+        if seen.fleet is not None:
+            target_wait, needs = advance_fleet(parameters, memory.target_wait, shown, seen.fleet)
+            learnt = _Learnt(needs.total, needs)
+        else:
+            target = self._target_of(seen.group.queues[0]) if seen.group.queues else None
+            if target not in {None, parameters.target_wait_seconds}:
+                parameters = replace(parameters, target_wait_seconds=target)
+            target_wait, size = advance(parameters, memory.target_wait, shown)
+            learnt = _Learnt(size, None)
         ended = completions is not None and completions.total > memory.completions.total
         memory = replace(
             memory,
@@ -217,33 +254,37 @@ class Decider:
             if memory.fetched.discarding
             else stalled_since(memory.stalled_since, seen.work, memory.completions, completions, at),
         )
-        return memory, recommended
+        return memory, learnt
 
-    def _recommend(self, memory: GroupState, seen: _Seen, at: float) -> tuple[GroupState, Recommendation]:
+    def _recommend(
+        self, memory: GroupState, seen: _Seen, at: float
+    ) -> tuple[GroupState, Recommendation, Needs | None]:
         """What the load asks for, kept in the window; the current size where the work is not known."""
         work, current_total = seen.work, seen.current_total
-        watch, found = thresholds(self.policy, memory.watch, work, at)
+        needs = needs_of_load(seen.fleet) if seen.fleet else None
+        highest = high_load(seen.fleet, needs, work) if seen.fleet and needs else None
+        watch, found = thresholds(self.policy, memory.watch, work, at, highest)
         if not work.readable or (work.unknown and found.reason is Reason.STEADY):
             unknown = Recommendation(
                 processes=current_total, reason=work.unknown or Reason.STALE, before_delays=current_total
             )
-            return replace(memory, watch=watch), unknown
+            return replace(memory, watch=watch), unknown, needs
         if found.reason in {Reason.STEADY, Reason.DELAYED}:
             found = replace(found, processes=current_total)
         # A fresh start has recommended what it found.
         window = memory.window or ((at, current_total),)
         if work.complete:
             window = keep(window, (at, found.before_delays), self.policy.stabilization_seconds)
-        return replace(memory, watch=watch, window=window), found
+        return replace(memory, watch=watch, window=window), found, needs
 
     def _decide_workers(
         self,
         seen: _Seen,
-        desired: Recommendation,
+        trail: Trail,
         observation: Observation,
         memory_records: Mapping[str, MemoryRecord],
-    ) -> tuple[list[Constraints], list[Decision]]:
-        """The constraints on each member and the decision for it, its bounds applied."""
+    ) -> tuple[list[Constraints], tuple[Share, ...], list[Decision]]:
+        """The constraints on each member, its share of the recommendation and the decision for it."""
         override = observation.override
         idle = seen.work.complete and seen.work.tasks == 0 == seen.work.waiting
         constraints = [
@@ -258,15 +299,28 @@ class Decider:
             )
             for member in seen.members
         ]
-        targets = distribute(desired, seen.current_total, constraints)
-        unmet = sum(targets.values()) - desired.processes
+        desired, total = trail.cooled, seen.current_total
+        if trail.needs is None or seen.fleet is None:
+            shares = distribute(desired, total, constraints)
+            grows, shrinks = desired.processes > total, desired.processes < total
+        else:
+            shares = distribute_along_edges(trail.needs, seen.fleet, constraints)
+            grows, shrinks = trail.needs.growth > 0, trail.needs.kept < total
+        unmet = sum(share.target for share in shares) - desired.processes
         held_by = self._held_by(observation)
         decisions = []
-        for member, found in zip(seen.members, constraints, strict=True):
-            name = member.reading.name
-            decision = explain(desired, found, targets[name], seen.current_total, unmet)
+        for member, found, share in zip(seen.members, constraints, shares, strict=True):
+            short = grows and share.short
+            decision = explain(
+                desired.reason,
+                found,
+                share.target,
+                grows=grows,
+                shrinks=shrinks and not short,
+                unmet=-1 if short else unmet,
+            )
             decisions.append(gate(member, found, decision, held_by or self._held(member, override)))
-        return constraints, decisions
+        return constraints, tuple(shares), decisions
 
     def _held(self, member: KnownWorker, override: Override) -> Reason | None:
         """What prevents an action on this worker alone."""

@@ -7,25 +7,39 @@ what would have been done.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.allocation import allocate
+from autoscaler.core.demand.fleet import Share
+from autoscaler.core.demand.routes import place, total_of, unmet
 from autoscaler.core.model import Decision, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from autoscaler.core.allocation import TargetRange
     from autoscaler.core.constraints import Constraints
+    from autoscaler.core.demand.fleet import Fleet, Needs
     from autoscaler.core.model import Recommendation
     from autoscaler.core.state import KnownWorker
 
 
 def distribute(
     recommendation: Recommendation, current_total: int, constraints: Sequence[Constraints]
-) -> dict[str, int]:
-    """Targets by worker. Others make up for what a bound forces on one only where that is recommended."""
+) -> list[Share]:
+    """Each worker's share of a total; others make up for what a bound forces on one only on the way to it."""
     ranges = [one.range for one in constraints]
-    return allocate(ranges, aim(recommendation, current_total, sum(one.current for one in ranges)))
+    targets = allocate(ranges, aim(recommendation, current_total, sum(one.current for one in ranges)))
+    short = sum(targets.values()) < recommendation.processes
+    return [
+        Share(
+            worker=one.worker,
+            target=(target := targets[one.worker]),
+            own=max(0, target - found.size),
+            short=short,
+        )
+        for one, found in zip(ranges, constraints, strict=True)
+    ]
 
 
 def aim(recommendation: Recommendation, current_total: int, forced: int) -> int:
@@ -37,15 +51,104 @@ def aim(recommendation: Recommendation, current_total: int, forced: int) -> int:
     return forced
 
 
+def bounded(
+    needs: Needs | None,
+    demand: Recommendation,
+    desired: Recommendation,
+    current_total: int,
+    *,
+    helps: bool,
+) -> Needs | None:
+    """The needs as far as they are in force.
+
+    ``demand`` is what is left of them where more processes would help (``helps``), ``desired`` what is left
+    of that after the cooldowns.
+    """
+    if needs is None:
+        return None
+    if demand.processes != needs.total or not helps:
+        return needs.without_growth()._replace(kept=min(current_total, desired.processes))
+    if desired.processes == demand.processes:
+        return needs
+    cooled = needs._replace(kept=current_total)
+    return cooled.without_growth() if demand.processes > current_total else cooled
+
+
+class Along(NamedTuple):
+    """Where the needs of a group went: ``targets``, the part of each for shared queues, and who is short."""
+
+    targets: list[int]
+    shared: list[int]
+    short: frozenset[int]
+
+
+def along_edges(needs: Needs, fleet: Fleet, sizes: Sequence[int], ranges: Sequence[TargetRange]) -> Along:
+    """Targets within ``ranges``: each worker's own needs on it, those of shared queues along their edges."""
+    targets = [
+        min(max(one.current, size + own), one.max_target) if own else one.current
+        for size, one, own in zip(sizes, ranges, needs.own, strict=True)
+    ]
+    short = {
+        number
+        for number, (size, own, target) in enumerate(zip(sizes, needs.own, targets, strict=True))
+        if own and target < size + own
+    }
+    shared = [0] * len(ranges)
+    if any(needs.shared):
+        # What a bound adds anyway is there for the shared queues too.
+        extra = [
+            max(0, target - size - own) for size, target, own in zip(sizes, targets, needs.own, strict=True)
+        ]
+        edges = [channel.consumers for channel in fleet.channels]
+        wanted = [round(left) for left in unmet(needs.shared, extra, edges)]
+        room = [one.max_target - target for one, target in zip(ranges, targets, strict=True)]
+        flow = place(wanted, room, targets, edges)
+        for more, taken, members in zip(wanted, flow, edges, strict=True):
+            if sum(taken.values()) < more:
+                short.update(members)
+        shared = total_of(flow, len(ranges))
+    grown = [target + more for target, more in zip(targets, shared, strict=True)]
+    shrinks = needs.kept < sum(member.processes for member in fleet.members)
+    return Along(_shrunk(needs, ranges, grown) if shrinks else grown, shared, frozenset(short))
+
+
+def distribute_along_edges(needs: Needs, fleet: Fleet, constraints: Sequence[Constraints]) -> list[Share]:
+    """Each worker's share, within its range: of its own needs, and of those of the queues it consumes."""
+    found = along_edges(needs, fleet, [one.size for one in constraints], [one.range for one in constraints])
+    return [
+        Share(
+            worker=one.range.worker,
+            target=found.targets[number],
+            own=needs.own[number],
+            shared=found.shared[number],
+            short=number in found.short,
+        )
+        for number, one in enumerate(constraints)
+    ]
+
+
+def _shrunk(needs: Needs, ranges: Sequence[TargetRange], grown: Sequence[int]) -> list[int]:
+    """The same with as many idle processes taken away as are not worth keeping."""
+    left = [
+        one._replace(
+            current=target,
+            max_target=target,
+            min_target=target if target > one.current else max(one.min_target, min(target, keep)),
+        )
+        for one, target, keep in zip(ranges, grown, needs.keep, strict=True)
+    ]
+    targets = allocate(left, min(needs.total, sum(grown)))
+    return [targets[one.worker] for one in ranges]
+
+
 def explain(
-    recommendation: Recommendation, found: Constraints, target: int, current_total: int, unmet: int
+    recommended_for: Reason, found: Constraints, target: int, *, grows: bool, shrinks: bool, unmet: int
 ) -> Decision:
     """The decision for one worker, named by the limit that applies where one does.
 
-    ``unmet`` is how far the targets of all workers are above (or, negative, below) what was recommended.
+    ``grows`` and ``shrinks`` are what was recommended for its group. ``unmet`` is how far the targets are
+    above (or, negative, below) that.
     """
-    grows = recommendation.processes > current_total
-    shrinks = recommendation.processes < current_total
     if found.forced and target == found.range.current:
         reason = found.forced
     elif grows and unmet < 0 and target == found.range.max_target:
@@ -55,7 +158,7 @@ def explain(
     elif target == found.size and (grows or shrinks):
         reason = Reason.STEADY
     else:
-        reason = recommendation.reason
+        reason = recommended_for
     return Decision(
         worker=found.range.worker,
         current=found.size,

@@ -8,16 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autoscaler.core.blockage import waits_for_eta
+from autoscaler.core.demand.fleet import fleet_of
 from autoscaler.core.demand.signal import Signal
 from autoscaler.core.demand.work import Work
 from autoscaler.core.model import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from autoscaler.core.demand.completions import Completions
+    from autoscaler.core.demand.fleet import Fleet
     from autoscaler.core.groups import Group
-    from autoscaler.core.model import QueueReading
+    from autoscaler.core.model import QueueReading, WorkerReading
     from autoscaler.core.state import KnownWorker
 
 #: A stock pool starts what `pool_grow` asks for when it next looks after its children, every 5 s, and it does
@@ -56,6 +58,35 @@ def _answered_in_full(member: KnownWorker, at: float) -> bool:
     reading = member.reading
     counts = (reading.processes, reading.busy, reading.reserved)
     return member.read_at == at and reading.queues_known and None not in counts
+
+
+def fleet(
+    group: Group,
+    members: Sequence[KnownWorker],
+    queues: Mapping[str, QueueReading],
+    work: Work,
+    target_of: Callable[[str], float],
+) -> Fleet | None:
+    """The group as workers and channels; None where one worker has one target: nothing is to be routed.
+
+    ``target_of`` gives each queue's target wait, in seconds.
+    """
+    if len(members) == 1 and len(set(map(target_of, group.queues))) <= 1:
+        return None
+    return fleet_of(
+        [member.reading for member in members],
+        [member.size or 0 for member in members],
+        group.queues,
+        queues,
+        target_of,
+        share_run=1 - work.discards / work.waiting if work.waiting else 0.0,
+    )
+
+
+def waiting_for(reading: WorkerReading, queues: Iterable[QueueReading]) -> int | None:
+    """The messages that wait in the queues that a worker consumes; None where one of them is unknown."""
+    depths = [queue.waiting for queue in queues if queue.name in reading.queues]
+    return None if None in depths else sum(depth or 0 for depth in depths)
 
 
 def signal(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from autoscaler.core.steps import steps_of
 
 if TYPE_CHECKING:
+    from autoscaler.core.demand.fleet import Share
     from autoscaler.core.demand.work import Work
     from autoscaler.core.groups import Group
     from autoscaler.core.model import Decision, Reason
@@ -22,6 +23,7 @@ class GroupPlan:
     is left of it after the cooldowns. ``shadow_recommended`` is what the demand that does not decide asks
     for. ``blocked_by`` is why more processes would not help with the backlog, None where they would.
     ``ended_at`` is when a task was last seen to have ended, in monotonic seconds, None where none was.
+    ``shares`` are what each worker carries of it.
     ``trail`` is how the size came about; two plans that differ in it alone are equal.
     """
 
@@ -37,6 +39,7 @@ class GroupPlan:
     shadow_recommended: int | None = None
     blocked_by: Reason | None = None
     ended_at: float | None = None
+    shares: tuple[Share, ...] = ()
     trail: Trail | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -12,13 +12,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from autoscaler.core.constraints import reach
-from autoscaler.core.distribution import aim
+from autoscaler.core.distribution import aim, along_edges
 from autoscaler.core.model import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from autoscaler.core.constraints import Constraints
+    from autoscaler.core.demand.fleet import Fleet, Needs
     from autoscaler.core.model import Decision, Recommendation
 
 #: Where a worker starts from, and the least and the most it may have.
@@ -57,6 +58,7 @@ class Step:
 class Trail:
     """What the steps of one group's decision returned, in their order.
 
+    ``needs`` are those of a ``fleet`` of workers that share queues, None where one total was distributed.
     ``max_steps`` are the largest steps up and down. ``constraints`` and ``decisions`` have one entry for each
     worker, in the same order.
     """
@@ -66,6 +68,8 @@ class Trail:
     unblocked: Recommendation
     cooled: Recommendation
     max_steps: tuple[int, int]
+    needs: Needs | None = None
+    fleet: Fleet | None = None
     constraints: Sequence[Constraints] = ()
     decisions: Sequence[Decision] = ()
 
@@ -99,8 +103,7 @@ def _limits(trail: Trail) -> Iterator[Step]:
         (StepName.COMPANION, [one.range[1:4] for one in found]),
     ):
         lowest, highest = sum(low for _, low, _ in ranges), sum(high for _, _, high in ranges)
-        total = aim(trail.cooled, sum(one.size for one in found), sum(current for current, _, _ in ranges))
-        after = min(max(total, lowest), highest)
+        after = _within(trail, ranges, lowest, highest)
         reason = None if after == before else _limit(name, trail, grown=after > before)
         yield Step(name=name, processes=after, reason=reason, lowest=lowest, highest=highest)
         before = after
@@ -111,6 +114,19 @@ def _limits(trail: Trail) -> Iterator[Step]:
     held = [one.reason for one in trail.decisions if one.reason is not one.desired_reason]
     blocked = [one.blocked_by for one in found if one.blocked_by is not None]
     yield Step(name=StepName.GATES, processes=final, reason=next(iter([*held, *blocked]), None))
+
+
+def _within(trail: Trail, ranges: Sequence[_Range], lowest: int, highest: int) -> int:
+    """What is left of the recommendation within the workers' ranges."""
+    sizes = [one.size for one in trail.constraints]
+    if trail.needs is not None and trail.fleet is not None:
+        targets = [
+            one.range._replace(current=current, min_target=low, max_target=high)
+            for one, (current, low, high) in zip(trail.constraints, ranges, strict=True)
+        ]
+        return sum(along_edges(trail.needs, trail.fleet, sizes, targets).targets)
+    total = aim(trail.cooled, sum(sizes), sum(current for current, _, _ in ranges))
+    return min(max(total, lowest), highest)
 
 
 def _stepped(one: Constraints, steps: tuple[int, int]) -> _Range:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from autoscaler.core import capacity
 from autoscaler.core.decider import Mode
+from autoscaler.core.measure import waiting_for
 from autoscaler.core.model import Reason
 from autoscaler.report import ceiling, deployment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from autoscaler.core.demand.fleet import Share
     from autoscaler.core.memory import MemoryRecord
     from autoscaler.core.model import (
         Bounds,
@@ -108,6 +110,7 @@ def status(record: TickRecord) -> dict[str, Any]:
     """The JSON view of a tick. Unknown values are null."""
     observation, plan = record.observation, record.plan
     override, bounds = observation.override, applied_bounds(plan)
+    shares = {share.worker: share for group in plan.groups for share in group.shares}
     return {
         "at": record.wall_time,
         "leader": observation.leader,
@@ -121,7 +124,9 @@ def status(record: TickRecord) -> dict[str, Any]:
         },
         "queues": [_queue(queue) for queue in observation.queues],
         "groups": [_group(group) for group in plan.groups],
-        "workers": [_worker(record, name, bounds.get(name)) for name in sorted(record.workers)],
+        "workers": [
+            _worker(record, name, bounds.get(name), shares.get(name)) for name in sorted(record.workers)
+        ],
         "decisions": [_decision(decision) for decision in plan.decisions],
         "outcomes": [outcome_fields(outcome) for outcome in record.outcomes],
         "unresponsive": list(record.unresponsive),
@@ -336,7 +341,7 @@ def _decision(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _worker(record: TickRecord, name: str, bounds: Bounds | None) -> dict[str, Any]:
+def _worker(record: TickRecord, name: str, bounds: Bounds | None, share: Share | None) -> dict[str, Any]:
     reading, memory = record.workers[name], record.memory.get(name)
     return {
         "worker": reading.name,
@@ -354,6 +359,8 @@ def _worker(record: TickRecord, name: str, bounds: Bounds | None) -> dict[str, A
         "prefetch": reading.prefetch,
         "start_seconds": reading.start_seconds,
         "queues": list(reading.queues),
+        "waiting": waiting_for(reading, record.observation.queues),
+        "carries": {"own": share.own, "shared": share.shared} if share else None,
         "companion": reading.companion,
         "shrinks": shrinking(reading),
         "limits": {} if bounds is None else bounds.by_name(),

@@ -11,9 +11,12 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from autoscaler.core.demand.backlog import Backlog
 from autoscaler.core.demand.retention import Retention
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from autoscaler.core.demand.parameters import TargetWaitPolicy
     from autoscaler.core.demand.signal import Signal
 
@@ -31,6 +34,8 @@ class TargetWaitState:
 
     ``batches`` has (earliest arrival, count) of the backlog, oldest first. ``busy_seconds`` and ``ended`` are
     the fading sums of the service time. ``ready_at`` is when the processes asked for last are ready.
+    ``backlog`` takes the place of ``batches``, and ``gaps`` (by worker) that of ``retention``, where several
+    workers or targets are planned for.
     """
 
     last: Signal | None = None
@@ -41,6 +46,8 @@ class TargetWaitState:
     arrivals_per_second: float = 0.0
     ready_at: float = -math.inf
     retention: Retention = field(default_factory=Retention)
+    backlog: Backlog = field(default_factory=Backlog)
+    gaps: Mapping[str, Retention] = field(default_factory=dict)
 
     @property
     def service_seconds(self) -> float:

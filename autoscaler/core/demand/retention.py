@@ -10,13 +10,12 @@ from __future__ import annotations
 import bisect
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.policy import MAX_PROCESSES
 
 if TYPE_CHECKING:
     from autoscaler.core.demand.parameters import TargetWaitPolicy
-    from autoscaler.core.demand.signal import Signal
 
 #: A size is tracked exactly up to here, and in steps of about an eighth above.
 _EXACT_SIZES = 64
@@ -40,6 +39,15 @@ class Gaps:
     needs: tuple[float, ...]
 
 
+class Pool(NamedTuple):
+    """A pool at one moment: its size, the tasks that have not ended, and those that came since the last."""
+
+    at: float
+    processes: int
+    in_system: int
+    arrived: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
     """What is remembered of each rung of sizes seen so far, one entry each.
@@ -56,9 +64,8 @@ class Retention:
 def track(
     parameters: TargetWaitPolicy,
     before: Retention,
-    signal: Signal,
+    pool: Pool,
     *,
-    arrived: int,
     seconds: float,
     service_seconds: float,
     slack_seconds: float,
@@ -70,15 +77,15 @@ def track(
     and ``n * slack / service`` follow. It has never fewer tasks in it than the real pool.
     """
     tasks_at, needed_at, gaps = list(before.tasks_at), list(before.needed_at), list(before.gaps)
-    while len(tasks_at) < rungs_up_to(signal.processes):
-        tasks_at.append(float(signal.in_system))
-        needed_at.append(signal.at)
+    at, in_system, arrived = pool.at, pool.in_system, pool.arrived
+    while len(tasks_at) < rungs_up_to(pool.processes):
+        tasks_at.append(float(in_system))
+        needed_at.append(at)
         gaps.append(_PRIOR)
     crowd = 1 + max(0.0, slack_seconds) / service_seconds
     ended_each = -math.expm1(-seconds / service_seconds)
     # By processes that end one task and take the next.
     refilled_each = seconds / service_seconds - ended_each
-    in_system = signal.in_system
     for rung, (tasks_before, processes) in enumerate(zip(tasks_at, _SIZES, strict=False)):
         tasks = tasks_before + arrived
         if tasks <= processes:
@@ -89,10 +96,10 @@ def track(
             tasks = in_system
         if tasks > processes * crowd:
             tasks = processes * crowd  # larger sizes take the rest
-            pause = signal.at - needed_at[rung]
+            pause = at - needed_at[rung]
             if pause > 1.5 * tick_seconds:  # else the need goes on
                 gaps[rung] = learn_gap(parameters, gaps[rung], pause / parameters.start_worth_seconds)
-            needed_at[rung] = signal.at
+            needed_at[rung] = at
         tasks_at[rung] = tasks
     return Retention(tasks_at=tuple(tasks_at), needed_at=tuple(needed_at), gaps=tuple(gaps))
 
@@ -113,15 +120,14 @@ def learn_gap(parameters: TargetWaitPolicy, gaps: Gaps, age: float) -> Gaps:
     )
 
 
-def retained(parameters: TargetWaitPolicy, learnt: Retention, signal: Signal) -> int:
-    """Return the largest size worth keeping, no less than what is busy and no more than there is."""
-    smallest = max(1, min(signal.busy, signal.processes))
-    for rung in range(min(len(learnt.tasks_at), rungs_up_to(signal.processes)) - 1, -1, -1):
-        size = min(_SIZES[rung] + 1, signal.processes)  # the size that is needed where this rung is too small
+def retained(parameters: TargetWaitPolicy, learnt: Retention, pool: Pool, smallest: int) -> int:
+    """Return the largest size worth keeping, no less than ``smallest`` and no more than there is."""
+    for rung in range(min(len(learnt.tasks_at), rungs_up_to(pool.processes)) - 1, -1, -1):
+        size = min(_SIZES[rung] + 1, pool.processes)  # the size that is needed where this rung is too small
         if size <= smallest:
             break
         if _worth_keeping(
-            learnt.gaps[rung], (signal.at - learnt.needed_at[rung]) / parameters.start_worth_seconds
+            learnt.gaps[rung], (pool.at - learnt.needed_at[rung]) / parameters.start_worth_seconds
         ):
             return size
     return smallest

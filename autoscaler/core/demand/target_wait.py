@@ -11,8 +11,11 @@ work is learnt is in :mod:`~autoscaler.core.demand.learning`, how long an idle p
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from autoscaler.core.demand import retention
+from autoscaler.core.demand.backlog import follow
+from autoscaler.core.demand.fleet import Fleet, Needs
 from autoscaler.core.demand.learning import (
     MIN_WINDOW_SECONDS,
     Step,
@@ -20,16 +23,19 @@ from autoscaler.core.demand.learning import (
     batches_after,
     step_since,
 )
+from autoscaler.core.demand.pace import Pace
 from autoscaler.core.demand.parameters import TargetWaitPolicy
+from autoscaler.core.demand.retention import Pool, Retention
+from autoscaler.core.demand.shares import Look, floors, in_hand, need_of, own_and_shared, positions
 from autoscaler.core.demand.signal import Signal
 
-__all__ = ["Signal", "TargetWaitPolicy", "TargetWaitState", "advance"]
+__all__ = ["Signal", "TargetWaitPolicy", "TargetWaitState", "advance", "advance_fleet"]
 
 
 def advance(
     parameters: TargetWaitPolicy, state: TargetWaitState, signal: Signal
 ) -> tuple[TargetWaitState, int]:
-    """Return what to remember and the recommended number of processes, 1 or more.
+    """Return what to remember and the recommended number of processes of one pool, 1 or more.
 
     It recommends the current size while the tasks that wait will start in time; bounds, cooldowns and
     ceilings are the caller's. A signal that is not newer than the last one changes nothing and holds.
@@ -41,34 +47,92 @@ def advance(
     size = max(signal.processes, signal.busy)
     size += _missing(parameters, signal, step, batches)
     growing = size > signal.processes and bool(signal.backlog)
-    learnt = retention.track(
-        parameters,
-        state.retention,
-        signal,
-        arrived=max(0, step.net_arrived),
-        seconds=step.seconds,
-        service_seconds=step.service_seconds,
-        slack_seconds=parameters.planned_wait_seconds - step.start_seconds - step.tick_seconds,
-        tick_seconds=step.tick_seconds,
-    )
-    fresh = -math.expm1(-step.seconds / MIN_WINDOW_SECONDS)
-    after = TargetWaitState(
-        last=signal,
-        tick_seconds=step.tick_seconds,
+    pool = Pool(signal.at, signal.processes, signal.in_system, max(0, step.net_arrived))
+    after = replace(
+        _learn(state, signal, step),
         batches=batches,
-        busy_seconds=step.busy_total_seconds,
-        ended=step.ended_total,
-        arrivals_per_second=max(
-            0.0, state.arrivals_per_second * (1 - fresh) + step.net_arrived / step.seconds * fresh
-        ),
         ready_at=signal.at + step.start_seconds if growing else state.ready_at,
-        retention=learnt,
+        retention=_track(parameters, state.retention, pool, step),
     )
     if growing:
         return after, size
     if signal.backlog:
         return after, max(1, signal.processes)
-    return after, retention.retained(parameters, learnt, signal)
+    floor = max(1, min(signal.busy, signal.processes))
+    return after, retention.retained(parameters, after.retention, pool, floor)
+
+
+def advance_fleet(
+    parameters: TargetWaitPolicy, state: TargetWaitState, signal: Signal, fleet: Fleet
+) -> tuple[TargetWaitState, Needs]:
+    """Return what to remember and what workers that share queues need, each along its edges.
+
+    ``signal`` is all of ``fleet`` together: service time, arrivals and gaps are learnt from it. Otherwise as
+    :func:`advance`.
+    """
+    sizes = tuple(member.processes for member in fleet.members)
+    nothing = Needs((0,) * len(sizes), (0,) * len(fleet.channels), sizes, signal.processes)
+    if state.last is not None and signal.at <= state.last.at:
+        return state, nothing
+    step = step_since(parameters, state, signal)
+    backlog, fetched = follow(
+        state.backlog,
+        fleet,
+        since=step.since,
+        asked_at=signal.at if state.last is None else state.last.at,
+        at=signal.at,
+        start_seconds=step.start_seconds,
+    )
+    own, shared = own_and_shared(Look(fleet, backlog, _pace(parameters, step), signal.at))
+    keep = floors(fleet)
+    gaps: dict[str, Retention] = {}
+    kept = 0
+    # A newcomer learns from what one of the others has learnt.
+    known = next(iter(state.gaps.values()), Retention())
+    for member, arrived, least in zip(fleet.members, fetched, keep, strict=True):
+        pool = Pool(signal.at, member.processes, in_hand(fleet, member), arrived)
+        learnt = _track(parameters, state.gaps.get(member.name, known), pool, step)
+        gaps[member.name] = learnt
+        kept += retention.retained(parameters, learnt, pool, max(1, least))
+    after = replace(_learn(state, signal, step), backlog=backlog, gaps=gaps)
+    return after, Needs(tuple(own), tuple(shared), tuple(keep), kept)
+
+
+def _track(parameters: TargetWaitPolicy, before: Retention, pool: Pool, step: Step) -> Retention:
+    return retention.track(
+        parameters,
+        before,
+        pool,
+        seconds=step.seconds,
+        service_seconds=step.service_seconds,
+        slack_seconds=parameters.planned_wait_seconds - step.start_seconds - step.tick_seconds,
+        tick_seconds=step.tick_seconds,
+    )
+
+
+def _learn(state: TargetWaitState, signal: Signal, step: Step) -> TargetWaitState:
+    """What is learnt of the work as a whole: how long tasks take and how many come."""
+    fresh = -math.expm1(-step.seconds / MIN_WINDOW_SECONDS)
+    return TargetWaitState(
+        last=signal,
+        tick_seconds=step.tick_seconds,
+        busy_seconds=step.busy_total_seconds,
+        ended=step.ended_total,
+        arrivals_per_second=max(
+            0.0, state.arrivals_per_second * (1 - fresh) + step.net_arrived / step.seconds * fresh
+        ),
+        ready_at=state.ready_at,
+    )
+
+
+def _pace(parameters: TargetWaitPolicy, step: Step) -> Pace:
+    return Pace(
+        service_seconds=step.service_seconds,
+        start_seconds=step.start_seconds,
+        tick_seconds=step.tick_seconds,
+        margin_seconds=parameters.margin_seconds,
+        caution=parameters.release_caution,
+    )
 
 
 def _missing(
@@ -76,31 +140,17 @@ def _missing(
 ) -> int:
     """Return how many processes must be asked for now so that each position starts by its deadline.
 
-    Before the deadline of a position, each busy process becomes free at a rate of one over the service time;
-    each idle or starting one takes a task once it is ready and goes on at that rate, and so does each new
-    one. None is asked for while the same number would still do a tick later.
+    None is asked for while the same number would still do a tick later.
     """
-    service = step.service_seconds
-    spare, spare_in = max(0, signal.processes - signal.busy), step.spare_in_seconds
-    now = later = 0.0
-    due = False
-    position = 0.0
-    for since, count in batches:
-        position += count * signal.share_run
-        left = parameters.planned_wait_seconds - (signal.at - since)
-        horizon = max(0.0, left)
-        freed = signal.busy * horizon / service
-        freed = max(0.0, freed - parameters.release_caution * math.sqrt(freed))
-        short = position - freed
-        if horizon >= spare_in:
-            short -= spare * (1 + (horizon - spare_in) / service)
-        if short <= 0:
-            continue
-        slack = horizon - step.start_seconds
-        now = max(now, short / (1 + max(0.0, slack) / service))
-        later = max(later, short / (1 + max(0.0, slack - step.tick_seconds) / service))
-        due = due or left - step.start_seconds < step.tick_seconds
-    needed = math.ceil(now - 1e-9)
-    if not (due or math.ceil(later - 1e-9) > needed):
-        return 0
-    return max(0, min(needed, signal.in_system - max(signal.processes, signal.busy)))
+    pace = _pace(parameters, step)
+    spare = max(0, signal.processes - signal.busy)
+    target = parameters.target_wait_seconds
+    share = signal.share_run
+    dated = [(since + target, count * share) for since, count in batches]
+    need = need_of(
+        positions(dated, 0),
+        lambda horizon: pace.freed(signal.busy, horizon) + pace.spare(spare, horizon, step.spare_in_seconds),
+        pace,
+        signal.at,
+    )
+    return max(0, min(need.asked(), signal.in_system - max(signal.processes, signal.busy)))

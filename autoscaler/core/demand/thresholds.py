@@ -7,12 +7,16 @@ current size. Vocabulary and shape follow the Kubernetes HPA and Knative's autos
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from autoscaler.core.demand.fleet import Needs
+from autoscaler.core.demand.routes import unmet
 from autoscaler.core.model import Reason, Recommendation
 
 if TYPE_CHECKING:
+    from autoscaler.core.demand.fleet import Fleet, Member
     from autoscaler.core.demand.work import Work
     from autoscaler.core.policy import Policy
 
@@ -25,29 +29,82 @@ class Watch:
     low_since: float | None = None
 
 
-def thresholds(policy: Policy, watch: Watch, work: Work, at: float) -> tuple[Watch, Recommendation]:
+class HighLoad(NamedTuple):
+    """The highest load of any part of a fleet, and the processes of all with which it is 1 there."""
+
+    load: float
+    processes: int
+
+
+def high_load(fleet: Fleet, needs: Needs, work: Work) -> HighLoad:
+    """The load where it is highest: all of the work, one worker's own tasks, or one channel's consumers."""
+    tasks = [own_tasks(fleet, member) for member in fleet.members]
+    loads = [work.load]
+    loads += [_load(count, member.processes) for count, member in zip(tasks, fleet.members, strict=True)]
+    for channel in fleet.channels:
+        if channel.waiting:
+            count = channel.tasks + sum(tasks[one] for one in channel.consumers)
+            loads.append(_load(count, sum(fleet.members[one].processes for one in channel.consumers)))
+    return HighLoad(max(loads), sum(member.processes for member in fleet.members) + needs.growth)
+
+
+def needs_of_load(fleet: Fleet) -> Needs:
+    """A process for each task: for a worker's own tasks on it, for those of shared queues along the edges."""
+    tasks = [own_tasks(fleet, member) for member in fleet.members]
+    sizes = [member.processes for member in fleet.members]
+    free = [max(0, size - count) for size, count in zip(sizes, tasks, strict=True)]
+    shared = [0] * len(fleet.channels)
+    numbers = [one for one in fleet.shared() if fleet.channels[one].waiting]
+    waiting = [fleet.channels[one].tasks for one in numbers]
+    for number, left in zip(
+        numbers, unmet(waiting, free, [fleet.channels[one].consumers for one in numbers]), strict=True
+    ):
+        shared[number] = round(left)
+    return Needs(
+        own=tuple(max(0, count - size) for size, count in zip(sizes, tasks, strict=True)),
+        shared=tuple(shared),
+        keep=tuple(min(size, count) for size, count in zip(sizes, tasks, strict=True)),
+        kept=sum(sizes),
+    )
+
+
+def own_tasks(fleet: Fleet, member: Member) -> int:
+    """What only this worker can do: what it has fetched and runs, and what waits where nobody else consumes.
+
+    A retiring process does its own task; that task asks for no other process.
+    """
+    exclusive = sum(channel.tasks for channel in fleet.exclusive(member))
+    return member.reserved + max(0, member.busy - member.retiring) + exclusive
+
+
+def _load(tasks: int, processes: int) -> float:
+    return tasks / processes if processes else (math.inf if tasks else 0.0)
+
+
+def thresholds(
+    policy: Policy, watch: Watch, work: Work, at: float, high_load: HighLoad | None = None
+) -> tuple[Watch, Recommendation]:
     """The recommendation by two thresholds with delays, and the watch to pass in next time.
 
-    Incomplete work can only ask for more: what is not known may be work.
+    ``high_load`` is the load where it is highest, None where all of the work can be done by any of the
+    processes. Incomplete work can only ask for more: what is not known may be work.
     """
-    load = work.load
-    high = load > policy.scale_up_threshold
-    low = load < policy.scale_down_threshold and work.complete
+    highest = high_load or HighLoad(work.load, work.tasks)
+    high = highest.load > policy.scale_up_threshold
+    low = not high and work.load < policy.scale_down_threshold and work.complete
     watch = Watch(
         high_since=_since(watch.high_since, at) if high else None,
         low_since=_since(watch.low_since, at) if low else None,
     )
-    for since, delay, reason in (
-        (watch.high_since, policy.scale_up_delay_seconds, Reason.LOAD_HIGH),
-        (watch.low_since, policy.scale_down_delay_seconds, Reason.LOAD_LOW),
+    for since, delay, reason, tasks in (
+        (watch.high_since, policy.scale_up_delay_seconds, Reason.LOAD_HIGH, highest.processes),
+        (watch.low_since, policy.scale_down_delay_seconds, Reason.LOAD_LOW, work.tasks),
     ):
         if since is None:
             continue
         if at - since < delay:
-            return watch, Recommendation(
-                processes=work.processes, reason=Reason.DELAYED, before_delays=work.tasks
-            )
-        return watch, Recommendation(processes=work.tasks, reason=reason, before_delays=work.tasks)
+            return watch, Recommendation(processes=work.processes, reason=Reason.DELAYED, before_delays=tasks)
+        return watch, Recommendation(processes=tasks, reason=reason, before_delays=tasks)
     return watch, Recommendation(processes=work.processes, reason=Reason.STEADY, before_delays=work.processes)
 
 

@@ -121,6 +121,8 @@ VIEW = {
             "prefetch": None,
             "start_seconds": None,
             "queues": ["celery"],
+            "waiting": 3,
+            "carries": {"own": 1, "shared": 0},
             "companion": True,
             "shrinks": "at any time (companion)",
             "limits": {"min": 1, "max": 9, "cpu": 2, "memory": 8},

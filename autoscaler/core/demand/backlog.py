@@ -1,0 +1,141 @@
+"""When each task that waits must start: in the queues, and fetched by each worker.
+
+Pure. A queue hands out its oldest messages first, so what waits there is the newest of what arrived, and
+what a worker holds is the newest of what it fetched. Which queue a worker fetched from is not reported: its
+fetches count evenly for those of its queues that had messages, and where none had, for the most urgent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from autoscaler.core.demand.fleet import Fleet, Member
+
+#: So many tasks must start by a time: (latest start, count), oldest first.
+Batches = tuple[tuple[float, int], ...]
+#: Batches that are remembered of one queue or worker; above it the two oldest are merged.
+_MAX_BATCHES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits, by channel (its queues) and by worker, each with its latest starts.
+
+    ``seen`` is what each worker had at the last look: size, tasks in hand, and tasks ended. ``ready_at`` is
+    when the processes that a worker has got last take tasks.
+    """
+
+    queues: Mapping[tuple[str, ...], Batches] = field(default_factory=dict)
+    held: Mapping[str, Batches] = field(default_factory=dict)
+    seen: Mapping[str, tuple[int, int, int | None]] = field(default_factory=dict)
+    ready_at: Mapping[str, float] = field(default_factory=dict)
+
+
+def follow(
+    before: Backlog, fleet: Fleet, *, since: float, asked_at: float, at: float, start_seconds: float
+) -> tuple[Backlog, list[int]]:
+    """The backlog as it is at ``at``, and how many tasks each worker has fetched since the last look.
+
+    Tasks that came since the last look came at ``since``; what was asked for at it was asked for at
+    ``asked_at``.
+    """
+    fetched = [_fetched(before.seen.get(member.name), member) for member in fleet.members]
+    by_channel = _by_channel(before, fleet, fetched)
+    queues: dict[tuple[str, ...], Batches] = {}
+    handed: dict[int, list[tuple[float, int]]] = {}
+    for number, channel in enumerate(fleet.channels):
+        old, takers = before.queues.get(channel.queues, ()), by_channel.get(number, {})
+        taken = sum(takers.values())
+        waiting = channel.waiting
+        if not (old or waiting or taken):
+            continue
+        arrived = max(0, waiting - sum(count for _, count in old) + taken)
+        due = since + channel.target_wait_seconds
+        known = (*old, (due, arrived)) if arrived else old
+        gone, _ = _split(known, taken)
+        for taker, count in takers.items():
+            part, gone = _split(gone, count)
+            handed.setdefault(taker, []).extend(part)
+        kept = _newest(known, waiting, due)
+        if kept and channel.oldest_age_seconds is not None:
+            oldest = at - channel.oldest_age_seconds + channel.target_wait_seconds
+            kept = ((min(kept[0][0], oldest), kept[0][1]), *kept[1:])
+        if kept:
+            queues[channel.queues] = kept
+    held, seen, ready_at = {}, {}, {}
+    for number, member in enumerate(fleet.members):
+        last = before.seen.get(member.name)
+        if member.reserved:
+            had = (*before.held.get(member.name, ()), *sorted(handed.get(number, ())))
+            targets = [fleet.channels[one].target_wait_seconds for one in member.channels]
+            held[member.name] = _newest(had, member.reserved, since + min(targets, default=0.0))
+        if last is not None and member.processes > last[0]:
+            ready_at[member.name] = asked_at + start_seconds
+        elif before.ready_at.get(member.name, at) > at:
+            ready_at[member.name] = before.ready_at[member.name]
+        seen[member.name] = (member.processes, member.busy + member.reserved, member.completed)
+    return Backlog(queues=queues, held=held, seen=seen, ready_at=ready_at), fetched
+
+
+def _fetched(last: tuple[int, int, int | None] | None, member: Member) -> int:
+    in_hand = member.busy + member.reserved
+    if last is None:
+        return in_hand
+    ended = 0
+    if member.completed is not None and last[2] is not None:
+        ended = max(0, member.completed - last[2])  # a worker that restarted counts from 0 again
+    return max(0, in_hand - last[1] + ended)
+
+
+def _by_channel(before: Backlog, fleet: Fleet, fetched: Sequence[int]) -> dict[int, dict[int, int]]:
+    """How many messages of each channel each worker has fetched, by their numbers."""
+    full = [bool(one.waiting or before.queues.get(one.queues)) for one in fleet.channels]
+    found: dict[int, dict[int, int]] = {}
+    for number, member in enumerate(fleet.members):
+        count = fetched[number]
+        if not count or not member.channels:
+            continue
+        sources = [one for one in member.channels if full[one]]
+        if not sources:  # they went through within the time between two looks
+            sources = [min(member.channels, key=lambda one: fleet.channels[one].target_wait_seconds)]
+        each, rest = divmod(count, len(sources))
+        for place, source in enumerate(sources):
+            share = each + (place < rest)
+            if share:
+                found.setdefault(source, {})[number] = share
+    return found
+
+
+def _split(batches: Sequence[tuple[float, int]], count: int) -> tuple[Batches, Batches]:
+    """The first ``count`` tasks, as far as there are, and the others."""
+    first: list[tuple[float, int]] = []
+    for place, (due, there) in enumerate(batches):
+        if there >= count:
+            if count:
+                first.append((due, count))
+            rest = batches[place + 1 :] if there == count else ((due, there - count), *batches[place + 1 :])
+            return tuple(first), tuple(rest)
+        first.append((due, there))
+        count -= there
+    return tuple(first), ()
+
+
+def _newest(batches: Sequence[tuple[float, int]], count: int, due: float) -> Batches:
+    """The last ``count`` tasks; those that are not known came back, and are as old as the oldest known."""
+    kept: list[tuple[float, int]] = []
+    for when, there in reversed(batches):
+        if not count:
+            break
+        taken = min(there, count)
+        kept.append((when, taken))
+        count -= taken
+    kept.reverse()
+    if count:
+        kept.insert(0, (min(kept[0][0], due) if kept else due, count))
+    while len(kept) > _MAX_BATCHES:
+        kept[:2] = [(kept[0][0], kept[0][1] + kept[1][1])]
+    return tuple(kept)

@@ -1,0 +1,183 @@
+"""Workers that share queues, as edges: which worker can take what waits where. Values, and what makes them.
+
+A channel is all queues that the same workers consume with the same target wait. A channel with one consumer
+is that worker's own, as are the tasks that it has fetched: nobody else can start them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from autoscaler.core.model import QueueReading, WorkerReading
+
+
+class Member(NamedTuple):
+    """One worker: its size, its own tasks, and the channels that it consumes, by their numbers.
+
+    ``processes`` are those it has or is about to have; ``busy`` counts tasks in retiring ones too.
+    """
+
+    name: str
+    processes: int
+    busy: int
+    reserved: int
+    completed: int | None
+    channels: tuple[int, ...] = ()
+    retiring: int = 0
+
+
+class Channel(NamedTuple):
+    """Queues as one: ``waiting`` messages, each to start within the target, by ``consumers`` (numbers).
+
+    ``tasks`` of them need a process; the others will be thrown away (:mod:`.discards`).
+    """
+
+    queues: tuple[str, ...]
+    target_wait_seconds: float
+    waiting: int
+    consumers: tuple[int, ...]
+    tasks: int
+    oldest_age_seconds: float | None = None
+
+    @property
+    def share_run(self) -> float:
+        """Share of what waits that a process will run."""
+        return self.tasks / self.waiting if self.waiting else 1.0
+
+
+class Fleet(NamedTuple):
+    """The workers of a group and the channels between them; a worker's number is its place here."""
+
+    members: tuple[Member, ...]
+    channels: tuple[Channel, ...]
+
+    def shared(self) -> list[int]:
+        """The channels that more than one worker consumes, by number."""
+        return [number for number, channel in enumerate(self.channels) if len(channel.consumers) > 1]
+
+    def exclusive(self, member: Member) -> list[Channel]:
+        """The channels that nobody but this worker consumes."""
+        channels = self.channels
+        return [channels[one] for one in member.channels if len(channels[one].consumers) == 1]
+
+
+class Needs(NamedTuple):
+    """What the work asks for beyond what there is, before any bound, in processes.
+
+    ``own`` is by worker: more for tasks that only it can start. ``shared`` is by channel: more on any of its
+    consumers. ``keep`` is by worker: below it nothing may be taken away. ``kept`` is what of all the
+    processes there are is worth keeping, ``keep`` at least.
+    """
+
+    own: tuple[int, ...]
+    shared: tuple[int, ...]
+    keep: tuple[int, ...]
+    kept: int
+
+    @property
+    def growth(self) -> int:
+        """All that is asked for in addition."""
+        return sum(self.own) + sum(self.shared)
+
+    def without_growth(self) -> Needs:
+        """The same where more processes would not help."""
+        return self._replace(own=(0,) * len(self.own), shared=(0,) * len(self.shared))
+
+    @property
+    def total(self) -> int:
+        """The recommended processes of all workers together."""
+        return self.kept + self.growth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """One worker's part of what was recommended for its group, within its bounds. Sizes are processes.
+
+    It carries ``own`` more for tasks that only it can start (those it has fetched, and what waits where
+    nobody else consumes) and ``shared`` more for queues that others consume too. ``short`` is True where a
+    bound keeps it from more.
+    """
+
+    worker: str
+    target: int
+    own: int = 0
+    shared: int = 0
+    short: bool = False
+
+
+def fleet_of(
+    readings: Sequence[WorkerReading],
+    sizes: Sequence[int],
+    queues: Sequence[str],
+    depths: Mapping[str, QueueReading],
+    target_of: Callable[[str], float],
+    *,
+    share_run: float = 1.0,
+) -> Fleet:
+    """The workers and channels of a group; ``queues`` are those that count, ``sizes`` by worker.
+
+    ``share_run`` of what waits needs a process, 0 where what is left in the queues is no backlog.
+    """
+    counted = frozenset(queues)
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for number, reading in enumerate(readings):
+        alike.setdefault(reading.queues, []).append(number)
+    # A fleet has many workers and few sets of queues: those of one set are routed alike.
+    sets = list(alike.values())
+    consumers: dict[str, list[int]] = {}
+    for place, consumed in enumerate(alike):
+        for queue in consumed:
+            if queue in counted:
+                consumers.setdefault(queue, []).append(place)
+    merged: dict[tuple[tuple[int, ...], float], list[str]] = {}
+    for queue in queues:
+        if queue in consumers:
+            merged.setdefault((tuple(consumers[queue]), target_of(queue)), []).append(queue)
+    channels: list[Channel] = []
+    reached: list[list[int]] = [[] for _ in sets]
+    for (places, target), names in merged.items():
+        for place in places:
+            reached[place].append(len(channels))
+        members = tuple(sorted(member for place in places for member in sets[place]))
+        found = [depths[name] for name in names if name in depths]
+        channels.append(_channel(names, found, target, members, share_run))
+    of_member = {number: tuple(reached[place]) for place, numbers in enumerate(sets) for number in numbers}
+    return Fleet(
+        tuple(_member(reading, sizes[number], of_member[number]) for number, reading in enumerate(readings)),
+        tuple(channels),
+    )
+
+
+def _channel(
+    names: Sequence[str],
+    found: Sequence[QueueReading],
+    target: float,
+    members: tuple[int, ...],
+    share_run: float,
+) -> Channel:
+    ages = [one.oldest_age_seconds for one in found if one.oldest_age_seconds is not None]
+    waiting = sum([one.waiting or 0 for one in found]) if share_run else 0
+    return Channel(
+        queues=tuple(names),
+        target_wait_seconds=target,
+        waiting=waiting,
+        consumers=members,
+        tasks=round(waiting * share_run),
+        oldest_age_seconds=max(ages, default=None),
+    )
+
+
+def _member(reading: WorkerReading, size: int, channels: tuple[int, ...]) -> Member:
+    return Member(
+        reading.name,
+        size,
+        reading.busy or 0,
+        reading.reserved or 0,
+        reading.completed,
+        channels,
+        reading.retiring,
+    )

@@ -1,0 +1,210 @@
+"""How many more processes each worker needs, and each channel, so that every task starts in time.
+
+Pure. What a worker has fetched is its own need, and so is what waits where only it consumes: it is compared
+with what the worker's own processes can start. What waits in shared queues is routed to what the workers have
+left, each channel along its edges; what no routing can start in time asks for more processes on the workers
+that can take it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple
+
+from autoscaler.core.demand.routes import unmet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from autoscaler.core.demand.backlog import Backlog
+    from autoscaler.core.demand.fleet import Channel, Fleet, Member
+    from autoscaler.core.demand.pace import Pace
+
+#: Edges that one look may route over, summed over the moments that are checked.
+_MAX_ROUTED_EDGES = 20_000
+_MAX_MOMENTS = 16
+
+
+class Need(NamedTuple):
+    """Processes: needed now, needed a tick later, and whether one of the tasks cannot wait for that."""
+
+    now: float = 0.0
+    later: float = 0.0
+    due: bool = False
+
+    def asked(self) -> int:
+        """What to ask for now: nothing while the same number would still do a tick later."""
+        needed = math.ceil(self.now - 1e-9)
+        return needed if self.due or math.ceil(self.later - 1e-9) > needed else 0
+
+
+class Look(NamedTuple):
+    """A fleet at one moment, with what is known of its backlog and how fast its processes start tasks."""
+
+    fleet: Fleet
+    backlog: Backlog
+    pace: Pace
+    at: float
+
+
+#: What each worker can start within a horizon, by its number.
+_Supplies = Callable[[float], Sequence[float]]
+
+
+def own_and_shared(look: Look) -> tuple[list[int], list[int]]:
+    """More processes by worker, for what only it can start, and by channel, for its consumers together."""
+    fleet = look.fleet
+    own = [_own(look, member) for member in fleet.members]
+    shared = [0] * len(fleet.channels)
+    waiting = [one for one in fleet.shared() if fleet.channels[one].waiting]
+    if not waiting:
+        return own, shared
+    left = _left_over(look, own)
+    if len(waiting) == 1:
+        needs = [_alone(look, fleet.channels[waiting[0]], left)]
+    else:
+        needs = _together(look, [fleet.channels[one] for one in waiting], left)
+    for number, need in zip(waiting, needs, strict=True):
+        shared[number] = max(0, min(need.asked(), fleet.channels[number].tasks))
+    return own, shared
+
+
+def _own(look: Look, member: Member) -> int:
+    backlog = look.backlog
+    exclusive = [channel for channel in look.fleet.exclusive(member) if channel.waiting]
+    queued = [_running(channel, backlog) for channel in exclusive]
+    if not (member.reserved or queued):
+        return 0
+    starts = _starts(look, member)
+    dated = [*positions(backlog.held.get(member.name, ()), 0)]
+    dated += _interleaved(queued, member.reserved)
+    need = need_of(dated, starts, look.pace, look.at)
+    waiting = sum(channel.tasks for channel in exclusive)
+    spare = max(0, member.processes - member.busy)
+    more = max(0, min(need.asked(), member.reserved + waiting - spare))
+    # A process that is to go once its task ends is no free one: taking it back is a growth.
+    return more + max(0, member.busy - member.processes)
+
+
+def _starts(look: Look, member: Member) -> Callable[[float], float]:
+    """How many tasks the worker's processes start within a horizon."""
+    pace, busy, spare = look.pace, member.busy, max(0, member.processes - member.busy)
+    spare_in = max(0.0, look.backlog.ready_at.get(member.name, look.at) - look.at)
+    return lambda horizon: pace.freed(busy, horizon) + pace.spare(spare, horizon, spare_in)
+
+
+def _running(channel: Channel, backlog: Backlog) -> Sequence[tuple[float, float]]:
+    """The latest starts of what waits in a channel, without what will be thrown away."""
+    batches, share = backlog.queues.get(channel.queues, ()), channel.share_run
+    return batches if share == 1 else [(due, count * share) for due, count in batches]
+
+
+def positions(batches: Sequence[tuple[float, float]], before: float) -> Iterable[tuple[float, float]]:
+    """(latest start, how many start up to and with it) of tasks in one order."""
+    counts = accumulate((count for _, count in batches), initial=before)
+    next(counts)
+    return zip((due for due, _ in batches), counts, strict=True)
+
+
+def _interleaved(
+    queued: Sequence[Sequence[tuple[float, float]]], before: int
+) -> Iterable[tuple[float, float]]:
+    """The same for several queues: a worker takes from them in turn."""
+    totals = [sum(count for _, count in batches) for batches in queued]
+    for batches in queued:
+        for due, position in positions(batches, 0):
+            yield due, before + sum(min(position, total) for total in totals)
+
+
+def need_of(
+    dated: Iterable[tuple[float, float]], starts: Callable[[float], float], pace: Pace, at: float
+) -> Need:
+    """What is needed so that each position starts in time; ``starts`` is what happens anyway by a horizon."""
+    now = later = 0.0
+    due = False
+    for when, position in dated:
+        left = when - pace.margin_seconds - at
+        horizon = max(0.0, left)
+        short = position - starts(horizon)
+        if short <= 0:
+            continue
+        slack = horizon - pace.start_seconds
+        now = max(now, short / pace.started(slack))
+        later = max(later, short / pace.started(slack - pace.tick_seconds))
+        due = due or left - pace.start_seconds < pace.tick_seconds
+    return Need(now, later, due)
+
+
+def _left_over(look: Look, own: Sequence[int]) -> _Supplies:
+    """What each worker can start within a horizon beyond its own tasks, kept for each horizon."""
+    pace = look.pace
+    parts = []
+    for member, more in zip(look.fleet.members, own, strict=True):
+        mine = member.reserved + sum([channel.tasks for channel in look.fleet.exclusive(member)])
+        parts.append((_starts(look, member), more, mine))
+    known: dict[float, list[float]] = {}
+
+    def left(horizon: float) -> Sequence[float]:
+        if horizon not in known:
+            new = pace.started(horizon - pace.start_seconds) if horizon >= pace.start_seconds else 0.0
+            known[horizon] = [max(0.0, starts(horizon) + more * new - mine) for starts, more, mine in parts]
+        return known[horizon]
+
+    return left
+
+
+def _alone(look: Look, channel: Channel, left: _Supplies) -> Need:
+    def starts(horizon: float) -> float:
+        found = left(horizon)
+        return sum([found[one] for one in channel.consumers])
+
+    return need_of(positions(_running(channel, look.backlog), 0), starts, look.pace, look.at)
+
+
+def _together(look: Look, channels: Sequence[Channel], left: _Supplies) -> list[Need]:
+    """The same for channels whose consumers overlap: at each moment, what no routing starts by then."""
+    pace = look.pace
+    edges = [channel.consumers for channel in channels]
+    dated_of = [list(positions(_running(channel, look.backlog), 0)) for channel in channels]
+    moments = sorted({due for dated in dated_of for due, _ in dated})
+    allowed = max(2, min(_MAX_MOMENTS, _MAX_ROUTED_EDGES // max(1, sum(map(len, edges)))))
+    if len(moments) > allowed:
+        step = (len(moments) - 1) / (allowed - 1)
+        moments = [moments[round(place * step)] for place in range(allowed)]
+    needs = [Need()] * len(channels)
+    for when in moments:
+        time_left = when - pace.margin_seconds - look.at
+        horizon = max(0.0, time_left)
+        wanted = [max((position for due, position in dated if due <= when), default=0) for dated in dated_of]
+        short = unmet(wanted, left(horizon), edges)
+        slack = horizon - pace.start_seconds
+        new, newer = pace.started(slack), pace.started(slack - pace.tick_seconds)
+        hurry = time_left - pace.start_seconds < pace.tick_seconds
+        for place, missing in enumerate(short):
+            if missing > 0:
+                before = needs[place]
+                needs[place] = Need(
+                    max(before.now, missing / new), max(before.later, missing / newer), before.due or hurry
+                )
+    return needs
+
+
+def floors(fleet: Fleet) -> list[int]:
+    """Below which size each worker must not go: it keeps all it has while tasks wait that it can take."""
+    kept = []
+    for member in fleet.members:
+        works = member.reserved or any(fleet.channels[one].waiting for one in member.channels)
+        kept.append(member.processes if works else min(member.busy, member.processes))
+    return kept
+
+
+def in_hand(fleet: Fleet, member: Member) -> int:
+    """The tasks that a worker runs and holds, and its part of what waits in the queues that it consumes."""
+    count = member.busy + member.reserved
+    for one in member.channels:
+        channel = fleet.channels[one]
+        if channel.tasks:
+            count += channel.tasks // len(channel.consumers)
+    return count
