@@ -27,6 +27,14 @@ def nap(self, seconds: float) -> None:  # type: ignore[no-untyped-def]
     ledger.hincrby("ended", self.request.id, 1)
 
 
+@app.task(bind=True, name="timed")
+def timed(self, sent_at: float, seconds: float) -> None:  # type: ignore[no-untyped-def]
+    """Write down how long it waited."""
+    ledger.rpush("waits", time.time() - sent_at)
+    time.sleep(seconds)
+    ledger.hincrby("ended", self.request.id, 1)
+
+
 @app.task(bind=True, name="fill")
 def fill(self, mebibytes: int, seconds: float) -> None:  # type: ignore[no-untyped-def]
     """Hold so much memory for so long."""

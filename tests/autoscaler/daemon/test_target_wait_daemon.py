@@ -50,3 +50,17 @@ def test_in_the_shadow_it_is_exported_and_the_thresholds_decide(cluster):
     assert daemon.metric("shadow_processes_target", queues="celery") is not None
     assert {line["reason"] for line in daemon.events("pool.resized")} <= {"load_high", "at_max"}
     assert daemon.reason(W1) is not None
+
+
+@pytest.mark.slow
+def test_a_worker_grows_for_what_it_has_fetched_and_an_idle_one_beside_it_does_not(cluster):
+    cluster.worker("w1@h", PREFETCH="4")
+    cluster.hold(4)  # one runs and three are fetched: nobody else can start them
+    started(lambda: len(cluster.redis.hgetall("started")) == 1, what="the first task")
+    cluster.worker("w2@h", PREFETCH="4")
+    daemon = cluster.daemon("--target-wait", "2s", max="8")
+    started(lambda: size(daemon) == 4, what="growth for the fetched tasks")
+    assert size(daemon, "w2@h") == 1
+    cluster.release()
+    started(lambda: len(cluster.ended()) == 4, what="all tasks")
+    assert cluster.lost_and_twice(4) == (0, 0)

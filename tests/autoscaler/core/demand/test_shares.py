@@ -7,6 +7,7 @@ import pytest
 from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.model import Reason
 from tests.support.builders import Walk, prompt_policy, queue, worker
+from tests.support.fleet_model import FleetModel, poisson
 
 IMAGES_AND_MAILS = (
     worker("celery@w1", 1, queues=("images", "mails")),
@@ -73,3 +74,12 @@ def test_of_workers_that_share_one_queue_the_total_is_that_of_one_worker(waiting
     # Caution counts for each worker: a fleet never has less.
     assert all(fleet >= single for fleet, single in zip(two, one, strict=True))
     assert all(fleet <= single + 2 for fleet, single in zip(two, one, strict=True))
+
+
+@pytest.mark.parametrize("load", [0.3, 0.5, 0.8])
+@pytest.mark.parametrize(("workers", "most"), [(2, 8), (4, 4)])
+def test_several_workers_keep_the_target_where_one_of_their_size_does(load, workers, most):
+    tasks = poisson(load, 16, 2.0, seconds=600, seed=3)
+    one, several = FleetModel(1, 16, 1).run(tasks), FleetModel(workers, most, 1).run(tasks)
+    assert one.share >= 0.99
+    assert several.share >= 0.99
