@@ -16,6 +16,7 @@ from autoscaler.core.capacity import Ceiling
 from autoscaler.core.model import Reason
 
 if TYPE_CHECKING:
+    from autoscaler.core.containers import Part
     from autoscaler.core.memory import MemoryRecord
     from autoscaler.core.model import Bounds, Override
     from autoscaler.core.policy import Policy
@@ -68,13 +69,18 @@ def constrain(
     steps: tuple[int, int],
     may_shrink: bool,
     record: MemoryRecord | None = None,
+    part: Part | None = None,
 ) -> Constraints:
     """The constraints on one worker; ``steps`` are the largest up and down, ``record`` is its memory's.
+
+    ``part`` is its part of limits that it shares with other workers.
 
     ``may_shrink`` is True where a shrink harms nothing even though the worker has no companion.
     """
     size, reading = member.size, member.reading
     bounds = capacity.bounds(policy, reading.container, override, record=record, size=size or 0, at=at)
+    if part is not None:
+        bounds = part.within(bounds)
     blocked_by = _blocked_by(member, at)
     if size is None or blocked_by:
         fixed = TargetRange(reading.name, size or 0, size or 0, size or 0)

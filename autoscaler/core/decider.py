@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.blockage import blocked_by, stalled_since, unless_blocked
 from autoscaler.core.constraints import constrain
+from autoscaler.core.containers import parts
 from autoscaler.core.demand.discards import follow
 from autoscaler.core.demand.target_wait import TargetWaitPolicy, advance, advance_fleet
 from autoscaler.core.demand.thresholds import high_load, needs_of_load, thresholds
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from autoscaler.core.constraints import Constraints
+    from autoscaler.core.containers import Part
     from autoscaler.core.demand.fleet import Fleet, Needs, Share
     from autoscaler.core.demand.work import Work
     from autoscaler.core.groups import Group
@@ -86,6 +88,13 @@ class _Seen:
     work: Work
     current_total: int
     fleet: Fleet | None
+
+
+class _Limits(NamedTuple):
+    """What is known of the limits that workers live under, by their names."""
+
+    records: Mapping[str, MemoryRecord]
+    parts: Mapping[str, Part]
 
 
 class _Learnt(NamedTuple):
@@ -130,6 +139,7 @@ class Decider:
         workers, changed = remember(self.policy, state.workers, observation)
         memory_records = remember_memory(self.policy, state.memory, observation.workers, at)
         queues = {queue.name: queue for queue in observation.queues}
+        limits = _Limits(memory_records, parts(self.policy, workers, memory_records, observation))
         decisions, plans, groups = [], [], {}
         for group in split(workers, self.scope):
             members = [workers[name] for name in group.workers]
@@ -144,7 +154,7 @@ class Decider:
                 fleet=fleet(group, members, queues, work, self._target_of),
             )
             groups[group.key], group_plan, trail = self._decide_group(seen, memory, queues, at)
-            constraints, shares, decided = self._decide_workers(seen, trail, observation, memory_records)
+            constraints, shares, decided = self._decide_workers(seen, trail, observation, limits)
             trail = replace(trail, constraints=constraints, decisions=decided)
             plans.append(replace(group_plan, shares=shares, trail=trail))
             decisions += decided
@@ -282,7 +292,7 @@ class Decider:
         seen: _Seen,
         trail: Trail,
         observation: Observation,
-        memory_records: Mapping[str, MemoryRecord],
+        limits: _Limits,
     ) -> tuple[list[Constraints], tuple[Share, ...], list[Decision]]:
         """The constraints on each member, its share of the recommendation and the decision for it."""
         override = observation.override
@@ -295,7 +305,8 @@ class Decider:
                 observation.at,
                 steps=self._steps,
                 may_shrink=idle or self.quiesces,
-                record=memory_records.get(member.reading.name),
+                record=limits.records.get(member.reading.name),
+                part=limits.parts.get(member.reading.name),
             )
             for member in seen.members
         ]

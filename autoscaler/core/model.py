@@ -97,7 +97,8 @@ class ContainerReading:
     of them did not exceed, dead ones too; ``child_shared_bytes`` is the part that a further process does not
     need. ``worker_memory_bytes`` is held by the worker's own processes, and ``memory_shared`` tells whether
     other processes live under the same limit. ``oom_kills`` and ``memory_failcnt`` (the limit was hit) only
-    ever grow; ``memory_pressure`` is a share of time. Workers with one ``container_id`` share one limit.
+    ever grow; ``memory_pressure`` is a share of time. Workers with one ``container_id`` share one memory
+    limit, those with one ``cpu_limit_id`` one CPU limit.
     ``memory_limit_stated`` is True where the limit is an operator's and not that of the group whose use
     ``memory_used_bytes`` is.
     """
@@ -123,6 +124,7 @@ class ContainerReading:
     memory_failcnt: int | None = None
     memory_pressure: float | None = None
     container_id: str | None = None
+    cpu_limit_id: str | None = None
 
     @property
     def own_memory_bytes(self) -> int | None:

@@ -74,7 +74,6 @@ def container_reading(report: Mapping[str, Any]) -> ContainerReading:
     peak: Mapping[str, Any] = peaks if isinstance(peaks, dict) else {}
     sizes = report.get("child_rss_bytes")
     resident = map(values.count, sizes if isinstance(sizes, list | tuple) else ())
-    identity = group.get("container_id")
     shared = report.get("memory_shared")
     return ContainerReading(
         cpu_limit_cores=values.number(group.get("cpu_limit_cores")),
@@ -94,8 +93,13 @@ def container_reading(report: Mapping[str, Any]) -> ContainerReading:
         oom_kills=values.count(group.get("oom_kills")),
         memory_failcnt=values.count(group.get("memory_failcnt")),
         memory_pressure=values.number(group.get("memory_pressure")),
-        container_id=identity[:_MAX_ID] if isinstance(identity, str) and identity else None,
+        container_id=_identity(group.get("container_id")),
+        cpu_limit_id=_identity(group.get("cpu_limit_id")),
     )
+
+
+def _identity(found: object) -> str | None:
+    return found[:_MAX_ID] if isinstance(found, str) and found else None
 
 
 class ContainerSensor:

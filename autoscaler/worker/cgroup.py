@@ -62,6 +62,8 @@ class CgroupReading:
             no group limits, waited for memory: 0 to 1. None where the kernel does not say.
         container_id: The same for all processes under one memory limit, and only for those, until the
             machine restarts; a digest. Where no group limits it stands for the machine.
+        cpu_limit_id: The same for all processes under one CPU limit, as ``container_id`` is for memory; None
+            where no group limits.
         faults: One sentence for each thing that could not be read.
     """
 
@@ -78,6 +80,7 @@ class CgroupReading:
     memory_failcnt: int | None = None
     memory_pressure: float | None = None
     container_id: str | None = None
+    cpu_limit_id: str | None = None
     faults: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -190,6 +193,7 @@ def _read_cpu(process: ProcessFiles, faults: list[str]) -> dict[str, Any]:
     return {
         "cpu_limit_cores": limit,
         "cpu_limited": limited,
+        "cpu_limit_id": None if binding is None else _identity(process.root, binding),
         "cpu_usage_seconds": attempt(faults, _read_cpu_usage, process, hierarchy, binding),
         "throttled_seconds": attempt(faults, _read_throttled, hierarchy),
     }

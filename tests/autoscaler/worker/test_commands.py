@@ -38,6 +38,7 @@ CONTAINER = {
     "memory_failcnt",
     "memory_pressure",
     "container_id",
+    "cpu_limit_id",
 }
 
 

@@ -1,0 +1,141 @@
+"""Workers that live under one limit share what fits in it: each gets a part, by what it has to do.
+
+Pure. A companion reports which group of processes a limit belongs to, so that workers of one container know
+each other. What fits is split in this order: one process for each worker, its busy ones, those that its tasks
+need, those that it has, and the rest evenly. So a worker that is idle gives way to one that is not, and
+nothing moves between two that are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from autoscaler.core import capacity
+from autoscaler.core import memory as memory_of
+from autoscaler.core.model import ContainerReading
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from autoscaler.core.memory import MemoryRecord
+    from autoscaler.core.model import Bounds, Observation
+    from autoscaler.core.policy import Policy
+    from autoscaler.core.state import KnownWorker
+
+
+_UNKNOWN = ContainerReading()
+
+
+class Part(NamedTuple):
+    """What one worker may have of what its container's limits allow, None where it has a limit to itself."""
+
+    cpu_processes: int | None = None
+    memory_processes: int | None = None
+
+    def within(self, bounds: Bounds) -> Bounds:
+        """The bounds with this part in the place of the whole."""
+        cpu, memory = bounds.cpu_processes, bounds.memory_processes
+        return replace(
+            bounds,
+            cpu_processes=self.cpu_processes if cpu is not None and self.cpu_processes else cpu,
+            memory_processes=self.memory_processes
+            if memory is not None and self.memory_processes
+            else memory,
+        )
+
+
+def parts(
+    policy: Policy,
+    workers: Mapping[str, KnownWorker],
+    records: Mapping[str, MemoryRecord],
+    observation: Observation,
+) -> dict[str, Part]:
+    """The part of each worker that shares a limit with another one, by name."""
+    by_cpu: dict[str, list[KnownWorker]] = {}
+    by_memory: dict[str, list[KnownWorker]] = {}
+    for worker in workers.values():
+        container = _container(worker)
+        if container.cpu_limited and container.cpu_limit_id:
+            by_cpu.setdefault(container.cpu_limit_id, []).append(worker)
+        if container.memory_limited and container.container_id:
+            by_memory.setdefault(container.container_id, []).append(worker)
+    cpu, memory = {}, {}
+    for together in _several(by_cpu):
+        cores = min(_container(worker).cpu_limit_cores or 0 for worker in together)
+        cpu.update(_parts(capacity.cpu_processes(cores, policy.processes_per_core), together, observation))
+    for together in _several(by_memory):
+        fits = _fitting(policy, together, records)
+        if fits is not None:
+            memory.update(_parts(fits, together, observation))
+    return {name: Part(cpu.get(name), memory.get(name)) for name in cpu.keys() | memory.keys()}
+
+
+def _several(groups: Mapping[str, list[KnownWorker]]) -> list[list[KnownWorker]]:
+    return [together for together in groups.values() if len(together) > 1]
+
+
+def _parts(fits: int, together: Sequence[KnownWorker], observation: Observation) -> dict[str, int]:
+    sizes = split(fits, _claims(together, observation))
+    return {worker.reading.name: size for worker, size in zip(together, sizes, strict=True)}
+
+
+def split(fits: int, claims: Sequence[Sequence[int]]) -> list[int]:
+    """Parts of ``fits`` processes by ``claims`` of rising sizes, one sequence for each worker: 1 at least.
+
+    The first claims of all are met before the second of any; what is too little for all of them goes to the
+    smallest part first. What is left after the last claim is shared out evenly.
+    """
+    sizes = [1] * len(claims)
+    left = fits - len(claims)
+    for wanted in [*zip(*claims, strict=True), (fits,) * len(claims)]:
+        while left > 0:
+            short = [place for place, size in enumerate(sizes) if size < wanted[place]]
+            if not short:
+                break
+            smallest = min(short, key=lambda place: (sizes[place], place))
+            sizes[smallest] += 1
+            left -= 1
+    return sizes
+
+
+def _claims(together: Sequence[KnownWorker], observation: Observation) -> list[tuple[int, int, int]]:
+    consumers: dict[str, int] = {}
+    for worker in together:
+        for queue in worker.reading.queues:
+            consumers[queue] = consumers.get(queue, 0) + 1
+    waiting = {
+        queue.name: -(-(queue.waiting or 0) // consumers[queue.name])
+        for queue in observation.queues
+        if queue.name in consumers
+    }
+    found = []
+    for worker in together:
+        reading = worker.reading
+        busy = reading.busy or 0
+        needed = busy + (reading.reserved or 0) + sum(waiting.get(queue, 0) for queue in reading.queues)
+        found.append((busy, max(busy, needed), max(busy, needed, worker.size or 0)))
+    return found
+
+
+def _fitting(
+    policy: Policy, together: Sequence[KnownWorker], records: Mapping[str, MemoryRecord]
+) -> int | None:
+    """Processes of all of them that fit in their memory limit, None where that is not known."""
+    parents = sum(_container(worker).parent_rss_bytes or 0 for worker in together)
+    size = sum(worker.size or 0 for worker in together)
+    fits = [
+        memory_of.fitting(
+            policy,
+            replace(_container(worker), parent_rss_bytes=parents),
+            records.get(worker.reading.name),
+            size=size,
+        )
+        for worker in together
+    ]
+    known = [one for one in fits if one is not None]
+    return min(known) if known else None
+
+
+def _container(worker: KnownWorker) -> ContainerReading:
+    return worker.reading.container or _UNKNOWN
