@@ -99,7 +99,7 @@ def _missing(app: App, record: TickRecord) -> list[str]:
 
 def _table(record: TickRecord) -> str:
     rows = [
-        ("WORKER", "QUEUES", "WAITING", "RESERVED", "BUSY", "PROCESSES", "WOULD BE", "CARRIES", "BECAUSE")
+        ("WORKER", "QUEUES", "WAITING", "RESERVED", "BUSY", "CARRIES", "PROCESSES", "WOULD BE", "BECAUSE")
     ]
     shares = {share.worker: share for group in record.plan.groups for share in group.shares}
     for decision in record.plan.decisions:
@@ -111,9 +111,9 @@ def _table(record: TickRecord) -> str:
                 or_unknown(waiting_for(reading, record.observation.queues) if reading else None),
                 or_unknown(reading.reserved if reading else None),
                 or_unknown(reading.busy if reading else None),
+                _carried(shares.get(decision.worker)),
                 or_unknown(decision.current),
                 or_unknown(decision.desired),
-                _carried(shares.get(decision.worker)),
                 str(decision.desired_reason),
             )
         )
