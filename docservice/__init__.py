@@ -9,6 +9,7 @@ The map, from plain values up to the command line; a module imports only from li
 =================  ===========================================================================
 domain             values only: documents, mail numbers, grid queries, identities, extractions
 log, metrics       what is logged and counted
+open_files         the limit on open files, raised at the start of the API
 health             the health check of a container, on the standard library alone
 batching           small queries that arrive together go in one round trip
 postgres           the pool, migrations, SQL by noun

@@ -30,6 +30,7 @@ from docservice.domain.identity import Role, new_token, token_hash
 from docservice.ingest.blobs import BlobError, BlobStore
 from docservice.log import configure_log, logger
 from docservice.metrics import Metrics
+from docservice.open_files import raise_open_files
 from docservice.page_cache import IDENTITIES, Cache
 from docservice.postgres.database import Database, PoolerError, StoreTimeoutError, StoreUnavailableError
 from docservice.postgres.migrations import MigrationError, migrate, pending
@@ -175,6 +176,7 @@ def api(host: str, port: int, workers: int) -> None:
         processes=workers,
         blobs=BlobStore(settings.blob_url).place,
         docs=settings.docs,
+        open_files=raise_open_files(),
     )
     options: dict[str, Any] = {
         "host": host,
