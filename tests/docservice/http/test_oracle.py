@@ -133,24 +133,32 @@ class Grid:
 
 
 def wrong_answers(grid: Grid, questions: int) -> list[str]:
-    """Ask so many questions and return those that were answered wrong, with the answers."""
+    """Ask so many questions and return those that were answered wrong, with the answers.
+
+    Each question that has an AND or an OR is asked with them exchanged as well, before or after it and of any
+    process; some are asked again later.
+    """
     wrong: list[str] = []
     recent: list[int] = []
-    for number in range(questions):
-        if number % 25 == 0:
-            grid.write()
-        again = bool(recent) and grid.random.random() < 0.4  # also with AND and OR exchanged
+    asked = 0
+    while asked < questions:
+        again = bool(recent) and grid.random.random() < 0.3
         seed = grid.random.choice(recent) if again else grid.random.getrandbits(64)
-        question = draw(seed, flipped=again and grid.random.random() < 0.5)
         recent = [*recent[-19:], seed]
-        client = grid.random.choice(grid.clients)
-        answered, expected = grid.ask(question, client), question.answer(grid.rows)
-        if answered != expected:
-            wrong.append(f"{question}\n  answered {answered}\n  expected {expected}")
-        if question.method == "GET" and number % 20 == 0:
-            whole = Question(**{**vars(question), "offset": 0, "limit": len(grid.rows) + 1})
-            if (walked := grid.walk(question)) != whole.answer(grid.rows)[0]:
-                wrong.append(f"{question}\n  walked {walked}")
+        forms = [draw(seed), draw(seed, flipped=True)]
+        forms = forms[:1] if forms[0].body == forms[1].body else grid.random.sample(forms, 2)
+        for question in forms:
+            if asked % 25 == 0:
+                grid.write()
+            asked += 1
+            answered = grid.ask(question, grid.random.choice(grid.clients))
+            expected = question.answer(grid.rows)
+            if answered != expected:
+                wrong.append(f"{question}\n  answered {answered}\n  expected {expected}")
+            if question.method == "GET" and asked % 20 == 0:
+                whole = Question(**{**vars(question), "offset": 0, "limit": len(grid.rows) + 1})
+                if (walked := grid.walk(question)) != whole.answer(grid.rows)[0]:
+                    wrong.append(f"{question}\n  walked {walked}")
     return wrong
 
 
