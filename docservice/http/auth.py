@@ -5,8 +5,9 @@ What belongs here: how a token becomes an identity, and what an identity may do.
 The revocation rule: **a revoked, expired or changed token is refused from the next request on**, on every
 route, for every kind of query, with the page cache on or off.
 
-- Redis answers: every request reads the version of all identities, which every change of a token renews. What
-  is remembered under another version is looked up again.
+- A page of a grid that comes from Postgres: the statement that reads it checks the token, too.
+- Else, Redis answers: every request reads the version of all identities, which every change of a token
+  renews. What is remembered under another version is looked up again.
 - Redis does not answer: nothing remembered is used; each request reads its token from Postgres.
 - One case remains: the command that revokes a token cannot reach Redis while this process can. The command
   reports it, and the token ends within ``DOCSERVICE_IDENTITY_SECONDS``.
@@ -106,7 +107,8 @@ class Authenticator:
         found = self._remembered.get(sha256)
         if found is None or found.until <= time.monotonic():
             return None
-        return None if found.identity.expired(self._now()) else found
+        expires = found.identity.expires_at is not None
+        return None if expires and found.identity.expired(self._now()) else found
 
     async def identify(self, sha256: bytes) -> Identity:
         """The identity of a token, as of now.

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 class BoundedProtocol(HttpToolsProtocol):
     """For uvicorn's setting ``http``."""
 
-    #: From the connection, or the first byte of a request, to the end of its headers.
+    #: From the connection, or the first bytes of a request, to the end of its headers.
     header_seconds: ClassVar[float] = 10.0
     #: How long an answer may wait for a client that does not read.
     write_seconds: ClassVar[float] = 30.0
@@ -26,7 +26,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **settings)
         self._header_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
-        self._in_request = False
+        self._in_body = False
+        self._head_ended = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start with a connection."""
@@ -34,20 +35,21 @@ class BoundedProtocol(HttpToolsProtocol):
         self._header_timer = self.loop.call_later(self.header_seconds, transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Take some bytes; the first ones of a request start its time."""
-        if self._header_timer is None and not self._in_request:
-            self._header_timer = self.loop.call_later(self.header_seconds, self.transport.abort)
+        """Take some bytes. Headers that arrive whole, as nearly all do, need no time."""
+        self._head_ended = False
         super().data_received(data)
+        if self._header_timer is None and not self._head_ended and not self._in_body:
+            self._header_timer = self.loop.call_later(self.header_seconds, self.transport.abort)
 
     def on_headers_complete(self) -> None:
         """End the time for headers."""
-        self._in_request = True
+        self._in_body = self._head_ended = True
         self._stop_header_timer()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """End a request."""
-        self._in_request = False
+        self._in_body = False
         super().on_message_complete()
 
     def pause_writing(self) -> None:

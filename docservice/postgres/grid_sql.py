@@ -21,6 +21,7 @@ from docservice.postgres.grid_where import (
     Arguments,
     Source,
     any_of,
+    asked_module,
     conditions_shape,
     where,
 )
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 #: Totals are exact up to here where no mail number narrows the rows down.
 COUNTED_ROWS = 10_000
 
+# Whether the token may read the module now.
+_ALLOWED = (
+    "({token}::bigint is null or exists (select from tokens t where t.id = {token}::bigint"
+    " and t.revoked_at is null and (t.expires_at is null or t.expires_at > now())"
+    " and (t.modules is null or {module} = any (t.modules))))"
+)
 _SHOWN = ", ".join(f"d.{name}" for name in COLUMNS)
 # A spreadsheet would run these as a formula; a leading apostrophe makes them text.
 _FORMULA = r"^[=+\-@\t\r]"
@@ -122,7 +129,11 @@ def _later(part: Sort, place: str | None) -> str:
 
 
 def page_statement(query: GridQuery, arguments: Arguments) -> str:
-    """The statement of a page: one row with ``length``, ``rows``, ``total`` and ``last``."""
+    """The statement of a page: one row with ``length``, ``rows``, ``total``, ``last`` and ``allowed``.
+
+    Its last argument, behind the values of a query, is the id of the reader's token, or null when the rights
+    are checked elsewhere.
+    """
     table, done = _table(query, arguments)
     condition = where(query, arguments, done=done)
     kept = ", ".join(dict.fromkeys(part.column for part in query.sort))
@@ -153,8 +164,14 @@ def page_statement(query: GridQuery, arguments: Arguments) -> str:
         " convert_to(coalesce((select string_agg(line, ',') from shown), ''), 'UTF8') as rows,"
         f" ({total}) as total,"
         f" (select json_build_array({', '.join(part.column for part in query.sort)})::text"
-        f" from page order by {_order(query.sort, backward=True)} limit 1) as last"
+        f" from page order by {_order(query.sort, backward=True)} limit 1) as last,"
+        f" {_allowed(arguments)} as allowed"
     )
+
+
+def _allowed(arguments: Arguments) -> str:
+    module = arguments.bind(asked_module, "text")
+    return _ALLOWED.format(token=arguments.bind_added("bigint"), module=module)
 
 
 def count_statement(query: GridQuery, arguments: Arguments) -> str:

@@ -44,7 +44,7 @@ _LAST = chr(0x10FFFF)
 
 
 class Arguments:
-    """The values that a statement is run with; each is bound once and named by its place."""
+    """The values that a statement is run with; each source is bound once and named by its place."""
 
     def __init__(self, placeholder: Callable[[int, str], str]) -> None:
         self._placeholder = placeholder
@@ -53,9 +53,16 @@ class Arguments:
 
     def bind(self, source: Source, sql_type: str) -> str:
         """Its name within the statement."""
+        if source in self.sources:
+            return self._placeholder(self.sources.index(source) + 1, sql_type)
         self.sources.append(source)
         self.types.append(sql_type)
         return self._placeholder(len(self.sources), sql_type)
+
+    def bind_added(self, sql_type: str) -> str:
+        """The name of one more argument, the last one, whose value the caller adds behind :meth:`values`."""
+        self.types.append(sql_type)
+        return self._placeholder(len(self.types), sql_type)
 
     def values(self, query: GridQuery) -> list[Value]:
         """The values of one query, in the order of their places."""
@@ -73,12 +80,21 @@ def lookup(place: int, _sql_type: str) -> str:
     return f"q.a{place}"
 
 
+def asked_module(query: GridQuery) -> Value:
+    """The module of a query."""
+    return query.module
+
+
 def conditions_shape(query: GridQuery) -> tuple[object, ...]:
     """What the WHERE depends on apart from values: equal for queries with the same WHERE."""
     return tuple([_filter_shape(part) for part in query.filters])
 
 
 def _filter_shape(part: Filter) -> tuple[object, ...]:
+    if len(part.choices) == 1 and len(part.choices[0]) == 1:  # most of them
+        [item] = part.choices[0]
+        searched = _searched_text(part.choices[0], alone=True) is not None
+        return item.column, item.op, item.text[:1] == _LAST, item.selective, searched
     choices = tuple(
         [
             tuple([(item.column, item.op, item.text[:1] == _LAST, item.selective) for item in choice])
@@ -91,7 +107,7 @@ def _filter_shape(part: Filter) -> tuple[object, ...]:
 
 def where(query: GridQuery, arguments: Arguments, *, done: Filter | None = None) -> str:
     """The condition of rows, total and export; ``done`` is a filter that is applied elsewhere."""
-    parts = [f"d.module = {arguments.bind(lambda asked: asked.module, 'text')}"]
+    parts = [f"d.module = {arguments.bind(asked_module, 'text')}"]
     for place, part in enumerate(query.filters):
         if part is done:
             continue

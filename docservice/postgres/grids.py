@@ -38,6 +38,8 @@ _CUSTOM_PLAN = "set local plan_cache_mode = force_custom_plan"
 class Page(NamedTuple):
     """One page: its rows as a JSON list in UTF-8, their number, the total, the last row's place as JSON.
 
+    ``allowed`` is whether the reader's token was valid and saw the module when the page was read.
+
     ``total_capped`` says that there are more than ``total`` rows; ``total_estimate`` is then about how many.
     """
 
@@ -47,13 +49,14 @@ class Page(NamedTuple):
     total_capped: bool
     last: str | None
     total_estimate: int | None = None
+    allowed: bool = True
 
 
 class _Plan(NamedTuple):
     """How the queries of one shape are run."""
 
     arguments: Arguments
-    run: Callable[[list[Value]], Awaitable[Any]]
+    run: Callable[[list[Value | None]], Awaitable[Any]]
 
 
 class Grids:
@@ -68,16 +71,20 @@ class Grids:
         self._count_seconds = count_seconds
         self._plans: OrderedDict[Hashable, _Plan] = OrderedDict()
 
-    async def page(self, query: GridQuery) -> Page:
-        """The page of a query.
+    async def page(self, query: GridQuery, *, reader: int | None = None) -> Page:
+        """The page of a query, and whether the token with the id ``reader`` may have it.
+
+        Without ``reader`` the caller has checked the rights, and the page is allowed.
 
         Raises:
             StoreUnavailableError: when Postgres does not answer.
             StoreTimeoutError: when it takes too long.
         """
         arguments, run = self._plan(query)
-        length, rows, total, last = await run(arguments.values(query))
-        if query.selective or total <= COUNTED_ROWS:
+        length, rows, total, last, allowed = await run([*arguments.values(query), reader])
+        if not allowed:
+            return Page(b"[]", 0, 0, total_capped=False, last=None, allowed=False)
+        if total <= COUNTED_ROWS or query.selective:
             return Page(b"[%b]" % rows, length, total, total_capped=False, last=last)
         exact = await self._count(query) if query.exact_total else None
         if exact is not None:
@@ -106,7 +113,7 @@ class Grids:
             arguments = Arguments(lookup)
             sql = lookups_statement(page_statement(query, arguments), arguments.types)
 
-            async def run_together(items: list[list[Value]]) -> list[Any]:
+            async def run_together(items: list[list[Value | None]]) -> list[Any]:
                 columns = [list(column) for column in zip(*items, strict=True)]
                 return await self._database.fetch(sql, *columns)
 
@@ -115,7 +122,7 @@ class Grids:
         statement = page_statement(query, arguments)
         with_values = uses_search(query)
 
-        async def run(values: list[Value]) -> Any:
+        async def run(values: list[Value | None]) -> Any:
             if not with_values:
                 return await self._database.fetch_row(statement, *values)
             async with self._database.transaction() as connection:

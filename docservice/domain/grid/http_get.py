@@ -49,8 +49,7 @@ def from_parameters(module: str, parameters: Iterable[tuple[str, str]]) -> GridQ
         GridError: for an unknown parameter, column or operation, or a wrong value.
     """
     page: dict[str, str] = {}
-    found: dict[tuple[str, Op], list[Choice]] = {}
-    alone: list[list[Choice]] = []
+    found: dict[tuple[str, Op], list[list[Choice]]] = {}
     for name, raw in parameters:
         if name in _PARAMETERS:
             if name in page:
@@ -58,19 +57,20 @@ def from_parameters(module: str, parameters: Iterable[tuple[str, str]]) -> GridQ
             page[name] = raw
             continue
         column, op = _operation(name, raw)
-        group = found.setdefault((column.name, op), [])
-        group += (given := choices(column, op, raw, name=name))
-        if op in _NEGATIVE_OPS:
-            alone.append(list(given))
-        if len(group) > 3 * MAX_CONDITIONS:
+        given = list(choices(column, op, raw, name=name))
+        groups = found.setdefault((column.name, op), [])
+        if op in _NEGATIVE_OPS or not groups:
+            groups.append(given)
+        else:
+            groups[0] += given
+        if sum(map(len, groups)) > 3 * MAX_CONDITIONS:
             raise GridError(column.name, f"at most {MAX_CONDITIONS} values for an operation of a column")
-    either = [group for (_, op), group in found.items() if op not in _NEGATIVE_OPS]
-    if len({column for column, _ in found}) > MAX_FILTERS:
+    if len(found) > MAX_FILTERS and len({column for column, _ in found}) > MAX_FILTERS:
         raise GridError("filters", f"at most {MAX_FILTERS} columns are filtered")
     sort = normal_sort(_sorts(page["sort"])) if "sort" in page else DEFAULT_SORT
     return GridQuery(
         module=module,
-        filters=normal_filters(either + alone),
+        filters=normal_filters([group for groups in found.values() for group in groups]),
         sort=sort,
         limit=read_integer("limit", page["limit"]) if "limit" in page else DEFAULT_LIMIT,
         offset=read_integer("offset", page["offset"]) if "offset" in page else 0,

@@ -67,9 +67,10 @@ class Filter(NamedTuple):
     @property
     def point(self) -> bool:
         """Whether it asks for mail numbers exactly."""
-        return bool(self.choices) and all(
-            len(choice) == 1 and choice[0].op is Op.EXACT and choice[0].selective for choice in self.choices
-        )
+        for choice in self.choices:
+            if len(choice) > 1 or choice[0].op is not Op.EXACT or not choice[0].selective:
+                return False
+        return bool(self.choices)
 
 
 class Sort(NamedTuple):
@@ -114,15 +115,21 @@ class GridQuery:
         if len(self.filters) > MAX_CONDITIONS:
             raise GridError("filters", f"at most {MAX_CONDITIONS} filters, not {len(self.filters)}")
 
-    @cached_property
+    @property
     def selective(self) -> bool:
         """Whether a mail number narrows it down, so that its total is always exact."""
-        return any(part.selective for part in self.filters)
+        for part in self.filters:  # noqa: SIM110 - for each query, and a generator costs more
+            if part.selective:
+                return True
+        return False
 
-    @cached_property
+    @property
     def point(self) -> bool:
         """Whether one mail number is asked for exactly: a look-up that costs less than a cache's."""
-        return any(part.point for part in self.filters)
+        for part in self.filters:  # noqa: SIM110 - as above
+            if part.point:
+                return True
+        return False
 
     @cached_property
     def digest(self) -> str:
@@ -155,6 +162,10 @@ def normal_filters(filters: Iterable[Sequence[Choice]]) -> tuple[Filter, ...]:
     found: set[Filter] = set()
     conditions = 0
     for choices in filters:
+        if len(choices) == 1 and len(choices[0]) == 1:  # most of them
+            found.add(Filter((choices[0],)))
+            conditions += 1
+            continue
         distinct = sorted({tuple(sorted(set(choice))) for choice in choices})
         if len(distinct) == 1:
             found.update(Filter(((item,),)) for item in distinct[0])

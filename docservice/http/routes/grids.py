@@ -85,7 +85,7 @@ class GridRoutes:
         if known is not None:
             return known
         query = from_parameters(module, _pairs(raw))
-        if len(raw) <= _MAX_REMEMBERED_BYTES and not query.point:  # the same number is rarely asked for twice
+        if len(raw) <= _MAX_REMEMBERED_BYTES:
             self._remembered[module, raw] = query
             if len(self._remembered) > _MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
@@ -101,14 +101,21 @@ class GridRoutes:
             StoreUnavailableError: when Postgres is needed and does not answer.
             StoreTimeoutError: when it takes too long.
         """
-        auth, seconds = self._services.auth, self._services.settings.cache_seconds
+        auth = self._services.auth
         known = auth.remembered(sha256)
-        if known is None or query.point or not seconds or not known.identity.may_see(query.module):
+        if known is not None and not known.identity.may_see(query.module):
             known = None
+        if query.point or not self._services.settings.cache_seconds:
+            if known is not None:  # the statement that reads the page checks the token, too
+                page = await self._services.grids.page(query, reader=known.identity.token_id)
+                if page.allowed:
+                    return _written(query, page), b"none"
             identity = await auth.identify(sha256)
             require_module(identity, query.module)
-            if query.point or not seconds:
-                return await self._load(query), b"none"
+            return await self._load(query), b"none"
+        if known is None:
+            identity = await auth.identify(sha256)
+            require_module(identity, query.module)
         else:
             identity = known.identity
         key = page_key(query.module, identity.scope, query.digest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -82,6 +82,32 @@ def test_a_connection_that_the_server_closed_is_replaced(database_url: str) -> N
                 while usable(one):  # noqa: ASYNC110 - its end has to arrive, and nothing reports it
                     await asyncio.sleep(0)
         assert {await pid(database), await pid(database)}.isdisjoint({gone})
+
+    walk(database_url, steps)
+
+
+def test_a_connection_that_ended_between_two_statements_is_replaced(database_url: str) -> None:
+    async def steps(database: Database) -> None:
+        gone = await pid(database)
+        other = await asyncpg.connect(database_url)
+        await other.execute(f"select pg_terminate_backend({gone}, 5000)")
+        await other.close()
+        now = gone
+        async with asyncio.timeout(20):
+            while now == gone:
+                with suppress(StoreUnavailableError):  # the statement that met the end
+                    now = await pid(database)
+        assert [await pid(database) for _ in range(3)] == [now] * 3
+
+    walk(database_url, steps, size=1)
+
+
+def test_more_statements_than_connections_are_all_answered(database_url: str) -> None:
+    async def steps(database: Database) -> None:
+        async def some() -> set[int]:
+            return {await pid(database) for _ in range(5)}
+
+        assert len(set.union(*await asyncio.gather(*[some() for _ in range(20)]))) <= 2
 
     walk(database_url, steps)
 

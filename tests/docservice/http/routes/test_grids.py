@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -303,6 +304,46 @@ def test_look_ups_that_go_together_are_answered_apart(loop: Loop) -> None:
     assert loop.runner.run(ask_all()) == [(5, {f"MN-{place}"}) for place in range(40)] + [(0, set())] * 2
 
 
+@pytest.mark.parametrize("asked", [("mail_number", "MN-1"), ("mail_number.prefix", "MN"), ("title", "t")])
+def test_a_page_says_whether_the_readers_token_may_have_it_now(loop: Loop, asked: tuple[str, str]) -> None:
+    loop.store([document(mail_number="MN-1")])
+    query = from_parameters("mail", [asked])
+    past, future = datetime(2000, 1, 1, tzinfo=UTC), datetime.now(UTC) + timedelta(hours=1)
+    tokens: dict[str, tuple[list[str] | None, datetime | None, datetime | None]] = {
+        "all modules": (None, None, None),
+        "this module": (["claims", "mail"], future, None),
+        "another module": (["claims"], None, None),
+        "no module": ([], None, None),
+        "expired": (None, past, None),
+        "revoked": (None, None, past),
+    }
+
+    async def ask(modules: object, expires: object, revoked: object) -> tuple[bool, int, bytes]:
+        row = await loop.database.fetch_row(
+            "insert into tokens (name, sha256, role, modules, expires_at, revoked_at)"
+            " values ('t', $1, 'viewer', $2, $3, $4) returning id",
+            os.urandom(32),
+            modules,
+            expires,
+            revoked,
+        )
+        page = await loop.grids.page(query, reader=row["id"])
+        return page.allowed, page.total, page.rows[:6]
+
+    answers = {name: loop.runner.run(ask(*token)) for name, token in tokens.items()}
+    unknown = loop.runner.run(loop.grids.page(query, reader=2**60))
+    shown, refused = (True, 1, b'[{"id"'), (False, 0, b"[]")
+    assert answers == {
+        "all modules": shown,
+        "this module": shown,
+        "another module": refused,
+        "no module": refused,
+        "expired": refused,
+        "revoked": refused,
+    }
+    assert (unknown.allowed, unknown.rows) == (False, b"[]")
+
+
 def test_a_total_beyond_the_cap_says_so(loop: Loop) -> None:
     async def fill() -> None:
         await loop.database.fetch(
@@ -383,7 +424,7 @@ def test_every_common_question_has_its_index(
         query = from_parameters("m1", parameters)
         statement = page_statement(query, arguments)
         # Planned without the values, as the pool's connections do.
-        written = ", ".join(f"'{value}'" for value in arguments.values(query))
+        written = ", ".join([*(f"'{value}'" for value in arguments.values(query)), "null"])
         async with loop.database.connection() as connection:
             await connection.execute(f"prepare asked ({', '.join(arguments.types)}) as {statement}")
             rows = await connection.fetch(f"explain execute asked ({written})")
@@ -400,7 +441,7 @@ def test_a_rare_text_is_found_by_the_search_index_and_a_common_one_by_order(loop
         statement = page_statement(query, arguments)
         async with loop.database.transaction() as connection:
             await connection.execute("set local plan_cache_mode = force_custom_plan")
-            rows = await connection.fetch(f"explain {statement}", *arguments.values(query))
+            rows = await connection.fetch(f"explain {statement}", *arguments.values(query), None)
         return "\n".join(row[0] for row in rows)
 
     async def plans() -> tuple[str, str]:
