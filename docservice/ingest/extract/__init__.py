@@ -3,5 +3,6 @@
 Pure: no file, network, clock or environment. Whatever the bytes are, the result is an ``Extraction`` or a
 :class:`~docservice.ingest.extract.limits.ProcessingError`. ``process`` is the entry point and ``sniff``
 detects the type; ``mail`` reads MIME messages (``mime``, ``mail_headers``, ``charset``, ``html_text``,
-``uuencode``, ``cms``, ``tnef``), ``pdf`` reads PDFs, and ``limits`` holds every bound.
+``uuencode``, ``cms``, ``tnef``), ``pdf`` reads PDFs (``pdf_repair``), and ``limits``
+holds every bound.
 """

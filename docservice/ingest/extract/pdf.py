@@ -11,13 +11,18 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pypdf
-from pypdf.errors import DependencyError, FileNotDecryptedError, PyPdfError, WrongPasswordError
+from pypdf.errors import (
+    DependencyError,
+    DeprecationError,
+    FileNotDecryptedError,
+    PyPdfError,
+    WrongPasswordError,
+)
 from pypdf.generic import ArrayObject, DecodedStreamObject, DictionaryObject, NameObject, StreamObject
 
 from docservice.domain.documents import storable
 from docservice.domain.extraction import Extraction
 from docservice.ingest.extract.limits import (
-    MAX_ANNOTATIONS,
     MAX_FINDINGS,
     MAX_FORM_FIELDS,
     MAX_PDF_OBJECTS,
@@ -25,6 +30,7 @@ from docservice.ingest.extract.limits import (
     MAX_TEXT_CHARACTERS,
     ProcessingError,
 )
+from docservice.ingest.extract.pdf_repair import annotations_of, lend_fonts, write_filters_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -158,7 +164,7 @@ def _extraction(reader: pypdf.PdfReader, pages: list[Any], in_time: Callable[[],
         if finding and len(findings) < MAX_FINDINGS:
             findings.append(f"page {number} {finding}")
     shown = "\n".join(texts)
-    texts.extend(value for value in _form_values(reader) if value not in shown)
+    texts.extend(value for value in _form_values(reader, pages) if value not in shown)
     return Extraction(
         text=storable("\n".join(texts)[:MAX_TEXT_CHARACTERS]), pages=len(pages), findings=tuple(findings)
     )
@@ -166,8 +172,13 @@ def _extraction(reader: pypdf.PdfReader, pages: list[Any], in_time: Callable[[],
 
 def _page_text(page: pypdf.PageObject) -> tuple[str, str | None]:
     """The text of a page, and what is wrong with it; of a damaged page what can be had."""
+    lend_fonts(page)
     try:
-        return page.extract_text() + _annotations_text(page), None
+        try:
+            return page.extract_text() + _annotations_text(page), None
+        except DeprecationError:
+            write_filters_out(page)
+            return page.extract_text() + _annotations_text(page), None
     except (RecursionError, MemoryError):
         raise
     except Exception as fault:  # noqa: BLE001 - pypdf meets broken pages with many kinds
@@ -186,22 +197,15 @@ def _page_text(page: pypdf.PageObject) -> tuple[str, str | None]:
 def _annotations_text(page: pypdf.PageObject) -> str:
     """What is drawn on top of a page: stamps, signatures, notes and the fields of a form."""
     written = [""]
-    try:
-        annotations = page.get("/Annots", ())
-        for item in list(annotations.get_object() or ())[:MAX_ANNOTATIONS] if annotations else ():
-            text = _annotation_text(page, item)
-            if text.strip():
-                written.append(text.strip("\n"))
-    except (RecursionError, MemoryError):
-        raise
-    except Exception:  # noqa: BLE001, S110 - a broken list of annotations costs no page
-        pass
+    for item in annotations_of(page):
+        text = _annotation_text(page, item)
+        if text.strip():
+            written.append(text.strip("\n"))
     return "\n".join(written)
 
 
-def _annotation_text(page: pypdf.PageObject, item: Any) -> str:
+def _annotation_text(page: pypdf.PageObject, annotation: Any) -> str:
     try:
-        annotation = item.get_object()
         if int(annotation.get("/F", 0)) & _INVISIBLE:
             return ""
         shown = annotation["/AP"]["/N"].get_object()
@@ -230,15 +234,15 @@ def _readable_content(page: Any) -> bytes:
     return _INLINE_IMAGE.sub(b" ", b"\n".join(written))
 
 
-def _form_values(reader: pypdf.PdfReader) -> Iterator[str]:
+def _form_values(reader: pypdf.PdfReader, pages: list[Any]) -> Iterator[str]:
     """What was filled into the fields of a form."""
     try:
-        fields = reader.get_fields() or {}
+        fields: list[Any] = list((reader.get_fields() or {}).values())
     except (RecursionError, MemoryError):
         raise
-    except Exception:  # noqa: BLE001 - a broken form costs the form alone
-        return
-    for item in list(fields.values())[:MAX_FORM_FIELDS]:
+    except Exception:  # noqa: BLE001 - where the form is broken, its fields are found on the pages
+        fields = [item for page in pages for item in annotations_of(page) if "/FT" in item]
+    for item in fields[:MAX_FORM_FIELDS]:
         kind, value = item.get("/FT"), item.get("/V")
         if kind in ("/Tx", "/Ch") and isinstance(value, str) and value.strip():
             yield value
