@@ -15,6 +15,8 @@ from autoscaler.demo.view import Trail, last
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_SHORT_COLUMN = 16
+
 
 class LiveScreen:
     """A view that is redrawn in place, with lines that stay above it."""
@@ -65,7 +67,13 @@ class LiveScreen:
         table = Table(border_style="dim")
         for column, name in enumerate(names):
             width = max(len(name), *(len(row[column]) for row in rows)) if rows else len(name)
-            table.add_column(name, min_width=width if column == 0 else None, overflow="ellipsis")
+            # Short columns stand whole, at 80 columns too; the long ones share what is left.
+            table.add_column(
+                name,
+                min_width=width if column == 0 else None,
+                no_wrap=width <= _SHORT_COLUMN,
+                overflow="ellipsis",
+            )
         for row in rows:
             table.add_row(*(Text(cell, no_wrap=True) for cell in row))
         self._console.print(table)

@@ -90,3 +90,5 @@ def test_no_number_of_a_mail_is_cut_at_80_columns():
     assert [line for line in lines if len(line) > 80] == []
     assert sum("│ MN-2023-021551 │" in line for line in lines) == 2
     assert len(lines) == 7, "each row is one line"
+    assert re.findall(r"\w+", lines[2]) == list(names), "no column is cut off"
+    assert {line[-1] for line in lines[1:]} <= set("┓┃┩│┘")
