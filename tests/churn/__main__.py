@@ -3,6 +3,7 @@
     uv run python -m tests.churn                     10,000 resizes, then the comparison and the growth times
     uv run python -m tests.churn --slice             what the tests run, a minute or two
     uv run python -m tests.churn --only 'kill -9'    the scenarios whose name has this in it
+    uv run python -m tests.churn --tasks 20000       so many tasks with late acks, retries and countdowns
 
 A table goes to the screen, everything as JSON to ``--json FILE``. It exits 1 where the companion lost or
 repeated a task, or where size, processes or prefetch did not agree at the end.
@@ -20,7 +21,7 @@ from typing import Any
 from tests.churn.churn import Churn, Mode
 from tests.churn.growth import measure_growth
 from tests.churn.report import describe, growth_table, run_table, totals
-from tests.churn.scenarios import COMPARED, SCENARIOS, SLICE, Scenario
+from tests.churn.scenarios import COMPARED, LONG, SCENARIOS, SLICE, VERSIONS, Scenario
 
 Step = tuple[Mode, Scenario, int]
 
@@ -30,10 +31,10 @@ def main() -> int:
     options = _parse()
     results: dict[str, Any] = {"versions": describe(options.python), "runs": [], "growth": []}
     for number, step in enumerate(_plan(options)):
-        results["runs"].append(_run(step, options.python, options.seed + number))
+        results["runs"].append(_run(step, options.python, options.seed + number, options.tasks))
         _tell(f"{len(results['runs'])}. {json.dumps(results['runs'][-1])}")
         _write(options.json, results)
-    if options.growth:
+    if options.growth and not options.tasks:
         results["growth"] = [_growth(mode, options) for mode in (Mode.OURS, Mode.STOCK)]
     results["totals"] = totals(results["runs"])
     _write(options.json, results)
@@ -43,7 +44,9 @@ def main() -> int:
 
 
 def _plan(options: argparse.Namespace) -> list[Step]:
-    scenarios = SLICE if options.slice else SCENARIOS
+    if options.tasks:
+        return [(Mode.OURS, LONG, 0)]
+    scenarios = SLICE if options.slice else VERSIONS if options.versions else SCENARIOS
     plan = [(Mode.OURS, scenario, _share(options.resizes, len(scenarios))) for scenario in scenarios]
     if options.compare:
         share = _share(options.compare, len(COMPARED))
@@ -55,11 +58,11 @@ def _share(total: int, parts: int) -> int:
     return -(-total // parts)
 
 
-def _run(step: Step, python: str, seed: int) -> dict[str, Any]:
+def _run(step: Step, python: str, seed: int, tasks: int) -> dict[str, Any]:
     mode, scenario, resizes = step
     with tempfile.TemporaryDirectory(prefix="churn-") as folder:
         try:
-            outcome = Churn(Path(folder), scenario, mode, python=python, seed=seed).run(resizes)
+            outcome = Churn(Path(folder), scenario, mode, python=python, seed=seed).run(resizes, tasks)
         except Exception as fault:  # noqa: BLE001 - the other runs still tell something
             return {"mode": mode, "scenario": str(scenario), "error": str(fault)[-2000:]}
     return outcome.as_json()
@@ -96,6 +99,8 @@ def _parse() -> argparse.Namespace:
     add("--compare", type=int, default=1500, help="of stock and of --autoscale each (%(default)s; 0: none)")
     add("--growth", type=int, default=10, help="growths to time (%(default)s; 0: none)")
     add("--slice", action="store_true", help="the few scenarios that the tests have time for")
+    add("--versions", action="store_true", help="the few that each supported Celery is put through")
+    add("--tasks", type=int, default=0, help="tasks of one long run, instead of all else (%(default)s)")
     add("--only", default="", help="run only what has this in its name, '<mode>: <scenario>'")
     add("--seed", type=int, default=1, help="of the random sizes and tasks (%(default)s)")
     add("--python", default=sys.executable, help="the Python whose Celery runs the worker")

@@ -21,6 +21,8 @@ from celery.signals import worker_ready
 from celery.worker.control import Panel, inspect_command
 from redis import Redis
 
+from tests.churn.attempts import NEXT_ATTEMPT, RETRY_SECONDS
+
 app = Celery("churn", broker=os.environ["CHURN_BROKER"])
 app.conf.update(
     task_acks_late=os.environ.get("CHURN_ACKS") in {"late", "reject"},
@@ -63,8 +65,12 @@ def ledger() -> Redis:
 
 
 @app.task(bind=True, name="churn.work")  # type: ignore[untyped-decorator]
-def work(self: Any, number: int, seconds: float) -> None:
-    """Write down the start, take ``seconds``, write down the end; a soft time limit ends it early."""
+def work(self: Any, number: int, seconds: float, retries: int = 0) -> None:
+    """Write down the start, take ``seconds``, write down the end; a soft time limit ends it early.
+
+    It is retried ``retries`` times, and each attempt is written down under a number of its own.
+    """
+    number += self.request.retries * NEXT_ATTEMPT
     again = bool((self.request.delivery_info or {}).get("redelivered"))
     pid = os.getpid()
     with ledger().pipeline() as both:
@@ -80,6 +86,8 @@ def work(self: Any, number: int, seconds: float) -> None:
         both.hincrby("ends", str(number), 1)
         both.hdel("running", str(pid))
         both.execute()
+    if self.request.retries < retries:
+        raise self.retry(countdown=RETRY_SECONDS, max_retries=retries)
 
 
 @app.task(name="churn.hold")  # type: ignore[untyped-decorator]
@@ -114,6 +122,17 @@ def churn_restore_mailbox(state: Any) -> int:
     """Look after the mailbox now and not when the timer comes to it."""
     mailbox = importlib.import_module("autoscaler.worker.mailbox")
     return int(mailbox.restore_mailbox(state.consumer))
+
+
+@inspect_command()  # type: ignore[untyped-decorator]
+def churn_prefetch(state: Any) -> dict[str, Any]:
+    """What the worker asked the channel to fetch, what the channel fetches, and what it holds now."""
+    channel_qos = state.consumer.task_consumer.channel.qos
+    return {
+        "asked": state.consumer.qos.value,
+        "fetched": channel_qos.prefetch_count,
+        "held": len(channel_qos._delivered) - len(channel_qos._dirty),
+    }
 
 
 @inspect_command()  # type: ignore[untyped-decorator]

@@ -85,6 +85,8 @@ class Bench:
             options += ["-P", self._scenario.pool]
         if self._scenario.max_tasks_per_child:
             options += ["--max-tasks-per-child", str(self._scenario.max_tasks_per_child)]
+        if self._scenario.max_kilobytes_per_child:
+            options += ["--max-memory-per-child", str(self._scenario.max_kilobytes_per_child)]
         self.worker = Process(
             (self._setup.python, "-m", "celery", "-A", "tests.churn.app", "worker", *options),
             log_path=log_path,
@@ -97,6 +99,7 @@ class Bench:
                 "CHURN_PREFETCH": str(self._scenario.prefetch),
                 "CHURN_VISIBILITY_SECONDS": str(self._visibility_seconds),
                 **({"CHURN_START_METHOD": "spawn"} if self._scenario.spawns else {}),
+                **({} if self._scenario.prefetches else {"CHURN_DISABLE_PREFETCH": "1"}),
                 **(self._setup.environment or {}),
             },
             stop_within_seconds=60,

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.demo.embedded import wait_until
+from tests.churn.attempts import NEXT_ATTEMPT
 from tests.churn.bench import Bench, Setup
 from tests.churn.scenarios import Load, Pool, Scenario, Task, Trouble
 from tests.churn.verdict import Verdict, judge
@@ -80,15 +81,18 @@ class Churn:
         self._folder = folder
         self._setup = Setup(python=python, options=_OPTIONS[mode])
         self._sent: dict[int, Task] = {}
+        self._next = 0
         self._killed: set[int] = set()
         self._troubles = 0
         self._done = self._refused = 0
 
-    def run(self, resizes: int) -> Outcome:
-        """Resize ``resizes`` times, come to rest and judge."""
+    def run(self, resizes: int, tasks: int = 0) -> Outcome:
+        """Resize ``resizes`` times, and until ``tasks`` were sent, come to rest and judge."""
         began = time.monotonic()
         with Bench(self._folder, self._scenario, self._setup) as bench:
-            for turn in range(1, resizes + 1):
+            turn = 0
+            while turn < resizes or self._next < tasks:
+                turn += 1
                 report = bench.report()
                 self._feed(bench, report)
                 self._resize(bench, report["size"], self._chance.randint(SMALLEST, LARGEST))
@@ -123,11 +127,13 @@ class Churn:
         there = bench.waiting() + report["busy"] + report["reserved"]
         for _ in range(_BACKLOG[self._scenario.load] - there):
             task = self._scenario.draw(self._chance)
-            number = len(self._sent)
-            self._sent[number] = task
+            number = self._next
+            self._next += 1
+            self._sent |= {number + attempt * NEXT_ATTEMPT: task for attempt in range(task.retries + 1)}
             bench.app.send_task(
                 "churn.work",
-                (number, task.seconds),
+                (number, task.seconds, task.retries),
+                countdown=task.countdown,
                 soft_time_limit=task.soft_time_limit,
                 time_limit=task.time_limit,
             )
@@ -214,6 +220,7 @@ class Churn:
 
     def _look(self, bench: Bench) -> dict[str, Any]:
         report, insides = bench.report(), bench.ask("churn_insides")
+        channel = bench.ask("churn_prefetch")
         common = {
             "size": report["size"],
             "ready": report["ready"],
@@ -221,6 +228,7 @@ class Churn:
             "prefetch": report["prefetch"],
             "processes": insides["processes"],
             "initial_prefetch": insides["initial_prefetch"],
+            "channel": channel,
         }
         if self._scenario.pool is not Pool.PREFORK:
             return common
@@ -242,6 +250,7 @@ class Churn:
             "prefetch": prefetch,
             "processes": size,
             "initial_prefetch": prefetch,
+            "channel": {"asked": prefetch, "fetched": prefetch, "held": 0},
         }
         if self._scenario.pool is not Pool.PREFORK:
             return common

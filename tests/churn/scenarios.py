@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,8 @@ class Task:
     soft_time_limit: float | None = None
     time_limit: float | None = None
     ends: bool = True
+    retries: int = 0
+    countdown: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +73,15 @@ class Scenario:
     trouble: Trouble = Trouble.NOTHING
     pool: Pool = Pool.PREFORK
     spawns: bool = False  # worker_pool_start_method = "spawn", of Celery 5.7
+    max_kilobytes_per_child: int | None = None
+    prefetches: bool = True  # else worker_disable_prefetch, of Celery 5.6
+    returns: bool = False  # some tasks have a countdown, some are retried after one
 
     def __str__(self) -> str:
         recycled = f", {self.max_tasks_per_child} tasks a child" if self.max_tasks_per_child else ""
+        recycled += f", {self.max_kilobytes_per_child} kB a child" if self.max_kilobytes_per_child else ""
+        recycled += "" if self.prefetches else ", prefetch disabled"
+        recycled += ", retries and countdowns" if self.returns else ""
         trouble = "" if self.trouble is Trouble.NOTHING else f", {self.trouble}"
         pool = "" if self.pool is Pool.PREFORK else f"{self.pool}, "
         pool += "spawn, " if self.spawns else ""
@@ -87,13 +95,20 @@ class Scenario:
             return Task(seconds=_BEYOND_LIMIT_SECONDS, soft_time_limit=SOFT_LIMIT_SECONDS)
         if self.trouble is Trouble.HARD_LIMIT and chance.random() < 0.05:
             return Task(seconds=_BEYOND_LIMIT_SECONDS, time_limit=HARD_LIMIT_SECONDS, ends=False)
+        task = Task(seconds=self._seconds(chance))
+        if not self.returns:
+            return task
+        retries, countdown = chance.choice((0, 0, 1, 2)), chance.choice((None, None, 0.5, 2.0))
+        return replace(task, retries=retries, countdown=countdown)
+
+    def _seconds(self, chance: random.Random) -> float:
         match self.work:
             case Work.NONE:
-                return Task(seconds=0)
+                return 0
             case Work.SHORT:
-                return Task(seconds=0.05)
+                return 0.05
             case Work.MIXED:
-                return Task(seconds=chance.choices((0.02, 0.1, 0.5, 3.0), (70, 20, 7, 3))[0])
+                return chance.choices((0.02, 0.1, 0.5, 3.0), (70, 20, 7, 3))[0]
 
 
 #: The whole matrix; the run divides its resizes evenly over them.
@@ -129,7 +144,15 @@ SCENARIOS = (
     Scenario(pool=Pool.THREADS, acks=Acks.LATE, prefetch=1, work=Work.MIXED),
     Scenario(pool=Pool.THREADS, work=Work.NONE),
     Scenario(spawns=True, prefetch=1, work=Work.MIXED),
+    Scenario(acks=Acks.LATE, max_tasks_per_child=1),
+    Scenario(prefetch=1, max_tasks_per_child=1, returns=True),
+    Scenario(acks=Acks.LATE, prefetch=1, max_kilobytes_per_child=1),
+    Scenario(acks=Acks.LATE, prefetch=1, prefetches=False, work=Work.MIXED),
+    Scenario(acks=Acks.LATE, prefetch=4, returns=True),
 )
+
+#: Late acknowledgements with retries and countdowns, for as many tasks as are asked for.
+LONG = Scenario(acks=Acks.LATE, prefetch=4, work=Work.SHORT, returns=True)
 
 #: Where ours is set against stock commands and ``--autoscale``, in the same run.
 COMPARED = (
@@ -150,4 +173,12 @@ SLICE = (
     Scenario(acks=Acks.LATE, work=Work.MIXED, trouble=Trouble.CUT),
     Scenario(pool=Pool.GEVENT, prefetch=1, work=Work.MIXED),
     Scenario(pool=Pool.THREADS, work=Work.NONE),
+)
+
+#: What each supported version of Celery is put through. One before 5.6 ignores ``prefetches=False``.
+VERSIONS = (
+    Scenario(acks=Acks.LATE, prefetch=4, returns=True),
+    Scenario(max_tasks_per_child=1, load=Load.HALF),
+    Scenario(acks=Acks.REJECT, prefetch=1, max_kilobytes_per_child=1, load=Load.HALF),
+    Scenario(acks=Acks.LATE, prefetch=1, prefetches=False),
 )
