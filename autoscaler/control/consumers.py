@@ -123,17 +123,11 @@ class Consumers:
         """Those whose owner is still at work."""
         return [one for one in cancellations if one.until > self._wall()]
 
-    def orphaned(self, *, just_started: bool) -> list[Cancellation]:
-        """Those whose owner is gone: past their time and, after a start, our own earlier ones.
-
-        Raises:
-            BrokerError: when Redis fails.
-        """
+    def orphaned(self, cancellations: Iterable[Cancellation], *, just_started: bool) -> list[Cancellation]:
+        """Those whose owner is gone: past their time and, after a start, our own earlier ones."""
         now = self._wall()
         return [
-            one
-            for one in self.cancellations()
-            if one.until < now or (just_started and one.owner == self._owner)
+            one for one in cancellations if one.until < now or (just_started and one.owner == self._owner)
         ]
 
     def _send(self, command: str, queues: Mapping[str, Sequence[str]]) -> set[str]:

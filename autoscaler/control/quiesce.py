@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from autoscaler.broker.errors import BrokerError
 from autoscaler.control.evacuate import Evacuation, Stage
+from autoscaler.control.given_back import GivenBack
 from autoscaler.control.resize import ResizeRequest
 from autoscaler.core.model import Outcome, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from autoscaler.control.consumers import Consumers
+    from autoscaler.control.consumers import Cancellation, Consumers
     from autoscaler.control.resize import WorkerResizer
     from autoscaler.core.model import WorkerReading
 
@@ -35,8 +36,8 @@ class _Pending:
 class QuiescingResizer:
     """Resizes by ``resizer`` and, where ``quiesces``, empties a worker without companion before a shrink.
 
-    It also restores the consumers that a run that died has left cancelled. Times are monotonic seconds, given
-    by the caller.
+    It also restores the consumers that a run that died has left cancelled, and again those that it restored
+    and a reconnect has lost. Times are monotonic seconds, given by the caller.
     """
 
     def __init__(
@@ -49,6 +50,14 @@ class QuiescingResizer:
         self._pending: dict[str, _Pending] = {}
         self._look_at: float | None = None
         self._tried_at: dict[str, float] = {}
+        self._given_back = GivenBack()
+        #: The workers whose consumers are cancelled by somebody at work, as last read.
+        self._cancelled: frozenset[str] = frozenset()
+
+    @property
+    def cancelled(self) -> frozenset[str]:
+        """The workers whose consumers are cancelled on purpose and will be restored: here or by a drain."""
+        return self._cancelled | self._pending.keys()
 
     def resize(self, requests: Sequence[ResizeRequest], now: float) -> list[Outcome]:
         """An outcome for each request, in their order; a worker that must be emptied first is begun with.
@@ -74,6 +83,7 @@ class QuiescingResizer:
         reading, until = request.reading, now + self._deadline_seconds
         evacuation = Evacuation(self._consumers, reading.name, reading.queues, deadline=until)
         self._pending[reading.name] = _Pending(evacuation, request.target)
+        self._given_back.forget(reading.name)
         result, detail = Result.BEGUN, None
         try:
             evacuation.cancel(now)
@@ -136,14 +146,39 @@ class QuiescingResizer:
     def _restore(self, pending: _Pending) -> bool:
         """Whether the consumers were restored; if not, the record remains and it is tried again later."""
         self._pending.pop(pending.evacuation.worker, None)
-        return pending.evacuation.restore()
+        restored = pending.evacuation.restore()
+        if restored:
+            self._given_back.note(pending.evacuation.cancellation)
+        return restored
 
-    def restore_orphans(self, now: float) -> None:
+    def restore_lost(
+        self, readings: Mapping[str, WorkerReading], left_alone: Callable[[str], bool]
+    ) -> list[Cancellation]:
+        """Restore again what was restored here and a reconnect has lost; what was restored.
+
+        ``left_alone`` says of a worker whether an administrator wants nothing done with it.
+        """
+        found = self._given_back.lost(readings, left_alone)
+        lost = [one for one in found if one.worker not in self.cancelled]
+        if not lost:
+            return []
+        with suppress(BrokerError):
+            restored = self._consumers.restore_all(lost)
+            done = [one for one in lost if one.worker in restored]
+            for one in done:
+                self._given_back.note(one)
+            return done
+        return []
+
+    def restore_orphans(self, now: float) -> list[Cancellation]:
         """Restore what a run that died left cancelled: one worker at a time, the longest untried first."""
         if self._look_at is not None and now < self._look_at:
-            return
+            return []
+        restored: list[Cancellation] = []
         try:
-            found = self._consumers.orphaned(just_started=self._look_at is None)
+            recorded = self._consumers.cancellations()
+            found = self._consumers.orphaned(recorded, just_started=self._look_at is None)
+            self._cancelled = frozenset({one.worker for one in recorded} - {one.worker for one in found})
             found = [one for one in found if one.worker not in self._pending]
             self._tried_at = {
                 one.worker: self._tried_at[one.worker] for one in found if one.worker in self._tried_at
@@ -151,8 +186,12 @@ class QuiescingResizer:
             if found:
                 orphan = min(found, key=lambda one: self._tried_at.get(one.worker, -1.0))
                 self._tried_at[orphan.worker] = now
-                if self._consumers.restore(orphan) and len(found) > 1:
-                    return  # the next one in the next tick
+                if self._consumers.restore(orphan):
+                    self._given_back.note(orphan)
+                    restored.append(orphan)
+                    if len(found) > 1:
+                        return restored  # the next one in the next tick
         except BrokerError:
-            return
+            return restored
         self._look_at = now + _LOOK_FOR_ORPHANS_EVERY_SECONDS
+        return restored

@@ -183,11 +183,12 @@ class WorkerReading:
     ``processes`` is the size the pool is set to: those that take work. ``retiring`` counts children that a
     resize has retired and that still finish a task. ``busy`` counts tasks that run (in retiring children
     too), ``reserved`` those fetched and not yet running, ``scheduled`` those that wait for their ETA,
-    ``completed`` all that ended since the worker started. ``start_seconds`` is the time its last new
-    process took from the resize to being ready. ``queues`` are those it consumes now, if ``queues_known``.
+    ``completed`` all that ended since the worker started. ``start_seconds`` is the time its last new process
+    took from the resize to being ready. ``queues`` are those it consumes now, if ``queues_known``.
     ``rate_limited`` counts tasks that wait for their rate limit, in none of the others; ``discarded`` those
-    revoked or expired before they ran. ``consuming`` is whether the broker sends it tasks. ``resizers`` are
-    (name, seconds since) of who resized it lately, None where the companion takes no names.
+    revoked or expired before they ran. ``consuming`` is whether the broker sends it tasks, ``reconnects`` how
+    often it has connected anew. ``resizers`` are (name, seconds since) of who resized it lately, None where
+    the companion takes no names.
     """
 
     name: str
@@ -212,6 +213,7 @@ class WorkerReading:
     rate_limited: int | None = None
     discarded: int | None = None
     consuming: bool | None = None
+    reconnects: int | None = None
 
     @property
     def unsupported(self) -> str | None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from autoscaler.core.model import Decision, Observation, Reason, WorkerReading
+    from autoscaler.control.consumers import Cancellation
+    from autoscaler.core.model import Decision, Observation, Override, Reason, WorkerReading
     from autoscaler.core.plan import Plan
     from autoscaler.daemon.timing import Timing
     from autoscaler.report.metrics import Metrics
@@ -40,8 +41,20 @@ class Resizer(Protocol):
     def advance(self, readings: Mapping[str, WorkerReading], now: float) -> list[Outcome]:
         """Go on with what takes more than one tick."""
 
-    def restore_orphans(self, now: float) -> None:
-        """Restore the consumers that an earlier run has left cancelled."""
+    def restore_orphans(self, now: float) -> Sequence[Cancellation]:
+        """Restore the consumers that an earlier run has left cancelled; those restored."""
+
+    def restore_lost(
+        self, readings: Mapping[str, WorkerReading], left_alone: Callable[[str], bool]
+    ) -> Sequence[Cancellation]:
+        """Restore again those that it had restored and a reconnect has lost; those restored.
+
+        ``left_alone`` says of a worker whether an administrator wants nothing done with it.
+        """
+
+    @property
+    def cancelled(self) -> frozenset[str]:
+        """The workers whose consumers are cancelled on purpose and will be restored."""
 
     def close(self) -> None:
         """Restore the consumers that are cancelled now."""
@@ -82,7 +95,7 @@ class Actor:
         readings = {reading.name: reading for reading in observation.workers}
         if observation.leader and not stopped():
             # In every mode: nobody wants a worker that consumes nothing.
-            self._guard("restore", lambda: self._resizer.restore_orphans(self._monotonic()))
+            self._guard("restore", lambda: self._restore(readings, observation.override))
             if self._mode is Mode.ACT:
                 self._guard("advance", lambda: self._advance(readings))
         due = [decision for decision in plan.decisions if decision.action is not Action.HOLD]
@@ -95,9 +108,25 @@ class Actor:
         self._resize([(decision, readings[decision.worker]) for decision in due])
         self._progress()
 
+    @property
+    def cancelled(self) -> frozenset[str]:
+        """The workers whose consumers are cancelled on purpose and will be restored."""
+        return self._resizer.cancelled
+
     def close(self) -> None:
         """Restore what is cancelled now."""
         self._guard("close", self._resizer.close)
+
+    def _restore(self, readings: Mapping[str, WorkerReading], override: Override) -> None:
+        def left_alone(worker: str) -> bool:
+            return override.paused or worker in override.held_workers
+
+        for why, restored in (
+            ("left cancelled by a run that ended", self._resizer.restore_orphans(self._monotonic())),
+            ("lost, as by a reconnect of the worker", self._resizer.restore_lost(readings, left_alone)),
+        ):
+            for one in restored:
+                self._log.warning("consumers.restored", worker=one.worker, queues=list(one.queues), why=why)
 
     def _advance(self, readings: Mapping[str, WorkerReading]) -> None:
         for outcome in self._resizer.advance(readings, self._monotonic()):

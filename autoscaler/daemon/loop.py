@@ -16,6 +16,7 @@ from autoscaler.daemon.foreign import ForeignResizes
 from autoscaler.daemon.observe import Observer, Sources
 from autoscaler.daemon.publish import DryRunLog, Publisher
 from autoscaler.daemon.timing import Timing
+from autoscaler.daemon.without_consumers import WithoutConsumers
 from autoscaler.report.status import TickRecord, status
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Controller:
         self._wall = wall
         self._state = State()
         self._foreign = ForeignResizes()
+        self._without_consumers = WithoutConsumers()
         self._ticked_at = monotonic()
         self._dry_run = DryRunLog(log)
         self.last: TickRecord | None = None
@@ -185,6 +187,7 @@ class Controller:
             memory=self._state.memory,
             name=self._decider.name,
             foreign_resizes=self._foreign.note(seen.observation),
+            without_consumers=self._without_consumers.note(seen.observation, self._actor.cancelled),
             expected_workers=self._decider.scope.workers,
             expected_queues=self._decider.named_queues,
             wall_time=self._wall(),

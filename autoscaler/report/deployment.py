@@ -43,6 +43,10 @@ NOT_CONSUMING_STATE = (
     "tasks wait, no task ends and the workers take none: their consumers are cancelled or their connection"
     " hangs; restart them, or see autoscaler check-worker"
 )
+NO_CONSUMER_STATE = (
+    "it answers and consumes no queue: its consumers were cancelled, or lost at a reconnect; restart it, or"
+    " run celery control add_consumer QUEUE -d NAME"
+)
 WAITING_STATE = "messages wait and no worker that answers consumes it; start a worker with -Q NAME"
 FOREIGN_STATE = (
     "somebody else resizes it; give the autoscalers of one fleet the same --name, or stop the other"

@@ -74,7 +74,8 @@ class TickRecord:
     ``workers`` are the last readings by name, also of workers that did not answer this time; ``unresponsive``
     are the workers that were asked in vain, ``duplicates`` the names that more than one worker answers to.
     ``memory`` is what is remembered of each worker's memory, by name.
-    ``name`` is the autoscaler's own, ``foreign_resizes`` are workers that somebody else has resized lately.
+    ``name`` is the autoscaler's own, ``foreign_resizes`` are workers that somebody else has resized lately,
+    ``without_consumers`` those that answer and have consumed nothing for long.
     ``expected_workers`` and ``expected_queues`` are what the settings name.
     """
 
@@ -90,6 +91,7 @@ class TickRecord:
     memory: Mapping[str, MemoryRecord] = field(default_factory=dict)
     name: str = ""
     foreign_resizes: tuple[str, ...] = ()
+    without_consumers: tuple[str, ...] = ()
     expected_workers: frozenset[str] = frozenset()
     expected_queues: frozenset[str] = frozenset()
     wall_time: float = 0.0
@@ -184,6 +186,10 @@ def _of_the_deployment(record: TickRecord, mode: Mode) -> dict[Subject, str]:
         touched = {decision.worker for decision in record.plan.decisions}
         mine = [reading for reading in record.observation.workers if reading.name in touched]
         found |= deployment.contested(mine, record.name)
+        found |= {
+            (deployment.NOT_CONSUMING, worker): deployment.NO_CONSUMER_STATE
+            for worker in touched & set(record.without_consumers)
+        }
         for worker in touched & set(record.foreign_resizes):
             if (deployment.RIVAL, worker) not in found:
                 found[deployment.FOREIGN_RESIZE, worker] = deployment.FOREIGN_STATE

@@ -56,6 +56,7 @@ def parse_report(worker: str, report: Reply) -> WorkerReading:
         rate_limited=values.count(report.get("rate_limited")),
         discarded=values.count(report.get("discarded")),
         consuming=values.switch(report.get("consuming")),
+        reconnects=values.count(report.get("reconnects")),
     )
 
 

@@ -56,7 +56,8 @@ def pool_report(state: Any) -> dict[str, Any]:
     children take no more and have not ended yet. ``start_seconds`` is the time from a resize to the
     readiness of its last new process. ``refusal`` says in one sentence why ``pool_resize`` is refused here.
     ``resizers`` has the seconds since the last resize by each name that was given as ``by``.
-    ``prefetch`` is 0 where it is unlimited. ``consuming`` is whether the broker sends this worker tasks.
+    ``prefetch`` is 0 where it is unlimited. ``consuming`` is whether the broker sends this worker tasks,
+    ``reconnects`` how often it has lost the broker and connected anew.
     The counts of tasks are those of :func:`.counts.read_counts`, memory is
     :meth:`.process_memory.ProcessMemory.read`, ``container`` is :class:`.cgroup.CgroupReading`, and
     ``layout`` is :func:`.layout.read_layout`. Sizes in bytes and times in seconds, None where unknown.
@@ -75,6 +76,7 @@ def pool_report(state: Any) -> dict[str, Any]:
         "prefetch": consumer.qos.value if consumer.qos else 0,
         "queues": counts.consumed_queues(consumer),
         "consuming": counts.is_consuming(consumer),
+        "reconnects": counts.count_reconnects(consumer),
         "container": read_cgroup().as_json(),
         **_memory.read(pools.child_pids(consumer)),
         "layout": read_layout(consumer),

@@ -52,6 +52,12 @@ def is_consuming(consumer: Any) -> bool | None:
         return None
 
 
+def count_reconnects(consumer: Any) -> int | None:
+    """How often the worker has connected anew since its start."""
+    count = getattr(consumer, "restart_count", None)
+    return max(0, count) if isinstance(count, int) else None
+
+
 def watch_discarded() -> None:
     """Count from now on the tasks that are thrown away; further calls do nothing."""
     task_revoked.connect(_count_discarded, weak=False, dispatch_uid=f"{__name__}.discarded")

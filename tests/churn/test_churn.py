@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +11,7 @@ import pytest
 
 from autoscaler.demo.embedded import Process
 from tests.churn.bench import ROOT
+from tests.support.other_celery import SUPPORTED, python_with, python_with_celery
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,39 +44,20 @@ def test_churn_loses_and_repeats_nothing(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_churn_loses_and_repeats_nothing_on_the_oldest_celery(tmp_path: Path) -> None:
     # As it was when that came out.
-    python = _environment(tmp_path, "celery[redis]==5.3.6", "kombu==5.3.4", "billiard==4.2.0")
+    python = python_with(tmp_path, "celery[redis]==5.3.6", "kombu==5.3.4", "billiard==4.2.0")
     # Two of the eight, without trouble and with children killed: they take half a minute each to come and go.
     options = ("--slice", "--only", "acks reject", "--resizes", "48", "--compare", "0", "--growth", "0")
     totals = _churn(tmp_path, *options, "--python", os.fspath(python))
     assert totals["resizes"] + totals["refused"] == 12
 
 
-#: The newest patch of each. Celery 5.3 and 5.4 allow a redis-py that kombu 5.6 and newer refuse.
-SUPPORTED = {"5.3": ("kombu<5.6",), "5.4": ("kombu<5.6",), "5.5": (), "5.6": (), "5.7": ()}
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("version", SUPPORTED)
 def test_churn_loses_and_repeats_nothing_on_each_supported_celery(tmp_path: Path, version: str) -> None:
-    python = _environment(tmp_path, f"celery[redis]=={version}.*", *SUPPORTED[version])
+    python = python_with_celery(tmp_path, version)
     # Countdowns and retries, children of one task or of little memory, and no prefetch: six resizes each.
     options = ("--versions", "--resizes", "24", "--compare", "0", "--growth", "0")
     totals = _churn(tmp_path, *options, "--python", os.fspath(python))
     assert totals["resizes"] + totals["refused"] == 24
     assert json.loads((tmp_path / "churn.json").read_text())["versions"]["celery"].startswith(version)
-
-
-def _environment(folder: Path, *requirements: str) -> Path:
-    """The Python of an environment of its own with these packages."""
-    uv = shutil.which("uv")
-    if uv is None:
-        pytest.skip("uv is not installed, which makes the environment of another Celery")
-    subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder / "venv"], check=True)
-    python = folder / "venv" / "bin" / "python"
-    install = (uv, "pip", "install", "-q", "--python", python, *requirements)
-    done = subprocess.run(install, check=False, capture_output=True, text=True)
-    if done.returncode and re.search(r"fetch|connect|dns|network|timed out", done.stderr, re.IGNORECASE):
-        pytest.skip("the package registry cannot be reached for another Celery")
-    assert done.returncode == 0, done.stderr
-    return python

@@ -104,10 +104,11 @@ class Cluster:
         companion: bool = True,
         url: str | None = None,
         wait: bool = True,
+        python: str = sys.executable,
         **environment: str,
     ) -> Process:
         """Start a worker and return when it takes tasks."""
-        command = (sys.executable, "-m", "celery", "-A", "tests.support.worker_app", "worker", "-n", name)
+        command = (python, "-m", "celery", "-A", "tests.support.worker_app", "worker", "-n", name)
         loads = ("-I", "autoscaler.companion") if companion else ()
         log_path = self.folder / f"worker-{len(list(self.folder.glob('worker-*')))}.log"
         process = self.stack.enter_context(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Mapping, Sequence
 
+    from autoscaler.control.consumers import Cancellation
     from autoscaler.control.resize import ResizeRequest
     from autoscaler.core.decider import Plan
     from autoscaler.core.model import Observation
@@ -154,9 +155,20 @@ class Resizer(Part):
         del readings, now
         return []
 
-    def restore_orphans(self, now: float) -> None:
+    def restore_orphans(self, now: float) -> list[Cancellation]:
         del now
         self.world.restores()
+        return []
+
+    def restore_lost(
+        self, readings: Mapping[str, WorkerReading], left_alone: Callable[[str], bool]
+    ) -> list[Cancellation]:
+        del readings, left_alone
+        return []
+
+    @property
+    def cancelled(self) -> frozenset[str]:
+        return frozenset()
 
     def close(self) -> None:
         self.world.closed.append("resizer")

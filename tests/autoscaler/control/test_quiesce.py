@@ -155,11 +155,14 @@ class OrphansOf(Recording):
         super().__init__()
         self.orphans = orphans
 
-    def orphaned(self, *, just_started):
-        del just_started
+    def cancellations(self):
         if isinstance(self.orphans, BrokerError):
             raise self.orphans
         return self.orphans
+
+    def orphaned(self, cancellations, *, just_started):
+        del just_started
+        return list(cancellations)
 
 
 def test_a_redis_that_cannot_be_reached_does_not_end_the_search_for_orphans():

@@ -85,6 +85,7 @@ def test_report_of_an_idle_worker_is_counts_alone(make_bench: MakeBench) -> None
         "prefetch": 4 * SIZE,
         "queues": ["celery"],
         "consuming": True,
+        "reconnects": 0,
         "resizers": {},
     }
 
