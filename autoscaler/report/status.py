@@ -8,7 +8,6 @@ names, for whoever reads them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.core import capacity
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
         Decision,
         Observation,
         Outcome,
-        Override,
         QueueReading,
         WorkerReading,
     )
@@ -145,7 +143,7 @@ def status(record: TickRecord) -> dict[str, Any]:
 def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
     """What a person should know beyond the sizes: a state for each (kind, name), gone when it is over."""
     found = {("sensor", sensor): fault for sensor, fault in record.faults.items()}
-    found |= _override_conditions(record.observation.override)
+    found |= override_conditions(record.observation.override)
     if not record.observation.leader and "lease" not in record.faults:
         found["lease", "standby"] = (
             "another daemon with this --name acts; this one takes over when it is gone"
@@ -202,28 +200,6 @@ def _of_the_deployment(record: TickRecord, mode: Mode) -> dict[Subject, str]:
             resizing=[one.worker for one in record.plan.decisions if one.reason is Reason.OUTSTANDING],
         )
     return found
-
-
-def _override_conditions(override: Override) -> dict[Subject, str]:
-    """The parts of an override that are in force: what, by whom, until when and why."""
-    found: dict[Subject, str] = {}
-    if override.paused:
-        found["override", "pause"] = f"paused {_origin(override, override.paused_until)}"
-    bounds = (("min", override.min_processes), ("max", override.max_processes))
-    if limits := " and ".join(f"{name} {size}" for name, size in bounds if size is not None):
-        found["override", "limits"] = f"{limits} {_origin(override, override.limits_until)}"
-    for worker in override.held_workers:
-        found["override", worker] = f"held {_origin(override, override.held_until.get(worker))}"
-    return found
-
-
-def _origin(override: Override, until: float | None) -> str:
-    end = "until it is ended" if until is None else f"until {_utc(until)}"
-    return f"by {override.by or 'an unnamed person'} {end}" + (f": {override.why}" if override.why else "")
-
-
-def _utc(epoch_seconds: float) -> str:
-    return datetime.fromtimestamp(epoch_seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def deployment_is_read(record: TickRecord) -> bool:

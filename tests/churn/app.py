@@ -31,6 +31,7 @@ app.conf.update(
     worker_prefetch_multiplier=int(os.environ.get("CHURN_PREFETCH", "4")),
     worker_hijack_root_logger=False,
     worker_pool_restarts=True,
+    worker_proc_alive_timeout=60,  # a busy machine starts processes late, and Celery kills those after 4 s
     worker_disable_prefetch=bool(os.environ.get("CHURN_DISABLE_PREFETCH")),
     broker_connection_retry_on_startup=True,
     broker_transport_options={

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SMALLEST, LARGEST = 1, 8
 _FINAL_SIZE = 3
 _REST_SECONDS = 120.0
+#: Looks between two resizes where the number of tasks is what counts.
+_TURNS_PER_RESIZE = 20
 #: Tasks kept in the broker and the worker together.
 _BACKLOG = {Load.FULL: 48, Load.HALF: 2}
 #: Resizes between two troubles; a restart takes long, a kill does not.
@@ -95,7 +97,8 @@ class Churn:
                 turn += 1
                 report = bench.report()
                 self._feed(bench, report)
-                self._resize(bench, report["size"], self._chance.randint(SMALLEST, LARGEST))
+                if turn <= resizes or not turn % _TURNS_PER_RESIZE:
+                    self._resize(bench, report["size"], self._chance.randint(SMALLEST, LARGEST))
                 self._trouble(bench, turn, resizes)
                 self._pause(bench)
             rested = self._come_to_rest(bench)
