@@ -15,6 +15,7 @@ from autoscaler.core.decider import Mode
 from autoscaler.core.measure import waiting_for
 from autoscaler.core.model import Reason
 from autoscaler.report import ceiling, deployment
+from autoscaler.report.in_force import override_conditions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
