@@ -4,6 +4,7 @@
 ``autoscaler:{name}:status``    JSON of the last tick; expires after 3 x max(interval, tick)          daemon
 ``autoscaler:{name}:events``    stream of actions and their outcomes, about 1000                      daemon
 ``autoscaler:{name}:override``  JSON of an ``OverrideRequest`` (:mod:`autoscaler.broker.overrides`)   admins
+``autoscaler:{name}:history``   hash of the last 24 hours, one more for each group; expires        daemon
 ``autoscaler:{name}:lease``     token of the acting daemon, with an expiry                            daemon
 ``autoscaler:cancelled``        hash of the consumers that a drain or a quiesce has cancelled         both
 ==============================  ====================================================================  ======
@@ -49,6 +50,11 @@ class Keys:
     def override(self) -> str:
         """JSON of the override that administrators set."""
         return f"autoscaler:{self.name}:override"
+
+    @property
+    def history(self) -> str:
+        """Hash of the last 24 hours, in blocks; each group has one of its own below this name."""
+        return f"autoscaler:{self.name}:history"
 
     @property
     def lease(self) -> str:

@@ -20,6 +20,8 @@ from autoscaler.control.remote import Remote
 from autoscaler.control.resize import WorkerResizer
 from autoscaler.core.decider import Decider, Mode
 from autoscaler.daemon.loop import Controller, Edges, Timing, controller
+from autoscaler.daemon.recorder import Recorder
+from autoscaler.report.history import History, TargetWaits
 from autoscaler.report.log import clean, get_logger
 from autoscaler.report.metrics import Metrics
 from autoscaler.sensors.container import ContainerSensor
@@ -51,6 +53,8 @@ class App:
     metrics: Metrics
     log: FilteringBoundLogger
     timing: Timing
+    history: History
+    recorder: Recorder
 
     def consumers(self, owner: str) -> Consumers:
         """Cancels and restores consumers, recorded for ``owner``."""
@@ -134,6 +138,7 @@ def compose(settings: Settings, *, single_look: bool = False) -> App:
     )
     remote = Remote(connections.kombu, timeout_seconds=settings.inspect_timeout_seconds)
     edges = _edges(settings, connections, remote, timing, single_look=single_look)
+    history, recorder = _history(settings, redactor, timing, log)
     metrics = Metrics(monotonic=time.monotonic, name=settings.name, mode=settings.mode)
     loop = controller(
         name=settings.name,
@@ -145,6 +150,7 @@ def compose(settings: Settings, *, single_look: bool = False) -> App:
         clean=partial(clean, redact=redactor),
         monotonic=time.monotonic,
         wall=time.time,
+        reported=recorder.take,
     )
     return App(
         settings=settings,
@@ -157,4 +163,32 @@ def compose(settings: Settings, *, single_look: bool = False) -> App:
         metrics=metrics,
         log=log,
         timing=timing,
+        history=history,
+        recorder=recorder,
     )
+
+
+def _history(
+    settings: Settings, redactor: Redactor, timing: Timing, log: FilteringBoundLogger
+) -> tuple[History, Recorder]:
+    """The history and what stores it, over a connection of its own: the tick never waits for it."""
+    ages_are_read = settings.deciding or settings.shadow
+    history = History(
+        mode=settings.mode,
+        target_waits=TargetWaits(
+            ages_are_read.target_wait_seconds if ages_are_read else None, settings.target_waits
+        ),
+        clean=partial(clean, redact=redactor),
+    )
+    aside = Connections(settings.read_redis_url, settings.tuning, redactor)
+    recorder = Recorder(
+        settings.name,
+        history,
+        timing,
+        redis=aside.redis,
+        reset=aside.reset,
+        log=log,
+        monotonic=time.monotonic,
+        wall=time.time,
+    )
+    return history, recorder

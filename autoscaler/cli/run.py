@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import time
 from contextlib import ExitStack
+from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +16,16 @@ from autoscaler.cli.compose import compose
 from autoscaler.cli.options import GroupedCommand, unknown_variables, with_settings
 from autoscaler.cli.running import serve_pages, until_signalled
 from autoscaler.core.decider import Mode
+from autoscaler.report.live import live
+from autoscaler.report.log import clean
+from autoscaler.report.page import Site
+from autoscaler.report.streams import Streams
 from autoscaler.report.web import Pages, page_failures
 from autoscaler.settings import table
 from autoscaler.settings.load import Demand
 
 if TYPE_CHECKING:
+    from autoscaler.cli.compose import App
     from autoscaler.settings.load import Settings
 
 
@@ -27,12 +34,15 @@ if TYPE_CHECKING:
 def command(settings: Settings) -> None:
     """Run the daemon. It ticks until SIGTERM or SIGINT."""
     app = compose(settings)
+    streams = Streams(partial(_live, app))
+    app.recorder.watchers.append(streams)
     pages = Pages(
         live=app.controller.live,
         ready=app.controller.ready,
         status=app.controller.status,
         registry=app.metrics.registry,
         failed=page_failures(app.log, app.metrics.registry),
+        site=Site(history=partial(_seen, app), streams=streams, base_path=settings.base_path),
     )
     with until_signalled(signal.SIGTERM, signal.SIGINT) as stop, ExitStack() as stack:
         bound = serve_pages(stack, pages, settings.listen)
@@ -52,9 +62,32 @@ def command(settings: Settings) -> None:
             app.log.warning("settings.unknown_variable", why=line)
         if settings.ignored:
             app.log.warning("settings.ignored", settings=list(settings.ignored), why=why_ignored(settings))
+        app.recorder.start()
         app.controller.run(stop)
+        app.recorder.close()
     dry = {"would_have_resized": app.controller.would_have_resized} if settings.mode is Mode.DRY_RUN else {}
     app.log.info("daemon.stopped", **dry)
+
+
+def _live(app: App) -> dict[str, Any] | None:
+    """The last tick as the page shows it, secrets taken out; None before the first."""
+    record, settings = app.controller.last, app.settings
+    if record is None:
+        return None
+    shown = live(
+        record,
+        app.history,
+        name=settings.name,
+        mode=settings.mode,
+        interval_seconds=settings.interval_seconds,
+    )
+    cleaned: dict[str, Any] = clean(shown, app.redactor)
+    return cleaned
+
+
+def _seen(app: App, span_seconds: float, group: str) -> dict[str, Any] | None:
+    """The history of a span and a group, None where there is no such group."""
+    return app.history.view(span_seconds, time.time(), group)
 
 
 def described(settings: Settings) -> dict[str, Any]:

@@ -69,7 +69,8 @@ class QueueReading:
 
     ``waiting`` counts messages that no worker has fetched; ``oldest_age_seconds`` is the age of the oldest
     of them. ``error`` says in a few words why ``waiting`` is unknown. ``stamps_trusted`` is False where the
-    publishing times of its messages cannot be true, and no age is known for that reason.
+    publishing times of its messages cannot be true, and no age is known for that reason. ``waiting_by_step``
+    has the count of each of the queue's priority steps, the most urgent first.
     """
 
     name: str
@@ -77,6 +78,7 @@ class QueueReading:
     oldest_age_seconds: float | None = None
     error: str | None = None
     stamps_trusted: bool = True
+    waiting_by_step: tuple[int, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.waiting is not None and self.waiting < 0:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from autoscaler.core.constraints import reach
 from autoscaler.core.distribution import aim, along_edges
 from autoscaler.core.model import Reason
+from autoscaler.core.policy import MAX_PROCESSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -105,7 +106,10 @@ def _limits(trail: Trail) -> Iterator[Step]:
         lowest, highest = sum(low for _, low, _ in ranges), sum(high for _, _, high in ranges)
         after = _within(trail, ranges, lowest, highest)
         reason = None if after == before else _limit(name, trail, grown=after > before)
-        yield Step(name=name, processes=after, reason=reason, lowest=lowest, highest=highest)
+        if name is StepName.STEP and trail.max_steps[0] >= MAX_PROCESSES:
+            yield Step(name=name, processes=after)  # the target wait has computed a size: no step limits it
+        else:
+            yield Step(name=name, processes=after, reason=reason, lowest=lowest, highest=highest)
         before = after
     final = sum(
         one.size if decision.target is None else decision.target

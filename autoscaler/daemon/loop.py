@@ -69,6 +69,7 @@ class Controller:
         clean: Callable[[Any], Any],
         monotonic: Callable[[], float],
         wall: Callable[[], float],
+        reported: Callable[[TickRecord], None] = lambda _: None,
     ) -> None:
         self._name = name
         self._decider = decider
@@ -82,6 +83,7 @@ class Controller:
         self._clean = clean
         self._monotonic = monotonic
         self._wall = wall
+        self._reported = reported
         self._state = State()
         self._foreign = ForeignResizes()
         self._without_consumers = WithoutConsumers()
@@ -171,6 +173,7 @@ class Controller:
             self._publisher.publish(record, self.status())
             for decision in self._dry_run.update(plan.decisions):
                 self._metrics.would_resize(decision)
+            self._reported(record)
         return record
 
     def _record(self, seen: Seen, plan: Plan) -> TickRecord:
@@ -213,8 +216,12 @@ def controller(
     clean: Callable[[Any], Any],
     monotonic: Callable[[], float],
     wall: Callable[[], float],
+    reported: Callable[[TickRecord], None] = lambda _: None,
 ) -> Controller:
-    """The controller of the autoscaler called ``name``, over ``edges``; nothing connects yet."""
+    """The controller of the autoscaler called ``name``, over ``edges``; nothing connects yet.
+
+    ``reported`` gets the record of each tick, last of all.
+    """
     sources = Sources(
         backlog=edges.backlog,
         pools=edges.pools,
@@ -245,4 +252,5 @@ def controller(
         clean=clean,
         monotonic=monotonic,
         wall=wall,
+        reported=reported,
     )

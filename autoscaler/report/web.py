@@ -1,4 +1,4 @@
-"""Probes, metrics and status on one port.
+"""Probes, metrics, status and the page for people on one port.
 
 ``/livez`` answers whether the loop ticks, ``/readyz`` whether Redis was read lately. Neither looks at the
 worker: a sidecar must not keep its pod from getting ready, and a restart repairs no broker. A page that
@@ -11,7 +11,7 @@ import json
 import socket
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -20,20 +20,28 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import Counter
 from prometheus_client.exposition import choose_encoder
 
+from autoscaler.report.page import JSON, Response, plain_text
+from autoscaler.report.streams import TooManyStreamsError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from prometheus_client import CollectorRegistry
     from structlog.typing import FilteringBoundLogger
 
-Answer = tuple[HTTPStatus, str, bytes]
+    from autoscaler.report.page import Site
+
+#: What the kernel may hold for a reader of a stream: little, so that one that reads nothing is noticed.
+_STREAM_BUFFER_BYTES = 64 * 1024
+_PATHS = "/livez /readyz /metrics /status"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pages:
     """What the pages show: each a function of this moment. ``live`` and ``ready`` return a fault or None.
 
-    ``failed`` takes the path of a page that raised, and what it raised.
+    ``failed`` takes the path of a page that raised, and what it raised. ``site`` is the page for people,
+    None where there is none.
     """
 
     live: Callable[[], str | None]
@@ -41,20 +49,22 @@ class Pages:
     status: Callable[[], Mapping[str, Any]]
     registry: CollectorRegistry
     failed: Callable[[str, BaseException], None]
+    site: Site | None = None
 
-    def answer(self, path: str, accept: str) -> Answer:
-        """The page under ``path``: code, content type and body."""
+    def answer(self, path: str, query: str, accept: str, known: str) -> Response:
+        """The page under ``path``; ``known`` are the ETags that the peer has."""
         if path == "/livez":
             return _probe(self.live())
         if path == "/readyz":
             return _probe(self.ready())
         if path == "/status":
             body = json.dumps(self.status(), indent=2) + "\n"
-            return HTTPStatus.OK, "application/json", body.encode()
+            return Response(status=HTTPStatus.OK, content_type=JSON, body=body.encode())
         if path == "/metrics":
             encode, content_type = choose_encoder(accept)
-            return HTTPStatus.OK, content_type, encode(self.registry)
-        return HTTPStatus.NOT_FOUND, "text/plain", b"try /livez /readyz /metrics /status\n"
+            return Response(status=HTTPStatus.OK, content_type=content_type, body=encode(self.registry))
+        found = None if self.site is None else self.site.answer(path, query, known)
+        return found or _text(HTTPStatus.NOT_FOUND, f"try {'/ /history ' if self.site else ''}{_PATHS}")
 
 
 def page_failures(
@@ -75,34 +85,83 @@ def page_failures(
     return failed
 
 
-def _probe(fault: str | None) -> Answer:
+def _probe(fault: str | None) -> Response:
     if fault is None:
-        return HTTPStatus.OK, "text/plain", b"ok\n"
-    return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", f"{fault}\n".encode()
+        return _text(HTTPStatus.OK, "ok")
+    return _text(HTTPStatus.SERVICE_UNAVAILABLE, fault)
+
+
+def _text(status: HTTPStatus, text: str) -> Response:
+    return Response(status=status, content_type="text/plain", body=f"{text}\n".encode())
 
 
 class _Handler(BaseHTTPRequestHandler):
     pages: Pages
     server_version = "autoscaler"
     sys_version = ""
-    timeout = 10  # a peer that sends nothing does not keep its thread
+    timeout = 10  # a peer that sends or reads nothing does not keep its thread
 
     def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
+        path, _, query = self.path.partition("?")
+        site = self.pages.site
+        inner = path if site is None else site.path(path)
+        if inner is None:
+            self._answer(_moved(f"{path.rpartition('/')[2]}/"))
+        elif site is not None and inner == "/events":
+            self._stream(site)
+        else:
+            self._answer(self._page(inner, query))
+
+    def _page(self, path: str, query: str) -> Response:
+        accept, known = self.headers.get("Accept", ""), self.headers.get("If-None-Match", "")
         try:
-            code, content_type, body = self.pages.answer(path, self.headers.get("Accept", ""))
+            return self.pages.answer(path, query, accept, known)
         except Exception as fault:  # noqa: BLE001 - whatever a page raises, it is answered and reported
             self.pages.failed(path, fault)
-            code, content_type, body = HTTPStatus.INTERNAL_SERVER_ERROR, "text/plain", b"see the log\n"
-        self.send_response(code)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
+            return _text(HTTPStatus.INTERNAL_SERVER_ERROR, "see the log")
+
+    def _answer(self, response: Response) -> None:
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.content_type)
+        if response.status is not HTTPStatus.NOT_MODIFIED:
+            self.send_header("Content-Length", str(len(response.body)))
+        for name, value in response.headers.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(response.body)
+
+    def _stream(self, site: Site) -> None:
+        try:
+            with site.streams.stream() as events:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _STREAM_BUFFER_BYTES)
+                self.send_response(HTTPStatus.OK)
+                self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+                self.send_header("Cache-Control", "no-store")
+                self.send_header("X-Accel-Buffering", "no")  # or nginx would keep the events to itself
+                self.end_headers()
+                for event in events:
+                    self.wfile.write(event)
+        except TooManyStreamsError:
+            self._answer(_too_many())
+        except OSError:
+            pass  # the reader is gone, or reads nothing
 
     def log_message(self, *_: object) -> None:
         """Write nothing: probes come every few seconds."""
+
+
+def _moved(location: str) -> Response:
+    headers = {"Location": location, "Cache-Control": "no-store"}
+    return Response(
+        status=HTTPStatus.PERMANENT_REDIRECT, content_type="text/plain", body=b"", headers=headers
+    )
+
+
+def _too_many() -> Response:
+    answer = plain_text(
+        HTTPStatus.SERVICE_UNAVAILABLE, "too many pages follow this daemon; close one, or ask again later"
+    )
+    return replace(answer, headers={**answer.headers, "Retry-After": "10"})
 
 
 class _Server(ThreadingHTTPServer):
@@ -135,6 +194,8 @@ def serving(pages: Pages, host: str, port: int) -> Iterator[int]:
     try:
         yield server.server_address[1]
     finally:
+        if pages.site is not None:
+            pages.site.streams.close()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -93,7 +93,8 @@ def parse_depth(queue: str, replies: Sequence[object], distrust: str | None) -> 
                 else type(reply).__name__
             )
             return QueueReading(name=queue, waiting=None, error=what)
-    return QueueReading(name=queue, waiting=sum(reply for reply in replies if isinstance(reply, int)))
+    counts = tuple(reply for reply in replies if isinstance(reply, int))
+    return QueueReading(name=queue, waiting=sum(counts), waiting_by_step=counts)
 
 
 def _is_wrong_type(fault: Exception) -> bool:

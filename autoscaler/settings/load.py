@@ -81,6 +81,7 @@ class Settings:
     interval_seconds: float
     inspect_timeout_seconds: float
     listen: tuple[str, int]
+    base_path: str
     log_format: str
     log_level: str
     layout: KeyLayout
@@ -133,6 +134,7 @@ def load(
         interval_seconds=values["interval"],
         inspect_timeout_seconds=values["inspect_timeout"],
         listen=values["listen"],
+        base_path=values["base_path"] or "",
         log_format=values["log_format"],
         log_level=values["log_level"],
         layout=_layout(values),

@@ -25,6 +25,7 @@ _SPAN = re.compile(r"([0-9]{1,10}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|)")
 _SPAN_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 #: What may follow a backslash; Python understands more, and warns of the rest.
 _ESCAPE = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[0\\tnr])")
+_BASE_PATH = re.compile(r"/[A-Za-z0-9._~/-]{0,199}")
 _SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
@@ -139,6 +140,19 @@ def parse_path(text: str) -> Path:
     if "\x00" in text:
         raise ValueError("it must be a path, which has no NUL character")
     return Path(text)
+
+
+def parse_base_path(text: str) -> str:
+    """A path in front of another, without its last slash; empty for ``/``.
+
+    Raises:
+        ValueError: for one that an address cannot have as it is.
+    """
+    if not _BASE_PATH.fullmatch(text) or "//" in text or "/." in text:
+        raise ValueError(
+            "it must be a path of letters, digits, - _ . ~ that begins with /, as in /autoscaler"
+        )
+    return text.rstrip("/")
 
 
 def parse_pid(text: str) -> int | Literal["auto"]:

@@ -16,6 +16,7 @@ from autoscaler.report.health import ALL_ADDRESSES, DEFAULT_LISTEN, parse_listen
 from autoscaler.settings.parse import (
     number,
     one_of,
+    parse_base_path,
     parse_max,
     parse_name,
     parse_path,
@@ -273,8 +274,15 @@ RUN = (
         "--listen",
         DEFAULT_LISTEN,
         parse_listen,
-        "Address of /livez, /readyz, /metrics and /status.",
+        "Address of the page, /livez, /readyz, /metrics, /status and /history.",
         metavar="HOST:PORT",
+    ),
+    _setting(
+        "--base-path",
+        "",
+        parse_base_path,
+        "Path that a proxy puts in front of the page and leaves in the request, as in /autoscaler.",
+        metavar="PATH",
     ),
     _setting(
         "--log-format",
@@ -365,7 +373,7 @@ HELP_GROUPS = (
             "memory_per_process",
         ),
     ),
-    ("Output", ("listen", "log_format", "log_level")),
+    ("Output", ("listen", "base_path", "log_format", "log_level")),
     ("KEDA", tuple(setting.key for setting in KEDA)),
 )
 

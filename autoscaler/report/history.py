@@ -1,0 +1,351 @@
+"""What a daemon did and what it saw over the last 24 hours, in bounded memory.
+
+Fed with the same record of a tick as status and metrics. The totals have a series, and so has each group of
+workers where there is more than one; the actions and the conditions in force stand beside them. No I/O and no
+clock; a lock lets pages and the store read while the loop writes. What is not known is a gap and never 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from autoscaler.core import capacity
+from autoscaler.core.model import MEANINGS, Reason
+from autoscaler.report.series import COLUMNS, OUTAGE, PAUSED, STANDBY, TIERS, Series, plain, row
+from autoscaler.report.status import Subject, applied_bounds, conditions, is_observed, outcome_fields
+from autoscaler.report.summary import known, percentile, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from autoscaler.core.decider import Mode
+    from autoscaler.core.model import Decision, QueueReading, WorkerReading
+    from autoscaler.core.plan import GroupPlan
+    from autoscaler.report.series import Row
+    from autoscaler.report.status import TickRecord
+
+MAX_ACTIONS = 500
+#: Groups beyond these are in the totals only.
+MAX_GROUPS = 10
+TOTAL = ""
+VERSION = 1
+#: A group that is gone for so long makes room for another.
+_FORGET_SECONDS = 600.0
+#: How old the stored conditions may be for one that still holds to keep its beginning.
+_SAME_CONDITION_SECONDS = 300.0
+META = "meta"
+
+
+class TargetWaits:
+    """The target wait of each queue in seconds, None where ages are not read."""
+
+    def __init__(self, default: float | None, by_queue: Mapping[str, float] | None = None) -> None:
+        self.default = default
+        self._by_queue = dict(by_queue or {})
+
+    def of(self, queues: Iterable[str]) -> float | None:
+        """The most urgent target of some queues."""
+        if self.default is None:
+            return None
+        return min((self._by_queue.get(queue, self.default) for queue in queues), default=self.default)
+
+
+class History:
+    """The history of one daemon. ``mode`` is how it acts; times are epoch seconds.
+
+    ``clean`` takes secrets out of values: nothing is kept before it.
+    """
+
+    def __init__(
+        self, *, mode: Mode, target_waits: TargetWaits, clean: Callable[[Any], Any] = lambda value: value
+    ) -> None:
+        self._mode = mode
+        self._target_waits = target_waits
+        self._clean = clean
+        self._lock = Lock()
+        self._series: dict[str, Series] = {TOTAL: Series()}
+        self._groups: dict[str, dict[str, Any]] = {}
+        self._gone: set[str] = set()
+        self._samples_now: dict[str, Row] = {}
+        self._actions: deque[dict[str, Any]] = deque(maxlen=MAX_ACTIONS)
+        self._since: dict[Subject, float] = {}
+        self._states: dict[Subject, str] = {}
+        self._remembered: dict[Subject, float] = {}
+
+    def take(self, record: TickRecord, *, hold_seconds: float) -> None:
+        """Take in one tick; its sample holds for ``hold_seconds`` at most."""
+        samples = self._rows(record)
+        actions = self._clean(actions_of(record))
+        found = conditions(record, self._mode)
+        with self._lock:
+            self._samples_now = samples
+            for key, sample in samples.items():
+                self._series[key].take(record.wall_time, sample, hold_seconds=hold_seconds)
+            self._actions.extend(actions)
+            self._note(found, record)
+
+    @property
+    def target_wait_seconds(self) -> float | None:
+        """The target wait, None where none is kept to."""
+        return self._target_waits.default
+
+    def samples(self) -> dict[str, list[float | int | None]]:
+        """The values of the last tick by series, in the order of the columns."""
+        with self._lock:
+            found = self._samples_now
+        return {key: [plain(value) for value in sample] for key, sample in found.items()}
+
+    def last_action(self) -> dict[str, Any] | None:
+        """The last action that changed a size, None where none is known."""
+        with self._lock:
+            return next((one for one in reversed(self._actions) if one["result"] == "done"), None)
+
+    def wait_p95(self, span_seconds: float, now: float) -> float | None:
+        """What the age of the oldest message did not exceed for 95 % of the time; None where not known."""
+        with self._lock:
+            return percentile(known(self._series[TOTAL].column("age", span_seconds, now)), 0.95)
+
+    def conditions(self) -> list[dict[str, Any]]:
+        """The conditions in force, the oldest first, each with when it began."""
+        with self._lock:
+            found = [
+                {"kind": kind, "name": name, "state": self._states[kind, name], "since": since}
+                for (kind, name), since in self._since.items()
+            ]
+        found = self._clean(found)
+        return sorted(found, key=lambda one: (one["since"], one["kind"], one["name"]))
+
+    def view(self, span_seconds: float, now: float, group: str = TOTAL) -> dict[str, Any] | None:
+        """The last ``span_seconds`` as JSON values; None where there is no such group."""
+        with self._lock:
+            series = self._series.get(group)
+            if series is None:
+                return None
+            window = series.window(span_seconds, now)
+            actions = [one for one in self._actions if one["at"] >= now - span_seconds]
+            groups = [{"id": key, **about} for key, about in self._groups.items()]
+        target = self._target_waits.of(self._groups.get(group, {}).get("queues", ()))
+        return {
+            "at": now,
+            "span_seconds": span_seconds,
+            "group": group,
+            "groups": groups,
+            "target_wait_seconds": target,
+            **window,
+            "actions": actions,
+            "conditions": self.conditions(),
+            "summary": summary(window),
+        }
+
+    def _rows(self, record: TickRecord) -> dict[str, Row]:
+        """The rows of this tick; makes room for the groups that it shows."""
+        tick = _Tick(record, self._target_waits)
+        found = {TOTAL: tick.total()}
+        plans = record.plan.groups
+        with self._lock:
+            for plan in plans if len(plans) > 1 else ():
+                key = group_id(plan.group.key)
+                if self._admit(key, record.wall_time):
+                    about = {"queues": list(plan.group.queues), "workers": len(plan.group.workers)}
+                    self._groups[key] = self._clean(about) | {"seen": record.wall_time}
+                    found[key] = tick.group(plan)
+        return found
+
+    def _admit(self, key: str, now: float) -> bool:
+        if key in self._groups:
+            return True
+        if len(self._groups) >= MAX_GROUPS:
+            oldest = min(self._groups, key=lambda one: float(self._groups[one]["seen"]))
+            if now - self._groups[oldest]["seen"] < _FORGET_SECONDS:
+                return False
+            del self._groups[oldest], self._series[oldest]
+            self._gone.add(oldest)
+        self._gone.discard(key)
+        self._series[key] = Series()
+        return True
+
+    def _note(self, found: Mapping[Subject, str], record: TickRecord) -> None:
+        """Keep since when each condition holds; one that nobody looked at this time still holds."""
+        kept = {
+            subject: since
+            for subject, since in self._since.items()
+            if subject in found or is_observed(subject, record) is False
+        }
+        for subject in found:
+            kept.setdefault(subject, self._remembered.pop(subject, record.wall_time))
+        self._since = kept
+        self._states = {subject: found.get(subject) or self._states[subject] for subject in kept}
+
+    def changed(self) -> tuple[dict[str, dict[str, str]], set[str]]:
+        """What to store since the last call, as fields by group, and the groups that are gone."""
+        with self._lock:
+            fields = {key: series.changed() for key, series in self._series.items()}
+            gone, self._gone = self._gone, set()
+            meta = {
+                "version": VERSION,
+                "columns": list(COLUMNS),
+                "tiers": [list(tier) for tier in TIERS],
+                "groups": self._groups,
+                "conditions": self._clean([[*subject, since] for subject, since in self._since.items()]),
+                "at": self._series[TOTAL].at,
+            }
+        fields[TOTAL][META] = json.dumps(meta)
+        return fields, gone
+
+    def mark(self, fields: Mapping[str, Iterable[str]], gone: Iterable[str]) -> None:
+        """Take all this as changed again: it could not be stored."""
+        with self._lock:
+            self._gone |= set(gone) - self._series.keys()
+            for key, names in fields.items():
+                if key in self._series:
+                    self._series[key].mark(name for name in names if name != META)
+
+    def restore(
+        self, stored: Mapping[str, Mapping[str, str]], actions: Sequence[dict[str, Any]], now: float
+    ) -> None:
+        """Fill what is not known from what was stored, by this daemon or by the one before it."""
+        meta = parse_meta(stored.get(TOTAL, {}).get(META))
+        with self._lock:
+            for key, about in meta["groups"].items():
+                if key not in self._groups and len(self._groups) < MAX_GROUPS:
+                    self._groups[key], self._series[key] = about, Series()
+            for key in self._series.keys() & stored.keys() if meta["current"] else ():
+                self._series[key].restore(stored[key], now)
+            known = {(one["at"], one["worker"], one["command"]) for one in self._actions}
+            older = [one for one in actions if (one["at"], one["worker"], one["command"]) not in known]
+            both = sorted([*older, *self._actions], key=lambda one: float(one["at"]))
+            self._actions = deque(both, maxlen=MAX_ACTIONS)
+            if now - meta["at"] <= _SAME_CONDITION_SECONDS:
+                for subject, since in meta["conditions"].items():
+                    if self._since.get(subject, since) < since or subject not in self._since:
+                        self._remembered[subject] = since
+                    else:
+                        self._since[subject] = since
+
+
+def parse_meta(text: str | None) -> dict[str, Any]:
+    """What describes a stored history; what another version has stored is not read."""
+    empty: dict[str, Any] = {"current": False, "groups": {}, "conditions": {}, "at": 0.0}
+    try:
+        found = json.loads(text or "{}")
+        if found["version"] != VERSION or found["columns"] != list(COLUMNS):
+            return empty
+        groups = {
+            str(key): {
+                "queues": [str(one) for one in about["queues"]],
+                "workers": int(about["workers"]),
+                "seen": float(about["seen"]),
+            }
+            for key, about in found["groups"].items()
+        }
+        held = {(str(kind), str(name)): float(since) for kind, name, since in found["conditions"]}
+        return {"current": True, "groups": groups, "conditions": held, "at": float(found["at"])}
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return empty
+
+
+def group_id(key: Sequence[str]) -> str:
+    """A short name of a group, for a key and an address."""
+    return hashlib.blake2b("\0".join(key).encode(errors="replace"), digest_size=5).hexdigest()
+
+
+def actions_of(record: TickRecord) -> list[dict[str, Any]]:
+    """The actions of one tick, each with its reason and what that means."""
+    reasons = {decision.worker: str(decision.reason) for decision in record.plan.decisions}
+    return [
+        explained({"at": record.wall_time, "reason": reasons.get(one.worker), **outcome_fields(one)})
+        for one in record.outcomes
+    ]
+
+
+def explained(action: dict[str, Any]) -> dict[str, Any]:
+    """The action with what its reason means."""
+    try:
+        return action | {"why": MEANINGS[Reason(action["reason"])]}
+    except ValueError:
+        return action | {"why": None}
+
+
+class _Tick:
+    """One tick as rows."""
+
+    def __init__(self, record: TickRecord, target_waits: TargetWaits) -> None:
+        self._record = record
+        self._target_waits = target_waits
+        self._answered = {reading.name: reading for reading in record.observation.workers}
+        self._queues = {queue.name: queue for queue in record.observation.queues}
+        self._decisions = {one.worker: one for one in (*record.plan.decisions, *record.plan.peers)}
+        self._bounds = applied_bounds(record.plan)
+        faults = record.faults.keys()
+        self._flags = (
+            (PAUSED if record.observation.override.paused else 0)
+            | (OUTAGE if {"backlog", "pool"} & faults else 0)
+            | (0 if record.observation.leader else STANDBY)
+        )
+
+    def total(self) -> Row:
+        """The row of everything."""
+        return self._row(sorted(self._queues), sorted(self._record.workers))
+
+    def group(self, plan: GroupPlan) -> Row:
+        """The row of one group."""
+        return self._row(plan.group.queues, plan.group.workers)
+
+    def _row(self, queues: Sequence[str], workers: Sequence[str]) -> Row:
+        read = "backlog" not in self._record.faults
+        readings = [self._queues.get(name) for name in queues] if read else [None]
+        members = [self._answered.get(name) for name in workers]
+        if "pool" in self._record.faults or not read:
+            members = [None]
+        decided = [self._decisions.get(name) for name in workers]
+        processes = _sum(members, "processes")
+        lower, upper = self._limits(workers)
+        age = _age(readings) if self._target_waits.default is not None else None
+        return row(
+            waiting=_sum(readings, "waiting"),
+            fetched=_sum(members, "reserved"),
+            running=_sum(members, "busy"),
+            scheduled=_sum(members, "scheduled"),
+            age=age,
+            processes=processes,
+            peak=processes,
+            target=None if processes is None else _sum(decided, "target"),
+            desired=None if processes is None else _sum(decided, "desired"),
+            lower=lower,
+            upper=upper,
+            at_max=None if processes is None or upper is None else float(processes >= upper),
+            late=None if age is None else float(any(self._late(one) for one in readings)),
+            flags=self._flags,
+        )
+
+    def _limits(self, workers: Sequence[str]) -> tuple[float | None, float | None]:
+        bounds = [self._bounds.get(name) for name in workers]
+        if not bounds:
+            return None, None
+        highest = [None if one is None else capacity.lowest(one) for one in bounds]
+        lower = None if None in bounds else sum(one.min_processes for one in bounds if one)
+        return lower, None if None in highest else sum(one.processes for one in highest if one)
+
+    def _late(self, queue: QueueReading | None) -> bool:
+        target = None if queue is None else self._target_waits.of([queue.name])
+        age = None if queue is None else queue.oldest_age_seconds
+        return age is not None and target is not None and age > target
+
+
+def _sum(parts: Sequence[QueueReading | WorkerReading | Decision | None], name: str) -> int | None:
+    """The sum, None where a part of it is not known."""
+    values = [None if part is None else getattr(part, name) for part in parts]
+    return None if None in values else sum(value for value in values if value is not None)
+
+
+def _age(queues: Sequence[QueueReading | None]) -> float | None:
+    """The age of the oldest message that waits, 0 where none waits, None where it is not known."""
+    if any(queue is None or queue.waiting is None for queue in queues):
+        return None
+    ages = [0.0 if not queue.waiting else queue.oldest_age_seconds for queue in queues if queue]
+    known = [age for age in ages if age is not None]
+    return max(known, default=0.0) if len(known) == len(ages) else None

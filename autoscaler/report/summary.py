@@ -1,0 +1,56 @@
+"""What a span of the history comes to: time at the maximum, share in time, process-hours and their like.
+
+Pure. Every figure is over what is known; how much that is stands beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_HOUR = 3600.0
+
+
+def summary(window: Mapping[str, Any]) -> dict[str, float | None]:
+    """The figures of one window of a series.
+
+    ``process_hours`` is what the pools have used, ``fixed_pool_process_hours`` what a pool of the peak would
+    have used in the same time. ``share_in_time`` is the share of the time in which the oldest message had
+    waited no longer than the target wait, ``age_p95_seconds`` what that age did not exceed 95 % of the time.
+    """
+    step, columns = float(window["step_seconds"]), window["columns"]
+    processes, peaks = known(columns["processes"]), known(columns["peak"])
+    at_max, late, ages = known(columns["at_max"]), known(columns["late"]), known(columns["age"])
+    seconds, peak = len(processes) * step, max(peaks, default=None)
+    used = sum(processes) * step / _HOUR
+    fixed = None if peak is None else peak * seconds / _HOUR
+    return {
+        "known_seconds": seconds,
+        "unknown_seconds": len(columns["processes"]) * step - seconds,
+        "peak_processes": peak,
+        "process_hours": _rounded(used) if processes else None,
+        "fixed_pool_process_hours": _rounded(fixed),
+        "saved_share": _rounded(1 - used / fixed) if fixed else None,
+        "seconds_at_max": _rounded(sum(at_max) * step) if at_max else None,
+        "share_in_time": _rounded(1 - sum(late) / len(late)) if late else None,
+        "age_p95_seconds": _rounded(percentile(ages, 0.95)),
+    }
+
+
+def known(column: Sequence[float | None]) -> list[float]:
+    """The values of a column that are known."""
+    return [value for value in column if value is not None]
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The value that ``share`` of them do not exceed (nearest rank), None where there are none."""
+    if not values:
+        return None
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
