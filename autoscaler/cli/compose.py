@@ -6,7 +6,7 @@ Nothing connects here. A command that needs parts of its own composes them from 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -137,8 +137,10 @@ def compose(settings: Settings, *, single_look: bool = False) -> App:
         interval_seconds=settings.interval_seconds, inspect_timeout_seconds=settings.inspect_timeout_seconds
     )
     remote = Remote(connections.kombu, timeout_seconds=settings.inspect_timeout_seconds)
-    edges = _edges(settings, connections, remote, timing, single_look=single_look)
     history, recorder = _history(settings, redactor, timing, log)
+    edges = replace(
+        _edges(settings, connections, remote, timing, single_look=single_look), reported=recorder.take
+    )
     metrics = Metrics(monotonic=time.monotonic, name=settings.name, mode=settings.mode)
     loop = controller(
         name=settings.name,
@@ -150,7 +152,6 @@ def compose(settings: Settings, *, single_look: bool = False) -> App:
         clean=partial(clean, redact=redactor),
         monotonic=time.monotonic,
         wall=time.time,
-        reported=recorder.take,
     )
     return App(
         settings=settings,

@@ -37,7 +37,10 @@ __all__ = ["Controller", "Edges", "Timing", "controller"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edges:
-    """Everything outside that the loop talks to. ``lease`` and ``container`` are None where not needed."""
+    """Everything outside that the loop talks to. ``lease`` and ``container`` are None where not needed.
+
+    ``reported`` gets the record of each tick, last of all.
+    """
 
     backlog: QueueSource
     pools: WorkerSource
@@ -46,6 +49,7 @@ class Edges:
     reset: Callable[[], None]
     container: ContainerSource | None = None
     lease: Leadership | None = None
+    reported: Callable[[TickRecord], None] = lambda _: None
 
 
 class Controller:
@@ -216,12 +220,8 @@ def controller(
     clean: Callable[[Any], Any],
     monotonic: Callable[[], float],
     wall: Callable[[], float],
-    reported: Callable[[TickRecord], None] = lambda _: None,
 ) -> Controller:
-    """The controller of the autoscaler called ``name``, over ``edges``; nothing connects yet.
-
-    ``reported`` gets the record of each tick, last of all.
-    """
+    """The controller of the autoscaler called ``name``, over ``edges``; nothing connects yet."""
     sources = Sources(
         backlog=edges.backlog,
         pools=edges.pools,
@@ -252,5 +252,5 @@ def controller(
         clean=clean,
         monotonic=monotonic,
         wall=wall,
-        reported=reported,
+        reported=edges.reported,
     )

@@ -48,6 +48,7 @@ QUEUE_COLUMNS = ("queue", "waiting", "by_priority", "age", "error")
 STEP_COLUMNS = ("processes", "reason", "lowest", "highest")
 #: Names of workers and queues are cut there; the whole name is in ``/status``.
 MAX_NAME = 120
+MAX_CONDITION_CHARACTERS = 2000
 
 
 def live(
@@ -82,7 +83,7 @@ def live(
         "actions": actions_of(record),
         "sentence": sentence(record, history, mode=mode),
         "target_wait_seconds": history.target_wait_seconds,
-        "conditions": history.conditions()[:50],
+        **_conditions(history),
         "faults": dict(record.faults),
         "worker_columns": WORKER_COLUMNS,
         "workers": rows,
@@ -91,6 +92,16 @@ def live(
         "step_columns": STEP_COLUMNS,
         "groups": [_group(plan, places, queue_places) for plan in record.plan.groups],
     }
+
+
+def _conditions(history: History) -> dict[str, Any]:
+    """The first conditions, and how many more there are: a hundred workers may all have one."""
+    found, length = history.conditions(), 0
+    for place, one in enumerate(found):
+        length += len(one["name"]) + len(one["state"])
+        if place and length > MAX_CONDITION_CHARACTERS:
+            return {"conditions": found[:place], "more_conditions": len(found) - place}
+    return {"conditions": found, "more_conditions": 0}
 
 
 def _worker(

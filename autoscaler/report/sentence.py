@@ -23,7 +23,8 @@ def sentence(record: TickRecord, history: History, *, mode: Mode) -> str:
     action = history.last_action()
     if action is not None:
         ago = span(max(0.0, record.wall_time - action["at"]))
-        parts.append(f"Last change {ago} ago: {change(action)}.")
+        whose = f"{action['worker']} " if len(record.workers) > 1 else ""
+        parts.append(f"Last change {ago} ago: {whose}{change(action)}.")
     return " ".join(part for part in parts if part)
 
 

@@ -36,7 +36,7 @@ function showHead(tick) {
     const item = element("li", "", `${one.kind} `);
     item.append(name(one.name), ": ", name(one.state), `, since ${moment(one.since)}`);
     return item;
-  }));
+  }), ...(tick.more_conditions ? [element("li", "", `and ${tick.more_conditions} more: see the status`)] : []));
 }
 
 function showFigures(window) {

@@ -93,6 +93,7 @@ def test_the_defaults_are_the_policys_own_and_each_part_its_own():
         interval_seconds=2.0,
         inspect_timeout_seconds=1.5,
         listen=("0.0.0.0", 9809),
+        base_path="",
         log_format="auto",
         log_level="info",
         layout=KeyLayout(),
