@@ -6,7 +6,7 @@ Nothing connects here. A command that needs parts of its own composes them from 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -85,7 +85,13 @@ def _decider(settings: Settings) -> Decider:
 
 
 def _edges(
-    settings: Settings, connections: Connections, remote: Remote, timing: Timing, *, single_look: bool
+    settings: Settings,
+    connections: Connections,
+    remote: Remote,
+    timing: Timing,
+    recorder: Recorder,
+    *,
+    single_look: bool,
 ) -> Edges:
     keys = Keys(name=settings.name)
     owner = f"autoscaler {settings.name}"
@@ -118,6 +124,7 @@ def _edges(
         reset=connections.reset,
         container=ContainerSensor(settings.container) if settings.container else None,
         lease=Lease(connections.redis, keys.lease, seconds=timing.lease_seconds) if acts_on_fleet else None,
+        reported=recorder.take,
     )
 
 
@@ -138,9 +145,7 @@ def compose(settings: Settings, *, single_look: bool = False) -> App:
     )
     remote = Remote(connections.kombu, timeout_seconds=settings.inspect_timeout_seconds)
     history, recorder = _history(settings, redactor, timing, log)
-    edges = replace(
-        _edges(settings, connections, remote, timing, single_look=single_look), reported=recorder.take
-    )
+    edges = _edges(settings, connections, remote, timing, recorder, single_look=single_look)
     metrics = Metrics(monotonic=time.monotonic, name=settings.name, mode=settings.mode)
     loop = controller(
         name=settings.name,

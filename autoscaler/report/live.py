@@ -155,15 +155,16 @@ def _queue(queue: QueueReading) -> list[Any]:
 
 
 def _group(plan: GroupPlan, workers: dict[str, int], queues: dict[str, int]) -> dict[str, Any]:
+    cooldowns = [round(plan.up_cooldown_seconds, 1), round(plan.down_cooldown_seconds, 1)]
     return {
         "id": group_id(plan.group.key),
         "queues": _places(plan.group.queues, queues),
         "workers": _places(plan.group.workers, workers),
         "counts": [plan.work.waiting, plan.work.reserved, plan.work.running, plan.work.processes],
-        "complete": plan.work.complete,
+        **({} if plan.work.complete else {"partial": True}),
         "service": None if plan.service_seconds is None else round(plan.service_seconds, 3),
         "arrivals": None if plan.arrivals_per_second is None else round(plan.arrivals_per_second, 3),
-        "cooldowns": [round(plan.up_cooldown_seconds, 1), round(plan.down_cooldown_seconds, 1)],
+        **({"cooldowns": cooldowns} if any(cooldowns) else {}),
         "steps": [_step(step) for step in plan.steps],
     }
 

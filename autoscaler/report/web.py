@@ -166,6 +166,8 @@ def _too_many() -> Response:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    #: Many pages that connect again at once must not wait for a retry of TCP.
+    request_queue_size = 128
 
     def __init__(self, host: str, port: int, handler: type[_Handler]) -> None:
         if ":" in host:

@@ -149,9 +149,7 @@ def parse_base_path(text: str) -> str:
         ValueError: for one that an address cannot have as it is.
     """
     if not _BASE_PATH.fullmatch(text) or "//" in text or "/." in text:
-        raise ValueError(
-            "it must be a path of letters, digits, - _ . ~ that begins with /, as in /autoscaler"
-        )
+        raise ValueError("it must be a path that begins with /, of letters, digits and - _ ~, as in /scaler")
     return text.rstrip("/")
 
 

@@ -72,17 +72,18 @@ class MadeUpDaemon:
             yield f"http://127.0.0.1:{port}/"
 
 
-def eventful_hour(daemon: MadeUpDaemon, *, seed: int = 7) -> None:
+def eventful_hour(daemon: MadeUpDaemon, *, seed: int = 7, first: int = 0) -> None:
     """An hour of two queues: bursts, a pause by an administrator and a minute without Redis.
 
-    The sizes follow the decisions at once; the queues are drained by what runs.
+    The sizes follow the decisions at once; the queues are drained by what runs. ``first`` is the tick of 1800
+    to begin with.
     """
     draw = random.Random(seed)
     names = ("celery@mail-worker", "celery@report-worker")
     queues, service = ("mails", "reports"), (0.8, 3.0)
     sizes, backlog, ended = [2, 1], [0.0, 0.0], [0, 0]
     outcomes: tuple[Any, ...] = ()
-    for tick in range(1800):
+    for tick in range(first, 1800):
         busy: list[int] = []
         for place in (0, 1):
             calm = (1.6, 0.25)[place]

@@ -201,8 +201,8 @@ export class Tables {
     shown.fill = () => {
       if (!shown.node.open) return;
       const [waiting, fetched, running, processes] = group.counts;
-      const known = group.complete ? "" : " Not all of it could be read: these are the least.";
-      const [up, down] = group.cooldowns;
+      const known = !group.partial ? "" : " Not all of it could be read: these are the least.";
+      const [up, down] = group.cooldowns ?? [0, 0];
       setText(shown.counts, `${waiting} waiting, ${fetched} fetched and ${running} running for ${processes} processes; a task takes ${seconds(group.service)}, ` +
         `${group.arrivals === null ? UNKNOWN : number(group.arrivals, 2)} arrive a second. Cooldown left: ${seconds(up)} up, ${seconds(down)} down.${known}`);
       shown.list.replaceChildren(...group.steps.map((step, place) => this.step(step, place, group)));

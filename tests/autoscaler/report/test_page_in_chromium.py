@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,8 @@ from tests.support.programs import needs
 from tests.support.ticks import Ticks, fleet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from playwright.sync_api import Page
 
     from tests.support.browser import Chromium
@@ -35,6 +38,21 @@ def cells(page: Page, table: str, row: int) -> list[str]:
 
 def live(page: Page) -> None:
     expect(page.get_by_text("live", exact=True)).to_be_visible()
+
+
+@dataclass
+class Served:
+    daemon: MadeUpDaemon
+    url: str
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    """The page of a daemon with an outage behind it, which no test changes."""
+    daemon = made_up(wall=time.time() - 900)
+    eventful_hour(daemon, first=1350)
+    with daemon.serving() as url:
+        yield Served(daemon, url)
 
 
 def made_up(*, wall: float | None = None) -> MadeUpDaemon:
@@ -102,56 +120,52 @@ def test_hostile_names_stay_text(chromium: Chromium) -> None:
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_nothing_on_the_page_keeps_somebody_from_using_it(chromium: Chromium, *, dark: bool) -> None:
-    daemon = made_up(wall=time.time() - 3600)
-    eventful_hour(daemon)
-    with daemon.serving() as url:
-        tab = chromium.open(url, dark=dark)
-        live(tab.page)
-        for summary in ("Actions in this span", "The numbers of the chart"):
-            tab.page.get_by_text(summary).click()
-        expect(tab.page.locator("#numbers tr")).not_to_have_count(0)
-        assert tab.accessibility_faults() == []
-        tab.page.keyboard.press("Tab")
-        landmarks = {tab.page.locator(name).count() for name in ("header", "main", "footer", "h1")}
-        assert landmarks == {1}
+def test_nothing_on_the_page_keeps_somebody_from_using_it(
+    chromium: Chromium, served: Served, *, dark: bool
+) -> None:
+    tab = chromium.open(served.url, dark=dark)
+    live(tab.page)
+    for summary in ("Actions in this span", "The numbers of the chart"):
+        tab.page.get_by_text(summary).click()
+    expect(tab.page.locator("#numbers tr")).not_to_have_count(0)
+    assert tab.accessibility_faults() == []
+    tab.page.keyboard.press("Tab")
+    landmarks = {tab.page.locator(name).count() for name in ("header", "main", "footer", "h1")}
+    assert landmarks == {1}
 
 
-def test_the_page_is_used_by_keyboard_alone(chromium: Chromium) -> None:
-    daemon = made_up(wall=time.time() - 3600)
-    eventful_hour(daemon)
-    with daemon.serving() as url:
-        page = chromium.open(url).page
-        live(page)
+def test_the_page_is_used_by_keyboard_alone(chromium: Chromium, served: Served) -> None:
+    page = chromium.open(served.url).page
+    live(page)
+    page.keyboard.press("Tab")
+    expect(page.locator(":focus")).to_have_text("Skip to the chart")
+    page.keyboard.press("Enter")
+    for name in ("15 min", "1 h", "6 h"):
         page.keyboard.press("Tab")
-        expect(page.locator(":focus")).to_have_text("Skip to the chart")
+        expect(page.locator(":focus")).to_have_text(name)
+    with page.expect_response(re.compile("since=6h")):
         page.keyboard.press("Enter")
-        for name in ("15 min", "1 h", "6 h"):
-            page.keyboard.press("Tab")
-            expect(page.locator(":focus")).to_have_text(name)
-        with page.expect_response(re.compile("since=6h")):
-            page.keyboard.press("Enter")
-        expect(page.get_by_role("button", name="6 h", exact=True)).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("button", name="6 h", exact=True)).to_have_attribute("aria-pressed", "true")
 
 
-def test_an_action_says_from_to_reason_and_outcome_where_the_mouse_is(chromium: Chromium) -> None:
-    daemon = made_up(wall=time.time() - 3600)
-    eventful_hour(daemon)
-    last = daemon.history.view(3600, daemon.ticks.wall)["actions"][-1]  # type: ignore[index]
-    with daemon.serving() as url:
-        page = chromium.open(url).page
-        live(page)
-        over = page.locator("#plot-processes .u-over")
-        box = over.bounding_box()
-        assert box is not None
-        share = 1 - (daemon.ticks.wall - last["at"]) / 3600
-        over.hover(position={"x": box["width"] * share, "y": box["height"] / 2})
-        tip = page.locator("#tip")
-        expect(tip).to_contain_text(
-            f"{last['worker']} {last['before']} → {last['target']}, done: {last['reason']}, "
-        )
-        expect(tip).to_contain_text(last["why"])
+def test_an_action_says_from_to_reason_and_outcome_where_the_mouse_is(
+    chromium: Chromium, served: Served
+) -> None:
+    last = served.daemon.history.view(3600, served.daemon.ticks.wall)["actions"][-1]  # type: ignore[index]
+    page = chromium.open(served.url).page
+    live(page)
+    over = page.locator("#plot-processes .u-over")
+    box = over.bounding_box()
+    assert box is not None
+    share = 1 - (served.daemon.ticks.wall - last["at"]) / 3600
+    over.hover(position={"x": box["width"] * share, "y": box["height"] / 2})
+    tip = page.locator("#tip")
+    expect(tip).to_contain_text(
+        f"{last['worker']} {last['before']} → {last['target']}, done: {last['reason']}, "
+    )
+    expect(tip).to_contain_text(last["why"])
 
 
 def test_the_steps_of_a_decision_are_shown_with_their_numbers(chromium: Chromium) -> None:

@@ -36,7 +36,14 @@ def test_every_parameter_of_the_policy_has_a_flag_and_a_variable_of_its_own():
         ("redis_client_name", "a\nb", "it must be 1 to 200 printable characters"),
         ("name", "x" * 201, "it must be 1 to 200 printable characters"),
         ("log_level", "loud", "it must be one of debug, info, warning, error"),
-        *[("base_path", path, "it must be a path that begins with /, of letters, digits and - _ ~, as in /scaler") for path in ("scaler", "/a//b", "/a/../b", "/a?b")],
+        *[
+            (
+                "base_path",
+                path,
+                "it must be a path that begins with /, of letters, digits and - _ ~, as in /scaler",
+            )
+            for path in ("scaler", "/a//b", "/a/../b", "/a?b")
+        ],
         ("listen", "h:70000", "it must be HOST:PORT, for instance 0.0.0.0:9809"),
         ("listen", "host", "it must be HOST:PORT, for instance 0.0.0.0:9809"),
         ("enabled", "perhaps", "it must be true or false"),
