@@ -86,8 +86,17 @@ def open_screen(*, quiet: bool) -> Iterator[Screen]:
         screen.close_view()
 
 
-def run_demo(*, seconds: float, as_json: bool, keep: bool, stop: Event) -> Summary:
+def run_demo(
+    *,
+    seconds: float,
+    as_json: bool,
+    keep: bool,
+    stop: Event,
+    opener: Callable[[str], None] | None = None,
+) -> Summary:
     """Play the demo for at most ``seconds`` after everything is up, or until it is over.
+
+    ``opener`` opens an address in a browser once Enter is pressed, None where there is no desktop.
 
     Raises:
         EmbeddedError: where a server or a process does not come up.
@@ -102,7 +111,10 @@ def run_demo(*, seconds: float, as_json: bool, keep: bool, stop: Event) -> Summa
         # What is not kept is gone when a file of this output is read.
         lasts = keep or screen.live
         if lasts:
-            screen.say(f"Watch it yourself: {demo.page}/status")
+            offer = "" if opener is None else "   (press Enter to open it)"
+            screen.say(f"Watch it in a browser: {demo.page}/{offer}")
+            if opener is not None:
+                opener(f"{demo.page}/")
         started = time.monotonic()
         _play(demo, screen, started, seconds)
         screen.close_view()
@@ -266,7 +278,7 @@ def _show_addresses(demo: Demo, screen: Screen) -> None:
     example = f"{service.url}{grid_path(_BY_PART, limit=1)}"
     screen.say(f"API, to try out   {service.url}/docs")
     screen.say(f"Its metrics       {service.url}/metrics")
-    screen.say(f"The autoscaler    {demo.page}/status and {demo.page}/metrics")
+    screen.say(f"The autoscaler    {demo.page}/ and {demo.page}/metrics")
     screen.say(f"Demo token        {token} (system_admin; ends with the demo)")
     screen.say(f"curl -H 'Authorization: Bearer {token}' '{example}'")
 
