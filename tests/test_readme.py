@@ -72,6 +72,7 @@ CHECKED = {
     "and names the cheapest that keeps the\ntarget": (
         f"{FIRST_HOUR}::test_a_trace_is_replayed_and_the_winner_named"
     ),
+    "docs/page-light.png": "tests/autoscaler/report/test_page_in_chromium.py",
     "docs/back-test.png": "tests/docs/test_back_test.py::test_the_command_and_its_picture_are_on_the_page",
     "[Compose file](docs/compose.md)": "tests/deploy/test_compose.py",
     "[systemd units](docs/systemd.md)": "tests/deploy/test_systemd.py",
