@@ -113,6 +113,12 @@ def test_what_no_grid_has_is_422_with_what_is_legal(
         (b"null", 422, "an object is needed"),
         (b'{"startRow": -1}', 422, "offset: 0 to 1000000, not -1"),
         (b'{"startRow": true}', 422, "a whole number"),
+        (b'{"startRow": 1000001, "endRow": 1000101}', 422, "go further with the cursor of each page"),
+        (
+            b'{"paginationModel": {"page": 20001, "pageSize": 50}}',
+            422,
+            "go further with the cursor of each page",
+        ),
         (b'{"startRow": 5, "endRow": 5}', 422, "1 to 500 rows behind startRow, not 0"),
         (b'{"groupKeys": ["a"]}', 422, "rows cannot be grouped, aggregated or pivoted here"),
         (b'{"filterModel": {"title": {"type": "sounds like", "filter": "x"}}}', 422, "no operation"),

@@ -302,6 +302,16 @@ def test_every_attempt_is_in_the_audit_and_no_token(live: Live, client: httpx.Cl
     assert re.search(r'docservice_admin_refused_total\{status="401"\} [1-9]', client.get("/metrics").text)
 
 
+def test_callers_without_the_role_cannot_fill_the_audit(live: Live, client: httpx.Client) -> None:
+    with live.client("viewer") as viewer:
+        refused = [viewer.get("/admin/celery/inspect").status_code for _ in range(45)]
+    rows = client.get("/admin/audit", params={"limit": 200}).json()["data"]
+    recorded = sum((row["actor"], row["outcome"]) == ("viewer", "forbidden") for row in rows)
+    assert set(refused) == {403}
+    assert 20 <= recorded <= 40  # twice as many where a minute begins meanwhile
+    assert re.search(r'docservice_admin_refused_total\{status="403"\} [1-9]', client.get("/metrics").text)
+
+
 def execute(url: str, *statements: str) -> None:
     async def run() -> None:
         connection = await asyncpg.connect(url)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from docservice.http.routes.health import readyz
+from docservice.http.services import Services
 from tests.docservice.http.calls import envelope
 
 if TYPE_CHECKING:
     import httpx
+
+    from docservice.config import Settings
 
 
 def test_health_and_metrics_report_the_current_state(client: httpx.Client) -> None:
@@ -27,3 +33,30 @@ def test_health_and_metrics_report_the_current_state(client: httpx.Client) -> No
     assert re.search(r"docservice_cache_load_seconds_count [1-9]", text)
     assert 'route="/modules/{module}/grid",status="200"' in text
     assert "/modules/mail" not in text
+
+
+def test_a_background_task_that_keeps_failing_makes_the_process_degraded(settings: Settings) -> None:
+    async def fails() -> NoReturn:
+        raise RuntimeError("no")
+
+    async def walk() -> dict[str, Any]:
+        serving = Services(settings)
+        await serving.open()
+        try:
+            serving.background.keep("test", fails)
+            async with asyncio.timeout(30):
+                while not serving.background.failing():  # noqa: ASYNC110 - it waits for a task's own doing
+                    await asyncio.sleep(0.05)
+            found: dict[str, Any] = json.loads(bytes((await readyz(serving)).body))["data"]
+            return found
+        finally:
+            await serving.close()
+
+    found = asyncio.run(walk())
+    assert found == {
+        "status": "degraded",
+        "postgres": "up",
+        "redis": "up",
+        "migrations": "applied",
+        "background": ["test"],
+    }
