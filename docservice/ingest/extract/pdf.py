@@ -30,7 +30,12 @@ from docservice.ingest.extract.limits import (
     MAX_TEXT_CHARACTERS,
     ProcessingError,
 )
-from docservice.ingest.extract.pdf_repair import annotations_of, lend_fonts, write_filters_out
+from docservice.ingest.extract.pdf_repair import (
+    annotations_of,
+    lend_fonts,
+    name_glyphs_plainly,
+    write_filters_out,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -172,6 +177,7 @@ def _extraction(reader: pypdf.PdfReader, pages: list[Any], in_time: Callable[[],
 
 def _page_text(page: pypdf.PageObject) -> tuple[str, str | None]:
     """The text of a page, and what is wrong with it; of a damaged page what can be had."""
+    name_glyphs_plainly(page)
     lend_fonts(page)
     try:
         try:

@@ -26,6 +26,27 @@ _FILTERS = {
 }
 
 
+#: Glyphs of two or three letters, as fonts name them, and as the list of Adobe's names does.
+_JOINED = {"f_f": "ff", "f_i": "fi", "f_l": "fl", "f_f_i": "ffi", "f_f_l": "ffl"}
+
+
+def name_glyphs_plainly(page: Any) -> None:
+    """Leave out of the names of glyphs what follows a dot: ``one.oldstyle`` is the letter ``one``."""
+    with _what_is_broken_stays():
+        fonts = page["/Resources"]["/Font"]
+        for name in fonts:
+            with _what_is_broken_stays():
+                differences = fonts[name]["/Encoding"]["/Differences"]
+                for place, item in enumerate(differences):
+                    if isinstance(item, NameObject):
+                        differences[place] = _plain_name(item)
+
+
+def _plain_name(name: NameObject) -> NameObject:
+    base = name[1:].partition(".")[0]
+    return NameObject(f"/{_JOINED.get(base, base)}") if base else name  # .notdef has nothing in front
+
+
 def lend_fonts(page: Any) -> None:
     """Give the forms that a page draws the page's own fonts where they have none of that name.
 

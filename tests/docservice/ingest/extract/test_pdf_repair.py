@@ -103,6 +103,25 @@ def test_where_the_form_is_broken_its_fields_are_found_on_the_pages() -> None:
     assert read(written(writer)) == Extraction(text="Name:\nAnn Example", pages=1)
 
 
+def test_a_variant_of_a_letter_is_that_letter() -> None:
+    names = ["one.oldstyle", "a.sc", "f_f_i", "c", ".notdef"]
+    differences = ArrayObject([NumberObject(65), *(NameObject(f"/{name}") for name in names)])
+    writer = one_page()
+    page: Any = writer.pages[0]
+    encoding = named({"/Type": NameObject("/Encoding"), "/Differences": differences})
+    font = {
+        "/Type": NameObject("/Font"),
+        "/Subtype": NameObject("/Type1"),
+        "/BaseFont": NameObject("/Helvetica"),
+        "/Encoding": writer._add_object(encoding),
+    }
+    page["/Resources"]["/Font"][NameObject("/F9")] = writer._add_object(named(font))
+    content = DecodedStreamObject()
+    content.set_data(b"BT /F9 12 Tf 10 10 Td (ABCD) Tj ET")
+    page[NameObject("/Contents")] = writer._add_object(content)
+    assert read(written(writer)) == Extraction(text="1affic", pages=1)
+
+
 def compact_font(**codes: int) -> bytes:
     """A font program in CFF with an encoding of its own: a code for each glyph name."""
     pen = T2CharStringPen(500, None)
