@@ -112,6 +112,55 @@ EXPLAINED = {
     "arabic-box.pdf": "Arabic letters in another order",
     "ja-vert-stamps.pdf": "vertical writing in another order",
     "issue-301.pdf": "a word of noise from OCR, put together otherwise",
+    # The second collection.
+    "encapsulated-with-attachment.mbox": "postal-mime keeps the line end that belongs to the boundary",
+    "openpgp-signed-encrypted.mbox": "postal-mime keeps the line end that belongs to the boundary",
+    "test.msg": "a byte that is no UTF-8; ours reads the letter",
+    "from_quoted_dn_middle_inner.eml": "ours keeps the blank within a name",
+    "subject1.eml": "a subject alone makes no mail: notes begin so too",
+    **dict.fromkeys(
+        ("bad35.pdf", "PDFBOX-4352-0.pdf", "poppler-937-0-fuzzed.pdf", "poppler-90-0-fuzzed.pdf", "bad2"),
+        "damaged on purpose; what cannot be read is named",
+    ),
+    "filter-abbreviation.pdf": "a short name of a filter in the index itself",
+    "operator-in-TJ-array.pdf": "an operator among the letters of a text; named as a damaged page",
+    "Pages-tree-refs.pdf": "one page is in the tree twice",
+    "job-json-underlay-overlay.pdf": "poppler puts the words of two layers together",
+    "form-xobjects-": "a form within a form, without resources",
+    "test80b": "mirrored text in another order",
+    "form-bad-fields-array.pdf": "a field that no page shows, in a damaged list",
+    **dict.fromkeys(
+        ("noembed-", "issue3521.pdf", "issue7696.pdf", "issue13147.pdf", "arial_unicode_en", "vertical.pdf"),
+        "a font without a map to letters; poppler has Adobe's tables for it",
+    ),
+    **dict.fromkeys(
+        ("ThuluthFeatures.pdf", "complex_ttf_font.pdf", "bug894572.pdf", "bug1027533.pdf", "issue2017r.pdf"),
+        "a font without a map to letters; poppler reads noise as well",
+    ),
+    **dict.fromkeys(
+        (
+            "issue2884_reduced.pdf",
+            "issue5010.pdf",
+            "issue5701.pdf",
+            "issue5874.pdf",
+            "issue11740_reduced.pdf",
+        ),
+        "a wrong map to letters in the file; poppler prefers the font's own",
+    ),
+    **dict.fromkeys(
+        (
+            "insideType3.pdf",
+            "simpletype3font.pdf",
+            "bug1011159.pdf",
+            "issue9655_reduced.pdf",
+            "issue4550.pdf",
+        ),
+        "glyphs with names that no list has",
+    ),
+    "issue10640.pdf": "small capitals with names of their own",
+    "issue9915_reduced.pdf": "letters of two bytes each, read as one; blanks between",
+    "issue13211.pdf": "Thai digits beside Latin ones, put together otherwise",
+    "FC60_Times.pdf": "Arabic letters in another order",
 }
 
 
