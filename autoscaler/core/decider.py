@@ -24,8 +24,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.blockage import blocked_by, stalled_since, unless_blocked
+from autoscaler.core.capacity import lowest
 from autoscaler.core.constraints import constrain
 from autoscaler.core.containers import parts
+from autoscaler.core.demand import reach
 from autoscaler.core.demand.discards import follow
 from autoscaler.core.demand.target_wait import TargetWaitPolicy, advance, advance_fleet
 from autoscaler.core.demand.thresholds import high_load, needs_of_load, thresholds
@@ -156,7 +158,9 @@ class Decider:
             groups[group.key], group_plan, trail = self._decide_group(seen, memory, queues, at)
             constraints, shares, decided = self._decide_workers(seen, trail, observation, limits)
             trail = replace(trail, constraints=constraints, decisions=decided)
-            plans.append(replace(group_plan, shares=shares, trail=trail))
+            group_plan = replace(group_plan, shares=shares, trail=trail)
+            groups[group.key], group_plan = self._reach(groups[group.key], group_plan, decided, at)
+            plans.append(group_plan)
             decisions += decided
         decisions += [unseen(name) for name in sorted(self.scope.workers - workers.keys())]
         decisions.sort(key=lambda decision: decision.worker)
@@ -226,6 +230,28 @@ class Decider:
             arrivals_per_second=learned.arrivals_per_second if learned.last else None,
         )
         return memory, plan, trail
+
+    def _reach(
+        self, memory: GroupState, plan: GroupPlan, decisions: Sequence[Decision], at: float
+    ) -> tuple[GroupState, GroupPlan]:
+        """What is remembered and planned, with whether the bounds allow the target wait to be kept."""
+        if self.target_wait is None or not plan.work.complete:
+            return memory, plan
+        highest = [lowest(one.bounds) if one.bounds else None for one in decisions]
+        limits = [one.processes for one in highest if one is not None]
+        target = min(map(self._target_of, plan.group.queues), default=self.target_wait.target_wait_seconds)
+        work = plan.work
+        look = reach.Look(
+            at=at,
+            tasks=work.tasks,
+            backlog=work.waiting - work.discards + work.reserved,
+            ended=memory.completions.total,
+            target_seconds=target,
+            service_seconds=plan.service_seconds,
+            limit=sum(limits) if len(limits) == len(decisions) and plan.blocked_by is None else None,
+        )
+        memory = replace(memory, reach=reach.follow(memory.reach, look))
+        return memory, replace(plan, target_seconds=target, needed=memory.reach.needed or None)
 
     @property
     def _parameters(self) -> TargetWaitPolicy:

@@ -23,6 +23,8 @@ class GroupPlan:
     is left of it after the cooldowns. ``shadow_recommended`` is what the demand that does not decide asks
     for. ``blocked_by`` is why more processes would not help with the backlog, None where they would.
     ``ended_at`` is when a task was last seen to have ended, in monotonic seconds, None where none was.
+    ``needed`` is how many processes it would take to keep the target of ``target_seconds`` where the bounds
+    do not allow as many, None where they do or where no target wait decides.
     ``shares`` are what each worker carries of it.
     ``trail`` is how the size came about; two plans that differ in it alone are equal.
     """
@@ -39,6 +41,8 @@ class GroupPlan:
     shadow_recommended: int | None = None
     blocked_by: Reason | None = None
     ended_at: float | None = None
+    target_seconds: float | None = None
+    needed: int | None = None
     shares: tuple[Share, ...] = ()
     trail: Trail | None = field(default=None, compare=False, repr=False)
 

@@ -13,6 +13,7 @@ from autoscaler.core.capacity import with_rates
 from autoscaler.core.demand.completions import Completions
 from autoscaler.core.demand.discards import Fetched
 from autoscaler.core.demand.learning import TargetWaitState
+from autoscaler.core.demand.reach import Reach
 from autoscaler.core.demand.thresholds import Watch
 from autoscaler.core.model import Result
 
@@ -74,7 +75,8 @@ class GroupState:
     last observed, ``seen_at`` when the group was first seen and ``last_at`` when last. ``target_wait`` is
     what the target wait has learnt, from ``completions`` among others; it learns whether or not it decides.
     ``stalled_since`` is since when tasks wait while none runs and none ends,
-    ``ended_at`` when a task was last seen to have ended, ``fetched`` what became of fetched messages.
+    ``ended_at`` when a task was last seen to have ended, ``fetched`` what became of fetched messages,
+    ``reach`` whether the target wait can be kept within the bounds.
     """
 
     changed_at: float
@@ -85,6 +87,7 @@ class GroupState:
     target_wait: TargetWaitState = field(default_factory=TargetWaitState)
     completions: Completions = field(default_factory=Completions)
     fetched: Fetched = field(default_factory=Fetched)
+    reach: Reach = field(default_factory=Reach)
     stalled_since: float | None = None
     ended_at: float | None = None
 

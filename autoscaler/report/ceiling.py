@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from autoscaler.core.plan import GroupPlan, Plan
 
 KIND = "ceiling"
+#: The target wait cannot be kept within the bounds.
+OUT_OF_REACH = "target_out_of_reach"
 _IO = "--processes-per-core where tasks wait (I/O) more than they compute"
 _MORE = "start another worker for {queues}"
 #: By reason: what limits the pool, and what to do.
@@ -38,6 +40,20 @@ def at_ceiling(plan: Plan, override: Override) -> dict[tuple[str, str], str]:
         and one.current >= one.desired
         and one.worker in groups
         and _waits(groups[one.worker])
+    }
+
+
+def out_of_reach(plan: Plan) -> dict[tuple[str, str], str]:
+    """The workers whose target wait cannot be kept within their bounds, and what it would take."""
+    return {
+        (OUT_OF_REACH, worker): (
+            f"tasks arrive faster than they can start within {group.target_seconds:g} s: it takes about"
+            f" {group.needed} processes on {', '.join(group.group.queues)}, more than --max and the limits"
+            " allow; raise them, add workers, or set a longer --target-wait"
+        )
+        for group in plan.groups
+        if group.needed is not None and group.target_seconds is not None
+        for worker in group.group.workers
     }
 
 

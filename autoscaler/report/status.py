@@ -46,6 +46,7 @@ CONDITION_KINDS = (
     deployment.NOT_CONSUMING,
     deployment.CLOCK,
     ceiling.KIND,
+    ceiling.OUT_OF_REACH,
     *deployment.KINDS,
 )
 #: Reasons that a person should hear of; the others come and go with the load.
@@ -172,6 +173,7 @@ def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
 def _of_the_deployment(record: TickRecord, mode: Mode) -> dict[Subject, str]:
     """Who else resizes the workers, which take no tasks, and what is expected and not there."""
     found = ceiling.at_ceiling(record.plan, record.observation.override)
+    found |= ceiling.out_of_reach(record.plan)
     for queue in record.observation.queues:
         if not queue.stamps_trusted:
             found[deployment.CLOCK, queue.name] = deployment.CLOCK_STATE
@@ -305,6 +307,7 @@ def _group(plan: GroupPlan) -> dict[str, Any]:
         "shadow_recommended": plan.shadow_recommended,
         "shadow_wish": plan.shadow_recommended,
         "blocked_by": plan.blocked_by,
+        "needed_for_target": plan.needed,
         "cooldown_up_seconds": round(plan.up_cooldown_seconds, 3),
         "cooldown_down_seconds": round(plan.down_cooldown_seconds, 3),
     }

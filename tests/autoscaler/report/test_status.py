@@ -100,6 +100,7 @@ VIEW = {
             "wish": 4,
             "reason": "load_high",
             "blocked_by": None,
+            "needed_for_target": None,
             "cooldown_up_seconds": 0,
             "cooldown_down_seconds": 0,
         }

@@ -1,0 +1,108 @@
+"""Whether the target wait can be kept at all within the bounds, and how many processes that would take.
+
+Pure. Tasks that arrive together need so many processes that all of them start within the target: each starts
+one at once and then one for each service time. Where that is more than the bounds allow, and the tasks that
+wait are late even if all the processes that are allowed take them now, the target is out of reach. It is
+remembered for a while, for bursts come and go.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+#: How long a need is remembered after it was last seen.
+HOLD_SECONDS = 900.0
+#: An estimate that differs by no more than this share is the same.
+_ABOUT = 0.25
+#: Looks at arrivals that a busy time is remembered in; above it the two oldest are merged.
+_MAX_ARRIVALS = 64
+#: Between two looks that are further apart, nobody knows when tasks arrived.
+_MAX_GAP_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One look at a group: ``tasks`` are in the system, ``backlog`` of them have not started.
+
+    ``ended`` counts tasks that ended and only its growth means anything; ``service_seconds`` is None until it
+    is learnt, ``limit`` (processes) where no bound is known.
+    """
+
+    at: float
+    tasks: int
+    backlog: int
+    ended: int
+    target_seconds: float
+    service_seconds: float | None
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """What is remembered: the last look, and (monotonic seconds, tasks) of arrivals since nothing waited.
+
+    ``current`` processes are needed and not allowed since then, ``earlier`` ones were before that; 0 is none.
+    ``needed_at`` is when that was last seen.
+    """
+
+    last: Look | None = None
+    arrivals: tuple[tuple[float, int], ...] = ()
+    current: int = 0
+    earlier: int = 0
+    needed_at: float = -math.inf
+
+    @property
+    def needed(self) -> int:
+        """Processes that it takes and that are not allowed; 0 where the target is within reach."""
+        return max(self.current, self.earlier)
+
+
+def follow(before: Reach, look: Look) -> Reach:
+    """What is remembered after one look."""
+    last = before.last
+    after = replace(before, last=look)
+    if before.needed and (
+        look.at - before.needed_at > HOLD_SECONDS or (look.limit is not None and before.needed <= look.limit)
+    ):
+        after = replace(after, current=0, earlier=0)
+    if last is None or look.at - last.at > _MAX_GAP_SECONDS or look.at <= last.at:
+        return replace(after, arrivals=())
+    arrived = max(0, look.ended - last.ended) + look.tasks - last.tasks
+    known = before.arrivals if last.backlog else ()
+    if not last.backlog:
+        after = replace(after, current=0, earlier=after.needed)
+    arrivals = (*known, ((last.at + look.at) / 2, arrived)) if arrived > 0 else known
+    while len(arrivals) > _MAX_ARRIVALS:
+        arrivals = ((arrivals[0][0], arrivals[0][1] + arrivals[1][1]), *arrivals[2:])
+    after = replace(after, arrivals=arrivals)
+    needed = _needed(arrivals, look)
+    if look.limit is None or needed <= look.limit or not _is_late(arrivals, look, look.limit):
+        return after
+    # What was said stands while it is about right: who reads it should not have to read it at each look.
+    if abs(needed - after.current) <= _ABOUT * after.current:
+        needed = after.current
+    return replace(after, current=needed, needed_at=look.at)
+
+
+def _needed(arrivals: tuple[tuple[float, int], ...], look: Look) -> int:
+    """Processes that start all that arrived in time, had they been there: the most over all last arrivals."""
+    if not look.service_seconds:
+        return 0
+    most, count = 0.0, 0
+    for at, tasks in reversed(arrivals):
+        count += tasks
+        seconds = arrivals[-1][0] - at + look.target_seconds
+        most = max(most, count / (1 + seconds / look.service_seconds))
+    return math.ceil(most - 1e-9)
+
+
+def _is_late(arrivals: tuple[tuple[float, int], ...], look: Look, limit: int) -> bool:
+    """Whether a task that waits will miss the target although ``limit`` processes take what waits now."""
+    remaining = look.backlog
+    for at, tasks in reversed(arrivals):
+        starts_in = remaining * (look.service_seconds or 0.0) / max(1, limit)
+        if remaining > 0 and look.at - at + starts_in > look.target_seconds:
+            return True
+        remaining -= tasks
+    return False

@@ -1,0 +1,124 @@
+"""A target that the bounds do not allow is said, with what it would take; one that is kept is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from autoscaler.core.decider import Decider, Mode
+from autoscaler.core.demand.reach import HOLD_SECONDS, Look, Reach, follow
+from autoscaler.core.demand.target_wait import TargetWaitPolicy
+from autoscaler.core.policy import Policy
+from autoscaler.report.status import TickRecord, condition_counts, conditions, status
+from autoscaler.simulation.decided import DecidedScaler
+from autoscaler.simulation.engine import PoolModel, simulate
+from autoscaler.simulation.traces import Trace
+
+
+class Recorder:
+    """The decider of a replay, with each observation and plan that it made."""
+
+    def __init__(self, most):
+        self.decider = Decider(policy=Policy(max_processes=most), target_wait=TargetWaitPolicy(), name="a")
+        self.policy, self.seen = self.decider.policy, []
+
+    def decide(self, state, observation):
+        state, plan = self.decider.decide(state, observation)
+        self.seen.append((observation, plan))
+        return state, plan
+
+    @property
+    def needed(self):
+        """What it takes by the last plan, 0 where the target is within reach."""
+        return self.seen[-1][1].groups[0].needed or 0
+
+
+def replay(arrivals, service_seconds, most, lasts):
+    """A replay at the default interval, and the share of tasks that start within the target."""
+    recorder = Recorder(most)
+    trace = Trace(
+        name="drawn by hand",
+        arrivals_seconds=arrivals,
+        services_seconds=[service_seconds] * len(arrivals),
+        duration_seconds=lasts,
+    )
+    scaler = DecidedScaler(recorder, name="ours", start_seconds=1.0, interval_seconds=2.0)
+    result = simulate(trace, scaler, PoolModel(max_processes=most))
+    within = sum(wait <= 5.0 for wait in result.waits_seconds) / len(arrivals)
+    return recorder, within
+
+
+def bursts(size, count=5, every=60.0, offset=30.7):
+    return [offset + number * every for number in range(count) for _ in range(size)]
+
+
+def test_bursts_of_1000_tasks_of_50_ms_are_out_of_reach_of_8_processes():
+    recorder, within = replay(bursts(1000), 0.05, 8, 330.0)
+    assert within < 1
+    assert recorder.needed == 10
+    observation, plan = recorder.seen[-1]
+    (shown,) = observation.workers
+    record = TickRecord(observation=observation, plan=plan, workers={shown.name: shown}, name="a")
+    assert conditions(record, Mode.ACT)["target_out_of_reach", shown.name] == (
+        "tasks arrive faster than they can start within 5 s: it takes about 10 processes on celery, more than"
+        " --max and the limits allow; raise them, add workers, or set a longer --target-wait"
+    )
+    assert condition_counts(record, Mode.ACT)["target_out_of_reach"] == 1
+    assert status(record)["groups"][0]["needed_for_target"] == 10
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "service_seconds", "most", "needed"),
+    [
+        pytest.param(bursts(1000), 0.05, 16, 0, id="as many as it takes are allowed"),
+        pytest.param(bursts(400), 0.05, 8, 0, id="smaller bursts"),
+        pytest.param([10 + n / 4 for n in range(1000)], 1.0, 8, 0, id="a steady load within reach"),
+        pytest.param([10 + 30.0 * n for n in range(8)], 20.0, 1, 0, id="long tasks one by one"),
+        pytest.param([10 + n / 4 for n in range(1000)], 4.0, 8, 16, id="a steady load of 16 processes"),
+    ],
+)
+def test_what_it_takes_is_said_only_where_the_bounds_do_not_allow_it(arrivals, service_seconds, most, needed):
+    recorder, _ = replay(arrivals, service_seconds, most, arrivals[-1] + 60)
+    assert recorder.needed == pytest.approx(needed, rel=0.25)
+
+
+def look(at, tasks=0, ended=0, **fields):
+    plain = {"backlog": tasks, "target_seconds": 5.0, "service_seconds": 0.05, "limit": 8}
+    return Look(at=at, tasks=tasks, ended=ended, **{**plain, **fields})
+
+
+def needed(*looks):
+    state = Reach()
+    for one in looks:
+        state = follow(state, one)
+    return state.needed
+
+
+EMPTY, BURST = look(0.0), look(2.0, 1500)
+
+
+def test_a_need_is_remembered_between_bursts_and_forgotten_after_a_while_or_once_it_is_allowed():
+    assert needed(EMPTY, BURST) == 15
+    assert needed(EMPTY, BURST, look(4.0, 0, 1500), look(HOLD_SECONDS, 0, 1500)) == 15
+    assert needed(EMPTY, BURST, look(HOLD_SECONDS + 3, 0, 1500)) == 0
+    assert needed(EMPTY, BURST, look(4.0, 0, 1500, limit=15)) == 0
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        pytest.param([BURST], id="the first look: nobody saw them arrive"),
+        pytest.param([EMPTY, look(60.0, 1500)], id="nobody looked for long"),
+        pytest.param([EMPTY, look(2.0, 1500, service_seconds=None)], id="the service time is not learnt"),
+        pytest.param([EMPTY, look(2.0, 1500, limit=None)], id="no bound is known"),
+        pytest.param([EMPTY, look(0.0, 1500)], id="no time has passed"),
+    ],
+)
+def test_what_is_not_known_is_not_said(looks):
+    assert needed(*looks) == 0
+
+
+def test_no_more_than_64_arrivals_are_remembered():
+    state = Reach()
+    for tick in range(200):
+        state = follow(state, look(float(tick), 100 + tick))
+    assert (len(state.arrivals), sum(tasks for _, tasks in state.arrivals)) == (64, 199)
