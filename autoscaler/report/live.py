@@ -181,7 +181,7 @@ def _places(names: Iterable[str], places: dict[str, int]) -> list[int]:
 
 
 def cut(name: str) -> str:
-    """A name that is not longer than a row bears."""
+    """A name that fits into a row."""
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 

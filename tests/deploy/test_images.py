@@ -109,17 +109,7 @@ def passable(folder: str) -> Path:
 @needs("unshare")
 def test_a_burst_goes_through_the_service_as_its_image_runs_it(tmp_path: Path, out: Path):
     stage = build(TOP / "Dockerfile.api", out)
-    assert (stage.user, stage.entrypoint, stage.command, stage.healthcheck, stage.ports) == (
-        "10001:10001",
-        ["docservice"],
-        ["api", "--host", "0.0.0.0"],
-        ["docservice", "healthcheck"],
-        ["8000"],
-    )
-    assert packages(stage) == pinned("api.txt") | {"celery-pool-autoscaler"}
-    assert may_write(stage, "/", "/app", "/usr/local", "/var/lib/docservice/blobs", "/tmp") == ["/tmp"]
-    code, line = ended(stage, "api")
-    assert (code, line.startswith("docservice: REDIS_URL is not set; ")) == (2, True)
+    assert_as_declared(stage)
     blobs = tmp_path / "blobs"
     blobs.mkdir()
     os.chown(blobs, 10001, 10001)
@@ -151,19 +141,36 @@ def test_a_burst_goes_through_the_service_as_its_image_runs_it(tmp_path: Path, o
             )
             assert (sent[0], sent[1].partition(" in ")[0]) == (0, "sent 5 mails to burst")
 
-            def states() -> list[str]:
-                rows = httpx.get(
-                    f"{url}/documents?" + "&".join(f"id={number}" for number in range(1, 6)),
-                    headers={"Authorization": f"Bearer {token}"},
-                ).json()["data"]
-                return [row["state"] for row in rows]
-
             working.wait_until(
-                lambda: states() == ["processed"] * 5, within_seconds=60, what="five mails processed"
+                lambda: states(url, token, 5) == ["processed"] * 5,
+                within_seconds=60,
+                what="five mails processed",
             )
             # It ends in order and then by the signal's own way, as uvicorn does.
             assert serving.stop() in {0, -signal.SIGTERM}
             working.kill()  # a warm shutdown may take half a minute
+
+
+def assert_as_declared(stage: Stage) -> None:
+    """The image of the API holds and may write what its Dockerfile says, and names what it lacks."""
+    assert (stage.user, stage.entrypoint, stage.command, stage.healthcheck, stage.ports) == (
+        "10001:10001",
+        ["docservice"],
+        ["api", "--host", "0.0.0.0"],
+        ["docservice", "healthcheck"],
+        ["8000"],
+    )
+    assert packages(stage) == pinned("api.txt") | {"celery-pool-autoscaler"}
+    assert may_write(stage, "/", "/app", "/usr/local", "/var/lib/docservice/blobs", "/tmp") == ["/tmp"]
+    code, line = ended(stage, "api")
+    assert (code, line.startswith("docservice: REDIS_URL is not set; ")) == (2, True)
+
+
+def states(url: str, token: str, count: int) -> list[str]:
+    """The states of the first documents."""
+    query = "&".join(f"id={number}" for number in range(1, count + 1))
+    found = httpx.get(f"{url}/documents?{query}", headers={"Authorization": f"Bearer {token}"})
+    return [row["state"] for row in found.json()["data"]]
 
 
 def token_of(stage: Stage, given: dict[str, str]) -> str:

@@ -147,5 +147,5 @@ def refusal(text):
 
 @given(passwords, spellings, st.sampled_from(BROKEN))
 def test_what_a_broken_url_says_does_not_depend_on_its_password(password, spelling, template):
-    assume(":" not in spelling(password))  # it would mend the one that is broken for want of it
+    assume(":" not in spelling(password))  # it would repair the one that lacks it
     assert refusal(template.format(spelling(password))) == refusal(template.format("x"))

@@ -147,15 +147,15 @@ def test_each_group_keeps_the_most_urgent_target_of_its_queues():
 
 
 def test_each_queue_of_a_worker_has_its_own_target():
-    def wish(targets):
+    def desired(targets):
         walk = Walk(prompt_policy(max_processes=64), target_wait=TargetWaitPolicy(), target_waits=targets)
         both = worker(busy=4, queues=("celery", "mails"))
         walk.see(0, both, queues=(queue(0), queue(0, "mails")))
         return walk.see(60, both, queues=(queue(60), queue(0, "mails"))).groups[0].desired
 
     # Nothing waits in mails: its target asks for nothing.
-    assert wish({"celery": 600.0, "mails": 1.0}) == wish({"celery": 600.0, "mails": 600.0}) == 4
-    assert wish({"celery": 1.0, "mails": 600.0}) > 4
+    assert desired({"celery": 600.0, "mails": 1.0}) == desired({"celery": 600.0, "mails": 600.0}) == 4
+    assert desired({"celery": 1.0, "mails": 600.0}) > 4
 
 
 def test_the_latency_demand_shrinks_only_once_it_has_learnt_for_a_while():

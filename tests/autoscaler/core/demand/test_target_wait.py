@@ -37,7 +37,7 @@ def test_a_burst_of_short_tasks_is_spread_over_the_time_that_is_left():
     state, done = learnt(1, 1)
     _, sizes = play([signal(600.0, 40, 1, 1, completed=done)], state=state)
     # 40 positions; 4 s are left and 3 of them after the start, so a new process starts 1 + 3 of them. The one
-    # process comes free 4 times on average, reckoned at 4 - 1.5 * 2 = 1: (40 - 1) / 4 more are needed.
+    # process comes free 4 times on average, counted as 4 - 1.5 * 2 = 1: (40 - 1) / 4 more are needed.
     assert sizes == [1 + math.ceil(39 / 4)]
 
 
