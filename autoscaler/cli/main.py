@@ -22,6 +22,7 @@ COMMANDS = {
     "check-worker": "check_worker:command",
     "status": "status:status",
     "events": "status:events",
+    "history": "history:command",
     "pause": "override:pause",
     "resume": "override:resume",
     "hold": "override:hold",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 
 
-def _read(settings: Settings, read: Callable[[Any], Any]) -> Any:
+def read_or_fail(settings: Settings, read: Callable[[Any], Any]) -> Any:
     """What ``read`` returns for the client; ends the command where Redis fails."""
     redactor = Redactor()
     connections = Connections(settings.read_redis_url, settings.tuning, redactor)
@@ -45,14 +45,14 @@ def _read(settings: Settings, read: Callable[[Any], Any]) -> Any:
 @_JSON
 def status(settings: Settings, *, as_json: bool) -> None:
     """Print the last tick of a daemon. The override in force is printed with it."""
-    found = _read(settings, lambda redis: read_status(redis, settings.name))
+    found = read_or_fail(settings, lambda redis: read_status(redis, settings.name))
     if found is None:
         fail([f"no daemon named {settings.name} has reported lately; is one running, and --name right?"], 1)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
     now = time.time()
-    override = _read(
+    override = read_or_fail(
         settings, lambda redis: described(changes.in_force(read_override(redis, settings.name), now))
     )
     role = "leader" if found.get("leader") else "standby"
@@ -101,7 +101,9 @@ def _reason(decision: dict[str, Any]) -> str:
 @_JSON
 def events(settings: Settings, *, count: int, as_json: bool) -> None:
     """Print the last resizes of a daemon."""
-    stored = _read(settings, lambda redis: redis.xrevrange(Keys(name=settings.name).events, count=count))
+    stored = read_or_fail(
+        settings, lambda redis: redis.xrevrange(Keys(name=settings.name).events, count=count)
+    )
     found = [
         {key.decode(): value.decode(errors="replace") for key, value in fields.items()}
         for _, fields in reversed(stored)

@@ -13,10 +13,23 @@ _MAX_LISTED = 10
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Rows, the first of them the names, as columns of the width of what is in them."""
+    """Rows, the first of them the names, as columns of the width of what is in them.
+
+    A character that a terminal would obey rather than show is escaped, whoever put it into a name.
+    """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def printable(text: str) -> str:
+    """``text`` with each character that is not printable as an escape."""
+    return (
+        text
+        if text.isprintable()
+        else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
     )
 
 

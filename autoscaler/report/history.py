@@ -17,7 +17,7 @@ from autoscaler.core import capacity
 from autoscaler.core.model import MEANINGS, Reason
 from autoscaler.report.series import COLUMNS, OUTAGE, PAUSED, STANDBY, TIERS, Series, plain, row
 from autoscaler.report.status import Subject, applied_bounds, conditions, is_observed, outcome_fields
-from autoscaler.report.summary import known, percentile, summary
+from autoscaler.report.summary import enough, percentile, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -107,7 +107,10 @@ class History:
     def wait_p95(self, span_seconds: float, now: float) -> float | None:
         """What the age of the oldest message did not exceed for 95 % of the time; None where not known."""
         with self._lock:
-            return percentile(known(self._series[TOTAL].column("age", span_seconds, now)), 0.95)
+            ages, depths = (
+                self._series[TOTAL].column(name, span_seconds, now) for name in ("age", "waiting")
+            )
+        return percentile(enough(ages, depths), 0.95)
 
     def conditions(self) -> list[dict[str, Any]]:
         """The conditions in force, the oldest first, each with when it began."""

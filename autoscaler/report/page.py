@@ -66,13 +66,12 @@ def parse_since(text: str) -> float:
     """Seconds from ``90s``, ``15m`` or ``24h``.
 
     Raises:
-        QueryError: for anything else.
+        ValueError: for anything else, with what is legal.
     """
     match = _SINCE.fullmatch(text)
     seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if not 1 <= seconds <= MAX_SECONDS:
-        shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
-        raise QueryError(f"since is {shown!a}; {_LEGAL_SINCE}")
+        raise ValueError(_LEGAL_SINCE)
     return seconds
 
 
@@ -95,7 +94,12 @@ def parse_query(query: str) -> tuple[float, str]:
     group = given.get("group", "")
     if group and not _GROUP.fullmatch(group):
         raise QueryError("group must be one of the ids under groups")
-    return parse_since(given.get("since", DEFAULT_SINCE)), group
+    since = given.get("since", DEFAULT_SINCE)
+    try:
+        return parse_since(since), group
+    except ValueError as fault:
+        shown = since if len(since) <= _SHOWN_CHARACTERS else f"{since[:_SHOWN_CHARACTERS]}..."
+        raise QueryError(f"since is {shown!a}; {fault}") from None
 
 
 class Site:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _HOUR = 3600.0
+#: Below this share of the time in which queues were read no wait is told: it would be that of idle times.
+_ENOUGH = 0.9
 
 
 def summary(window: Mapping[str, Any]) -> dict[str, float | None]:
@@ -23,7 +25,8 @@ def summary(window: Mapping[str, Any]) -> dict[str, float | None]:
     """
     step, columns = float(window["step_seconds"]), window["columns"]
     processes, peaks = known(columns["processes"]), known(columns["peak"])
-    at_max, late, ages = known(columns["at_max"]), known(columns["late"]), known(columns["age"])
+    at_max, depths = known(columns["at_max"]), columns["waiting"]
+    late, ages = enough(columns["late"], depths), enough(columns["age"], depths)
     seconds, peak = len(processes) * step, max(peaks, default=None)
     used = sum(processes) * step / _HOUR
     fixed = None if peak is None else peak * seconds / _HOUR
@@ -43,6 +46,15 @@ def summary(window: Mapping[str, Any]) -> dict[str, float | None]:
 def known(column: Sequence[float | None]) -> list[float]:
     """The values of a column that are known."""
     return [value for value in column if value is not None]
+
+
+def enough(waits: Sequence[float | None], depths: Sequence[float | None]) -> list[float]:
+    """The waits that are known, none of them where too few are known of the time in which depths are.
+
+    Where tasks carry no publishing time, the wait is known only while none waits.
+    """
+    found = known(waits)
+    return found if len(found) >= _ENOUGH * len(known(depths)) else []
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:

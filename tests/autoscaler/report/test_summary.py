@@ -21,6 +21,7 @@ def test_a_span_is_summed_up_over_what_is_known_of_it() -> None:
             at_max=[0, 0.5, None, 1],
             late=[0, 0, None, 1],
             age=[0, 1.5, None, 9],
+            waiting=[0, 3, None, 40],
         )
     )
 
@@ -35,6 +36,13 @@ def test_a_span_is_summed_up_over_what_is_known_of_it() -> None:
         "share_in_time": 0.6667,
         "age_p95_seconds": 9,
     }
+
+
+def test_where_the_wait_is_known_only_while_nothing_waits_no_wait_is_told() -> None:
+    found = summary(
+        window(processes=[1] * 4, waiting=[0, 5, 5, 0], age=[0, None, None, 0], late=[0, None, None, 0])
+    )
+    assert (found["share_in_time"], found["age_p95_seconds"]) == (None, None)
 
 
 def test_of_a_span_of_which_nothing_is_known_no_figure_is_made_up() -> None:
