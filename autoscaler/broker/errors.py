@@ -57,7 +57,11 @@ def joined(message: str, advice: str) -> str:
     """
     if not advice:
         return message
-    return f"{message} {advice[0].upper()}{advice[1:]}" if message.endswith(".") else f"{message}; {advice}"
+    return (
+        f"{message} {advice[0].upper()}{advice[1:]}"
+        if message.endswith((".", "?"))
+        else f"{message}; {advice}"
+    )
 
 
 @contextmanager

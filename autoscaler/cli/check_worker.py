@@ -14,6 +14,7 @@ import click
 from autoscaler.broker.errors import BrokerError
 from autoscaler.cli.compose import compose
 from autoscaler.cli.options import with_settings
+from autoscaler.cli.text import existing
 from autoscaler.core.blockage import fetches_no_more
 from autoscaler.sensors.workers import ask
 from autoscaler.settings import table
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from autoscaler.core.model import WorkerReading
     from autoscaler.settings.load import Settings
 
+NO_ANSWER = "does not answer"
 _LOOK_EVERY_SECONDS = 1.0
 
 
@@ -46,11 +48,15 @@ def command(settings: Settings, *, worker_name: str, within_seconds: float) -> N
     app = compose(settings, single_look=True)
     try:
         fault = _watch(app, worker_name, within_seconds)
+        others = app.mailboxes() if fault == NO_ANSWER else None
     except BrokerError as error:
         click.echo(app.redactor(f"not known: Redis failed: {error.with_advice()}"))
         return
     if fault is not None:
-        click.echo(f"autoscaler: {worker_name} {fault}", err=True)
+        known = ""
+        if others is not None and worker_name not in others:
+            known = f"; {existing('workers that exist', worker_name, others)}"
+        click.echo(f"autoscaler: {worker_name} {fault}{known}", err=True)
         raise SystemExit(1)
     click.echo(f"{worker_name} is alive")
 
@@ -77,7 +83,7 @@ def fault_of(reading: WorkerReading | None, waiting: int, first: WorkerReading |
     ``waiting`` are the messages in its queues, ``first`` is what it reported at the first look.
     """
     if reading is None:
-        return "does not answer"
+        return NO_ANSWER
     if reading.busy or reading.reserved or reading.rate_limited or fetches_no_more(reading):
         return None
     if not reading.queues_known or (first is not None and _has_ended_a_task(first, reading)):

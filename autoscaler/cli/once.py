@@ -11,7 +11,7 @@ import click
 from autoscaler.cli import findings
 from autoscaler.cli.compose import compose
 from autoscaler.cli.options import GroupedCommand, fail, with_settings
-from autoscaler.cli.text import columns, or_unknown
+from autoscaler.cli.text import columns, legend, or_unknown
 from autoscaler.core.decider import Mode
 from autoscaler.core.measure import waiting_for
 from autoscaler.settings import table
@@ -44,6 +44,8 @@ def command(settings: Settings, *, as_json: bool) -> None:
         )
     else:
         click.echo(_table(record))
+        if explained := legend(one.desired_reason for one in record.plan.decisions):
+            click.echo(explained)
         for line in not_learned(settings, record):
             click.echo(f"Not learned yet: {line}")
         for line in held_first(settings, record):

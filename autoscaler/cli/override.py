@@ -193,7 +193,8 @@ def _apply(
         status = read_status(redis, settings.name)
         unknown = _unknown(settings.name, status, workers)
         if unknown and not force:
-            fail([f"{line}; nothing was changed (--force does it nevertheless)" for line in unknown], 1)
+            advice = "nothing was changed (--force does it nevertheless)"
+            fail([joined(line, advice) for line in unknown], 1)
         request = changes.change_override(redis, settings.name, change, now=now)
     except OverrideError as fault:
         fail([f"{fault}; nothing was changed"], 1)

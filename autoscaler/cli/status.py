@@ -15,7 +15,7 @@ from autoscaler.broker.keys import Keys, read_status
 from autoscaler.broker.overrides import OverrideError, read_override
 from autoscaler.cli.options import Parsed, fail, with_settings
 from autoscaler.cli.override import SETTINGS, WORKER, described
-from autoscaler.cli.text import columns, moment, or_unknown
+from autoscaler.cli.text import columns, legend, moment, or_unknown
 from autoscaler.settings.parse import whole
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from autoscaler.settings.load import Settings
 
+NOBODY = "no daemon named {name} has reported lately; is one running, and --name right?"
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 
 
@@ -47,7 +48,7 @@ def status(settings: Settings, *, as_json: bool) -> None:
     """Print the last tick of a daemon. The override in force is printed with it."""
     found = read_or_fail(settings, lambda redis: read_status(redis, settings.name))
     if found is None:
-        fail([f"no daemon named {settings.name} has reported lately; is one running, and --name right?"], 1)
+        fail([NOBODY.format(name=settings.name)], 1)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -61,6 +62,11 @@ def status(settings: Settings, *, as_json: bool) -> None:
     click.echo("\n".join(f"override: {line}" for line in override))
     click.echo(_groups(found))
     click.echo(_workers(found))
+    decided = found.get("decisions", ())
+    if explained := legend(one.get(key) for one in decided for key in ("reason", "desired_reason")):
+        click.echo(explained)
+    for worker in found.get("unresponsive", ()):
+        click.echo(f"{worker} does not answer; what is shown of it is its last report")
     for part, fault in found.get("faults", {}).items():
         click.echo(f"{part}: {fault}")
 
@@ -111,6 +117,8 @@ def events(settings: Settings, *, count: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
+    if not found and _read(settings, lambda redis: read_status(redis, settings.name)) is None:
+        click.echo(f"autoscaler: {NOBODY.format(name=settings.name)}", err=True)
     rows = [("AT", "WORKER", "CHANGE", "RESULT", "REASON", "DETAIL")]
     for event in found:
         change = f"{event.get('before') or '?'} -> {event.get('target') or '?'}"

@@ -6,8 +6,10 @@ import difflib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from autoscaler.core.reasons import MEANINGS, Reason
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 _MAX_LISTED = 10
 
@@ -41,6 +43,13 @@ def or_unknown(value: object) -> str:
 def moment(seconds: float) -> str:
     """Epoch seconds as ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def legend(reasons: Iterable[str | None]) -> str:
+    """What each of these reasons means, a line for each; a reason that is unknown here has none."""
+    words = {str(reason) for reason in Reason}
+    known = [Reason(reason) for reason in dict.fromkeys(reasons) if reason in words]
+    return "\n".join(f"{reason}: {MEANINGS[reason]}" for reason in known)
 
 
 def existing(what: str, name: str, names: Collection[str]) -> str:

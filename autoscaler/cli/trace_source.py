@@ -58,6 +58,9 @@ SOURCE_OPTIONS: Sequence[Callable[[Any], Any]] = (
     ),
 )
 
+#: What a file's first row may be.
+_TASKS, _COUNTS = ("offset_s,service_s",), ("offset_s,count", "timestamp,value")
+
 
 def trace_of(given: dict[str, Any]) -> Trace:
     """The trace that the options name; ends the command where there is none."""
@@ -89,7 +92,11 @@ def read_trace(path: Path, service: ServiceModel | None, seed: int) -> Trace:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             header = lines.readline(1000)
             lines.seek(0)
-            if header.replace(" ", "").strip() in {"offset_s,count", "timestamp,value"}:
+            words = header.replace(" ", "").strip()
+            if words and words not in {*_TASKS, *_COUNTS}:
+                legal = f"{' or '.join(_TASKS)} for tasks, or {' or '.join(_COUNTS)} for counts"
+                raise TraceError(f"{path.name}, row 1: the header is {words[:60]!r}; it must be {legal}")
+            if words in _COUNTS:
                 if service is None:
                     raise TraceError(
                         f"{path.name}: it has counts and no service times; give --service-mean SECONDS"

@@ -19,7 +19,11 @@ def winner(summaries: Sequence[Summary], *, share: float = KEPT_SHARE) -> Summar
     Fewer starts break ties.
     """
     kept = [summary for summary in summaries if summary.within_target >= share]
-    return min(kept, key=lambda summary: (round(summary.cost, 4), summary.starts), default=None)
+    return min(kept, key=_rank, default=None)
+
+
+def _rank(summary: Summary) -> tuple[float, int]:
+    return round(summary.cost, 4), summary.starts
 
 
 def verdict(summaries: Sequence[Summary], target_wait_seconds: float, *, share: float = KEPT_SHARE) -> str:
@@ -32,6 +36,12 @@ def verdict(summaries: Sequence[Summary], target_wait_seconds: float, *, share: 
             f" {nearest.policy} comes nearest with {nearest.within_target:.2%}"
         )
     kept = f"{share:.0%} of the tasks within {target_wait_seconds:g} s"
+    equal = [one.policy for one in summaries if one.within_target >= share and _rank(one) == _rank(best)]
+    if len(equal) > 1:
+        return (
+            f"A tie: {', '.join(equal[:-1])} and {equal[-1]} start {kept} at the same least cost,"
+            f" {best.cost:.2f}, with {best.starts} starts each"
+        )
     said = f"{best.policy} is the cheapest that starts {kept}: cost {best.cost:.2f}"
     second = winner([summary for summary in summaries if summary is not best], share=share)
     if second is None:

@@ -49,6 +49,8 @@ def test_a_worker_is_alive_until_it_hangs_or_is_gone(cluster):
     assert probe(cluster) == (0, "w1@h is alive")
     process.send(signal.SIGSTOP)
     assert probe(cluster) == (1, "autoscaler: w1@h does not answer")
+    mistyped = "autoscaler: w1 does not answer; did you mean w1@h? workers that exist: w1@h"
+    assert probe(cluster, "w1", within="1") == (1, mistyped)
     process.send(signal.SIGCONT)
 
 

@@ -14,12 +14,11 @@ def test_once_decides_as_run_would_and_says_what_it_has_not_learned(cluster, aut
     cluster.hold(9)
     code, out, err = autoscaler_process("once", "--max", "5", "--target-wait", "off")
     assert (code, err, out.splitlines()[1].split()[-3:]) == (0, "", ["1", "5", "at_max"])
+    assert out.splitlines()[2] == "at_max: limited by the configured maximum"
     assert "Not learned yet" not in out
     code, out, err = autoscaler_process("once", "--max", "5", "--interval", "1")
     assert (code, err) == (0, "")
-    assert (
-        out.splitlines()[2:][0] == "Not learned yet: how often tasks arrive; run learns it from tick to tick"
-    )
+    assert out.splitlines()[3] == "Not learned yet: how often tasks arrive; run learns it from tick to tick"
     assert "Not learned yet: how long a task runs; 1 s is assumed" in out.splitlines()
     code, out, _ = autoscaler_process("once", "--max", "5", "--json")
     found = json.loads(out)

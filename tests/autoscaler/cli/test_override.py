@@ -48,7 +48,7 @@ def test_a_name_that_no_daemon_reports_is_refused_unless_forced(cluster, autosca
         1,
         "",
         (
-            "autoscaler: no daemon named nope has reported lately; is --name right?; nothing was changed"
+            "autoscaler: no daemon named nope has reported lately; is --name right? Nothing was changed"
             " (--force does it nevertheless)\n"
         ),
     )

@@ -33,7 +33,10 @@ def test_simulate_prints_our_ways_beside_the_peers(tmp_path: Path):
         "knative kpa",
         "aws backlog per instance",
     ]
-    assert " is the cheapest that starts 99% of the tasks within 5 s: cost " in lines[-1]
+    assert lines[-1].startswith("A tie: latency 5 s, thresholds, fixed 1, ")
+    assert lines[-1].endswith(
+        "start 99% of the tasks within 5 s at the same least cost, 6.20, with 0 starts each."
+    )
 
 
 def test_simulate_gives_every_figure_as_json(tmp_path: Path):

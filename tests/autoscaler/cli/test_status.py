@@ -21,7 +21,9 @@ def test_a_running_daemon_follows_and_status_and_events_show_it(cluster, autosca
     shown = autoscaler("status").stdout
     assert "default: mode act, leader, last tick" in shown
     assert "override: paused until it is resumed\noverride: by ann\n" in shown
-    assert shown.splitlines()[-1].split()[0] == "w1@h"
+    assert shown.splitlines()[-1] == "paused: an administrator paused the autoscaler" or (
+        shown.splitlines()[-2] == "paused: an administrator paused the autoscaler"
+    )
     assert json.loads(autoscaler("status", "--json").stdout)["name"] == "default"
     assert autoscaler("events").stdout == "no event yet\n"
     assert autoscaler("resume").stdout == "no override in force\n"
@@ -37,7 +39,10 @@ def test_a_status_that_nobody_reported_is_said(cluster, autoscaler):
     assert read_status(cluster.redis, "default") is None
     done = autoscaler("status")
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "no daemon named default has reported lately; is one running, and --name right?" in done.stderr
+    nobody = "autoscaler: no daemon named default has reported lately; is one running, and --name right?\n"
+    assert done.stderr == nobody
+    done = autoscaler("events")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "no event yet\n", nobody)
 
 
 def test_the_status_says_who_leads_and_names_the_worker_of_a_row_without_queues(cluster, autoscaler):
@@ -48,5 +53,14 @@ def test_the_status_says_who_leads_and_names_the_worker_of_a_row_without_queues(
     lines = autoscaler("status").stdout.splitlines()
     assert lines[0].startswith("default: mode dry_run, leader, last tick ")
     assert [line.rsplit(maxsplit=4)[0] for line in lines[2:5]] == ["QUEUES", "none (w1@h)", "a,b"]
-    cluster.redis.set(Keys(name="default").status, json.dumps(found | {"leader": False}))
+    gone = found | {
+        "leader": False,
+        "unresponsive": ["w1@h"],
+        "decisions": [{"worker": "w1@h", "reason": "unknown_size", "desired_reason": "new_word"}],
+    }
+    cluster.redis.set(Keys(name="default").status, json.dumps(gone))
+    assert autoscaler("status").stdout.splitlines()[-2:] == [
+        "unknown_size: the worker did not report its size in this tick",
+        "w1@h does not answer; what is shown of it is its last report",
+    ]
     assert autoscaler("status").stdout.startswith("default: mode dry_run, standby, last tick ")

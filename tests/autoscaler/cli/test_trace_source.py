@@ -37,7 +37,10 @@ if TYPE_CHECKING:
         ),
         pytest.param(
             "when,took\n1,2\n",
-            "trace.csv, row 1: the header is 'when,took'; it must be 'offset_s,service_s'",
+            (
+                "trace.csv, row 1: the header is 'when,took'; it must be offset_s,service_s for tasks, or"
+                " offset_s,count or timestamp,value for counts"
+            ),
             id="another header",
         ),
         pytest.param(

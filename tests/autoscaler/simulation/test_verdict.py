@@ -32,6 +32,14 @@ def test_of_equal_costs_the_one_with_fewer_starts_wins():
     assert winner([replace(KNATIVE, cost=1.91), OURS]) is OURS
 
 
+def test_a_tie_is_said_to_be_one():
+    equal = [replace(OURS, policy=name) for name in ("target wait 5 s", "fixed 2", "knative")]
+    assert verdict([*equal, replace(OURS, policy="keda", starts=41)], 5.0) == (
+        "A tie: target wait 5 s, fixed 2 and knative start 99% of the tasks within 5 s at the same least"
+        " cost, 1.91, with 40 starts each"
+    )
+
+
 def test_a_policy_alone_says_that_no_other_keeps_the_target():
     assert verdict([OURS, CHEAP_AND_LATE], 5.0) == (
         "target wait 5 s is the cheapest that starts 99% of the tasks within 5 s: cost 1.91;"
