@@ -117,7 +117,7 @@ def events(settings: Settings, *, count: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    if not found and _read(settings, lambda redis: read_status(redis, settings.name)) is None:
+    if not found and read_or_fail(settings, lambda redis: read_status(redis, settings.name)) is None:
         click.echo(f"autoscaler: {NOBODY.format(name=settings.name)}", err=True)
     rows = [("AT", "WORKER", "CHANGE", "RESULT", "REASON", "DETAIL")]
     for event in found:
