@@ -363,7 +363,7 @@ class Decider:
         """What prevents an action on this worker alone."""
         if member.reading.name in override.held_workers:
             return Reason.HELD
-        return Reason.YIELDING if yields_to(member.reading, self.name) else None
+        return Reason.YIELDING if yields_to(member.reading, self.name, member.rivals) else None
 
     @property
     def _steps(self) -> tuple[int, int]:

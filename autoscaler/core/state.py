@@ -16,6 +16,7 @@ from autoscaler.core.demand.learning import TargetWaitState
 from autoscaler.core.demand.reach import Reach
 from autoscaler.core.demand.thresholds import Watch
 from autoscaler.core.model import Result
+from autoscaler.core.rivals import NONE, remember_rivals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from autoscaler.core.memory import MemoryRecord
     from autoscaler.core.model import Observation, Outcome, WorkerReading
     from autoscaler.core.policy import Policy
+    from autoscaler.core.rivals import Rival
 
 #: A worker that goes on refusing is tried again ever less often, at last so seldom.
 _MAX_REFUSAL_PAUSE_SECONDS = 300.0
@@ -53,12 +55,13 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownWorker:
-    """A worker's last reading, when it was taken, and what is under way."""
+    """A worker's last reading, when it was taken, what is under way, and who else resizes it."""
 
     reading: WorkerReading
     read_at: float
     outstanding: Outstanding | None = None
     refusal: Refusal | None = None
+    rivals: Mapping[str, Rival] = field(default_factory=dict)
 
     @property
     def size(self) -> int | None:
@@ -187,7 +190,7 @@ def _restarted(before: WorkerReading, now: WorkerReading) -> bool:
 
 def _follow(policy: Policy, before: KnownWorker | None, reading: WorkerReading, at: float) -> KnownWorker:
     if before is None:
-        return KnownWorker(reading=reading, read_at=at)
+        return KnownWorker(reading=reading, read_at=at, rivals=remember_rivals(NONE, reading, at))
     container = before.reading.container  # the last good one holds where none can be read
     if reading.container is not None:
         container = with_rates(container, reading.container, at - before.read_at)
@@ -200,7 +203,13 @@ def _follow(policy: Policy, before: KnownWorker | None, reading: WorkerReading, 
         outstanding = None
     if refusal and _differs(before.reading, reading):
         refusal = None
-    return KnownWorker(reading=reading, read_at=at, outstanding=outstanding, refusal=refusal)
+    return KnownWorker(
+        reading=reading,
+        read_at=at,
+        outstanding=outstanding,
+        refusal=refusal,
+        rivals=remember_rivals(before.rivals, reading, at),
+    )
 
 
 def _settled(

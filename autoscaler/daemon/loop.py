@@ -194,6 +194,7 @@ class Controller:
             memory=self._state.memory,
             name=self._decider.name,
             foreign_resizes=self._foreign.note(seen.observation),
+            rivals={name: known.rivals for name, known in self._state.workers.items() if known.rivals},
             without_consumers=self._without_consumers.note(seen.observation, self._actor.cancelled),
             expected_workers=self._decider.scope.workers,
             expected_queues=self._decider.named_queues,

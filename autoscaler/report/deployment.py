@@ -6,14 +6,16 @@ counts, so that it changes only when a person should read it again.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from autoscaler.core.rivals import rivals, yields_to
+from autoscaler.core.rivals import NONE, rivals, yields_to
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from autoscaler.core.model import QueueReading, WorkerReading
+    from autoscaler.core.rivals import Rival
 
 NO_WORKER = "no_worker"
 MISSING_WORKER = "missing_worker"
@@ -81,14 +83,22 @@ def missing(
     return found
 
 
-def contested(workers: Iterable[WorkerReading], own_name: str) -> dict[tuple[str, str], str]:
-    """The workers that other autoscalers resize too, by (kind, name), with who they are."""
+def contested(
+    workers: Iterable[WorkerReading],
+    own_name: str,
+    known: Mapping[str, Mapping[str, Rival]] = MappingProxyType({}),
+) -> dict[tuple[str, str], str]:
+    """The workers that other autoscalers resize too, by (kind, name), with who they are.
+
+    ``known`` is what is remembered of them, by worker.
+    """
     found = {}
     for reading in workers:
-        others = rivals(reading, own_name)
+        remembered = known.get(reading.name, NONE)
+        others = rivals(reading, own_name, remembered)
         if not others:
             continue
-        first = yields_to(reading, own_name)
+        first = yields_to(reading, own_name, remembered)
         who = f"autoscaler {', '.join(others)} resizes it too"
         does = "they hold while this one acts" if first is None else f"this one holds while {first} acts"
         found[RIVAL, reading.name] = f"{who}; {does}; {RIVAL_ADVICE}"

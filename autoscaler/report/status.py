@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from autoscaler.core.plan import GroupPlan, Plan
     from autoscaler.core.policy import Policy
+    from autoscaler.core.rivals import Rival
 
 #: Kind and name of a condition.
 Subject = tuple[str, str]
@@ -73,9 +74,9 @@ class TickRecord:
 
     ``workers`` are the last readings by name, also of workers that did not answer this time; ``unresponsive``
     are the workers that were asked in vain, ``duplicates`` the names that more than one worker answers to.
-    ``memory`` is what is remembered of each worker's memory, by name.
-    ``name`` is the autoscaler's own, ``foreign_resizes`` are workers that somebody else has resized lately,
-    ``without_consumers`` those that answer and have consumed nothing for long.
+    ``memory`` is what is remembered of each worker's memory, by name. ``name`` is the autoscaler's own,
+    ``foreign_resizes`` are workers that somebody else has resized lately, ``rivals`` what is remembered of
+    who did, by worker, ``without_consumers`` those that answer and have consumed nothing for long.
     ``expected_workers`` and ``expected_queues`` are what the settings name.
     """
 
@@ -92,6 +93,7 @@ class TickRecord:
     name: str = ""
     foreign_resizes: tuple[str, ...] = ()
     without_consumers: tuple[str, ...] = ()
+    rivals: Mapping[str, Mapping[str, Rival]] = field(default_factory=dict)
     expected_workers: frozenset[str] = frozenset()
     expected_queues: frozenset[str] = frozenset()
     wall_time: float = 0.0
@@ -186,7 +188,7 @@ def _of_the_deployment(record: TickRecord, mode: Mode) -> dict[Subject, str]:
     if mode is Mode.ACT and record.name and record.observation.leader:
         touched = {decision.worker for decision in record.plan.decisions}
         mine = [reading for reading in record.observation.workers if reading.name in touched]
-        found |= deployment.contested(mine, record.name)
+        found |= deployment.contested(mine, record.name, record.rivals)
         found |= {
             (deployment.NOT_CONSUMING, worker): deployment.NO_CONSUMER_STATE
             for worker in touched & set(record.without_consumers)
