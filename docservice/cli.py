@@ -34,6 +34,7 @@ from docservice.open_files import raise_open_files
 from docservice.page_cache import IDENTITIES, Cache
 from docservice.postgres.database import Database, PoolerError, StoreTimeoutError, StoreUnavailableError
 from docservice.postgres.migrations import MigrationError, migrate, pending
+from docservice.postgres.modules import unused_modules
 from docservice.postgres.tokens import TokenRow, Tokens
 
 if TYPE_CHECKING:
@@ -321,10 +322,7 @@ def token() -> None:
 @click.option("--name", required=True, help="Who uses it; shown in the audit.")
 @click.option("--role", type=click.Choice(_ROLES), default=Role.VIEWER.value, show_default=True)
 @click.option(
-    "--module",
-    "modules",
-    multiple=True,
-    help="A module that it may see; repeatable. Without: all.",
+    "--module", "modules", multiple=True, help="A module that it may see; repeatable. Without: all."
 )
 @click.option(
     "--expires-in-days",
@@ -345,12 +343,14 @@ def token_create(name: str, role: str, modules: tuple[str, ...], expires_in_days
         raise RuntimeError("a new token has the form of tokens")
     expires_at = None if expires_in_days is None else datetime.now(UTC) + timedelta(days=expires_in_days)
 
-    async def add(database: Database) -> int:
-        return await Tokens(database).add(
+    async def add(database: Database) -> tuple[int, list[str]]:
+        token_id = await Tokens(database).add(
             name=name.strip(), sha256=sha256, role=Role(role), modules=seen, expires_at=expires_at
         )
+        return token_id, await unused_modules(database, seen or ())
 
-    token_id = _run(_with_schema(_settings(), add))
+    token_id, notes = _run(_with_schema(_settings(), add))
+    click.echo("".join(f"docservice: {note}\n" for note in notes), nl=False, err=True)
     click.echo(f"token {token_id} for {name.strip()}, {role}; it is not shown again:", err=True)
     click.echo(text)
 
