@@ -178,12 +178,10 @@ def _history(
     settings: Settings, redactor: Redactor, timing: Timing, log: FilteringBoundLogger
 ) -> tuple[History, Recorder]:
     """The history and what stores it, over a connection of its own: the tick never waits for it."""
-    ages_are_read = settings.deciding or settings.shadow
+    deciding = settings.deciding
     history = History(
         mode=settings.mode,
-        target_waits=TargetWaits(
-            ages_are_read.target_wait_seconds if ages_are_read else None, settings.target_waits
-        ),
+        target_waits=TargetWaits(deciding.target_wait_seconds if deciding else None, settings.target_waits),
         clean=partial(clean, redact=redactor),
     )
     aside = Connections(settings.read_redis_url, settings.tuning, redactor)

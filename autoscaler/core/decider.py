@@ -251,7 +251,9 @@ class Decider:
             limit=sum(limits) if len(limits) == len(decisions) and plan.blocked_by is None else None,
         )
         memory = replace(memory, reach=reach.follow(memory.reach, look))
-        return memory, replace(plan, target_seconds=target, needed=memory.reach.needed or None)
+        wait = memory.target_wait.oldest_wait_seconds(at, target)
+        needed = memory.reach.needed or None
+        return memory, replace(plan, target_seconds=target, needed=needed, oldest_wait_seconds=wait)
 
     @property
     def _parameters(self) -> TargetWaitPolicy:

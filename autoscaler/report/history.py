@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import deque
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autoscaler.core import capacity
 from autoscaler.core.model import MEANINGS, Reason
@@ -273,6 +273,13 @@ def explained(action: dict[str, Any]) -> dict[str, Any]:
         return action | {"why": None}
 
 
+class _Wait(NamedTuple):
+    """The wait of an oldest task, and whether it is beyond its target."""
+
+    seconds: float
+    late: bool
+
+
 class _Tick:
     """One tick as rows."""
 
@@ -292,13 +299,17 @@ class _Tick:
 
     def total(self) -> Row:
         """The row of everything."""
-        return self._row(sorted(self._queues), sorted(self._record.workers))
+        plans = self._record.plan.groups
+        consumed = {name for plan in plans for name in plan.group.queues}
+        others = [queue for name, queue in self._queues.items() if name not in consumed]
+        waits = [*map(self._wait, plans), *map(self._unconsumed, others)]
+        return self._row(sorted(self._queues), sorted(self._record.workers), waits)
 
     def group(self, plan: GroupPlan) -> Row:
         """The row of one group."""
-        return self._row(plan.group.queues, plan.group.workers)
+        return self._row(plan.group.queues, plan.group.workers, [self._wait(plan)])
 
-    def _row(self, queues: Sequence[str], workers: Sequence[str]) -> Row:
+    def _row(self, queues: Sequence[str], workers: Sequence[str], waits: Sequence[_Wait | None]) -> Row:
         read = "backlog" not in self._record.faults
         readings = [self._queues.get(name) for name in queues] if read else [None]
         members = [self._answered.get(name) for name in workers]
@@ -307,13 +318,13 @@ class _Tick:
         decided = [self._decisions.get(name) for name in workers]
         processes = _sum(members, "processes")
         lower, upper = self._limits(workers)
-        age = _age(readings) if self._target_waits.default is not None else None
+        known = [wait for wait in waits if wait is not None] if read and None not in waits else []
         return row(
             waiting=_sum(readings, "waiting"),
             fetched=_sum(members, "reserved"),
             running=_sum(members, "busy"),
             scheduled=_sum(members, "scheduled"),
-            age=age,
+            age=max((wait.seconds for wait in known), default=None),
             processes=processes,
             peak=processes,
             target=None if processes is None else _sum(decided, "target"),
@@ -321,7 +332,7 @@ class _Tick:
             lower=lower,
             upper=upper,
             at_max=None if processes is None or upper is None else float(processes >= upper),
-            late=None if age is None else float(any(self._late(one) for one in readings)),
+            late=float(any(wait.late for wait in known)) if known else None,
             flags=self._flags,
         )
 
@@ -333,22 +344,19 @@ class _Tick:
         lower = None if None in bounds else sum(one.min_processes for one in bounds if one)
         return lower, None if None in highest else sum(one.processes for one in highest if one)
 
-    def _late(self, queue: QueueReading | None) -> bool:
-        target = None if queue is None else self._target_waits.of([queue.name])
-        age = None if queue is None else queue.oldest_age_seconds
-        return age is not None and target is not None and age > target
+    def _wait(self, plan: GroupPlan) -> _Wait | None:
+        """That of the oldest task of a group, as the decision knew it."""
+        seconds, target = plan.oldest_wait_seconds, plan.target_seconds
+        return None if seconds is None or target is None else _Wait(seconds, late=seconds > target)
+
+    def _unconsumed(self, queue: QueueReading) -> _Wait | None:
+        """That of a queue which no worker consumes."""
+        target = self._target_waits.of([queue.name])
+        seconds = 0.0 if queue.waiting == 0 else queue.oldest_age_seconds
+        return None if seconds is None or target is None else _Wait(seconds, late=seconds > target)
 
 
 def _sum(parts: Sequence[QueueReading | WorkerReading | Decision | None], name: str) -> int | None:
     """The sum, None where a part of it is not known."""
     values = [None if part is None else getattr(part, name) for part in parts]
     return None if None in values else sum(value for value in values if value is not None)
-
-
-def _age(queues: Sequence[QueueReading | None]) -> float | None:
-    """The age of the oldest message that waits, 0 where none waits, None where it is not known."""
-    if any(queue is None or queue.waiting is None for queue in queues):
-        return None
-    ages = [0.0 if not queue.waiting else queue.oldest_age_seconds for queue in queues if queue]
-    known = [age for age in ages if age is not None]
-    return max(known, default=0.0) if len(known) == len(ages) else None

@@ -51,7 +51,7 @@ def known(column: Sequence[float | None]) -> list[float]:
 def enough(waits: Sequence[float | None], depths: Sequence[float | None]) -> list[float]:
     """The waits that are known, none of them where too few are known of the time in which depths are.
 
-    Where tasks carry no publishing time, the wait is known only while none waits.
+    A part of the groups or a queue that nobody consumes may be unknown while something waits, and known else.
     """
     found = known(waits)
     return found if len(found) >= _ENOUGH * len(known(depths)) else []

@@ -12,7 +12,8 @@ from autoscaler.report.status import TickRecord
 from tests.support.builders import MIB, container, look, prompt_policy, worker
 
 if TYPE_CHECKING:
-    from autoscaler.core.groups import Scope
+    from collections.abc import Mapping
+
     from autoscaler.core.model import Observation
 
 
@@ -20,10 +21,18 @@ class Ticks:
     """A decider over time that gives the record of each tick; ``wall`` is the time of the last one."""
 
     def __init__(
-        self, *, wall: float = 1_800_000_000.0, scope: Scope | None = None, **policy: object
+        self,
+        *,
+        wall: float = 1_800_000_000.0,
+        target_waits: Mapping[str, float] | None = None,
+        thresholds: bool = False,
+        **policy: object,
     ) -> None:
-        more = {} if scope is None else {"scope": scope}
-        self._decider = Decider(policy=prompt_policy(**policy), target_wait=TargetWaitPolicy(), **more)
+        self._decider = Decider(
+            policy=prompt_policy(**policy),
+            target_wait=None if thresholds else TargetWaitPolicy(),
+            target_waits=target_waits or {},
+        )
         self._state = State()
         self.wall = wall
 

@@ -54,6 +54,17 @@ class TargetWaitState:
         """Mean service time as learnt; before the first task ended, no less than it has run."""
         return mean_service_seconds(self.busy_seconds, self.ended)
 
+    def oldest_wait_seconds(self, at: float, target_seconds: float) -> float:
+        """How long the oldest task that has not started has waited, 0 where all have; an estimate.
+
+        Where queues have targets of their own, it is the wait that is late by as much against
+        ``target_seconds``.
+        """
+        since = [self.batches[0][0]] if self.batches else []
+        several = (*self.backlog.queues.values(), *self.backlog.held.values())
+        since += [batches[0][0] - target_seconds for batches in several if batches]
+        return max(0.0, at - min(since, default=at))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:

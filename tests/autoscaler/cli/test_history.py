@@ -43,11 +43,11 @@ def test_it_prints_curves_figures_conditions_and_each_resize(autoscaler):
 
     assert (done.exit_code, done.stderr) == (0, "")
     assert lines[0].startswith("default: the last 15 min until ")
-    assert [line.split()[0] for line in lines[1:4]] == ["waiting", "running", "processes"]
+    assert [line.split()[0] for line in lines[1:5]] == ["waiting", "running", "processes", "oldest"]
     assert lines[3].split()[-4:] == ["now", "3", "highest", "3"]
-    assert lines[4].startswith("known 80 s of 15 min; process-hours 0.06, a fixed pool of the peak (3) 0.07")
-    assert lines[5].startswith(r"condition:  worker  w\x1b[31m\u202e@h  since ")
-    resizes = [line.split()[2:7] for line in lines[7:]]
+    assert lines[5].startswith("known 80 s of 15 min; process-hours 0.06, a fixed pool of the peak (3) 0.07")
+    assert lines[6].startswith(r"condition:  worker  w\x1b[31m\u202e@h  since ")
+    resizes = [line.split()[2:7] for line in lines[8:]]
     assert resizes == [["2", "->", "3", "done", "latency"], ["2", "->", "3", "refused", "at_max"]]
     assert "\x1b" not in done.stdout
 

@@ -61,16 +61,25 @@ def test_a_tick_is_kept_with_the_bounds_that_its_decision_carries() -> None:
         ((queue(0),), 0, 0),
         ((waiting(4.5),), 4.5, 0),
         ((waiting(5.5),), 5.5, 1),
-        ((waiting(5.5, name="slow"), waiting(1.0)), 5.5, 0),
-        ((waiting(None),), None, None),
+        ((waiting(5.5, name="alone"), queue(0)), 5.5, 1),
+        ((waiting(None, name="alone"), queue(0)), None, None),
+        ((waiting(None),), 0, 0),
         ((queue(None),), None, None),
     ],
-    ids=["none waits", "in time", "late", "its own target", "age unknown", "not read"],
+    ids=[
+        "none waits",
+        "in time",
+        "late",
+        "not consumed",
+        "not consumed, age unknown",
+        "estimated",
+        "not read",
+    ],
 )
-def test_the_wait_is_that_of_the_oldest_message_against_the_target_of_its_queue(
+def test_the_wait_is_that_of_the_oldest_task_as_the_decision_knows_it(
     queues: tuple[QueueReading, ...], age: float | None, late: int | None
 ) -> None:
-    kept, ticks = history(slow=60.0), Ticks()
+    kept, ticks = history(), Ticks()
 
     kept.take(ticks.tick(look(None, worker(), queues=queues)), hold_seconds=6)
 
@@ -78,8 +87,28 @@ def test_the_wait_is_that_of_the_oldest_message_against_the_target_of_its_queue(
     assert (found["age"], found["late"]) == (age, late)
 
 
+def test_a_queue_with_a_target_of_its_own_is_late_against_that() -> None:
+    kept, ticks = history(slow=60.0), Ticks(target_waits={"slow": 60.0})
+    members = worker("a@h", queues=("celery",)), worker("b@h", queues=("slow",))
+    for number, seconds in enumerate((30.0, 70.0)):
+        queues = (queue(0), waiting(seconds, name="slow"))
+        kept.take(ticks.tick(look(None, *members, queues=queues, at=1000.0 + number)), hold_seconds=6)
+        found = last(kept, ticks)
+        assert (found["age"], found["late"]) == (seconds, number)
+
+
+def test_where_messages_carry_no_time_their_wait_is_estimated_from_when_they_came() -> None:
+    kept, ticks = history(), Ticks()
+    for number in range(4):
+        seen = look(3, worker(processes=1, busy=1), at=1000.0 + 2 * number)
+        kept.take(ticks.tick(seen), hold_seconds=6)
+
+    found = last(kept, ticks)
+    assert (found["age"], found["late"]) == (6, 1)
+
+
 def test_where_thresholds_decide_no_age_is_kept() -> None:
-    kept, ticks = history(None), Ticks()
+    kept, ticks = history(None), Ticks(thresholds=True)
     kept.take(ticks.tick(look(0)), hold_seconds=6)
 
     found = last(kept, ticks)
