@@ -5,6 +5,7 @@ Each repair is made in memory, on the objects of the open file. What is broken o
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from docservice.ingest.extract.limits import MAX_ANNOTATIONS, MAX_PDF_OBJECTS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_FONT_CHOICE = re.compile(rb"/([^\s/<>\[\]()]{1,100})\s+[-+.\d]{1,20}\s+Tf\b")
 #: Short names of filters: the standard allows them in images within the text alone, old programs wrote them
 #: elsewhere.
 _FILTERS = {
@@ -66,13 +68,14 @@ def _lend(form: Any, fonts: DictionaryObject) -> None:
     if not isinstance(form, StreamObject) or form.get("/Subtype") != "/Form":
         return
     with _what_is_broken_stays():
-        form.setdefault(NameObject("/Resources"), DictionaryObject())
-        resources: Any = form["/Resources"]
-        resources.setdefault(NameObject("/Font"), DictionaryObject())
-        kept = resources["/Font"]
-        for name in fonts:
-            if name not in kept:
-                kept[NameObject(name)] = fonts.raw_get(name)
+        chosen = {"/" + name.decode("latin-1") for name in _FONT_CHOICE.findall(form.get_data())}
+        # No other than those: each one costs time for each form.
+        for name in sorted(chosen & fonts.keys()):
+            form.setdefault(NameObject("/Resources"), DictionaryObject())
+            resources: Any = form["/Resources"]
+            resources.setdefault(NameObject("/Font"), DictionaryObject())
+            if name not in resources["/Font"]:
+                resources["/Font"][NameObject(name)] = fonts.raw_get(name)
 
 
 def annotations_of(page: Any) -> Iterator[Any]:

@@ -157,6 +157,7 @@ EXPLAINED = {
         ),
         "glyphs with names that no list has",
     ),
+    "issue14048.pdf": "digits of a font without a map to letters",
     "issue10640.pdf": "small capitals with names of their own",
     "issue9915_reduced.pdf": "letters of two bytes each, read as one; blanks between",
     "issue13211.pdf": "Thai digits beside Latin ones, put together otherwise",

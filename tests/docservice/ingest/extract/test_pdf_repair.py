@@ -20,6 +20,7 @@ from pypdf.generic import (
 
 from docservice.dev.samples import sample_pdf
 from docservice.domain.extraction import Extraction
+from docservice.ingest.extract.pdf_repair import lend_fonts
 from tests.docservice.ingest.extract.reading import read
 
 
@@ -168,3 +169,13 @@ def test_letters_that_the_font_alone_knows_are_read_ligatures_too() -> None:
 
 def named(values: dict[str, Any]) -> DictionaryObject:
     return DictionaryObject({NameObject(name): value for name, value in values.items()})
+
+
+def test_a_form_takes_only_the_fonts_that_it_draws_with() -> None:
+    page: Any = one_page().pages[0]
+    drawn = form("x")
+    page["/Resources"][NameObject("/XObject")] = named({"/X": drawn})
+    page["/Resources"]["/Font"][NameObject("/F7")] = page["/Resources"]["/Font"]["/F1"]
+    lend_fonts(page)
+    resources: Any = drawn["/Resources"]
+    assert list(resources["/Font"]) == ["/F1"]
