@@ -184,6 +184,7 @@ def _page_text(page: pypdf.PageObject) -> tuple[str, str | None]:
             return page.extract_text() + _annotations_text(page), None
         except DeprecationError:
             write_filters_out(page)
+            lend_fonts(page)
             return page.extract_text() + _annotations_text(page), None
     except (RecursionError, MemoryError):
         raise
