@@ -8,6 +8,7 @@ so both clients are built from the same :class:`~autoscaler.broker.url.RedisUrl`
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -24,10 +25,16 @@ from autoscaler.broker.url import RedisUrl, host_port, parse_redis_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from redis import Redis
+
 #: kombu's own ``sep`` between the parts of a binding, and between a queue and its priority.
 DEFAULT_SEPARATOR = "\x06\x16"
 #: kombu's fetch of a reply blocks for a second; a shorter socket timeout would end it.
 _MIN_SOCKET_TIMEOUT_SECONDS = 1.5
+#: No more databases of one server are looked at.
+_MAX_DATABASES = 16
+#: The tick has one connection, and what runs aside of it another.
+_MIN_CONNECTIONS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +49,7 @@ class RedisTuning:
     keepalive: bool = False
 
     def narrowed_by(self, options: Mapping[str, float]) -> RedisTuning:
-        """The same with what a URL sets. Its timeouts may only shorten these: a tick must end in time."""
+        """The same with what a URL sets. Its bounds may only narrow these: a tick must end in time."""
         read = max(_MIN_SOCKET_TIMEOUT_SECONDS, options.get("socket_timeout", math.inf))
         connect = options.get("socket_connect_timeout", math.inf) or math.inf
         return replace(
@@ -53,6 +60,9 @@ class RedisTuning:
                 "health_check_interval", self.health_check_interval_seconds
             ),
             keepalive=bool(options.get("socket_keepalive", self.keepalive)),
+            max_connections=max(
+                _MIN_CONNECTIONS, min(self.max_connections, int(options.get("max_connections") or 10**9))
+            ),
         )
 
 
@@ -79,6 +89,7 @@ def sentinel_options(url: RedisUrl, tuning: RedisTuning) -> dict[str, Any]:
     """What a redis-py client of the Sentinels themselves takes; the caller adds that it never retries."""
     tuning = tuning.narrowed_by(url.options)
     return {
+        **url.sentinel_login,
         "socket_timeout": tuning.socket_timeout_seconds,
         "socket_connect_timeout": tuning.connect_timeout_seconds,
     }
@@ -86,7 +97,8 @@ def sentinel_options(url: RedisUrl, tuning: RedisTuning) -> dict[str, Any]:
 
 def tls_options(url: RedisUrl) -> dict[str, Any]:
     """What a redis-py client of a ``rediss`` URL takes for TLS, beside the choice to use it."""
-    return {**url.tls, "ssl_check_hostname": url.tls["ssl_cert_reqs"] == "required"}
+    checks = url.tls["ssl_cert_reqs"] == "required" and bool(url.tls.get("ssl_check_hostname", "1"))
+    return {**url.tls, "ssl_check_hostname": checks}
 
 
 def redis_client(url: RedisUrl, tuning: RedisTuning) -> redis.Redis:
@@ -207,6 +219,23 @@ class Connections:
         if self._client is None:
             self._client = redis_client(self.url(), self._tuning)
         return self._client
+
+    def other_databases(self, has: Callable[[Redis], bool]) -> list[int]:
+        """The server's other databases for which ``has`` is true, of those that hold keys.
+
+        Raises:
+            BrokerError: when Redis fails, or the user has no right to look.
+        """
+        url = self.url()
+        with broker_errors():
+            keyspace: Any = self.redis().info("keyspace")
+        numbers = sorted(int(name[2:]) for name in keyspace if re.fullmatch(r"db[0-9]{1,4}", str(name)))
+        found = []
+        for number in numbers[:_MAX_DATABASES]:
+            if number != url.db:
+                with redis_client(replace(url, db=number), self._tuning) as client:
+                    found += [number] if has(client) else []
+        return found
 
     def kombu(self) -> kombu.Connection:
         """A fresh kombu connection, which connects when it is used.

@@ -140,7 +140,8 @@ def _sentinel_error(text: str) -> BrokerError:
     if "AuthenticationError" in text or "NOAUTH" in text or "WRONGPASS" in text:
         return BrokerError(
             f"Sentinel: it refuses the login, so the master{master} is not known",
-            "the Sentinels need a password of their own, which this URL does not give",
+            "give the Sentinels' own login in the URL: sentinel://...?master=NAME&sentinel_password=PASSWORD,"
+            " and sentinel_username=USER where they have users",
         )
     if "ConnectionError" in text or "TimeoutError" in text:
         return BrokerError(

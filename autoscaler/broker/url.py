@@ -2,9 +2,9 @@
 
 ``redis://``, ``rediss://``, ``valkey://``, ``valkeys://`` and ``sentinel://`` are understood. TLS checks the
 server's certificate unless the URL says otherwise. Options that other clients read from a shared URL
-(``health_check_interval``, ``socket_timeout``, ...) never make it unusable: what applies here is kept as a
-number, the rest is listed in ``ignored_options``. Only an unknown ``ssl_...`` option is refused, because a
-misspelled one would silently weaken the connection.
+(``health_check_interval``, ``socket_timeout``, ...) never make it unusable: what applies here is kept, and
+``ignored_options`` lists the rest. The Sentinels' own login is ``sentinel_username`` and
+``sentinel_password``.
 """
 
 from __future__ import annotations
@@ -37,12 +37,30 @@ _REFUSED = {
     "redis-cluster": "Celery has no cluster transport",
 }
 _CERT_REQS = ("required", "optional", "none")
-_TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-_MAX_DBS = 1_000_000
-#: Options of redis-py and kombu that apply here too: times in seconds, and a switch.
-NUMERIC_OPTIONS = frozenset(
-    {"socket_timeout", "socket_connect_timeout", "health_check_interval", "socket_keepalive"}
+_TLS_OPTIONS = frozenset(
+    {
+        "ssl_ca_certs",
+        "ssl_ca_path",
+        "ssl_cert_reqs",
+        "ssl_certfile",
+        "ssl_check_hostname",
+        "ssl_keyfile",
+        "ssl_password",
+    }
 )
+_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+_MAX_DBS = 1_000_000
+#: Options of redis-py and kombu that apply here too: times in seconds, a number, and a switch.
+NUMERIC_OPTIONS = frozenset(
+    {
+        "socket_timeout",
+        "socket_connect_timeout",
+        "health_check_interval",
+        "socket_keepalive",
+        "max_connections",
+    }
+)
+_SWITCHES = {"true": "1", "yes": "1", "on": "1", "false": "0", "no": "0", "off": "0"}
 
 
 class RedisUrlError(BrokerError, ValueError):
@@ -54,7 +72,8 @@ class RedisUrl:
     """A parsed Redis URL. ``str()`` gives it without its password.
 
     ``options`` has the times (seconds) and switches (0 or 1) of :data:`NUMERIC_OPTIONS` that the URL sets;
-    ``ignored_options`` names those that have no meaning here.
+    ``ignored_options`` names those that have no meaning here. ``sentinel_login`` has what the Sentinels
+    themselves are to be given of ``username`` and ``password``.
     """
 
     scheme: str
@@ -62,8 +81,9 @@ class RedisUrl:
     db: int = 0
     username: str | None = None
     password: str | None = field(default=None, repr=False)
-    tls: dict[str, str] = field(default_factory=dict)
+    tls: dict[str, str] = field(default_factory=dict, repr=False)
     sentinel_master: str | None = None
+    sentinel_login: Mapping[str, str] = field(default_factory=dict, repr=False)
     options: Mapping[str, float] = field(default_factory=dict)
     ignored_options: tuple[str, ...] = ()
 
@@ -75,11 +95,13 @@ class RedisUrl:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Every spelling of the password that may turn up in a text."""
-        if not self.password:
-            return ()
+        """Every spelling of a password that may turn up in a text."""
+        words = {self.password, self.sentinel_login.get("password"), self.tls.get("ssl_password")}
         return tuple(
-            {self.password, quote(self.password, safe=""), quote(self.password), repr(self.password)[1:-1]}
+            spelling
+            for word in words
+            if word
+            for spelling in {word, quote(word, safe=""), quote(word), repr(word)[1:-1]}
         )
 
 
@@ -87,7 +109,8 @@ def parse_redis_url(text: str) -> RedisUrl:
     """Parse ``SCHEME://[USER][:PASSWORD]@HOST[:PORT][/DB][?OPTION=VALUE&...]``.
 
     For Sentinel, hosts are separated by a comma (or as kombu has it, by ``;sentinel://``, each with the login
-    again) and the master's name is the option ``master``. Its connections do not use TLS.
+    again) and the master's name is the option ``master``. Its connections do not use TLS. A login may also be
+    given as the options ``username`` and ``password``.
 
     Raises:
         RedisUrlError: in one line, without the password.
@@ -103,18 +126,17 @@ def parse_redis_url(text: str) -> RedisUrl:
     if username and not colon:
         # Redis takes a user only with a password, and a lone word is most often the password.
         raise RedisUrlError("Redis URL: its login has no ':'; write :PASSWORD@ or USER:PASSWORD@")
-    master = options.get("master")
-    if master is None and real == "sentinel":
-        raise RedisUrlError("Redis URL: sentinel:// needs the master's name; add ?master=NAME")
-    if master is not None and real != "sentinel":
-        raise RedisUrlError("Redis URL: the option 'master' names the master of sentinel://, and only there")
-    tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
-    if tls and real != "rediss":
-        raise RedisUrlError(f"Redis URL: option {min(tls)!r} needs TLS; use rediss://")
+    if not login and "password" in options:
+        username, colon, password = quote(options.get("username", "")), ":", quote(options["password"])
+    tls = {name: value for name, value in options.items() if name in _TLS_OPTIONS}
+    _check_options(options, tls, real)
     hosts = tuple(_parse_hosts(host_part, 26379 if real == "sentinel" else 6379))
     if len(hosts) > 1 and real != "sentinel":
         raise RedisUrlError(f"Redis URL: {len(hosts)} hosts found; give one, or sentinel:// for failover")
     numbers = _numeric(options)
+    sentinel_login = _sentinel_login(options) if real == "sentinel" else {}
+    used = {*tls, *numbers, "master", "db", "username", "password"}
+    used |= {f"sentinel_{name}" for name in sentinel_login}
     return RedisUrl(
         scheme=real,
         hosts=hosts,
@@ -122,10 +144,25 @@ def parse_redis_url(text: str) -> RedisUrl:
         username=unquote(username) or None,
         password=unquote(password) if colon else None,
         tls=_tls(tls) if real == "rediss" else {},
-        sentinel_master=master,
+        sentinel_master=options.get("master"),
+        sentinel_login=sentinel_login,
         options=numbers,
-        ignored_options=tuple(sorted(options.keys() - tls.keys() - numbers.keys() - {"master", "db"})),
+        ignored_options=tuple(sorted(options.keys() - used)),
     )
+
+
+def _check_options(options: Mapping[str, str], tls: Mapping[str, str], scheme: str) -> None:
+    if scheme == "sentinel" and "master" not in options:
+        raise RedisUrlError("Redis URL: sentinel:// needs the master's name; add ?master=NAME")
+    if scheme != "sentinel" and "master" in options:
+        raise RedisUrlError("Redis URL: the option 'master' names the master of sentinel://, and only there")
+    if tls and scheme != "rediss":
+        # kombu would use TLS for such a URL, and redis-py would not.
+        raise RedisUrlError(f"Redis URL: option {min(tls)!r} needs TLS; use rediss://")
+
+
+def _sentinel_login(options: Mapping[str, str]) -> dict[str, str]:
+    return {name.removeprefix("sentinel_"): options[name] for name in _SENTINEL_OPTIONS if options.get(name)}
 
 
 def _why_refused(scheme: str) -> str:
@@ -178,12 +215,7 @@ def _parse_db(tail: str, options: Mapping[str, str]) -> int:
 
 def _parse_options(tail: str) -> dict[str, str]:
     _, _, query = tail.partition("?")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    unknown = sorted(name for name in set(options) - set(_TLS_OPTIONS) if name.startswith("ssl_"))
-    if unknown:
-        legal = ", ".join(_TLS_OPTIONS)
-        raise RedisUrlError(f"Redis URL: option {unknown[0][:40]!r} is not known; for TLS there are {legal}")
-    return options
+    return dict(parse_qsl(query, keep_blank_values=True))
 
 
 def _numeric(options: Mapping[str, str]) -> dict[str, float]:
@@ -191,7 +223,7 @@ def _numeric(options: Mapping[str, str]) -> dict[str, float]:
     found = {}
     for name in NUMERIC_OPTIONS & options.keys():
         text = options[name].strip().lower()
-        text = {"true": "1", "yes": "1", "on": "1", "false": "0", "no": "0", "off": "0"}.get(text, text)
+        text = _SWITCHES.get(text, text)
         if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) and math.isfinite(float(text)):
             found[name] = float(text)
     return found
@@ -202,7 +234,11 @@ def _tls(options: Mapping[str, str]) -> dict[str, str]:
     checks = options.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     if checks not in _CERT_REQS:
         raise RedisUrlError(f"Redis URL: ssl_cert_reqs is {checks[:20]!r}; legal are {', '.join(_CERT_REQS)}")
-    return {**options, "ssl_cert_reqs": checks}
+    found = {**options, "ssl_cert_reqs": checks}
+    if "ssl_check_hostname" in found:
+        switch = found["ssl_check_hostname"].strip().lower()
+        found["ssl_check_hostname"] = "" if _SWITCHES.get(switch, switch) == "0" else "1"
+    return found
 
 
 def host_port(host: str, port: int) -> str:

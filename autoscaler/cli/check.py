@@ -10,7 +10,9 @@ import click
 
 from autoscaler.broker.errors import BrokerError, broker_errors
 from autoscaler.broker.keys import Keys
+from autoscaler.broker.mailboxes import find_mailbox_sets
 from autoscaler.broker.overrides import OverrideError, read_override
+from autoscaler.cli import deployment_findings as of_deployment
 from autoscaler.cli import findings
 from autoscaler.cli.compose import compose
 from autoscaler.cli.options import GroupedCommand, with_settings
@@ -19,7 +21,7 @@ from autoscaler.report.log import clean
 from autoscaler.settings import table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from autoscaler.cli.compose import App
     from autoscaler.cli.findings import Finding
@@ -53,6 +55,7 @@ def _examine(app: App) -> Iterator[Finding]:
     settings, url = app.settings, str(app.connections.url())
     yield from findings.variables(settings.unknown_variables)
     yield from findings.ignored(settings, why_ignored(settings))
+    yield from of_deployment.url_options(app.connections.url())
     try:
         seen = app.backlog.read(())
     except BrokerError as fault:
@@ -65,14 +68,37 @@ def _examine(app: App) -> Iterator[Finding]:
         consumed = {name for worker in reading.workers for name in worker.queues}
         named = {*settings.scope.queues, *settings.target_waits}
         queues = sorted(named | (consumed if not settings.scope.queues else set()))
-        depths = app.backlog.read(queues, reading.workers).queues
+        again = app.backlog.read(queues, reading.workers)
+        depths = again.queues
     except BrokerError as fault:
         yield findings.uncontrollable(fault)
         return
+    given = bool(settings.control_exchanges) and settings.fanout_prefix is not None
+    yield from of_deployment.address(app.addresses.current, given=given)
     yield from findings.queue_names(settings, depths, consumed)
     yield from findings.queues(depths)
     yield from findings.worker_names(settings, [worker.name for worker in reading.workers])
     yield from findings.workers(reading, settings)
+    yield from of_deployment.unlike(reading, depths)
+    yield from of_deployment.maxima(reading.workers, settings)
+    if not reading.workers:
+        yield from _search(app, again.mailboxes.difference(reading.beats))
+
+
+def _search(app: App, mailboxes: Collection[str]) -> Iterator[Finding]:
+    """Where workers may be, when none answers."""
+    try:
+        sets = find_mailbox_sets(app.connections.redis())
+        databases = app.connections.other_databases(lambda one: bool(find_mailbox_sets(one)))
+    except BrokerError as fault:
+        yield findings.Finding(
+            level="warn",
+            subject="search",
+            found=f"where else workers may be could not be searched: {fault}",
+            advice="grant the user +scan, +info and +select for this",
+        )
+        sets, databases = frozenset(), []
+    yield from of_deployment.nobody(app.settings, mailboxes, sets, databases)
 
 
 def _read_own_keys(app: App) -> Exception | None:

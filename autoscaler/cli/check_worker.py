@@ -65,6 +65,7 @@ def _watch(app: App, name: str, within_seconds: float) -> str | None:
     """What is wrong with the worker after as many looks as it takes, or None."""
     deadline = time.monotonic() + within_seconds
     first: WorkerReading | None = None
+    app.locator.roll_call([name])  # it may listen elsewhere
     while True:
         found = ask(app.remote, [name])
         reading = found[0] if found else None

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from autoscaler.broker.connections import Connections, Redactor
 from autoscaler.broker.keys import CANCELLED_KEY, Keys
 from autoscaler.broker.lease import Lease
-from autoscaler.broker.mailboxes import MailboxRemover
+from autoscaler.broker.mailboxes import MailboxRemover, find_mailbox_sets
+from autoscaler.control.addresses import Addresses
 from autoscaler.control.consumers import Consumers
+from autoscaler.control.locate import LocatingRemote
 from autoscaler.control.quiesce import QuiescingResizer
 from autoscaler.control.remote import Remote
 from autoscaler.control.resize import WorkerResizer
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from autoscaler.control.addresses import Address
     from autoscaler.core.model import WorkerReading
     from autoscaler.daemon.observe import QueueSource, WorkerSource
     from autoscaler.settings.load import Settings
@@ -47,6 +50,8 @@ class App:
     connections: Connections
     redactor: Redactor
     remote: Remote
+    locator: LocatingRemote
+    addresses: Addresses
     backlog: QueueSource
     pools: WorkerSource
     controller: Controller
@@ -84,15 +89,49 @@ def _decider(settings: Settings) -> Decider:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Control:
+    """Remote control: the commands, where they go, and what finds that."""
+
+    remote: Remote
+    addresses: Addresses
+    locator: LocatingRemote
+
+
+def _control(settings: Settings, connections: Connections, log: FilteringBoundLogger) -> _Control:
+    addresses = Addresses(
+        settings.control_exchanges,
+        settings.fanout_prefix,
+        tries_legacy=connections.url().sentinel_master is not None,
+    )
+    timeout = settings.inspect_timeout_seconds
+    remote = Remote(connections.kombu, timeout_seconds=timeout, addresses=addresses)
+    prefix = settings.layout.prefix
+
+    def find_exchanges() -> set[str]:
+        found = find_mailbox_sets(connections.redis())
+        return {one.exchange for one in found if one.prefix == prefix}
+
+    def located(found: Sequence[Address]) -> None:
+        log.info("workers.located", where=[str(address) for address in found])
+
+    return _Control(
+        remote=remote,
+        addresses=addresses,
+        locator=LocatingRemote(remote, addresses, find_exchanges, located=located),
+    )
+
+
 def _edges(
     settings: Settings,
     connections: Connections,
-    remote: Remote,
+    control: _Control,
     timing: Timing,
     recorder: Recorder,
     *,
     single_look: bool,
 ) -> Edges:
+    remote, addresses = control.remote, control.addresses
     keys = Keys(name=settings.name)
     owner = f"autoscaler {settings.name}"
     resizer = QuiescingResizer(
@@ -104,7 +143,7 @@ def _edges(
     # The age of a message is read for the target wait only: reading it fetches the whole message.
     wall = time.time if settings.deciding or settings.shadow else None
     acts_on_fleet = not settings.scope.workers and settings.mode is Mode.ACT
-    remover = MailboxRemover(connections.redis, settings.layout.prefix)
+    remover = MailboxRemover(connections.redis, settings.layout.prefix, lambda: addresses.exchanges)
     return Edges(
         backlog=QueueSensor(
             connections.redis,
@@ -112,12 +151,14 @@ def _edges(
             keys.override,
             wall=wall,
             on_separator=connections.use_separator,
+            exchanges=lambda: addresses.exchanges,
         ),
         pools=WorkerSensor(
-            remote,
+            control.locator,
             settings.scope.workers,
             run_aside=run_inline if single_look else run_in_thread,
             remove_mailboxes=remover.remove if acts_on_fleet else None,
+            where=lambda: addresses.current,
         ),
         resizer=resizer,
         redis=connections.redis,
@@ -143,9 +184,9 @@ def compose(settings: Settings, *, single_look: bool = False) -> App:
     timing = Timing(
         interval_seconds=settings.interval_seconds, inspect_timeout_seconds=settings.inspect_timeout_seconds
     )
-    remote = Remote(connections.kombu, timeout_seconds=settings.inspect_timeout_seconds)
+    control = _control(settings, connections, log)
     history, recorder = _history(settings, redactor, timing, log)
-    edges = _edges(settings, connections, remote, timing, recorder, single_look=single_look)
+    edges = _edges(settings, connections, control, timing, recorder, single_look=single_look)
     metrics = Metrics(monotonic=time.monotonic, name=settings.name, mode=settings.mode)
     loop = controller(
         name=settings.name,
@@ -162,7 +203,9 @@ def compose(settings: Settings, *, single_look: bool = False) -> App:
         settings=settings,
         connections=connections,
         redactor=redactor,
-        remote=remote,
+        remote=control.remote,
+        locator=control.locator,
+        addresses=control.addresses,
         backlog=edges.backlog,
         pools=edges.pools,
         controller=loop,

@@ -140,7 +140,8 @@ def workers(reading: WorkersReading, settings: Settings) -> Iterator[Finding]:
         advice = "is a worker up on this Redis and database? worker_enable_remote_control must be true"
         yield Finding(level="fail", subject="workers", found="none answered", advice=advice)
     for name in reading.unresponsive:
-        if name not in settings.scope.workers:  # those are reported by worker_names
+        # The others are reported by worker_names, or by what their replies are.
+        if name not in settings.scope.workers and name not in reading.unreadable:
             advice = "the mailbox of a killed worker, or a worker that hangs or runs a solo pool"
             yield Finding(level="warn", subject=f"worker {name}", found="no answer in time", advice=advice)
     for name in reading.duplicates:

@@ -53,6 +53,7 @@ def command(settings: Settings) -> None:
             mode=settings.mode,
             **described(settings),
             redis=str(app.connections.url()),
+            url_options_ignored=list(app.connections.url().ignored_options),
             workers=sorted(settings.scope.workers) or "all",
             queues=sorted(settings.scope.queues) or "all",
             listen=bound,

@@ -19,14 +19,18 @@ from uuid import uuid4
 from kombu import Consumer, Producer
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.pidbox import Mailbox
+from redis.exceptions import NoPermissionError
 
 from autoscaler.broker.errors import broker_errors
+from autoscaler.control.addresses import DEFAULT_PREFIX, Addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from kombu import Connection
+    from kombu import Connection, Queue
     from kombu.message import Message
+
+    from autoscaler.control.addresses import Address
 
 #: A reply is waited for by a blocking read of 1 s; a shorter deadline would cut it short.
 MIN_TIMEOUT_SECONDS = 1.0
@@ -41,13 +45,15 @@ Replies = dict[str, list[Any]]
 class RemoteCommand:
     """One remote-control command and the workers it goes to; to everyone where ``workers`` is None.
 
-    ``expected`` are names that may be found in a reply that cannot be decoded, beside ``workers``.
+    ``expected`` are names that may be found in a reply that cannot be decoded, beside ``workers``. With an
+    ``address`` it goes there alone, and nowhere where this user may not publish there.
     """
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     workers: tuple[str, ...] | None
     expected: tuple[str, ...] = ()
+    address: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +161,24 @@ def _name_in(body: object, names: Sequence[str]) -> str | None:
 
 
 class Remote:
-    """Sends remote-control commands. ``connect`` returns a fresh connection, bounded in time."""
+    """Sends remote-control commands. ``connect`` returns a fresh connection, bounded in time.
 
-    def __init__(self, connect: Callable[[], Connection], *, timeout_seconds: float) -> None:
+    ``addresses`` are where they go; one for several is a command that is published several times, and each
+    worker listens to one.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        *,
+        timeout_seconds: float,
+        addresses: Addresses | None = None,
+    ) -> None:
         self._connect = connect
         self._timeout_seconds = max(MIN_TIMEOUT_SECONDS, timeout_seconds)
+        self._addresses = Addresses() if addresses is None else addresses
+        #: Addresses at which this user was found to have no right to publish.
+        self.refused: set[Address] = set()
 
     def call(self, command: str, arguments: Mapping[str, Any], workers: Sequence[str]) -> Replies:
         """Send ``command`` to ``workers`` and return their replies by name.
@@ -194,29 +213,41 @@ class Remote:
         if not sent:
             return [{} for _ in commands]
         collector = _Collector(sent)
-        with broker_errors(), self._mailbox() as mailbox:
-            queue = mailbox.reply_queue
+        with broker_errors(), self._connect() as connection:
+            boxes = _Boxes(connection)
+            places = [(self._addresses.current if one.address is None else (one.address,)) for one in sent]
+            queues = boxes.reply_queues({address.exchange for several in places for address in several})
             consumer = Consumer(
-                mailbox.connection.default_channel,
-                [queue],
+                connection.default_channel,
+                queues,
                 accept=["json"],
                 no_ack=True,
                 on_message=collector.take,
                 on_decode_error=lambda message, _: collector.take(message),
             )
-            for command, ticket in zip(sent, collector.tickets, strict=True):
-                mailbox._publish(  # noqa: SLF001 - the only way to send without collecting at once
-                    command.name,
-                    dict(command.arguments),
-                    destination=None if command.workers is None else list(command.workers),
-                    reply_ticket=ticket,
-                    timeout=self._timeout_seconds,
-                )
+            for command, several, ticket in zip(sent, places, collector.tickets, strict=True):
+                for address in several:
+                    self._publish(boxes, command, address, ticket)
             with consumer:
-                self._drain(mailbox.connection, collector)
-            mailbox.connection.default_channel.after_reply_message_received(queue.name)
+                self._drain(connection, collector)
+            for queue in queues:
+                connection.default_channel.after_reply_message_received(queue.name)
         found = iter(collector.replies)
         return [next(found) if command.workers is None or command.workers else {} for command in commands]
+
+    def _publish(self, boxes: _Boxes, command: RemoteCommand, address: Address, ticket: str) -> None:
+        try:
+            boxes.at(address)._publish(  # noqa: SLF001 - the only way to send without collecting at once
+                command.name,
+                dict(command.arguments),
+                destination=None if command.workers is None else list(command.workers),
+                reply_ticket=ticket,
+                timeout=self._timeout_seconds,
+            )
+        except NoPermissionError:
+            if command.address is None:
+                raise
+            self.refused.add(address)
 
     def _drain(self, connection: Connection, collector: _Collector) -> None:
         deadline = time.monotonic() + self._timeout_seconds
@@ -237,19 +268,43 @@ class Remote:
         Raises:
             BrokerError: when the broker cannot be reached or refuses.
         """
-        with broker_errors(), self._mailbox() as mailbox:
-            mailbox.cast(list(workers), command, dict(arguments))
+        with broker_errors(), self._connect() as connection:
+            boxes = _Boxes(connection)
+            for address in self._addresses.current:
+                boxes.at(address).cast(list(workers), command, dict(arguments))
 
-    @contextmanager
-    def _mailbox(self) -> Iterator[_PrivateMailbox]:
-        with self._connect() as connection:
-            mailbox = _PrivateMailbox(
-                "celery",
+
+class _Boxes:
+    """The mailboxes of one connection, by exchange, with one id for the replies to all of them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._own_prefix: str = connection.default_channel.keyprefix_fanout
+        self._oid = uuid4().hex
+        self._boxes: dict[str, _PrivateMailbox] = {}
+
+    def at(self, address: Address) -> _PrivateMailbox:
+        """The mailbox of an address, whose prefix is in use until the next call of this."""
+        channel, prefix = self._connection.default_channel, self._own_prefix
+        if address.prefix != DEFAULT_PREFIX:
+            prefix = address.prefix.format(db=str(self._connection.virtual_host or "0").strip("/"))
+        channel.keyprefix_fanout = prefix
+        channel.sentinel_fanout_compat = address.legacy  # what is not Sentinel does not look at it
+        return self._box(address.exchange)
+
+    def reply_queues(self, exchanges: Collection[str]) -> list[Queue]:
+        """The queues of the replies to commands of these exchanges."""
+        return [self._box(exchange).reply_queue for exchange in sorted(exchanges)]
+
+    def _box(self, exchange: str) -> _PrivateMailbox:
+        if exchange not in self._boxes:
+            mailbox = self._boxes[exchange] = _PrivateMailbox(
+                exchange,
                 type="fanout",
-                connection=connection,
+                connection=self._connection,
                 accept=["json"],
                 serializer="json",
-                producer_pool=_Publishers(connection),
+                producer_pool=_Publishers(self._connection),
             )
-            mailbox.oid = uuid4().hex
-            yield mailbox
+            mailbox.oid = self._oid
+        return self._boxes[exchange]

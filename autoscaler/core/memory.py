@@ -8,6 +8,11 @@ keeps the highest peak of the last hour, over the death of children and over res
 kill, or hits of the limit under pressure, is a breach: the record then holds a ceiling below the size at that
 moment, for ten minutes, twice as long each time; after that the ceiling rises by one process a minute, and as
 long as peaks fit. From a breach on, every process is taken to need the largest peak, not the usual one.
+
+Two more things teach. A worker that comes back in a new container after its memory was nearly used up was
+most likely ended by the OOM killer itself, whose count went with the old container. And a worker of a new
+name starts from what those with the same queues and the same limit have shown, gone ones too: pods get new
+names.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from autoscaler.core.model import ContainerReading, WorkerReading
     from autoscaler.core.policy import Policy
@@ -85,7 +90,9 @@ class MemoryRecord:
     ``memory_failcnt`` are the counters as last read, of the group ``container_id``; ``kills`` counts those
     that happened while this record was kept, and before it where the worker was young. ``tried`` is True
     once tasks have shown what they need, and ``running_since`` is since when tasks have been running before
-    that. ``processes`` is how many there were when last read, retiring ones too.
+    that. ``processes`` is how many there were when last read, retiring ones too. ``queues``, ``limit_bytes``,
+    ``uptime_seconds`` and ``was_full`` are from the last reading; the last of them is whether memory was
+    nearly used up.
     """
 
     last_at: float
@@ -99,13 +106,21 @@ class MemoryRecord:
     tried: bool = False
     running_since: float | None = None
     breach: Breach | None = None
+    queues: tuple[str, ...] = ()
+    limit_bytes: int | None = None
+    uptime_seconds: float | None = None
+    was_full: bool = False
 
 
 def remember_memory(
     policy: Policy, records: Mapping[str, MemoryRecord], readings: Sequence[WorkerReading], at: float
 ) -> dict[str, MemoryRecord]:
     """The records after the readings of this tick; those of workers that are gone are kept for an hour."""
-    present = {one.name: advance(policy, records.get(one.name), one, at) for one in readings}
+    present = {}
+    for one in readings:
+        before = records.get(one.name)
+        record = advance(policy, before, one, at)
+        present[one.name] = _inherit(record, records.values(), at) if before is None else record
     gone = [name for name in records.keys() - present if at - records[name].last_at <= _FORGET_SECONDS]
     gone.sort(key=lambda name: (-records[name].last_at, name))
     return present | {name: records[name] for name in gone[:_MAX_ABSENT]}
@@ -126,9 +141,18 @@ def advance(policy: Policy, before: MemoryRecord | None, reading: WorkerReading,
         else max(1, reading.processes + reading.retiring),
         running_since=running_since,
         tried=known.tried or waited or bool(reading.completed) or reading.busy is None,
+        queues=reading.queues if reading.queues_known and reading.queues else known.queues,
+        uptime_seconds=reading.uptime_seconds,
     )
-    if container is None:
-        return record
+    return record if container is None else _with_container(policy, before, record, reading, at)
+
+
+def _with_container(
+    policy: Policy, before: MemoryRecord | None, record: MemoryRecord, reading: WorkerReading, at: float
+) -> MemoryRecord:
+    """The record with what its container says: peaks, kills and hits since the reading ``before``."""
+    container, known = reading.container, before or MemoryRecord(last_at=at)
+    assert container is not None  # noqa: S101 - for the type checker; the caller has looked
     kills = _growth(known, container, known.oom_kills, container.oom_kills)
     hits = _growth(known, container, known.memory_failcnt, container.memory_failcnt)
     record = replace(
@@ -141,7 +165,11 @@ def advance(policy: Policy, before: MemoryRecord | None, reading: WorkerReading,
         oom_kills=container.oom_kills,
         memory_failcnt=container.memory_failcnt,
         kills=known.kills + kills,
+        limit_bytes=container.memory_limit_bytes,
+        was_full=container.memory_limited and _is_pressed(policy, container),
     )
+    if _ended_full(known, reading):
+        return replace(record, breach=_breached(known.breach, known.processes, at))
     if kills or (hits and _is_pressed(policy, container)):
         # After growth, the size before it is the one that is known to fit.
         size = max(known.processes, min(known.processes + 1, record.processes))
@@ -164,6 +192,35 @@ def _is_pressed(policy: Policy, container: ContainerReading) -> bool:
     # File pages alone hit a limit all the time, and harm nothing.
     used = container.memory_usage_ratio or 0.0
     return (container.memory_pressure or 0.0) > _PRESSURE or used > policy.memory_high
+
+
+def _ended_full(known: MemoryRecord, reading: WorkerReading) -> bool:
+    """Whether the whole worker was ended with its memory nearly used up, and came back in another group."""
+    container, uptime = reading.container, reading.uptime_seconds
+    if container is None or None in {known.container_id, container.container_id}:
+        return False
+    is_new = known.container_id != container.container_id
+    restarted = uptime is not None and known.uptime_seconds is not None and uptime < known.uptime_seconds
+    return known.was_full and is_new and restarted
+
+
+def _inherit(record: MemoryRecord, others: Iterable[MemoryRecord], at: float) -> MemoryRecord:
+    """The record of a new worker with what others of the same queues and the same limit have learnt."""
+    alike = [
+        one
+        for one in others
+        if record.queues
+        and (one.queues, one.limit_bytes) == (record.queues, record.limit_bytes)
+        and at - one.last_at <= _FORGET_SECONDS
+    ]
+    peaks = record.peaks
+    for one in alike:
+        if one.peaks is not None and at - one.peaks.since <= _HOLD_PEAK_SECONDS:
+            peaks = one.peaks if peaks is None else _higher(peaks, one.peaks)
+    breaches = [one.breach for one in alike if one.breach is not None and at < one.breach.until]
+    breach = min(breaches, key=lambda one: one.ceiling, default=record.breach)
+    tried = record.tried or any(one.tried for one in alike)
+    return replace(record, peaks=peaks, tried=tried, breach=record.breach or breach)
 
 
 def _breached(before: Breach | None, size: int, at: float) -> Breach:
@@ -211,6 +268,10 @@ def _hold(held: Peaks | None, now: Peaks | None, at: float) -> Peaks | None:
         return held or now
     if at - held.since > _HOLD_PEAK_SECONDS:
         return now
+    return _higher(held, now)
+
+
+def _higher(held: Peaks, now: Peaks) -> Peaks:
     largest = max(now.largest, held.largest)
     return (now if now.usual >= held.usual else held)._replace(largest=largest)
 
@@ -254,8 +315,11 @@ def _fit(container: ContainerReading, each: Need, share: float) -> int:
 def room(policy: Policy, container: ContainerReading, record: MemoryRecord | None) -> int | None:
     """How many more processes there is room for now, by what is in use; None where that is not known.
 
-    None at all as long as no task has shown what it needs, where its companion reports peaks.
+    None at all as long as no task has shown what it needs, where its companion reports peaks, and while
+    processes wait for memory: file pages that are in use are free on paper only.
     """
+    if container.memory_limited and (container.memory_pressure or 0.0) > _PRESSURE:
+        return 0
     stated = policy.memory_per_process_bytes
     if record is not None and not record.tried and container.child_peak_bytes and not stated:
         return 0

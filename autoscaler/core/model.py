@@ -70,7 +70,8 @@ class QueueReading:
     ``waiting`` counts messages that no worker has fetched; ``oldest_age_seconds`` is the age of the oldest
     of them. ``error`` says in a few words why ``waiting`` is unknown. ``stamps_trusted`` is False where the
     publishing times of its messages cannot be true, and no age is known for that reason. ``waiting_by_step``
-    has the count of each of the queue's priority steps, the most urgent first.
+    has the count of each of the queue's priority steps, the most urgent first. ``stray_lists`` are lists of
+    its priorities that hold messages and that its workers do not read.
     """
 
     name: str
@@ -79,6 +80,7 @@ class QueueReading:
     error: str | None = None
     stamps_trusted: bool = True
     waiting_by_step: tuple[int, ...] = field(default=(), compare=False)
+    stray_lists: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.waiting is not None and self.waiting < 0:
@@ -188,9 +190,10 @@ class WorkerReading:
     ``completed`` all that ended since the worker started. ``start_seconds`` is the time its last new process
     took from the resize to being ready. ``queues`` are those it consumes now, if ``queues_known``.
     ``rate_limited`` counts tasks that wait for their rate limit, in none of the others; ``discarded`` those
-    revoked or expired before they ran. ``consuming`` is whether the broker sends it tasks, ``reconnects`` how
-    often it has connected anew. ``resizers`` are (name, seconds since) of who resized it lately, None where
-    the companion takes no names.
+    revoked or expired before they ran. ``late_running_seconds`` is for how long the oldest task has been
+    running whose message is not acknowledged. ``consuming`` is whether the broker sends it tasks,
+    ``reconnects`` how often it has connected anew. ``resizers`` are (name, seconds since) of who resized it
+    lately, None where the companion takes no names.
     """
 
     name: str
@@ -216,6 +219,7 @@ class WorkerReading:
     discarded: int | None = None
     consuming: bool | None = None
     reconnects: int | None = None
+    late_running_seconds: float | None = None
 
     @property
     def unsupported(self) -> str | None:

@@ -28,6 +28,16 @@ CLOCK = "clock"
 RIVAL = "rival"
 #: Somebody resizes a worker and does not give a name.
 FOREIGN_RESIZE = "foreign_resize"
+#: Lists of a queue's priorities hold messages and are read by no worker.
+PRIORITIES = "priorities"
+#: The broker delivers a task again that is still running.
+REDELIVERY = "redelivery"
+#: The companion of a worker speaks a later version than this daemon.
+CONTRACT = "contract"
+#: Kinds that say something of one queue or one worker that was read.
+OF_READINGS = (PRIORITIES, REDELIVERY, CONTRACT)
+#: The version of the companion's commands that this daemon knows.
+KNOWN_CONTRACT = 1
 KINDS = (NO_WORKER, MISSING_WORKER, NOT_CONSUMED)
 
 #: The name of the one subject of ``no_worker``.
@@ -81,6 +91,54 @@ def missing(
             (NOT_CONSUMED, name): state for name, state in _not_consumed(workers, queues, expected_queues)
         }
     return found
+
+
+def of_readings(
+    workers: Iterable[WorkerReading], queues: Iterable[QueueReading]
+) -> dict[tuple[str, str], str]:
+    """What single workers and queues are about to suffer from, by (kind, name), with what to do."""
+    found = {}
+    for queue in queues:
+        if not queue.stamps_trusted:
+            found[CLOCK, queue.name] = CLOCK_STATE
+        if queue.stray_lists:
+            found[PRIORITIES, queue.name] = stray_text(queue)
+    for reading in workers:
+        if (text := redelivery_text(reading)) is not None:
+            found[REDELIVERY, reading.name] = text
+        if (text := contract_text(reading)) is not None:
+            found[CONTRACT, reading.name] = text
+    return found
+
+
+def stray_text(queue: QueueReading) -> str:
+    """Which lists are read by nobody, and what to do."""
+    lists = ", ".join(map(repr, queue.stray_lists))
+    return (
+        f"messages wait in {lists}, outside the priority_steps by which it is read: give publishers, workers"
+        " and --priority-steps the same"
+    )
+
+
+def redelivery_text(reading: WorkerReading) -> str | None:
+    """That a task outlasts the visibility timeout, None where none does."""
+    timeout = reading.layout.visibility_timeout_seconds if reading.layout else None
+    seconds = reading.late_running_seconds
+    if not timeout or seconds is None or seconds <= timeout:
+        return None
+    return (
+        f"a task with late acknowledgement has been running for longer than the visibility timeout of"
+        f" {timeout:g} s, so the broker delivers it again: set visibility_timeout in"
+        " broker_transport_options above the longest task, for all workers"
+    )
+
+
+def contract_text(reading: WorkerReading) -> str | None:
+    """That a companion is newer than this daemon, None where it is not."""
+    contract = reading.layout.contract if reading.layout else None
+    if contract is None or contract <= KNOWN_CONTRACT:
+        return None
+    return f"its companion speaks version {contract} and this daemon {KNOWN_CONTRACT}: upgrade the daemon"
 
 
 def contested(

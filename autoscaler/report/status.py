@@ -48,6 +48,7 @@ CONDITION_KINDS = (
     deployment.CLOCK,
     ceiling.KIND,
     ceiling.OUT_OF_REACH,
+    *deployment.OF_READINGS,
     *deployment.KINDS,
 )
 #: Reasons that a person should hear of; the others come and go with the load.
@@ -176,9 +177,7 @@ def _of_the_deployment(record: TickRecord, mode: Mode) -> dict[Subject, str]:
     """Who else resizes the workers, which take no tasks, and what is expected and not there."""
     found = ceiling.at_ceiling(record.plan, record.observation.override)
     found |= ceiling.out_of_reach(record.plan)
-    for queue in record.observation.queues:
-        if not queue.stamps_trusted:
-            found[deployment.CLOCK, queue.name] = deployment.CLOCK_STATE
+    found |= deployment.of_readings(record.observation.workers, record.observation.queues)
     for group in record.plan.groups:
         if group.blocked_by is Reason.NOT_CONSUMING:
             found |= dict.fromkeys(
@@ -236,7 +235,7 @@ def is_observed(subject: Subject, record: TickRecord) -> bool | None:
         return True
     if kind in deployment.KINDS and (not deployment_is_read(record) or kind != deployment.NOT_CONSUMED):
         return deployment_is_read(record)
-    if kind in {"queue", deployment.CLOCK, deployment.NOT_CONSUMED}:
+    if kind in {"queue", deployment.CLOCK, deployment.PRIORITIES, deployment.NOT_CONSUMED}:
         return True if any(queue.name == name for queue in record.observation.queues) else None
     return _is_observed_worker(name, record)
 

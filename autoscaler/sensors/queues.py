@@ -15,9 +15,10 @@ from redis.exceptions import RedisError, ResponseError
 
 from autoscaler.broker.connections import DEFAULT_SEPARATOR
 from autoscaler.broker.errors import CLUSTER_ERRORS, broker_errors
-from autoscaler.broker.mailboxes import MAILBOXES_KEY, read_mailboxes, separator_of
+from autoscaler.broker.mailboxes import DEFAULT_EXCHANGE, mailboxes_key, read_mailboxes, separator_of
 from autoscaler.core.model import QueueReading
 from autoscaler.sensors.stamps import StampCheck
+from autoscaler.sensors.strays import StrayLists
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -106,6 +107,7 @@ class QueueSensor:
 
     With ``wall``, a clock of epoch seconds, it also reads the oldest message of each queue and its age,
     where its publisher has stamped it. ``on_separator`` gets the workers' ``sep`` when it is seen.
+    ``exchanges`` returns the control exchanges whose mailboxes are read.
     """
 
     def __init__(
@@ -116,13 +118,16 @@ class QueueSensor:
         *,
         wall: Callable[[], float] | None = None,
         on_separator: Callable[[str], None] = lambda _: None,
+        exchanges: Callable[[], Sequence[str]] = lambda: (DEFAULT_EXCHANGE,),
     ) -> None:
         self._redis = redis
         self._layout = layout
         self._override_key = override_key
         self._wall = wall
         self._on_separator = on_separator
+        self._exchanges = exchanges
         self._stamps = StampCheck()
+        self._strays = StrayLists()
         #: The layouts of each queue as its workers last reported them.
         self._layouts: dict[str, tuple[KeyLayout, ...]] = {}
 
@@ -132,34 +137,29 @@ class QueueSensor:
         Raises:
             BrokerError: when the server cannot be reached; a fault of one key is in its reading.
         """
-        keys = self._keys(queues, workers)
-        pipeline = self._redis().pipeline(transaction=False)
-        pipeline.role()
-        pipeline.get(self._override_key)
-        pipeline.smembers(f"{self._layout.prefix}{MAILBOXES_KEY}")
-        for key in (key for several in keys for key in several):
-            pipeline.llen(key)
-        if self._wall is not None:
-            for key in (key for several in keys for key in several):
-                pipeline.lindex(key, -1)
-        with broker_errors():
-            replies: list[Any] = pipeline.execute(raise_on_error=False)
-            _raise_if_none_answered(replies)
-        role, override, members, *rest = replies
+        keys, exchanges = self._keys(queues, workers), tuple(self._exchanges())
+        strays = self._strays.due(queues, self._layouts, self._layout)
+        replies = self._execute(keys, exchanges, [key for _, key in strays])
+        self._strays.note(strays, replies[len(replies) - len(strays) :])
+        role, override, *rest = replies
+        members, rest = dict(zip(exchanges, rest, strict=False)), rest[len(exchanges) :]
         count = sum(map(len, keys))
-        depths, oldest = _split(rest[:count], keys), _split(rest[count:], keys)
+        depths, rest = _split(rest[:count], keys), rest[count:]
+        oldest = _split(rest if self._wall is not None else (), keys)
         distrust = parse_role(role)
         readings = tuple(
-            self._with_age(parse_depth(queue, found, distrust), ends)
+            self._complete(parse_depth(queue, found, distrust), ends)
             for queue, found, ends in zip(queues, depths, oldest, strict=True)
         )
-        known = () if isinstance(members, Exception) else tuple(members)
-        if separator := separator_of(known):
+        known = {exchange: found for exchange, found in members.items() if not isinstance(found, Exception)}
+        if separator := separator_of(member for found in known.values() for member in found):
             self._on_separator(separator)
-        parts = {"override": override, "mailboxes": members}
+        failed = (found for found in members.values() if isinstance(found, Exception))
+        parts = {"override": override, "mailboxes": next(failed, None)}
+        names = (read_mailboxes(found, exchange) for exchange, found in known.items())
         return QueuesReading(
             queues=readings,
-            mailboxes=read_mailboxes(known),
+            mailboxes=frozenset().union(*names),
             override=override.decode(errors="replace") if isinstance(override, bytes) else None,
             faults={
                 part: f"{type(reply).__name__}: {reply}"
@@ -169,6 +169,27 @@ class QueueSensor:
             separator=separator,
         )
 
+    def _execute(
+        self, keys: Sequence[tuple[str, ...]], exchanges: Sequence[str], strays: Sequence[str]
+    ) -> list[Any]:
+        """The replies: role, override, the members of each exchange, depths, oldest messages, strays."""
+        pipeline = self._redis().pipeline(transaction=False)
+        pipeline.role()
+        pipeline.get(self._override_key)
+        for exchange in exchanges:
+            pipeline.smembers(f"{self._layout.prefix}{mailboxes_key(exchange)}")
+        for key in (key for several in keys for key in several):
+            pipeline.llen(key)
+        if self._wall is not None:
+            for key in (key for several in keys for key in several):
+                pipeline.lindex(key, -1)
+        for key in strays:
+            pipeline.llen(key)
+        with broker_errors():
+            replies: list[Any] = pipeline.execute(raise_on_error=False)
+            _raise_if_none_answered(replies)
+        return replies
+
     def _keys(self, queues: Sequence[str], workers: Iterable[WorkerReading]) -> list[tuple[str, ...]]:
         """The lists of each queue; what is remembered of others is forgotten."""
         self._stamps.keep(queues)
@@ -176,7 +197,9 @@ class QueueSensor:
         self._layouts = kept | layouts_of(workers, self._layout)
         return keys_of(queues, self._layouts, self._layout)
 
-    def _with_age(self, reading: QueueReading, oldest: Sequence[object]) -> QueueReading:
+    def _complete(self, reading: QueueReading, oldest: Sequence[object]) -> QueueReading:
+        """The reading with the age of its oldest message, and the lists that nobody reads."""
+        reading = replace(reading, stray_lists=self._strays.of(reading.name))
         if self._wall is None or reading.waiting is None:
             return reading
         messages = [message for message in oldest if isinstance(message, bytes)]

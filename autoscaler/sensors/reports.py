@@ -57,6 +57,7 @@ def parse_report(worker: str, report: Reply) -> WorkerReading:
         discarded=values.count(report.get("discarded")),
         consuming=values.switch(report.get("consuming")),
         reconnects=values.count(report.get("reconnects")),
+        late_running_seconds=values.number(report.get("late_running_seconds")),
     )
 
 

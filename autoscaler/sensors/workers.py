@@ -111,7 +111,8 @@ class WorkerSensor:
     """Reads all workers, or those that are named, by targeted calls.
 
     ``remove_mailboxes`` removes the mailboxes of workers that are gone for good from kombu's set; without it
-    they stay. It may raise BrokerError, and is then not called again.
+    they stay. It may raise BrokerError, and is then not called again. ``where`` returns where commands go:
+    mailboxes that were read before that changes are not those of the workers that answer after it.
     """
 
     def __init__(
@@ -121,8 +122,10 @@ class WorkerSensor:
         *,
         run_aside: Callable[[Callable[[], None]], None] = run_inline,
         remove_mailboxes: Callable[[Collection[str]], None] | None = None,
+        where: Callable[[], object] = lambda: None,
     ) -> None:
         self._remote = remote
+        self._where = where
         self._named = frozenset(named)
         self._run_aside = run_aside
         self._remove_mailboxes = remove_mailboxes
@@ -139,7 +142,7 @@ class WorkerSensor:
         Raises:
             BrokerError: when the broker cannot be reached.
         """
-        before, self._mailboxes = self._mailboxes, frozenset(mailboxes)
+        before, self._mailboxes, where = self._mailboxes, frozenset(mailboxes), self._where()
         new = self._mailboxes - before
         for name in self._named | self._mailboxes:
             one = self._known.get(name)
@@ -155,7 +158,8 @@ class WorkerSensor:
         self._record(found, round_, asked, at)
         if self._roll_call is None and self._roll_call_is_due(at):
             self._begin_roll_call(at, self._run_aside)
-        return self._reading(found, at)
+        reading = self._reading(found, at)
+        return reading if self._where() == where else replace(reading, unregistered=())
 
     def _ask(self, round_: _Round, names: Sequence[str]) -> list[WorkerReading]:
         found, without = round_.reports([name for name in names if self._known[name].companion is not False])

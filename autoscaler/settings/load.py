@@ -85,6 +85,8 @@ class Settings:
     log_format: str
     log_level: str
     layout: KeyLayout
+    control_exchanges: tuple[str, ...]
+    fanout_prefix: str | None
     tuning: RedisTuning
     container: ContainerSettings | None
     quiesces: bool
@@ -138,6 +140,8 @@ def load(
         log_format=values["log_format"],
         log_level=values["log_level"],
         layout=_layout(values),
+        control_exchanges=values["control_exchange"],
+        fanout_prefix=values["fanout_prefix"],
         tuning=_tuning(values),
         container=container,
         quiesces=values["shrink_without_companion"] == "quiesce",

@@ -123,6 +123,18 @@ def parse_separator(text: str) -> str:
     return separator
 
 
+def parse_fanout_prefix(text: str) -> str | None:
+    """Kombu's fanout_prefix: a text, empty for ``none``, and None for ``auto``."""
+    if text.lower() in {"auto", "none"}:
+        return None if text.lower() == "auto" else ""
+    # A worker takes what stands before the first dot of a channel that begins with a slash for the prefix.
+    if not re.fullmatch(r"/(?:[^.{}]|\{db\})*\.", text):
+        raise ValueError(
+            "it must be auto, none or a text as in /{db}. that begins with / and ends with its only ."
+        )
+    return text
+
+
 def parse_size(text: str) -> int:
     """Bytes from ``512Mi``, ``2G`` or a plain number, as Kubernetes writes them."""
     match = re.fullmatch(r"([0-9]{1,15})\s*([kmg]?i?)b?", text.strip().lower())

@@ -17,6 +17,7 @@ from autoscaler.settings.parse import (
     number,
     one_of,
     parse_base_path,
+    parse_fanout_prefix,
     parse_max,
     parse_name,
     parse_path,
@@ -211,6 +212,19 @@ REDIS = (
     _setting("--redis-client-name", "autoscaler", parse_name, "The name in Redis's CLIENT LIST."),
     _setting("--global-keyprefix", "", str, "kombu's global_keyprefix of the Celery application."),
     _setting("--queue-separator", r"\x06\x16", parse_separator, "kombu's sep between queue and priority."),
+    _setting(
+        "--control-exchange",
+        "",
+        parse_name,
+        "Celery's control_exchange (repeatable); none: celery, or wherever workers are found.",
+        many=True,
+    ),
+    _setting(
+        "--fanout-prefix",
+        "auto",
+        parse_fanout_prefix,
+        "kombu's fanout_prefix; none: it is switched off. auto: /{db}. or none, whichever workers answer to.",
+    ),
     _setting("--priority-steps", "0,3,6,9", parse_steps, "kombu's priority_steps.", metavar="NUMBERS"),
 )
 

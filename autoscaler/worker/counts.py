@@ -35,6 +35,21 @@ def read_counts(consumer: Any) -> dict[str, Any]:
     }
 
 
+def read_late_running(now: float) -> float | None:
+    """Seconds for which the oldest of the running tasks has been running whose message is not acknowledged.
+
+    ``now`` is in epoch seconds. None where there is no such task: with early acknowledgement a message is
+    acknowledged when its task starts.
+    """
+    starts = (
+        getattr(request, "time_start", None)
+        for request in tuple(worker_state.active_requests)
+        if not getattr(request, "acknowledged", True)
+    )
+    running = [now - start for start in starts if isinstance(start, (int, float))]
+    return round(max(0.0, *running), 3) if running else None
+
+
 def consumed_queues(consumer: Any) -> list[str]:
     """The names of the queues that the worker consumes, sorted."""
     task_consumer = consumer.task_consumer

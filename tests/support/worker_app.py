@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import time
+from pathlib import Path
 
 import redis
 from celery import Celery
@@ -43,6 +45,26 @@ def fill(self, mebibytes: int, seconds: float) -> None:  # type: ignore[no-untyp
     held[::4096] = b"x" * len(held[::4096])  # every page, without a second copy
     time.sleep(seconds)
     del held
+    ledger.hincrby("ended", self.request.id, 1)
+
+
+@app.task(bind=True, name="reread")
+def reread(self, mebibytes: int, seconds: float) -> None:  # type: ignore[no-untyped-def]
+    """Map a file of that size, made at the first call, and read it again and again."""
+    ledger.hincrby("started", self.request.id, 1)
+    path = Path(os.environ["TMPDIR"]) / f"mapped-{mebibytes}"
+    if ledger.set("mapping", 1, nx=True):
+        with path.open("wb") as file:
+            file.writelines(b"x" * 2**20 for _ in range(mebibytes))
+        ledger.set("mapped", 1)
+    while not ledger.exists("mapped"):
+        time.sleep(0.05)
+    ends = time.monotonic() + seconds
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        while True:
+            sum(mapped[at] for at in range(0, len(mapped), 4096))
+            if time.monotonic() > ends:
+                break
     ledger.hincrby("ended", self.request.id, 1)
 
 

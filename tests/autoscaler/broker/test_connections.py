@@ -19,11 +19,13 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kombu import Connection
+from kombu.pidbox import Mailbox
 from prometheus_client import generate_latest
 from redis.exceptions import RedisError
 
 from autoscaler.broker.connections import Connections, Redactor, RedisTuning, kombu_options, redis_client
 from autoscaler.broker.errors import BrokerError, broker_errors
+from autoscaler.broker.mailboxes import MAILBOXES_KEY
 from autoscaler.broker.url import parse_redis_url
 from autoscaler.cli.compose import compose
 from autoscaler.control.remote import Remote
@@ -32,6 +34,7 @@ from autoscaler.settings import load as config
 from tests.support.cluster import Cluster
 from tests.support.programs import needs
 from tests.support.urls import passwords, spellings
+from tests.support.worker_replies import REPORT
 
 DEBIAN = shutil.which("redis-server")
 needs_debian = needs("redis-server", "openssl")
@@ -113,6 +116,25 @@ def test_a_password_is_read_as_it_was_written_and_shown_nowhere(password, scheme
     broker = str(kombu_options(found, RedisTuning(), ""))
     assert not spoken(password, redact(broker))
     assert quote(password, safe="") not in redact(broker)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"), [("", 10), ("?max_connections=5", 5), ("?max_connections=1", 2)]
+)
+def test_a_number_of_connections_in_the_url_narrows_that_of_the_daemon(query, expected):
+    with redis_client(parse_redis_url(f"redis://h{query}"), RedisTuning()) as client:
+        assert client.connection_pool.max_connections == expected
+
+
+def test_the_login_of_the_sentinels_is_theirs_alone_and_secret():
+    parsed = parse_redis_url("sentinel://:pw@h?master=m&sentinel_username=watch&sentinel_password=d%2Fog")
+    options = kombu_options(parsed, RedisTuning(), "")["transport_options"]
+    asked = options["sentinel_kwargs"]
+    assert (asked["username"], asked["password"], parsed.password) == ("watch", "d/og", "pw")
+    redactor = Redactor()
+    redactor.add(parsed.secrets)
+    assert redactor("d/og d%2Fog pw") == "*** *** ***"
+    assert "d/og" not in f"{parsed!r}{parsed}"
 
 
 class Echo(socketserver.StreamRequestHandler):
@@ -285,7 +307,7 @@ def watched(tmp_path_factory):
             process.wait_until(lambda: knows(asked), within_seconds=20, what="the Sentinel's answer")
         plain = server.url.replace("redis://", "redis://:s3cret@")
         Cluster(folder=folder, stack=stack, server=server).worker("t@h", "--pool", "solo", url=plain)
-        yield port, process
+        yield port, process, server
 
 
 def knows(asked):
@@ -297,13 +319,13 @@ def knows(asked):
 
 @needs_debian
 def test_sentinel_finds_the_master_for_both_clients_also_when_the_first_is_gone(watched):
-    port, _ = watched
+    port, _, _ = watched
     assert both(f"sentinel://:s3cret@127.0.0.1:{free_port()},127.0.0.1:{port}/0?master=main") == PONG
 
 
 @needs_debian
 def test_a_master_that_sentinel_does_not_know_is_reported(watched):
-    port, _ = watched
+    port, _, _ = watched
     found = both(f"sentinel://:s3cret@127.0.0.1:{port}/0?master=other")
     assert found == ["Sentinel: the Sentinels know no reachable master 'other'"] * 2
 
@@ -311,7 +333,7 @@ def test_a_master_that_sentinel_does_not_know_is_reported(watched):
 @pytest.mark.slow
 @needs_debian
 def test_a_sentinel_that_does_not_answer_costs_a_bounded_time(watched):
-    port, process = watched
+    port, process, _ = watched
     process.send(signal.SIGSTOP)
     try:
         started = time.monotonic()
@@ -326,3 +348,60 @@ def test_a_sentinel_that_does_not_answer_costs_a_bounded_time(watched):
         within_seconds=30,
         what="the recovery",
     )
+
+
+@needs_debian
+def test_sentinels_with_a_login_of_their_own_are_asked_with_it(watched):
+    port, _, _ = watched
+    url = f"sentinel://:s3cret@127.0.0.1:{port}/0?master=main"
+    with redis.Redis(port=port) as sentinel:
+        sentinel.execute_command("ACL", "SETUSER", "watch", "on", ">d=og", "+@all", "allchannels")
+        sentinel.execute_command("ACL", "SETUSER", "default", "resetpass", ">w=ord")
+        try:
+            refused = "Sentinel: it refuses the login, so the master 'main' is not known"
+            assert both(url) == [refused] * 2
+            assert both(f"{url}&sentinel_password=w%3Dord") == PONG
+            assert both(f"{url}&sentinel_username=watch&sentinel_password=d%3Dog") == PONG
+        finally:
+            sentinel.execute_command("ACL", "SETUSER", "default", "nopass")
+
+
+@contextlib.contextmanager
+def old_worker(url, name):
+    """Answers where a worker of kombu below 5.4 listens on Sentinel: at the prefix as it is written."""
+    with redis.Redis.from_url(url) as client, client.pubsub() as listening, Connection(url) as connection:
+        box = Mailbox("celery", type="fanout", connection=connection, accept=["json"], serializer="json")
+        handlers = {"ping": lambda _: {"ok": "pong"}, "pool_report": lambda _: REPORT}
+        node = box.Node(name, channel=connection.default_channel, handlers=handlers)
+        client.sadd(MAILBOXES_KEY, f"\x06\x16\x06\x16{name}.celery.pidbox")
+        listening.psubscribe("/{db}.celery.pidbox")
+
+        def answer():
+            while not ended.is_set():
+                found = listening.get_message(timeout=0.1)
+                if found and found["type"] == "pmessage":
+                    message = connection.default_channel.message_to_python(json.loads(found["data"]))
+                    node.handle_message(message.decode(), message)
+
+        ended = threading.Event()
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+@needs_debian
+def test_a_fleet_on_sentinel_with_workers_of_an_old_and_a_new_kombu_is_reached_as_a_whole(watched):
+    port, _, server = watched
+    url = f"sentinel://:s3cret@127.0.0.1:{port}/0?master=main"
+    with old_worker(server.url.replace("redis://", "redis://:s3cret@"), "old@h"):
+        app = compose(config.load({"redis_url": url}, {}), single_look=True)
+        record = app.controller.look()
+        assert [one.name for one in record.observation.workers] == ["old@h", "t@h"]
+        assert (record.duplicates, record.unresponsive) == ((), ())
+        assert [str(one) for one in app.addresses.current] == [
+            "control_exchange='celery' and sentinel_fanout_compat=True"
+        ]

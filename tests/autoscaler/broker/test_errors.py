@@ -66,7 +66,8 @@ def raised_from(cause, text="Error 1 connecting to h:6379."):
         pytest.param(
             MasterNotFoundError(f"No master found for 'main' : {REPRS} - AuthenticationError('no')"),
             "Sentinel: it refuses the login, so the master 'main' is not known",
-            "the Sentinels need a password of their own, which this URL does not give",
+            "give the Sentinels' own login in the URL: sentinel://...?master=NAME&sentinel_password=PASSWORD,"
+            " and sentinel_username=USER where they have users",
             id="Sentinels with a password of their own",
         ),
         pytest.param(

@@ -11,7 +11,10 @@ from autoscaler.broker.errors import BrokerError
 from autoscaler.broker.mailboxes import (
     MAILBOXES_KEY,
     MailboxRemover,
+    MailboxSet,
+    find_mailbox_sets,
     parse_mailbox,
+    parse_mailbox_set,
     read_mailboxes,
     separator_of,
 )
@@ -60,3 +63,14 @@ def test_without_the_right_to_remove_it_says_so(client, server):
         remover = MailboxRemover(lambda: reader, "")
         with pytest.raises(BrokerError, match="NoPermissionError"):
             remover.remove(["a@h"])
+
+
+def test_a_search_reads_prefix_and_exchange_of_each_set_of_mailboxes(client):
+    keys = ("_kombu.binding.celery.pidbox", "shop:_kombu.binding.app1.pidbox")
+    for key in (*keys, "_kombu.binding.reply.celery.pidbox", "_kombu.binding.celery", "x"):
+        client.sadd(key, "member")
+    assert find_mailbox_sets(client) == {
+        MailboxSet(prefix="", exchange="celery"),
+        MailboxSet(prefix="shop:", exchange="app1"),
+    }
+    assert parse_mailbox_set("_kombu.binding_permanent.celery.pidbox") is None

@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from autoscaler.broker.mailboxes import MAILBOXES_KEY
+from tests.support.cluster import command, started
+
 W1 = "w1@h"
 TARGET = "nobody: no worker consumes it and it holds no message; queues that workers consume: celery"
 
@@ -35,3 +38,80 @@ def test_unknown_names_are_findings_of_once_and_check(autoscaler_process):
     assert (
         f"fail  --worker nope@vm: no worker of this name answers\n      -> workers that answer: {W1}" in out
     )
+
+
+SEP = "\x06\x16"
+EXPECTED = {
+    "option protocol of the URL": "it has no effect on the autoscaler",
+    "mailbox of plain@h": "it answers and has no mailbox in Redis, so that other tools do not see it",
+    "replies of pickle@h": "they are application/x-python-serialize, which is never read",
+    "priorities of celery": "messages wait in 'celery\\x06\\x165', outside the priority_steps by which it is"
+    " read",
+    "visibility timeout of late@h": "a task with late acknowledgement has been running for longer than the"
+    " visibility timeout of 1 s, so the broker delivers it again",
+}
+
+
+def unlike(cluster, *words, url=None):
+    """The findings of ``check`` that warn or fail, each with what to do."""
+    code, out, err = command("check", "--json", *words, REDIS_URL=url or cluster.server.url)
+    assert err == ""
+    found = [one for one in json.loads(out)["findings"] if one["level"] != "ok"]
+    return code, {one["subject"]: (one["found"], one["advice"]) for one in found}
+
+
+@pytest.mark.slow
+def test_a_deployment_unlike_a_plain_one_is_named_by_check_and_by_run(cluster):
+    late = {"task_acks_late": True, "broker_transport_options": {"visibility_timeout": 1}}
+    pickle = {"accept_content": ["json", "pickle"], "task_serializer": "pickle"}
+    cluster.worker("late@h", SETTINGS=json.dumps(late), wait=False)
+    cluster.worker(
+        "pickle@h", "--pool", "solo", "-Q", "b", SETTINGS=json.dumps(pickle), C_FORCE_ROOT="1", wait=False
+    )
+    cluster.worker("plain@h", "-Q", "c", companion=False, wait=False)
+    for worker in cluster.workers.values():
+        worker.wait_until(lambda worker=worker: "ready." in worker.log(), within_seconds=60, what="a start")
+    cluster.hold(1)
+    cluster.redis.lpush(f"celery{SEP}5", "{}")
+    cluster.redis.srem(MAILBOXES_KEY, f"{SEP}{SEP}plain@h.celery.pidbox")
+    daemon = cluster.daemon()
+    for kind in ("redelivery", "priorities"):
+        started(lambda kind=kind: daemon.metric("condition", kind=kind) == 1, what=kind)
+    options = "?health_check_interval=30&socket_keepalive=True&protocol=3"
+    code, found = unlike(cluster, "--max", "2", url=f"{cluster.server.url}{options}")
+    assert code == 1
+    assert {name: text for name, (text, _) in found.items() if name in EXPECTED} == EXPECTED
+    assert all(advice for _, advice in found.values())
+    (line,) = daemon.events("daemon.started")
+    assert line["url_options_ignored"] == []
+    cluster.release()
+    started(lambda: daemon.metric("condition", kind="redelivery") == 0, what="the end of the task")
+
+
+@pytest.mark.slow
+def test_where_nobody_answers_check_names_where_the_workers_are(cluster):
+    elsewhere = cluster.server.url.replace("/0", "/1")
+    cluster.worker("other@h", url=elsewhere, wait=False)
+    own = {"broker_transport_options": {"fanout_prefix": "/shop."}}
+    cluster.worker("own@h", SETTINGS=json.dumps(own), wait=False)
+    prefixed = {"broker_transport_options": {"global_keyprefix": "shop:"}}
+    cluster.worker("prefixed@h", SETTINGS=json.dumps(prefixed), wait=False)
+    for worker in cluster.workers.values():
+        worker.wait_until(lambda worker=worker: "ready." in worker.log(), within_seconds=60, what="a start")
+    code, found = unlike(cluster)
+    assert (code, {name: advice for name, (_, advice) in found.items() if name != "workers"}) == (
+        1,
+        {
+            "worker own@h": "the mailbox of a killed worker, or a worker that hangs or runs a solo pool",
+            "global_keyprefix": "give --global-keyprefix 'shop:'",
+            "database 1": "end the URL with /1",
+            "fanout_prefix": "they were killed or hang, or have a fanout_prefix of their own: give"
+            " --fanout-prefix",
+        },
+    )
+    for words, url in (
+        (("--fanout-prefix", "/shop."), None),
+        (("--global-keyprefix", "shop:"), None),
+        ((), elsewhere),
+    ):
+        assert unlike(cluster, *words, "--max", "1", url=url) == (0, {}), words

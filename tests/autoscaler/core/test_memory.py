@@ -297,3 +297,53 @@ def test_the_95th_percentile_is_one_of_the_values_and_no_more_than_a_twentieth_e
     found = percentile_95(values)
     assert found in values
     assert sum(value > found for value in values) <= len(values) / 20
+
+
+FULL = {"memory_used_bytes": 295 * MIB}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "uptime", "expected"),
+    [
+        pytest.param(FULL, {"container_id": "b"}, 5.0, 3, id="full, then a new container"),
+        pytest.param({}, {"container_id": "b"}, 5.0, None, id="not full: a rollout"),
+        pytest.param(FULL, {}, 5.0, None, id="the same container counts its kills itself"),
+        pytest.param(FULL, {"container_id": "b"}, 9000.0, None, id="no restart: it was moved"),
+        pytest.param(FULL, {"container_id": None}, 5.0, None, id="another container is not known to be one"),
+        pytest.param({**FULL, "memory_limited": False}, {"container_id": "b"}, 5.0, None, id="the machine"),
+    ],
+)
+def test_a_worker_that_was_ended_full_and_is_back_in_a_new_container_had_a_breach(
+    before, after, uptime, expected
+):
+    record = follow((1000.0, {}), (1002.0, before))
+    back = worker(processes=1, completed=0, uptime_seconds=uptime, container=box(**after))
+    breach = advance(POLICY, record, back, 1020.0).breach
+    assert (None if breach is None else breach.ceiling) == expected
+
+
+def test_a_worker_of_a_new_name_starts_with_what_those_of_its_queues_and_limit_have_shown():
+    breach = Breach(ceiling=2, until=1600.0, hold_seconds=600.0)
+    known = follow((1000.0, {}))
+    records = {"old": replace(known, breach=breach)}
+    fresh = {"child_peak_bytes": 35 * MIB, "child_peak_p95_bytes": 35 * MIB, "container_id": "n"}
+
+    def first_look(at=1010.0, queues=("celery",), **changes):
+        new = worker("new", 1, completed=0, queues=queues, container=box(**fresh, **changes))
+        found = remember_memory(POLICY, records, [new], at)["new"]
+        return found.peaks.largest // MIB, found.breach, found.tried
+
+    assert first_look() == (110, breach, True)
+    assert first_look(queues=("mails",)) == (35, None, False)
+    assert first_look(memory_limit_bytes=900 * MIB) == (35, None, False)
+    assert first_look(at=1000.0 + 601) == (110, None, True)
+    assert first_look(at=1000.0 + 3601) == (35, None, False)
+
+
+def test_there_is_no_room_while_processes_wait_for_memory():
+    record = follow((1000.0, {}))
+    assert room(POLICY, box(), record) == 1
+    assert room(POLICY, box(memory_pressure=0.05), record) == 1
+    assert room(POLICY, box(memory_pressure=0.2), record) == 0
+    # The machine's pressure says nothing of a worker without a limit.
+    assert room(POLICY, box(memory_pressure=0.2, memory_limited=False), record) == 1

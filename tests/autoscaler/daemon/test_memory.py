@@ -215,3 +215,25 @@ def test_a_leak_that_max_memory_per_child_ends_meets_no_kill(cluster, group, lat
     started(settled(cluster), what="the last acknowledgement")
     found = report(f"a leak, late={late}", cluster, group, daemon, 60)
     assert (found["kills"], found["lost"], found["twice"]) == (0, 0, 0)
+
+
+def test_a_mapped_file_that_is_read_again_and_again_is_no_memory_pressure(cluster, group):
+    (group.folder / "memory.limit_in_bytes").write_text(str(1024 * MIB))
+    start_worker(cluster, group, late=False, processes=2)
+    daemon = start_daemon(cluster, "--processes-per-core", "8")
+    send(cluster, "reread", [(600, 1.0)] * 8)
+    charged = []
+
+    def done() -> bool:
+        charged.append(int((group.folder / "memory.usage_in_bytes").read_text()))
+        return len(cluster.ended()) == 8
+
+    started(done, within_seconds=WITHIN_SECONDS, what="all tasks")
+    found = report("mapped file", cluster, group, daemon, 8)
+    assert max(charged) > 600 * MIB, "the file was charged to the group"
+    assert (found["kills"], found["lost"], found["twice"]) == (0, 0, 0)
+    reasons = {line["state"] for line in daemon.events("condition")}
+    assert reasons.isdisjoint({"memory_pressure", "memory_breach"})
+    # Its mapped pages count towards the peak of a process (VmHWM does not tell them apart), so that fewer
+    # processes fit than could: docs/deployments.md says so.
+    assert {line["reason"] for line in daemon.events("pool.resized")} <= {"latency", "memory_ceiling"}

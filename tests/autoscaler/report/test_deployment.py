@@ -7,16 +7,20 @@ from dataclasses import replace
 import pytest
 
 from autoscaler.core.decider import Mode
-from autoscaler.core.model import QueueReading
+from autoscaler.core.model import QueueReading, WorkerLayout
 from autoscaler.report.deployment import (
+    CLOCK_STATE,
     EMPTY_STATE,
     KINDS,
+    KNOWN_CONTRACT,
     MISSING_WORKER_STATE,
     NO_WORKER_STATE,
     WAITING_STATE,
     missing,
+    of_readings,
 )
 from autoscaler.report.status import TickRecord, condition_counts, is_observed
+from autoscaler.worker.commands import CONTRACT
 from tests.autoscaler.report.test_status import record_of
 from tests.support.builders import look, queue, worker
 
@@ -84,3 +88,24 @@ def test_a_condition_of_the_deployment_is_over_only_where_it_was_looked_at():
 def test_a_queue_with_an_error_is_a_condition_of_its_own():
     broken = QueueReading(name="q", waiting=None, error="WRONGTYPE")
     assert missing(ALONE, (broken,), expected_queues={"q"}) == {}
+
+
+def test_what_single_workers_and_queues_are_about_to_suffer_from_is_named_with_what_to_do():
+    layout = WorkerLayout(contract=2, visibility_timeout_seconds=60.0)
+    late = worker("late@h", layout=layout, late_running_seconds=61.0)
+    within = worker("w@h", layout=replace(layout, contract=1), late_running_seconds=60.0)
+    unknown = worker("x@h", late_running_seconds=10**6)
+    waiting = QueueReading(name="q", waiting=0, stray_lists=("q:5", "q:7"), stamps_trusted=False)
+    assert of_readings([late, within, unknown], [waiting, queue(3)]) == {
+        ("clock", "q"): CLOCK_STATE,
+        ("priorities", "q"): "messages wait in 'q:5', 'q:7', outside the priority_steps by which it is read:"
+        " give publishers, workers and --priority-steps the same",
+        ("redelivery", "late@h"): "a task with late acknowledgement has been running for longer than the"
+        " visibility timeout of 60 s, so the broker delivers it again: set visibility_timeout in"
+        " broker_transport_options above the longest task, for all workers",
+        ("contract", "late@h"): "its companion speaks version 2 and this daemon 1: upgrade the daemon",
+    }
+
+
+def test_the_contract_that_this_daemon_knows_is_that_of_its_own_companion():
+    assert KNOWN_CONTRACT == CONTRACT

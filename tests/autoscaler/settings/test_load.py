@@ -98,6 +98,8 @@ def test_the_defaults_are_the_policys_own_and_each_part_its_own():
         log_level="info",
         layout=KeyLayout(),
         tuning=RedisTuning(),
+        control_exchanges=(),
+        fanout_prefix=None,
         container=None,
         quiesces=False,
         quiesce_deadline_seconds=60.0,

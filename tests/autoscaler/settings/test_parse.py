@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from autoscaler.settings.parse import (
     number,
+    parse_fanout_prefix,
     parse_name,
     parse_separator,
     parse_size,
@@ -69,3 +70,17 @@ def test_a_target_is_of_one_queue_or_of_all():
 def test_a_url_is_no_name():
     with pytest.raises(ValueError, match=r"^it is a URL, and a name is needed$"):
         parse_name("redis://:s3cret@h")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("auto", None), ("none", ""), ("NONE", ""), ("/shop-{db}.", "/shop-{db}."), ("/shop.", "/shop.")],
+)
+def test_a_fanout_prefix_is_a_text_none_or_to_be_found(text, expected):
+    assert parse_fanout_prefix(text) == expected
+
+
+@pytest.mark.parametrize("text", ["/{}.", "/{name}.", "/{db", "/{db.x}.", "shop.", "/shop", "/a.b.", ""])
+def test_a_fanout_prefix_that_kombu_could_not_use_is_refused(text):
+    with pytest.raises(ValueError, match="it must be auto, none or a text as in"):
+        parse_fanout_prefix(text)

@@ -19,6 +19,7 @@ from tests.support.worker_bench import (
     let_go,
     resize,
 )
+from tests.support.worker_replies import FULL
 
 if TYPE_CHECKING:
     from tests.churn.bench import Bench
@@ -62,8 +63,10 @@ def without_memory(report: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.slow
 def test_report_of_an_idle_worker_is_counts_alone(make_bench: MakeBench) -> None:
     bench = make_bench(Scenario(prefetch=4))
-    report = without_memory(bench.report())
-    assert report.pop("container").keys() == CONTAINER
+    whole = bench.report()
+    assert whole.keys() == FULL.keys()
+    report = without_memory(whole)
+    assert report.pop("container").keys() == CONTAINER == FULL["container"].keys()  # type: ignore[attr-defined]
     assert report.pop("layout").keys() == LAYOUT.keys()
     assert report.pop("uptime_seconds") > 0
     assert report == {
@@ -81,6 +84,7 @@ def test_report_of_an_idle_worker_is_counts_alone(make_bench: MakeBench) -> None
         "rate_limited": 0,
         "completed": 0,
         "discarded": 0,
+        "late_running_seconds": None,
         "pid": bench.worker.pid,
         "prefetch": 4 * SIZE,
         "queues": ["celery"],

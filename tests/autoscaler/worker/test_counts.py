@@ -83,3 +83,17 @@ def test_a_worker_whose_consumers_were_cancelled_is_not_consuming(make_bench: Ma
     assert (bench.report()["queues"], bench.report()["consuming"]) == ([], False)
     bench.ask("add_consumer", queue="celery")
     assert (bench.report()["queues"], bench.report()["consuming"]) == (["celery"], True)
+
+
+@pytest.mark.slow
+def test_a_running_task_that_is_acknowledged_late_tells_for_how_long_it_runs(
+    rejecting: Bench, bench: Bench
+) -> None:
+    for each in (rejecting, bench):
+        assert each.report()["late_running_seconds"] is None
+        hold(each, "a")
+    await_true(lambda: (rejecting.report()["late_running_seconds"] or 0) > 1, "a second of its run")
+    assert bench.report()["late_running_seconds"] is None
+    for each in (rejecting, bench):
+        let_go(each, "a")
+        await_true(lambda each=each: each.report()["late_running_seconds"] is None, "its end")
