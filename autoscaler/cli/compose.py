@@ -169,6 +169,12 @@ def _edges(
     )
 
 
+def _timing(settings: Settings) -> Timing:
+    return Timing(
+        interval_seconds=settings.interval_seconds, inspect_timeout_seconds=settings.inspect_timeout_seconds
+    )
+
+
 def compose(settings: Settings, *, single_look: bool = False) -> App:
     """Put the parts together; nothing connects yet. A ``single_look`` waits for what else runs aside."""
     redactor = Redactor()
@@ -181,9 +187,7 @@ def compose(settings: Settings, *, single_look: bool = False) -> App:
         separator=settings.layout.separator,
     )
     connections.url()  # from here on its password is known to the redactor
-    timing = Timing(
-        interval_seconds=settings.interval_seconds, inspect_timeout_seconds=settings.inspect_timeout_seconds
-    )
+    timing = _timing(settings)
     control = _control(settings, connections, log)
     history, recorder = _history(settings, redactor, timing, log)
     edges = _edges(settings, connections, control, timing, recorder, single_look=single_look)
