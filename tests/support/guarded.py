@@ -33,10 +33,11 @@ class Guarded:
         """Whom the server refused what: the user, whether command, key or channel, and which.
 
         A client's name for itself is left out: Redis 7.0 does not know the command, so that the file cannot
-        grant it, and clients live without.
+        grant it, and clients live without. So is the search for workers that listen elsewhere, which is tried
+        once where nobody answers: these users have no right to it.
         """
         found = [(entry["username"], entry["reason"], entry["object"]) for entry in self.admin.acl_log()]
-        return [one for one in found if one[2] != "client|setinfo"]
+        return [one for one in found if one[2] not in {"client|setinfo", "scan", "celery.pidbox"}]
 
     def refuses(self, user: str, *words: str | bytes) -> bool:
         """Whether ``user`` may not do this; it is done where it is allowed."""
