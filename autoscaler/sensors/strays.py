@@ -6,18 +6,31 @@ counts. They are looked for now and then: at a queue's first reading, and at eve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
-
-    from autoscaler.sensors.queues import KeyLayout
 
 #: Between two looks at the lists of one queue; a minute at the usual interval.
 EVERY_READINGS = 30
 _MAX_QUEUES = 100
 #: Celery's priorities are 0 to 9; 0 is the queue's own list.
 _PRIORITIES = range(1, 10)
+
+
+class Layout(Protocol):
+    """How queue names become keys."""
+
+    @property
+    def prefix(self) -> str:
+        """In front of each key."""
+
+    @property
+    def separator(self) -> str:
+        """Between a queue's name and a priority."""
+
+    def keys(self, queue: str) -> tuple[str, ...]:
+        """The lists that are read for a queue."""
 
 
 class StrayLists:
@@ -31,8 +44,8 @@ class StrayLists:
     def due(
         self,
         queues: Sequence[str],
-        layouts: Mapping[str, tuple[KeyLayout, ...]],
-        default: KeyLayout,
+        layouts: Mapping[str, Sequence[Layout]],
+        default: Layout,
     ) -> list[tuple[str, str]]:
         """The lists to look at in this reading, each with its queue."""
         self._readings = {queue: self._readings.get(queue, -1) + 1 for queue in queues[:_MAX_QUEUES]}
@@ -59,7 +72,7 @@ class StrayLists:
         return self._found.get(queue, ())
 
 
-def outside_steps(queue: str, layouts: Collection[KeyLayout]) -> tuple[str, ...]:
+def outside_steps(queue: str, layouts: Collection[Layout]) -> tuple[str, ...]:
     """The lists of a queue's priorities that none of its layouts reads."""
     read = {key for layout in layouts for key in layout.keys(queue)}
     keys = (
