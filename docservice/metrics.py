@@ -83,6 +83,12 @@ class Metrics:
         self.enqueued = Counter(
             "docservice_enqueued_total", "Documents sent to the workers.", ("by",), registry=registry
         )
+        self.oldest_unprocessed = Gauge(
+            "docservice_oldest_unprocessed_seconds",
+            "How long the oldest document waits that no worker has claimed, as of the last sweep.",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
         self.swept = Counter(
             "docservice_swept_total",
             "Documents that a sweep sent, returned or failed.",

@@ -5,22 +5,30 @@ It observes the whole fleet with the daemon's own parts and never acts.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter
 
+from autoscaler import __version__
 from autoscaler.broker.connections import Connections
 from autoscaler.broker.keys import Keys
 from autoscaler.cli.compose import App, compose
 from autoscaler.core.decider import Mode
 from autoscaler.core.groups import Scope
 from autoscaler.keda import fleet, question, scaler, server
+from autoscaler.keda.answer import UnknownError
+from autoscaler.keda.certificates import Certificates
+from autoscaler.keda.observed import Observed
 from autoscaler.report.web import Pages, page_failures
 from autoscaler.sensors.queues import QueueSensor
 from autoscaler.sensors.unacked import UnackedSensor
+from autoscaler.settings.load import read_secret
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from autoscaler.settings.load import Settings
 
 
@@ -30,6 +38,7 @@ class KedaApp:
 
     app: App
     fleet: fleet.Fleet
+    tls: Certificates | None
     servicer: server.Servicer
     pages: Pages
 
@@ -52,20 +61,52 @@ def compose_keda(settings: Settings) -> KedaApp:
         ("method", "code"),
         registry=registry,
     )
+    observed = Observed(__version__, seen.age_seconds, monotonic=time.monotonic)
+    registry.register(observed)
     servicer = server.Servicer(
-        _scaler(app, seen), interval_seconds=settings.interval_seconds, calls=calls, log=app.log
+        _scaler(app, seen, observed),
+        interval_seconds=settings.interval_seconds,
+        calls=calls,
+        log=app.log,
+        read_token=_token_reader(settings),
     )
     pages = Pages(
         live=seen.live,
         ready=seen.ready,
-        status=app.controller.status,
+        status=lambda: {**app.controller.status(), "keda": observed.status()},
         registry=registry,
         failed=page_failures(app.log, registry),
     )
-    return KedaApp(app=app, fleet=seen, servicer=servicer, pages=pages)
+    return KedaApp(app=app, fleet=seen, tls=_tls(app), servicer=servicer, pages=pages)
 
 
-def _scaler(app: App, seen: fleet.Fleet) -> scaler.Scaler:
+def _tls(app: App) -> Certificates | None:
+    keda = app.settings.keda
+    if keda.tls_certificate is None or keda.tls_key is None:
+        return None
+    return Certificates(
+        certificate=keda.tls_certificate,
+        key=keda.tls_key,
+        client_authority=keda.client_authority,
+        log=app.log,
+    )
+
+
+def _token_reader(settings: Settings) -> Callable[[], str | None]:
+    path = settings.keda.token_file
+
+    def read() -> str | None:
+        if path is None:
+            return None
+        try:
+            return read_secret(path)
+        except OSError as fault:
+            raise UnknownError(f"--keda-token-file cannot be read: {fault}") from fault
+
+    return read
+
+
+def _scaler(app: App, seen: fleet.Fleet, observed: Observed) -> scaler.Scaler:
     settings = app.settings
     # A connection of its own: the fleet's is dropped after a fault, whoever uses it.
     connections = Connections(settings.read_redis_url, settings.tuning, app.redactor)
@@ -81,6 +122,9 @@ def _scaler(app: App, seen: fleet.Fleet) -> scaler.Scaler:
         default=default,
         reset=connections.reset,
         redact=app.redactor,
+        monotonic=time.monotonic,
+        observed=observed,
+        log=app.log,
         unacked=UnackedSensor(
             connections.redis, prefix=settings.layout.prefix, key=settings.keda.unacked_key
         ).read,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import Event
 
-    from autoscaler.keda.server import Servicer
+    from autoscaler.cli.compose_keda import KedaApp
     from autoscaler.settings.load import Settings
 
 _NOT_FOR_KEDA = {"worker", "worker_pid", "cpu_limit", "memory_limit", "limits_folder", "dry_run", "enabled"}
@@ -54,17 +54,17 @@ def command(settings: Settings) -> None:
         def started(keda_port: int) -> None:
             log.info("keda.started", version=__version__, listen=bound, keda_listen=f"{host}:{keda_port}")
 
-        _serve(parts.servicer, settings.keda.listen, stop, started)
+        _serve(parts, settings.keda.listen, stop, started)
         observing.join(timeout=5)
     log.info("keda.stopped")
 
 
-def _serve(servicer: Servicer, listen: tuple[str, int], stop: Event, started: Callable[[int], None]) -> None:
+def _serve(parts: KedaApp, listen: tuple[str, int], stop: Event, started: Callable[[int], None]) -> None:
     from autoscaler.keda import server  # noqa: PLC0415 - as above
 
     host, port = listen
     try:
-        asyncio.run(server.serve(servicer, host, port, stop, on_bound=started))
+        asyncio.run(server.serve(parts.servicer, listen, stop, tls=parts.tls, on_bound=started))
     except server.ListenError:
         stop.set()
         fail([f"cannot listen on {host}:{port}; give another --keda-listen HOST:PORT"], 1)

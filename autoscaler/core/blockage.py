@@ -43,12 +43,15 @@ def blocked_by(readings: Sequence[WorkerReading], work: Work, *, stalled_seconds
     """
     if not work.waiting or not readings:
         return None
-    if all(reading.consuming is False for reading in readings) or stalled_seconds >= STALLED_AFTER_SECONDS:
+    if all(reading.consuming is False for reading in readings):
         return Reason.NOT_CONSUMING
     idle = all(
         reading.reserved == 0 and (reading.busy or 0) < (reading.processes or 0) for reading in readings
     )
-    return Reason.RATE_LIMITED if idle and any(reading.rate_limited for reading in readings) else None
+    # Before the stall: at a rate of one a minute no task ends for as long either.
+    if idle and any(reading.rate_limited for reading in readings):
+        return Reason.RATE_LIMITED
+    return Reason.NOT_CONSUMING if stalled_seconds >= STALLED_AFTER_SECONDS else None
 
 
 def stalled_since(

@@ -16,6 +16,7 @@ from autoscaler.daemon.foreign import ForeignResizes
 from autoscaler.daemon.observe import Observer, Sources
 from autoscaler.daemon.publish import DryRunLog, Publisher
 from autoscaler.daemon.timing import Timing
+from autoscaler.daemon.waits import WaitTracker
 from autoscaler.daemon.without_consumers import WithoutConsumers
 from autoscaler.report.status import TickRecord, status
 
@@ -91,6 +92,7 @@ class Controller:
         self._state = State()
         self._foreign = ForeignResizes()
         self._without_consumers = WithoutConsumers()
+        self._waits = WaitTracker(decider)
         self._ticked_at = monotonic()
         self._dry_run = DryRunLog(log)
         self.last: TickRecord | None = None
@@ -181,13 +183,16 @@ class Controller:
         return record
 
     def _record(self, seen: Seen, plan: Plan) -> TickRecord:
+        workers = {name: known.reading for name, known in self._state.workers.items()}
         return TickRecord(
             observation=seen.observation,
             plan=plan,
-            workers={name: known.reading for name, known in self._state.workers.items()},
+            workers=workers,
+            waits=self._waits.note(seen.observation, plan, workers, seen.unresponsive),
             outcomes=tuple(self._actor.outcomes),
             faults=self._clean({**seen.faults, **self._actor.faults}),
             unresponsive=seen.unresponsive,
+            left=seen.left,
             duplicates=seen.duplicates,
             unregistered=seen.unregistered,
             unreadable=seen.unreadable,

@@ -76,6 +76,7 @@ class Seen:
     observation: Observation
     faults: Mapping[str, str]
     unresponsive: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
     duplicates: tuple[str, ...] = ()
     unregistered: tuple[str, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)
@@ -154,6 +155,7 @@ class Observer:
             observation=observation,
             faults=parts.faults,
             unresponsive=parts.workers.unresponsive if parts.workers else (),
+            left=parts.workers.left if parts.workers else (),
             duplicates=parts.workers.duplicates if parts.workers else (),
             unregistered=parts.workers.unregistered if parts.workers else (),
             unreadable=parts.workers.unreadable if parts.workers else {},

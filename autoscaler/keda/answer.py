@@ -8,7 +8,8 @@ goes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from autoscaler.keda.question import ScaleIn
 from autoscaler.report.status import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from autoscaler.core.model import QueueReading, WorkerReading
     from autoscaler.core.plan import GroupPlan
@@ -38,12 +39,30 @@ class MissingError(RuntimeError):
     """Nothing says how much one worker holds; the message says what to state."""
 
 
+class Why(StrEnum):
+    """Why a ScaledObject is active or not: the first that holds."""
+
+    WAITING = "waiting"  # messages wait
+    RUNNING = "running"  # workers run or hold tasks
+    SCHEDULED = "scheduled"  # tasks wait for their ETA in a worker
+    ENDED = "ended"  # a task has ended within the last minute
+    STRANDED = "stranded"  # messages that a killed worker had fetched will come back
+    PAUSED = "paused"  # an administrator paused it: the fleet stays as it is
+    IDLE = "idle"  # there is no work
+    UNKNOWN_QUEUE = "unknown_queue"  # there is no work, and no worker consumed such a queue so far
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """``processes`` that the work needs, ``active`` where there is any work."""
+    """``processes`` that the work needs, ``active`` where there is any work.
+
+    ``why`` and ``inputs``, what it was made of by name, are for reports.
+    """
 
     processes: int
     active: bool
+    why: Why = field(default=Why.IDLE, compare=False)
+    inputs: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 def answer(
@@ -68,36 +87,103 @@ def answer(
     groups = groups_of(question, record)
     _trust(groups, record)
     cancelled = _with_cancelled_consumers(question, record, groups, known_queues)
-    members = [*(name for group in groups for name in group.group.workers), *cancelled]
+    members = _staying([*(name for group in groups for name in group.group.workers), *cancelled], record)
+    absent = [one for one in unresponsive if _may_be(one, question, known_queues)]
     # Messages that wait are work whoever is there, and from zero workers the fleet has to start.
-    absent = () if any(waiting.values()) else unresponsive
-    _require_an_answer(members, record, [one for one in absent if _may_be(one, question, known_queues)])
-    answering = {reading.name for reading in record.observation.workers}
+    _require_an_answer(members, record, [] if any(waiting.values()) else absent)
     readings = {name: record.workers[name] for name in members}
-    held = [one for name, one in readings.items() if _holds(one, answers=name in answering)]
+    held, stranded = _holding(readings, record), unacked
+    inputs = _inputs(groups, readings.values(), waiting, busy_workers=len(held), stranded=stranded)
     if record.observation.override.paused:
-        return Answer(processes=len(members) * per_worker, active=bool(members))
+        size = len(members) * per_worker
+        return Answer(processes=size, active=bool(members), why=Why.PAUSED, inputs=inputs)
+    why = _why(groups, record, readings.values(), waiting, held=bool(held), stranded=stranded)
     # Idle workers beside busy ones are kept too, unless only those that hold tasks are to be spared.
     kept = len(members) if held and question.scale_in is ScaleIn.IDLE else len(held)
-    # Without a worker nobody would ever restore them to their queues.
-    stranded = unacked > 0
-    scheduled = any(one.scheduled for one in readings.values())
+    needed = _needed(groups, record, waiting) + sum(_tasks(readings[n]) for n in {*cancelled} & {*members})
+    at_least = kept * per_worker, per_worker if stranded else 0
     return Answer(
-        processes=max(
-            _needed(groups, waiting) + sum(_tasks(readings[name]) for name in cancelled),
-            sum(map(_tasks, held)),
-            kept * per_worker,
-            per_worker if stranded else 0,
-        ),
-        active=bool(held) or _works(groups, record) or scheduled or any(waiting.values()) or stranded,
+        processes=max(needed, sum(map(_tasks, held)), *at_least),
+        active=why is not None,
+        why=why or _why_idle(groups, question, known_queues),
+        inputs=inputs,
     )
 
 
-def _needed(groups: Sequence[GroupPlan], waiting: Mapping[str, int]) -> int:
+def _inputs(
+    groups: Sequence[GroupPlan],
+    readings: Collection[WorkerReading],
+    waiting: Mapping[str, int],
+    *,
+    busy_workers: int,
+    stranded: int,
+) -> dict[str, int]:
+    """What the answer is made of, by name, for metrics and page."""
+    return {
+        "waiting": sum(waiting.values()),
+        "tasks": sum(map(_tasks, readings)),
+        "workers": len(readings),
+        "busy_workers": busy_workers,
+        "recommended": sum(group.recommended for group in groups),
+        "stranded": stranded,
+    }
+
+
+def _staying(members: list[str], record: TickRecord) -> list[str]:
+    """The members without those that have removed their mailbox: they end, and no pod takes their place.
+
+    Where all of them have, they may as well reconnect.
+    """
+    return [name for name in members if name not in record.left] or members
+
+
+def _holding(readings: Mapping[str, WorkerReading], record: TickRecord) -> list[WorkerReading]:
+    """Those that run or hold tasks, or may."""
+    answering = {reading.name for reading in record.observation.workers}
+    return [one for name, one in readings.items() if _holds(one, answers=name in answering)]
+
+
+def _why(
+    groups: Sequence[GroupPlan],
+    record: TickRecord,
+    readings: Iterable[WorkerReading],
+    waiting: Mapping[str, int],
+    *,
+    held: bool,
+    stranded: int,
+) -> Why | None:
+    """The first reason to be active, None where there is no work."""
+    reasons = {
+        Why.WAITING: any(waiting.values()),
+        Why.RUNNING: held,
+        Why.SCHEDULED: any(one.scheduled for one in readings),
+        Why.ENDED: _works(groups, record),
+        Why.STRANDED: stranded > 0,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def _needed(groups: Sequence[GroupPlan], record: TickRecord, waiting: Mapping[str, int]) -> int:
     """What the groups need, and a process for each message of a queue that nobody consumes."""
     consumed = {queue for group in groups for queue in group.group.queues}
     unconsumed = sum(count for queue, count in waiting.items() if queue not in consumed)
-    return sum(group.recommended for group in groups) + unconsumed
+    return sum(_recommended(group, record) for group in groups) + unconsumed
+
+
+def _why_idle(
+    groups: Sequence[GroupPlan], question: Question, known_queues: Mapping[str, tuple[str, ...]]
+) -> Why:
+    """Whether a queue without work is one that any worker has consumed."""
+    known = any(set(queues) & set(question.queues) for queues in known_queues.values())
+    return Why.IDLE if groups or known else Why.UNKNOWN_QUEUE
+
+
+def _recommended(group: GroupPlan, record: TickRecord) -> int:
+    """What a group needs; where it holds its size for members that have left, without those."""
+    left = [record.workers[name] for name in group.group.workers if name in record.left]
+    if not left or group.work.unknown is None:
+        return group.recommended
+    return max(0, group.recommended - sum(one.processes or 0 for one in left))
 
 
 def remember_queues(

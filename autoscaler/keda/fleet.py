@@ -6,12 +6,14 @@ sidecar of its own, and where no worker is left.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from autoscaler.keda.answer import UnknownError, remember_queues
-from autoscaler.keda.unacked import remember_places
+from autoscaler.keda.unacked import Lost, place_of, remember_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
     from autoscaler.keda.unacked import UnackedPlace
     from autoscaler.report.status import TickRecord
+
+
+#: So many workers that are gone are remembered with what they held.
+_MAX_LOST = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +57,9 @@ class Fleet:
         self._queues: dict[str, tuple[str, ...]] = {}
         self._places: dict[UnackedPlace, frozenset[str]] = {}
         self._unresponsive_since: dict[str, float] = {}
+        self._lost: dict[str, Lost] = {}
+        self._one_at_a_time = Lock()
+        self._began_at = -math.inf
         self._faults: frozenset[str] = frozenset()
         self._started_at = monotonic()
 
@@ -62,8 +71,24 @@ class Fleet:
 
     def look(self) -> None:
         """Look once."""
+        with self._one_at_a_time:
+            self._look_once()
+
+    def since(self, at: float) -> TickRecord:
+        """The last look, or a new one where that began before ``at``. Whoever waits for it shares it.
+
+        Raises:
+            UnknownError: as :meth:`latest`.
+        """
+        with self._one_at_a_time:
+            if self._began_at < at:
+                self._look_once()
+        return self.latest()
+
+    def _look_once(self) -> None:
+        began_at = self._monotonic()
         record = self._look()
-        now = self._monotonic()
+        now, self._began_at = self._monotonic(), began_at
         answering = {reading.name for reading in record.observation.workers}
         for name in record.unresponsive:
             self._unresponsive_since.setdefault(name, now)
@@ -73,6 +98,7 @@ class Fleet:
             # Their mailbox is gone as well. Until they count as gone they may be reconnecting.
             for name in self._unresponsive_since.keys() - {*record.unresponsive, *self.unresponsive()}:
                 del self._unresponsive_since[name]
+        self._note_lost(record, answering)
         self._queues = remember_queues(self._queues, record, self.unresponsive())
         self._places = remember_places(self._places, record)
         self._seen = (record, now)
@@ -80,6 +106,29 @@ class Fleet:
         if faults != self._faults:
             self._log.warning("fleet.faults", faults=dict(record.faults))
             self._faults = faults
+
+    def _note_lost(self, record: TickRecord, answering: set[str]) -> None:
+        """Remember how many tasks each worker held that stopped answering without removing its mailbox."""
+        before = self._seen[0].workers if self._seen else {}
+        for name in record.unresponsive:
+            reading = record.workers.get(name) or before.get(name)
+            if name not in record.left and reading is not None:
+                held = (reading.busy or 0) + (reading.reserved or 0) + (reading.scheduled or 0)
+                if held:
+                    queues = self._queues.get(name, reading.queues)
+                    self._lost[name] = Lost(tasks=held, queues=queues, place=place_of(reading))
+        for name in answering | set(record.left):
+            self._lost.pop(name, None)
+        while len(self._lost) > _MAX_LOST:
+            del self._lost[next(iter(self._lost))]
+
+    def lost(self) -> Mapping[str, Lost]:
+        """The workers that stopped answering with tasks in hand, by name, until they answer again."""
+        return dict(self._lost)
+
+    def age_seconds(self) -> float | None:
+        """How old the last look is, None where there is none."""
+        return self._monotonic() - self._seen[1] if self._seen else None
 
     def latest(self) -> TickRecord:
         """The last look.

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _OURS = ("queue", "processesPerWorker", "scaleIn")
 #: What KEDA reads for itself (its external_scaler.go, and earlier releases).
+#: Where the token may stand: as it is, or as KEDA resolves it from a variable of the workers' container.
+TOKEN_KEYS = ("tokenFromEnv", "token")
 _OF_KEDA = ("scalerAddress", "enableTLS", "unsafeSsl", "tlsCertFile", "metricType")
 
 
@@ -53,7 +55,7 @@ def parse_question(metadata: Mapping[str, str], default: Question) -> Question:
     Raises:
         QuestionError: in one line, for the first fault.
     """
-    unknown = sorted(set(metadata) - {*_OURS, *_OF_KEDA})
+    unknown = sorted(set(metadata) - {*_OURS, *_OF_KEDA, *TOKEN_KEYS})
     if unknown:
         raise QuestionError(f"metadata {unknown[0][:60]!r} is not known; legal are {', '.join(_OURS)}")
     queues = default.queues

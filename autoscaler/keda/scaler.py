@@ -7,16 +7,28 @@ from threading import Lock
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from autoscaler.broker.errors import BrokerError
-from autoscaler.keda.answer import Answer, UnknownError, answer, depths, per_worker
+from autoscaler.keda.answer import (
+    Answer,
+    MissingError,
+    UnknownError,
+    Why,
+    answer,
+    depths,
+    per_worker,
+)
+from autoscaler.keda.observed import Said
 from autoscaler.keda.question import parse_question
-from autoscaler.keda.unacked import deserted_places
+from autoscaler.keda.unacked import deserted_places, lost_of, unaccounted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from structlog.typing import FilteringBoundLogger
+
     from autoscaler.core.policy import Policy
+    from autoscaler.keda.observed import Observed
     from autoscaler.keda.question import Question
-    from autoscaler.keda.unacked import UnackedPlace
+    from autoscaler.keda.unacked import Lost, UnackedPlace
     from autoscaler.report.status import TickRecord
     from autoscaler.sensors.queues import QueuesReading
 
@@ -37,6 +49,12 @@ class FleetSource(Protocol):
 
     def places(self) -> Mapping[UnackedPlace, frozenset[str]]:
         """The queues of each place where workers keep what they have not acknowledged."""
+
+    def since(self, at: float) -> TickRecord:
+        """The last look, or a new one where that began before ``at``."""
+
+    def lost(self) -> Mapping[str, Lost]:
+        """The workers that stopped answering with tasks in hand."""
 
 
 class DepthSource(Protocol):
@@ -59,7 +77,8 @@ class Scaler:
     """Answers for one fleet.
 
     ``default`` is what metadata may leave out; ``reset`` drops a connection that failed. ``unacked`` reads
-    how many messages were fetched and not acknowledged in these places.
+    how many messages were fetched and not acknowledged in these places. ``observed``
+    takes in what was answered. ``monotonic`` is the fleet's clock.
     """
 
     def __init__(
@@ -71,6 +90,9 @@ class Scaler:
         default: Question,
         reset: Callable[[], None],
         redact: Callable[[str], str],
+        monotonic: Callable[[], float],
+        observed: Observed,
+        log: FilteringBoundLogger,
         unacked: Callable[[Sequence[UnackedPlace]], int],
     ) -> None:
         self._fleet = fleet
@@ -80,7 +102,11 @@ class Scaler:
         self._reset = reset
         self._redact = redact
         self._unacked = unacked
+        self._monotonic = monotonic
+        self._observed = observed
+        self._log = log
         self._one_at_a_time = Lock()
+        self._unknown: set[tuple[str, tuple[str, ...]]] = set()
         self._targets: dict[tuple[str, str, tuple[str, ...]], int] = {}
 
     def target(self, scaled_object: ScaledObject) -> int:
@@ -98,32 +124,89 @@ class Scaler:
             QuestionError, MissingError, UnknownError: where it is not known; never a number instead.
         """
         question = self._question(scaled_object)
-        return self._answer(question, lambda: self._target(scaled_object, question))
+        return self._answer(scaled_object, question, lambda: self._target(scaled_object, question))
 
-    def is_active(self, scaled_object: ScaledObject) -> bool:
+    def is_active(self, scaled_object: ScaledObject, *, anew: bool = True) -> bool:
         """Whether there is work; how much one worker holds need not be known for that.
+
+        ``anew``: before it says that there is none, it looks at the workers once more. What was fetched since
+        the last look is in no queue any more, and in no worker yet.
 
         Raises:
             QuestionError, UnknownError: where it is not known.
         """
-        return self._answer(self._question(scaled_object), lambda: 1).active
+        question = self._question(scaled_object)
+        per_worker = self._stated(scaled_object, question)
+        return self._answer(scaled_object, question, lambda: per_worker, anew=anew).active
 
-    def _answer(self, question: Question, target: Callable[[], int]) -> Answer:
-        waiting = self._waiting(question)
-        record = self._fleet.latest()
-        deserted = deserted_places(self._fleet.places(), record, question.queues)
+    def _answer(
+        self,
+        scaled_object: ScaledObject,
+        question: Question,
+        target: Callable[[], int],
+        *,
+        anew: bool = True,
+    ) -> Answer:
+        name = f"{scaled_object.namespace}/{scaled_object.name}"
+        at, per_worker = self._monotonic(), None
+        try:
+            waiting = self._waiting(question)
+            per_worker = target()
+            found = self._from(self._fleet.latest(), question, waiting, per_worker)
+            if anew and not found.active:
+                found = self._from(self._fleet.since(at), question, waiting, per_worker)
+        except (UnknownError, MissingError) as fault:
+            error = Said(at=at, queues=question.queues, target=per_worker, error=str(fault))
+            self._observed.note(name, error)
+            raise
+        self._observed.note(name, Said(at=at, queues=question.queues, answer=found, target=per_worker))
+        self._say_unknown(name, question, found)
+        return found
+
+    def _from(
+        self, record: TickRecord, question: Question, waiting: Mapping[str, int], per_worker: int
+    ) -> Answer:
         return answer(
             question,
             record,
             waiting,
-            per_worker=target(),
+            per_worker=per_worker,
             unresponsive=self._fleet.unresponsive(),
             known_queues=self._fleet.known_queues(),
-            unacked=self._read(lambda: self._unacked(deserted)) if deserted else 0,
+            unacked=self._stranded(record, question),
         )
+
+    def _stranded(self, record: TickRecord, question: Question) -> int:
+        """The messages that a worker which is gone had fetched, and that nobody has restored so far."""
+        deserted = deserted_places(self._fleet.places(), record, question.queues)
+        found = self._read(lambda: self._unacked(deserted)) if deserted else 0
+        lost = lost_of(self._fleet.lost().values(), question.queues, but=deserted)
+        if lost:
+            places = sorted({one.place for one in lost})
+            found += unaccounted(lost, record, self._read(lambda: self._unacked(places)))
+        return found
+
+    def _say_unknown(self, name: str, question: Question, found: Answer) -> None:
+        """Log once that no worker has consumed such a queue and that it is empty: it may be mistyped."""
+        subject = (name, question.queues)
+        if found.why is not Why.UNKNOWN_QUEUE:
+            self._unknown.discard(subject)
+        elif subject not in self._unknown:
+            self._unknown.add(subject)
+            self._log.warning(
+                "keda.unknown_queue",
+                scaled_object=name,
+                queues=list(question.queues),
+                why="it is empty and no worker has consumed it so far; is metadata queue mistyped?",
+            )
 
     def _question(self, scaled_object: ScaledObject) -> Question:
         return parse_question(scaled_object.metadata, self._default)
+
+    def _stated(self, scaled_object: ScaledObject, question: Question) -> int:
+        """The processes of one worker as far as they are known without asking anybody, else 1."""
+        key = (scaled_object.namespace, scaled_object.name, question.queues)
+        return question.processes_per_worker or self._targets.get(key, 1)
 
     def _target(self, scaled_object: ScaledObject, question: Question) -> int:
         if question.processes_per_worker is not None:

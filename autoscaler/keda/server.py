@@ -1,12 +1,15 @@
 """Serves KEDA's interface over gRPC.
 
 Every error is a status with a message: INVALID_ARGUMENT for metadata, FAILED_PRECONDITION where something has
-to be stated, UNAVAILABLE where the fleet or Redis cannot be read. The HPA then leaves the fleet as it is.
+to be stated, UNAVAILABLE where the fleet or Redis cannot be read, UNAUTHENTICATED without the token,
+RESOURCE_EXHAUSTED for a stream too many. The HPA then leaves the fleet as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,41 +17,61 @@ import grpc
 
 from autoscaler.keda.answer import MissingError, UnknownError
 from autoscaler.keda.messages import METHODS, SERVICE
-from autoscaler.keda.question import QuestionError
+from autoscaler.keda.question import TOKEN_KEYS, QuestionError
 from autoscaler.keda.scaler import ScaledObject
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from threading import Event
 
     from prometheus_client import Counter
     from structlog.typing import FilteringBoundLogger
 
+    from autoscaler.keda.certificates import Certificates
     from autoscaler.keda.scaler import Scaler
 
 METRIC = "celery-processes"
 #: How long calls under way may take once the server is stopping.
 _GRACE_SECONDS = 2.0
-#: Each open stream is one: KEDA has one for each ScaledObject.
-_MAX_CALLS = 500
-_CODES = {
-    QuestionError: grpc.StatusCode.INVALID_ARGUMENT,
-    MissingError: grpc.StatusCode.FAILED_PRECONDITION,
-    UnknownError: grpc.StatusCode.UNAVAILABLE,
-}
+#: KEDA has one for each ScaledObject. One more is refused with words.
+MAX_STREAMS = 500
+#: Beside the streams, so that calls go on while all of those are open.
+_MAX_CALLS = 2 * MAX_STREAMS
+#: A call waits for Redis, and for a look at the fleet that all of them share.
+_MAX_THREADS = 32
+
+
+class TokenError(Exception):
+    """A call without the token that the scaler has."""
 
 
 class ListenError(OSError):
     """The address cannot be listened on."""
 
 
+_CODES = {
+    QuestionError: grpc.StatusCode.INVALID_ARGUMENT,
+    MissingError: grpc.StatusCode.FAILED_PRECONDITION,
+    UnknownError: grpc.StatusCode.UNAVAILABLE,
+    TokenError: grpc.StatusCode.UNAUTHENTICATED,
+}
+
+
 class Servicer:
     """The four methods. Reading Redis blocks, and so happens in a thread."""
 
     def __init__(
-        self, scaler: Scaler, *, interval_seconds: float, calls: Counter, log: FilteringBoundLogger
+        self,
+        scaler: Scaler,
+        *,
+        interval_seconds: float,
+        calls: Counter,
+        log: FilteringBoundLogger,
+        read_token: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._scaler = scaler
+        self._read_token = read_token
+        self._streams = 0
         self._interval_seconds = interval_seconds
         self._calls = calls
         self._log = log
@@ -76,24 +99,36 @@ class Servicer:
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     async def _is_active(self, request: Any, context: Any) -> Any:
-        active = await self._answered(
-            "IsActive", context, partial(self._scaler.is_active, _scaled_object(request))
-        )
+        read = partial(self._scaler.is_active, _scaled_object(request))
+        active = await self._answered("IsActive", context, request, read)
         return METHODS["IsActive"].response(result=active)
 
     async def _stream_is_active(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        if self._streams >= MAX_STREAMS:
+            why = f"{MAX_STREAMS} streams are open and no more are served; use the trigger type external"
+            await self._refuse("StreamIsActive", context, grpc.StatusCode.RESOURCE_EXHAUSTED, why)
+        self._streams += 1
+        try:
+            async for active in self._activity(request, context):
+                yield METHODS["StreamIsActive"].response(result=active)
+        finally:
+            self._streams -= 1
+
+    async def _activity(self, request: Any, context: Any) -> AsyncIterator[bool]:
+        """Whether there is work, each time that it changes."""
         before: bool | None = None
         while True:
-            read = partial(self._scaler.is_active, _scaled_object(request))
-            active: bool = await self._answered("StreamIsActive", context, read)
+            # A look of its own only to say that the work has ended: idle streams share those of the fleet.
+            read = partial(self._scaler.is_active, _scaled_object(request), anew=before is not False)
+            active: bool = await self._answered("StreamIsActive", context, request, read)
             if active != before:
-                yield METHODS["StreamIsActive"].response(result=active)
+                yield active
                 before = active
             await asyncio.sleep(self._interval_seconds)
 
     async def _get_metric_spec(self, request: Any, context: Any) -> Any:
         target: int = await self._answered(
-            "GetMetricSpec", context, partial(self._scaler.target, _scaled_object(request))
+            "GetMetricSpec", context, request, partial(self._scaler.target, _scaled_object(request))
         )
         spec = {"metricName": METRIC, "targetSize": target, "targetSizeFloat": float(target)}
         return METHODS["GetMetricSpec"].response(metricSpecs=[spec])
@@ -106,44 +141,75 @@ class Servicer:
                 raise QuestionError(f"metric {request.metricName[:60]!r} is not known; there is {METRIC}")
             return self._scaler.answer(scaled_object).processes
 
-        processes: int = await self._answered("GetMetrics", context, read)
+        processes: int = await self._answered("GetMetrics", context, request.scaledObjectRef, read)
         value = {"metricName": METRIC, "metricValue": processes, "metricValueFloat": float(processes)}
         return METHODS["GetMetrics"].response(metricValues=[value])
 
-    async def _answered(self, method: str, context: Any, read: Callable[[], Any]) -> Any:
+    async def _answered(self, method: str, context: Any, reference: Any, read: Callable[[], Any]) -> Any:
         """What ``read`` returns; where it raises, the call ends with a status."""
+        metadata = dict(reference.scalerMetadata)
+        given = [metadata[key] for key in TOKEN_KEYS if key in metadata]
+        bearer = dict(context.invocation_metadata() or ()).get("authorization", "")
+
+        def allowed() -> Any:
+            token = self._read_token()
+            if token is not None and not _is_given(token, [*given, bearer.removeprefix("Bearer ")]):
+                raise TokenError(
+                    "the token is missing or wrong; give metadata tokenFromEnv: VARIABLE, a variable of the"
+                    " workers' container that holds it"
+                )
+            return read()
+
         try:
-            found = await asyncio.to_thread(read)
+            found = await asyncio.to_thread(allowed)
         except tuple(_CODES) as fault:
-            code = _CODES[type(fault)]
-            self._calls.labels(method, code.name).inc()
-            self._log.warning("keda.request_failed", method=method, code=code.name, why=str(fault))
-            await context.abort(code, str(fault))
+            await self._refuse(method, context, _CODES[type(fault)], str(fault))
         self._calls.labels(method, "OK").inc()
         return found
 
+    async def _refuse(self, method: str, context: Any, code: grpc.StatusCode, why: str) -> None:
+        self._calls.labels(method, code.name).inc()
+        self._log.warning("keda.request_failed", method=method, code=code.name, why=why)
+        await context.abort(code, why)
+
+
+def _is_given(token: str, words: Iterable[str]) -> bool:
+    """Whether one of the words is the token; every one is compared, in a time that tells nothing."""
+    found = [hmac.compare_digest(token.encode(), word.encode()) for word in words]
+    return any(found)
+
 
 def _scaled_object(reference: Any) -> ScaledObject:
-    return ScaledObject(
-        namespace=reference.namespace, name=reference.name, metadata=dict(reference.scalerMetadata)
-    )
+    metadata = {key: value for key, value in reference.scalerMetadata.items() if key not in TOKEN_KEYS}
+    return ScaledObject(namespace=reference.namespace, name=reference.name, metadata=metadata)
 
 
 async def serve(
-    servicer: Servicer, host: str, port: int, stop: Event, *, on_bound: Callable[[int], None]
+    servicer: Servicer,
+    address: tuple[str, int],
+    stop: Event,
+    *,
+    tls: Certificates | None,
+    on_bound: Callable[[int], None],
 ) -> None:
-    """Serve until ``stop`` is set; ``on_bound`` gets the port once it is bound.
+    """Serve on HOST and PORT until ``stop`` is set; ``on_bound`` gets the port once it is bound.
 
     Raises:
         ListenError: where the address cannot be bound.
+        OSError: where a certificate cannot be read.
     """
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_MAX_THREADS, "call"))
+    host, port = address
     # Without: a second server would share the port and answer half of the calls.
     options = (("grpc.so_reuseport", 0),)
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MAX_CALLS)
     server.add_generic_rpc_handlers((servicer.handler(),))
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        bound = server.add_insecure_port(address)
+        if tls is None:
+            bound = server.add_insecure_port(where)
+        else:
+            bound = server.add_secure_port(where, tls.credentials())
     except RuntimeError as fault:
         raise ListenError(str(fault)) from fault
     await server.start()

@@ -6,10 +6,11 @@ Pure. Kombu keeps them in one hash for all queues of workers that have the same 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from autoscaler.core.model import WorkerReading
     from autoscaler.report.status import TickRecord
@@ -28,6 +29,35 @@ class UnackedPlace(NamedTuple):
 
 #: Where workers without companion keep them: where the settings say.
 STATED = UnackedPlace()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """A worker that is gone with tasks in hand: how many, of which queues, and where they are kept."""
+
+    tasks: int
+    queues: tuple[str, ...]
+    place: UnackedPlace
+
+
+def lost_of(lost: Iterable[Lost], queues: Collection[str], *, but: Collection[UnackedPlace]) -> list[Lost]:
+    """Those that may have fetched messages of these queues, in other places than ``but``."""
+    mine = (one for one in lost if not one.queues or not set(one.queues).isdisjoint(queues))
+    return [one for one in mine if one.place not in but]
+
+
+def unaccounted(lost: Collection[Lost], record: TickRecord, unacked: int) -> int:
+    """Of ``unacked`` messages in their places those that these workers took with them.
+
+    The others are in the hands of workers that are there. They come back after the visibility timeout.
+    """
+    places = {one.place for one in lost}
+    counts = [
+        (one.busy or 0) + (one.reserved or 0) + (one.scheduled or 0) + (one.rate_limited or 0)
+        for one in record.workers.values()
+        if place_of(one) in places
+    ]
+    return max(0, min(sum(one.tasks for one in lost), unacked - sum(counts)))
 
 
 def place_of(reading: WorkerReading) -> UnackedPlace:

@@ -38,6 +38,8 @@ CONTRACT = "contract"
 OF_READINGS = (PRIORITIES, REDELIVERY, CONTRACT)
 #: The version of the companion's commands that this daemon knows.
 KNOWN_CONTRACT = 1
+#: A worker has a mailbox and does not answer.
+UNRESPONSIVE = "unresponsive"
 KINDS = (NO_WORKER, MISSING_WORKER, NOT_CONSUMED)
 
 #: The name of the one subject of ``no_worker``.
@@ -58,6 +60,9 @@ NOT_CONSUMING_STATE = (
 NO_CONSUMER_STATE = (
     "it answers and consumes no queue: its consumers were cancelled, or lost at a reconnect; restart it, or"
     " run celery control add_consumer QUEUE -d NAME"
+)
+UNRESPONSIVE_STATE = (
+    "it does not answer: it hangs, was stopped or killed, or its machine is gone; what it runs is unknown"
 )
 WAITING_STATE = "messages wait and no worker that answers consumes it; start a worker with -Q NAME"
 FOREIGN_STATE = (

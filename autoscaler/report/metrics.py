@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from autoscaler.core.model import Bounds, ContainerReading, Decision, WorkerReading
     from autoscaler.core.plan import GroupPlan
     from autoscaler.report.status import TickRecord
+    from autoscaler.report.waits import Wait
 
 PREFIX = "celery_autoscaler_"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -191,6 +192,8 @@ class _LastTick(Collector):
         for name, about, labels, rows in _worker_families(answered, targets, applied_bounds(record.plan)):
             yield _family(name, about, labels, rows)
         yield from _memory_families(record)
+        if record.observation.leader:
+            yield from _wait_families(record.waits)
 
     def _fleet(self, record: TickRecord) -> Iterator[Metric]:
         now, plan = self._monotonic(), record.plan
@@ -233,6 +236,20 @@ def _group_families(plans: Iterable[GroupPlan]) -> Iterator[Metric]:
     for name, about, value in _GROUP:
         rows: list[Row] = [(label, value(plan)) for label, plan in groups.items()]
         yield _family(name, about, ("queues",), rows)
+
+
+def _wait_families(waits: Iterable[Wait]) -> Iterator[Metric]:
+    named = [("+".join(wait.queues), wait) for wait in waits]
+    about = "At least how long the oldest task of these queues has waited for its start."
+    yield _family("wait_seconds", about, ("queues",), [((name,), wait.seconds) for name, wait in named])
+    about = "The target wait of these queues."
+    rows: list[Row] = [((name,), wait.target_seconds) for name, wait in named]
+    yield _family("target_wait_seconds", about, ("queues",), rows)
+    about = "For how long tasks have waited beyond the target wait without a break, and why."
+    missed: list[Row] = [
+        ((name, wait.cause), wait.missed_seconds) for name, wait in named if wait.target_seconds is not None
+    ]
+    yield _family("target_wait_missed_seconds", about, ("queues", "cause"), missed)
 
 
 def _queue_families(record: TickRecord) -> Iterator[Family]:

@@ -7,7 +7,7 @@ names, for whoever reads them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.core import capacity
@@ -15,6 +15,7 @@ from autoscaler.core.decider import Mode
 from autoscaler.core.measure import waiting_for
 from autoscaler.core.model import Reason
 from autoscaler.report import ceiling, deployment
+from autoscaler.report.container import container_view, memory_view
 from autoscaler.report.in_force import override_conditions
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from autoscaler.core.plan import GroupPlan, Plan
     from autoscaler.core.policy import Policy
     from autoscaler.core.rivals import Rival
+    from autoscaler.report.waits import Wait
 
 #: Kind and name of a condition.
 Subject = tuple[str, str]
@@ -49,6 +51,7 @@ CONDITION_KINDS = (
     ceiling.KIND,
     ceiling.OUT_OF_REACH,
     *deployment.OF_READINGS,
+    deployment.UNRESPONSIVE,
     *deployment.KINDS,
 )
 #: Reasons that a person should hear of; the others come and go with the load.
@@ -74,10 +77,12 @@ class TickRecord:
     """One tick. ``faults`` has the error of each sensor that failed; ``seconds`` is how long it took.
 
     ``workers`` are the last readings by name, also of workers that did not answer this time; ``unresponsive``
-    are the workers that were asked in vain, ``duplicates`` the names that more than one worker answers to.
-    ``memory`` is what is remembered of each worker's memory, by name. ``name`` is the autoscaler's own,
-    ``foreign_resizes`` are workers that somebody else has resized lately, ``rivals`` what is remembered of
-    who did, by worker, ``without_consumers`` those that answer and have consumed nothing for long.
+    are the workers that were asked in vain, ``left`` those of them without a mailbox (ended or reconnecting),
+    ``duplicates`` the names that more than one worker answers to.
+    ``memory`` is what is remembered of each worker's memory, by name; ``waits`` is how long tasks wait.
+    ``name`` is the autoscaler's own, ``foreign_resizes`` are workers that somebody else has resized lately,
+    ``rivals`` what is remembered of who did, by worker, ``without_consumers`` those that answer and have
+    consumed nothing for long.
     ``expected_workers`` and ``expected_queues`` are what the settings name.
     """
 
@@ -87,10 +92,12 @@ class TickRecord:
     outcomes: tuple[Outcome, ...] = ()
     faults: Mapping[str, str] = field(default_factory=dict)
     unresponsive: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
     duplicates: tuple[str, ...] = ()
     unregistered: tuple[str, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)
     memory: Mapping[str, MemoryRecord] = field(default_factory=dict)
+    waits: tuple[Wait, ...] = ()
     name: str = ""
     foreign_resizes: tuple[str, ...] = ()
     without_consumers: tuple[str, ...] = ()
@@ -129,6 +136,7 @@ def status(record: TickRecord) -> dict[str, Any]:
         },
         "queues": [_queue(queue) for queue in observation.queues],
         "groups": [_group(group) for group in plan.groups],
+        "waits": [asdict(wait) for wait in record.waits],
         "workers": [
             _worker(record, name, bounds.get(name), shares.get(name)) for name in sorted(record.workers)
         ],
@@ -178,6 +186,8 @@ def _of_the_deployment(record: TickRecord, mode: Mode) -> dict[Subject, str]:
     found = ceiling.at_ceiling(record.plan, record.observation.override)
     found |= ceiling.out_of_reach(record.plan)
     found |= deployment.of_readings(record.observation.workers, record.observation.queues)
+    hung = set(record.unresponsive) - {*record.left, *record.unreadable}
+    found |= {(deployment.UNRESPONSIVE, name): deployment.UNRESPONSIVE_STATE for name in hung}
     for group in record.plan.groups:
         if group.blocked_by is Reason.NOT_CONSUMING:
             found |= dict.fromkeys(
@@ -351,37 +361,6 @@ def _worker(record: TickRecord, name: str, bounds: Bounds | None, share: Share |
         "companion": reading.companion,
         "shrinks": shrinking(reading),
         "limits": {} if bounds is None else bounds.by_name(),
-        "container": None if reading.container is None else _container(reading.container),
-        "memory": None if memory is None else _memory(memory, record.observation.at),
-    }
-
-
-def _container(container: ContainerReading) -> dict[str, Any]:
-    """Limits are null where none is set; then the machine's are under ``machine``."""
-    return {
-        "cpu_limit_cores": container.cpu_limit_cores if container.cpu_limited else None,
-        "cpu_usage_ratio": container.cpu_usage_ratio,
-        "cpu_throttled_ratio": container.cpu_throttled_ratio,
-        "memory_limit_bytes": container.memory_limit_bytes if container.memory_limited else None,
-        "memory_used_bytes": container.memory_used_bytes,
-        "worker_memory_bytes": container.own_memory_bytes,
-        "memory_shared": container.memory_shared,
-        "oom_kills": container.oom_kills,
-        "machine": {
-            "cpu_cores": None if container.cpu_limited else container.cpu_limit_cores,
-            "memory_bytes": None if container.memory_limited else container.memory_limit_bytes,
-        },
-    }
-
-
-def _memory(memory: MemoryRecord, at: float) -> dict[str, Any]:
-    """What is remembered of a worker's memory: peaks of its processes, kills, and the ceiling they left."""
-    breach = memory.breach
-    return {
-        "process_peak_bytes": memory.peaks.largest if memory.peaks else None,
-        "process_peak_p95_bytes": memory.peaks.usual if memory.peaks else None,
-        "process_shared_bytes": memory.shared_bytes,
-        "oom_kills_seen": memory.kills,
-        "breach_ceiling": breach.allowed(at) if breach else None,
-        "breach_remaining_seconds": round(max(0.0, breach.until - at), 1) if breach else None,
+        "container": None if reading.container is None else container_view(reading.container),
+        "memory": None if memory is None else memory_view(memory, record.observation.at),
     }

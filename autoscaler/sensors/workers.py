@@ -58,13 +58,15 @@ class RemoteControl(Protocol):
 class WorkersReading:
     """The workers that answered, and what is known of the others, by name.
 
-    ``unresponsive`` did not answer lately. ``duplicates`` are names that more than one worker answers to.
+    ``unresponsive`` did not answer lately; ``left`` are those of them that have removed their mailbox, since
+    they have ended or reconnect. ``duplicates`` are names that more than one worker answers to.
     ``unregistered`` answer and have no mailbox in kombu's set. ``unreadable`` answer in a format that is not
     read, which it names; they are among ``unresponsive`` too. ``beats`` are Celery's beat, no workers.
     """
 
     workers: tuple[WorkerReading, ...] = ()
     unresponsive: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
     duplicates: tuple[str, ...] = ()
     unregistered: tuple[str, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)
@@ -310,6 +312,7 @@ class WorkerSensor:
         return WorkersReading(
             workers=tuple(found),
             unresponsive=tuple(sorted(unresponsive)),
+            left=tuple(sorted(unresponsive.keys() - self._mailboxes)),
             duplicates=tuple(sorted(name for name, one in self._known.items() if one.duplicate)),
             unregistered=tuple(name for name in answering if name not in self._mailboxes),
             unreadable={name: one.unreadable for name, one in sorted(unresponsive.items()) if one.unreadable},

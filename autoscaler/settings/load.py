@@ -62,6 +62,10 @@ class KedaSettings:
     processes_per_worker: int | None
     scale_in: str
     unacked_key: str
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    client_authority: Path | None = None
+    token_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +129,7 @@ def load(
     scope = Scope(workers=frozenset(values["worker"] or ()), queues=frozenset(values["queue"] or ()))
     policy, container = _policy(values, faults), _container(values, scope, faults)
     demand, ignored = _demand(values, read, faults)
+    keda = _keda(values, faults)
     if faults or policy is None:
         raise ConfigError(faults)
     return Settings(
@@ -149,7 +154,7 @@ def load(
         demand=demand,
         target_wait=_target_wait(values),
         target_waits={queue: time for queue, time in values["target_wait"] if queue and time},
-        keda=_keda(values),
+        keda=keda,
         sources=read.sources,
         ignored=ignored,
         unknown_variables=unknown_variables(environment),
@@ -254,12 +259,28 @@ def _policy(values: Mapping[str, Any], faults: list[str]) -> Policy | None:
         return None
 
 
-def _keda(values: Mapping[str, Any]) -> KedaSettings:
+def _keda(values: Mapping[str, Any], faults: list[str]) -> KedaSettings:
+    certificate, key, authority = values["keda_tls_cert"], values["keda_tls_key"], values["keda_client_ca"]
+    if (certificate is None) != (key is None):
+        faults.append("--keda-tls-cert and --keda-tls-key belong together; give both, or neither")
+    if authority is not None and certificate is None:
+        faults.append("--keda-client-ca needs --keda-tls-cert and --keda-tls-key")
+    for name in ("keda_tls_cert", "keda_tls_key", "keda_client_ca", "keda_token_file"):
+        path = values[name]
+        try:
+            if path is not None and not path.read_bytes().strip():
+                faults.append(f"--{name.replace('_', '-')}: {mask(str(path))} is empty")
+        except OSError as fault:
+            faults.append(f"--{name.replace('_', '-')}: {mask(str(fault))}")
     return KedaSettings(
         listen=values["keda_listen"],
         processes_per_worker=values["processes_per_worker"],
         scale_in=values["scale_in"],
         unacked_key=values["unacked_key"],
+        tls_certificate=certificate,
+        tls_key=key,
+        client_authority=authority,
+        token_file=values["keda_token_file"],
     )
 
 

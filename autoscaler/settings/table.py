@@ -322,13 +322,11 @@ ALL = (*REDIS, *SCOPE, *PARAMETERS, *DEMAND, *SHRINK, *RUN)
 
 #: Only ``autoscaler keda`` has these.
 KEDA = (
-    _setting(
-        "--keda-listen",
-        DEFAULT_KEDA_LISTEN,
-        parse_listen,
-        "Address of the gRPC server for KEDA.",
-        metavar="HOST:PORT",
-    ),
+    _setting("--keda-listen", DEFAULT_KEDA_LISTEN, parse_listen, "gRPC address.", metavar="HOST:PORT"),
+    _setting("--keda-tls-cert", "", parse_path, "Certificate of the gRPC server (PEM).", metavar="PATH"),
+    _setting("--keda-tls-key", "", parse_path, "The key of that certificate (PEM).", metavar="PATH"),
+    _setting("--keda-client-ca", "", parse_path, "Serve its clients alone (PEM).", metavar="PATH"),
+    _setting("--keda-token-file", "", parse_path, "Answer calls with its token alone.", metavar="PATH"),
     _setting(
         "--processes-per-worker",
         "",

@@ -87,6 +87,7 @@ class Sweeper:
             reason=f"failed after {attempts} attempts: each time the worker"
             " ran out of time or memory, or was ended",
         )
+        self._metrics.oldest_unprocessed.set(await self._documents.oldest_unprocessed_seconds())
         for module in abandoned.modules:
             await self._cache.raise_version(module)
         sent = await self._send_unsent() + await self._send_lost(alone=alone)

@@ -59,6 +59,9 @@ where id in (
     order by id limit $2 for update skip locked)
 returning id
 """
+_OLDEST_UNPROCESSED = """
+select extract(epoch from now() - min(received_at)) as seconds from documents where state = 'received'
+"""
 _SENT_BEFORE = """
 select id from documents
 where state = 'received' and enqueued_at < now() - make_interval(secs => $1) order by id
@@ -225,6 +228,11 @@ class Documents:
     async def sent_before(self, *, seconds: float) -> list[int]:
         """Ids that were sent longer ago than that and that no worker has claimed."""
         return [row["id"] for row in await self._database.fetch(_SENT_BEFORE, seconds)]
+
+    async def oldest_unprocessed_seconds(self) -> float:
+        """How long the oldest document waits that no worker has claimed, 0 where there is none."""
+        (row,) = await self._database.fetch(_OLDEST_UNPROCESSED)
+        return max(0.0, float(row["seconds"] or 0.0))
 
     async def send_again(self, ids: Sequence[int], *, seconds: float) -> list[int]:
         """Those of the ids that are still so, marked as sent now; each is returned to one caller alone."""

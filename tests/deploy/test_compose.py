@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import yaml
 
+from autoscaler.demo.embedded import RedisServer
 from autoscaler.settings import load as config
 from docservice.config import Settings
 from tests.deploy.tools import TOP, run_tool
@@ -116,12 +119,50 @@ def test_the_defaults_of_its_variables_are_legal_settings(tmp_path: Path):
 
 def test_redis_refuses_writes_before_the_kernel_would_end_it():
     redis = SERVICES["redis"]
-    (script,) = redis["command"]
-    kept = re.search(r"(?m)^maxmemory (\d+)mb$", script)
+    _, *words = redis["command"]
+    script = " ".join(f"{name} {value}" for name, value in zip(words[::2], words[1::2], strict=True))
+    kept = re.search(r"--maxmemory (\d+)mb\b", script)
     assert kept is not None
     assert 2 * int(kept[1]) <= int(redis["mem_limit"].removesuffix("m"))
     assert "maxmemory-policy noeviction" in script
     assert "appendonly yes" in script
+
+
+def test_each_part_logs_in_to_redis_as_a_user_of_its_own():
+    files = {name: secret["file"] for name, secret in COMPOSE["secrets"].items()}
+    told = {
+        name: Path(files[one["environment"]["REDIS_URL_FILE"].rpartition("/")[2]]).stem
+        for name, one in SERVICES.items()
+        if "REDIS_URL_FILE" in one.get("environment", {})
+    }
+    assert told == {
+        "migrate": "api",
+        "api": "api",
+        "worker": "worker",
+        "autoscaler": "autoscaler",
+        "load": "api",
+    }
+    users = {line.split()[1] for line in (TOP / "deploy/redis/users.acl").read_text().splitlines()}
+    assert set(told.values()) <= users
+    for name, service in SERVICES.items():
+        if name in told:
+            assert service["environment"]["REDIS_URL_FILE"].rpartition("/")[2] in service["secrets"]
+
+
+@needs("openssl")
+def test_the_guides_commands_write_users_that_can_log_in_with_what_their_files_hold(tmp_path: Path):
+    guide = (TOP / "docs/compose.md").read_text()
+    (block,) = re.findall(r"```\n(mkdir -m 700.*?)docker compose", guide, flags=re.DOTALL)
+    (tmp_path / "deploy/redis").mkdir(parents=True)
+    shutil.copy(TOP / "deploy/redis/users.acl", tmp_path / "deploy/redis")
+    subprocess.run(["bash", "-euc", block], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    folder = tmp_path / "deploy/secrets"
+    with RedisServer(tmp_path / "redis", options=("--aclfile", str(folder / "users.acl"))) as server:
+        for user in ("api", "worker", "autoscaler", "keda", "operator", "publisher"):
+            url = (folder / f"{user}.url").read_text().strip()
+            address = server.url.rpartition("/")[0].rpartition("/")[2]
+            with redis.Redis.from_url(url.replace("redis:6379", address)) as client:
+                assert client.ping()
 
 
 def test_what_runs_for_long_has_a_health_check_or_says_why_not():
@@ -148,6 +189,7 @@ def test_each_service_waits_for_what_it_needs():
         "worker": ready,
         "autoscaler": {"redis": "service_healthy", "worker": "service_started"},
         "prometheus": {},
+        "alertmanager": {},
         "grafana": {"prometheus": "service_healthy"},
         "load": {"api": "service_healthy"},
     }
@@ -173,8 +215,27 @@ def test_prometheus_scrapes_services_that_there_are_and_grafana_asks_it():
     assert {"api", "autoscaler"} <= set(targets)
     assert set(targets) - set(SERVICES) - {"localhost"} == set()
     assert {Path(path).name for path in scrape["rule_files"]} == {"rules.yml"}
+    (alerting,) = scrape["alerting"]["alertmanagers"]
+    assert alerting["static_configs"] == [{"targets": ["alertmanager:9093"]}]
     source = yaml.safe_load((TOP / "deploy/grafana/provisioning/datasources/prometheus.yaml").read_text())
     assert [one["url"] for one in source["datasources"]] == ["http://prometheus:9090"]
+
+
+@needs("amtool")
+def test_alertmanager_takes_its_configuration_and_has_one_receiver_to_fill_in():
+    path = TOP / "deploy/prometheus/alertmanager.yml"
+    done = subprocess.run(
+        ("amtool", "check-config", path), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    config = yaml.safe_load(path.read_text())
+    assert config["receivers"] == [{"name": config["route"]["receiver"]}]
+    mounted = {volume.split(":")[1] for volume in SERVICES["alertmanager"]["volumes"]}
+    assert "/etc/alertmanager/alertmanager.yml" in mounted
+    rules = (TOP / "deploy/prometheus/rules.yml").read_text()
+    named = re.findall(r"alertname = (\w+)", path.read_text())
+    assert named
+    assert [name for name in named if f"alert: {name}\n" not in rules] == []
 
 
 def test_grafana_finds_the_dashboard_where_its_provider_looks():

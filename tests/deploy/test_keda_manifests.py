@@ -110,6 +110,59 @@ def test_the_scaler_has_the_settings_of_the_sidecars_and_the_address_in_a_file()
     assert created in GUIDE.read_text()
 
 
+def with_components(folder: Path, *components: str, namespace: str = "mails") -> tuple[Manifest, ...]:
+    """deploy/keda with components, in a namespace."""
+    shutil.copytree(FOLDER, folder / "keda")
+    lines = ["resources: [../keda]", "transformers: [../keda/address]", f"namespace: {namespace}"]
+    lines.append(f"components: [{', '.join(f'../keda/{name}' for name in components)}]")
+    (folder / "own").mkdir()
+    (folder / "own/kustomization.yaml").write_text("\n".join(lines) + "\n")
+    return built_from(folder / "own")
+
+
+def test_with_tls_the_scaler_reads_what_cert_manager_writes_and_keda_shows_its_own(tmp_path: Path):
+    found = with_components(tmp_path, "tls")
+    pod = pods(found)["autoscaler-keda"]
+    (container,) = containers(pod)
+    assert list(breaches(pod)) == []
+    told = variables(container)
+    assert set(told) <= {f"{one.variable}" for one in (*config.ALL, *config.KEDA)}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume["secret"] for volume in pod["spec"]["volumes"]}
+    files = [told[f"AUTOSCALER_KEDA_{name}"] for name in ("TLS_CERT", "TLS_KEY", "CLIENT_CA")]
+    assert files == [f"{mounts['tls']}/{name}" for name in ("tls.crt", "tls.key", "ca.crt")]
+    server = one(found, "Certificate", "autoscaler-keda-tls")["spec"]
+    assert volumes["tls"]["secretName"] == server["secretName"]
+    dialled = address_of(found, "worker").partition(":")[0]
+    assert server["dnsNames"] == [dialled] == ["autoscaler-keda.mails.svc.cluster.local"]
+    shown = one(found, "TriggerAuthentication", "autoscaler-keda")
+    client = one(found, "Certificate", "autoscaler-keda-client")["spec"]
+    references = shown["spec"]["secretTargetRef"]
+    assert {reference["name"] for reference in references} == {client["secretName"]}
+    assert [reference["parameter"] for reference in references] == ["caCert", "tlsClientCert", "tlsClientKey"]
+    trigger = one(found, "ScaledObject", "worker")["spec"]["triggers"][0]
+    assert trigger["authenticationRef"] == {"name": shown["metadata"]["name"]}
+
+
+def test_prometheus_finds_the_scaler_and_the_policy_lets_it_in(tmp_path: Path):
+    found = with_components(tmp_path, "podmonitor")
+    monitor = one(found, "PodMonitor", "autoscaler-keda")
+    assert is_legal(monitor, "1.37")
+    pod = pods(found)["autoscaler-keda"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    (container,) = containers(pod)
+    opened = {port["name"]: port["containerPort"] for port in container["ports"]}
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    policy = one(found, "NetworkPolicy", "autoscaler-keda")["spec"]["ingress"]
+    admitted = {
+        entry["from"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]: [
+            port["port"] for port in entry["ports"]
+        ]
+        for entry in policy
+    }
+    assert admitted == {"keda": [opened["grpc"]], "monitoring": [opened[endpoint["port"]]]}
+
+
 def test_the_readmes_folder_moves_the_scaler_its_address_its_name_and_its_target(tmp_path: Path):
     shutil.copytree(FOLDER, tmp_path / "keda")
     lines = re.findall(r"```yaml\n(apiVersion.*?)```", GUIDE.read_text(), flags=re.DOTALL)[0]

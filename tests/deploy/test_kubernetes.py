@@ -31,6 +31,7 @@ from tests.deploy.manifests import (
     variables,
 )
 from tests.deploy.tools import MISSING, TOP
+from tests.support.prometheus_rule import WRITTEN, prometheus_rule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +80,54 @@ POD_MONITOR = {
     },
 }
 
+#: The same for its alerts.
+PROMETHEUS_RULE = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["apiVersion", "kind", "metadata", "spec"],
+    "properties": {
+        "apiVersion": {"const": "monitoring.coreos.com/v1"},
+        "kind": {"const": "PrometheusRule"},
+        "metadata": {"type": "object", "required": ["name"]},
+        "spec": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["groups"],
+            "properties": {
+                "groups": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["name", "rules"],
+                        "properties": {
+                            "name": {"type": "string"},
+                            "rules": {
+                                "type": "array",
+                                "items": {
+                                    "type": "object",
+                                    "additionalProperties": False,
+                                    "required": ["expr"],
+                                    "oneOf": [{"required": ["record"]}, {"required": ["alert"]}],
+                                    "properties": {
+                                        "record": {"type": "string"},
+                                        "alert": {"type": "string"},
+                                        "expr": {"type": "string"},
+                                        "for": {"pattern": "^[0-9]+(s|m|h)$"},
+                                        "labels": {"additionalProperties": {"type": "string"}},
+                                        "annotations": {"additionalProperties": {"type": "string"}},
+                                    },
+                                },
+                            },
+                        },
+                    },
+                }
+            },
+        },
+    },
+}
+OPERATOR = {"PodMonitor": POD_MONITOR, "PrometheusRule": PROMETHEUS_RULE}
+
 
 def optional(name: str) -> Any:
     """A module of the group `deploy`; skips where it is missing."""
@@ -90,8 +139,8 @@ def is_legal(item: Manifest, version: str) -> bool:
     jsonschema = optional("jsonschema")
     of_kubernetes = optional("kubernetes_validate")
     try:
-        if item["kind"] == "PodMonitor":
-            jsonschema.validate(item, POD_MONITOR)
+        if item["kind"] in OPERATOR:
+            jsonschema.validate(item, OPERATOR[item["kind"]])
         else:
             of_kubernetes.validate(item, version, strict=True)
     except (jsonschema.ValidationError, of_kubernetes.ValidationError):
@@ -128,6 +177,7 @@ def mutated(item: Manifest, path: str, value: Any) -> Manifest:
         ("NetworkPolicy", "docservice", "spec/podSelectors", {}),
         ("Job", "docservice-migrate", "spec/template/spec/containers/0/healthcheck", {}),
         ("PodMonitor", "celery-autoscaler", "spec/podMetricsEndpoints/0/prot", "autoscaler"),
+        ("PrometheusRule", "celery-autoscaler", "spec/groups/0/rules/0/four", "5m"),
     ],
 )
 def test_a_field_that_does_not_exist_is_found(kind: str, name: str, path: str, value: Any):
@@ -278,6 +328,12 @@ def test_a_kustomization_that_names_nothing_is_refused(tmp_path: Path):
     (tmp_path / "kustomization.yaml").write_text("resources: [worker.yaml]\n")
     with pytest.raises(BuildError, match=r"worker\.yaml"):
         built_from(tmp_path)
+
+
+def test_the_alerts_are_those_of_the_rules_and_the_generator_writes_them():
+    assert WRITTEN.read_text() == prometheus_rule(), "run: uv run python -m tests.support.prometheus_rule"
+    rules = yaml.safe_load((TOP / "deploy/prometheus/rules.yml").read_text())
+    assert one(built("base"), "PrometheusRule", "celery-autoscaler")["spec"] == rules
 
 
 @pytest.mark.parametrize("folder", OWN)

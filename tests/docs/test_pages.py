@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from autoscaler.api import OverrideRequest
@@ -32,6 +33,18 @@ if TYPE_CHECKING:
 PROGRAMS = {"autoscaler": autoscaler, "docservice": docservice}
 #: Options of other programs that the documents name in a code span of their own.
 OTHERS = {"--autoscale", "--read-only", "--without-gossip", "--slice"}
+KEDA_METRICS = {
+    f"celery_autoscaler_keda_{name}"
+    for name in (
+        "calls",
+        "answer_processes",
+        "target_processes",
+        "active",
+        "input",
+        "look_age_seconds",
+        "build_info",
+    )
+}
 every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(TOP)))
 
 
@@ -149,7 +162,7 @@ def test_every_variable_is_one_that_the_programs_read(path: Path):
 @every_document
 def test_every_metric_and_module_and_file_that_is_named_exists(path: Path):
     text = path.read_text()
-    metrics = {name.removesuffix("_total") for name, *_ in metric_rows()} | {"celery_autoscaler_keda_calls"}
+    metrics = {name.removesuffix("_total") for name, *_ in metric_rows()} | KEDA_METRICS
     shown = set(re.findall(r"\bcelery_autoscaler_[a-z_]+[a-z]", text))
     assert {name for name in shown if name.removesuffix("_total") not in metrics} == set()
     modules = re.findall(r"python -m ((?:tests|autoscaler|docservice)[\w.]*)", text)
@@ -178,9 +191,27 @@ def test_every_reason_in_the_advice_exists_and_every_alert_is_one_of_the_rules()
     assert words - set(Reason) == set()
     rules = (TOP / "deploy/prometheus/rules.yml").read_text()
     alerts = set(
-        re.findall(r"\bCelery(?:Autoscaler|Worker)[A-Z]\w+", "".join(p.read_text() for p in DOCUMENTS))
+        re.findall(
+            r"\b(?:Celery(?:Autoscaler|Worker|Keda|Queue|Pool|Target)|Docservice)[A-Z]\w+",
+            "".join(p.read_text() for p in DOCUMENTS),
+        )
     )
     assert {alert for alert in alerts if f"alert: {alert}\n" not in rules} == set()
+
+
+def test_every_alert_has_a_runbook_that_its_address_leads_to_and_every_runbook_an_alert():
+    rules = yaml.safe_load((TOP / "deploy/prometheus/rules.yml").read_text())
+    alerts = {rule["alert"]: rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
+    page = (DOCS / "runbooks.md").read_text()
+    sections = dict(re.findall(r"(?ms)^### (\w+)\n(.*?)(?=^##|\Z)", page))
+    assert set(sections) == set(alerts)
+    for name, rule in alerts.items():
+        address = rule["annotations"]["runbook_url"]
+        assert address.endswith(f"/docs/runbooks.md#{name.lower()}")
+        assert name.lower() in anchors(page)
+        assert re.findall(r"(?m)^- \*\*(\w+)\*\*", sections[name]) == ["Means", "Look", "Do"]
+        assert {"severity"} <= set(rule["labels"])
+        assert {"summary", "description"} <= set(rule["annotations"])
 
 
 def test_the_worked_example_is_what_the_code_decides():

@@ -21,6 +21,7 @@ from autoscaler.core.policy import Policy
 from autoscaler.core.state import State
 from autoscaler.report.metrics import Metrics
 from autoscaler.report.status import TickRecord
+from autoscaler.report.waits import Wait
 from autoscaler.settings import table as settings
 from docservice import metrics as docservice_metrics
 from docservice.cli import main as docservice_command
@@ -133,6 +134,7 @@ def metric_rows() -> list[tuple[str, str, str, str]]:
         workers={one.name: one for one in seen.workers},
         outcomes=(outcome,),
         memory=state.memory,
+        waits=(Wait(queues=("celery",), seconds=1.0, target_seconds=5.0),),
         faults={"lease": "x"},
     )
     reported = Metrics(monotonic=lambda: seen.at)
@@ -182,7 +184,7 @@ def alerts() -> str:
         ("alert", "severity", "after", "what to do"),
         (
             (
-                _code(rule["alert"]),
+                f"[{_code(rule['alert'])}](runbooks.md#{rule['alert'].lower()})",
                 rule["labels"]["severity"],
                 rule.get("for", "at once"),
                 " ".join(rule["annotations"]["description"].split()),

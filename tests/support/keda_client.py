@@ -22,8 +22,8 @@ PROTO = ROOT / "deploy" / "keda" / "externalscaler.proto"
 class Keda:
     """What KEDA is to the scaler: the client that grpcio-tools makes from the proto."""
 
-    def __init__(self, folder, address):
-        folder.mkdir()
+    def __init__(self, folder, address, credentials=None):
+        folder.mkdir(exist_ok=True)
         code = protoc.main(
             [
                 "protoc",
@@ -40,7 +40,10 @@ class Keda:
             stubs = importlib.import_module("externalscaler_pb2_grpc")
         finally:
             sys.path.remove(str(folder))
-        self.channel = grpc.insecure_channel(address)
+        self.address = address
+        self.channel = (
+            grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address)
+        )
         self.stub = stubs.ExternalScalerStub(self.channel)
 
     def ref(self, **metadata):
@@ -87,7 +90,7 @@ class Keda:
 
 
 @contextmanager
-def serving_keda(cluster, store, *words):
+def serving_keda(cluster, store, *words, credentials=None):
     """The scaler as a process of its own, as a Deployment has it, and KEDA before it."""
     port, page = free_port(), free_port()
     delays = [word for key in PROMPT if key != "--max" for word in (key, PROMPT[key])]
@@ -100,7 +103,8 @@ def serving_keda(cluster, store, *words):
     ) as process:
         process.wait_until(lambda: "keda.started" in process.log(), within_seconds=30, what="its start")
         started(lambda: ask("127.0.0.1", page, ready=True) == (True, "ok"), what="its first look")
-        keda = Keda(cluster.folder / "client", f"127.0.0.1:{port}")
+        keda = Keda(cluster.folder / "client", f"localhost:{port}", credentials)
+        keda.page, keda.process = f"http://127.0.0.1:{page}", process
         try:
             yield keda
         finally:

@@ -25,10 +25,12 @@ class Watched:
         self.state = State()
         self.decider = Decider(policy=prompt_policy(max_processes=None), scope=Scope())
         self.found = look(0, worker())
-        self.unresponsive, self.faults = (), {}
+        self.unresponsive, self.left, self.faults = (), (), {}
+        self.looks = 0
         self.fleet = Fleet(self._look, PACE, get_logger(), monotonic=lambda: self.now)
 
     def _look(self):
+        self.looks += 1
         self.state, plan = self.decider.decide(self.state, self.found)
         workers = {name: known.reading for name, known in self.state.workers.items()}
         return TickRecord(
@@ -36,12 +38,13 @@ class Watched:
             plan=plan,
             workers=workers,
             unresponsive=self.unresponsive,
+            left=self.left,
             faults=self.faults,
         )
 
-    def look(self, *workers, after=0.0, unresponsive=(), faults=None):
+    def look(self, *workers, after=0.0, unresponsive=(), left=(), faults=None):
         self.now += after
-        self.unresponsive, self.faults = unresponsive, faults or {}
+        self.unresponsive, self.left, self.faults = unresponsive, left, faults or {}
         self.found = replace(look(0), at=self.now, workers=workers)
         self.fleet.look()
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 #: The Debian package of each program.
 PACKAGES = {
+    "amtool": "prometheus-alertmanager",
     "chromedriver": "chromium-driver",
     "chromium": "chromium",
     "git": "git",

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from structlog import get_logger
+from structlog.testing import capture_logs
 
 from autoscaler.broker.errors import BrokerError
 from autoscaler.core.policy import Policy
 from autoscaler.keda.answer import Answer, MissingError, UnknownError
+from autoscaler.keda.observed import Observed
 from autoscaler.keda.question import Question, QuestionError
 from autoscaler.keda.scaler import ScaledObject, Scaler
 from autoscaler.sensors.queues import QueuesReading
-from tests.support.builders import container, queue, worker
+from tests.support.builders import container, look, queue, worker
 from tests.support.keda_fleet import Watched, kept_in
 
 ASKED = ScaledObject(namespace="default", name="worker", metadata={})
@@ -38,6 +41,7 @@ class Served:
     def __init__(self):
         self.watched, self.depths, self.resets = Watched(), Depths(), []
         self.unacked, self.read_places = 0, []
+        self.observed = Observed("1", lambda: None, monotonic=lambda: self.watched.now)
         self.scaler = Scaler(
             self.watched.fleet,
             self.depths,
@@ -45,6 +49,9 @@ class Served:
             default=Question(queues=("celery",)),
             reset=lambda: self.resets.append(True),
             redact=lambda text: text.replace("secret", "***"),
+            monotonic=lambda: self.watched.now,
+            observed=self.observed,
+            log=get_logger(),
             unacked=self.count,
         )
 
@@ -153,3 +160,112 @@ def test_what_was_fetched_is_counted_where_the_killed_workers_kept_it_and_nobody
     served.watched.look(after=3600.0)
     assert served.scaler.answer(FOUR).active
     assert served.read_places == [("shop:", "shop-unacked")]
+
+
+def seen_by(served, *workers, after=1.0):
+    """What the next look finds, without a look."""
+    served.watched.now += after
+    served.watched.found = replace(look(0), at=served.watched.now, workers=workers)
+
+
+def test_a_task_that_was_fetched_after_the_last_look_is_found_by_a_new_one():
+    served = Served()
+    served.watched.look(worker())
+    seen_by(served, worker(busy=1))
+    assert served.scaler.is_active(FOUR, anew=False) is False  # in no queue and in no look
+    assert (served.scaler.is_active(FOUR), served.scaler.answer(FOUR).processes) == (True, 4)
+
+
+def test_while_there_is_work_by_the_last_look_nobody_looks_again():
+    served = Served()
+    served.watched.look(worker(busy=1))
+    served.watched.now += 1
+    before = served.watched.looks
+    assert (served.scaler.is_active(FOUR), served.watched.looks) == (True, before)
+
+
+def test_a_task_that_came_and_went_between_two_looks_is_work_for_a_minute():
+    served = Served()
+    served.watched.look(worker(completed=5))
+    served.watched.look(worker(completed=5), after=2.0)
+    assert not served.scaler.is_active(FOUR)
+    seen_by(served, worker(completed=6))
+    assert served.scaler.is_active(FOUR)
+    assert served.observed.status()[0]["reason"] == "ended"
+    seen_by(served, worker(completed=6), after=61.0)
+    served.watched.fleet.look()
+    assert not served.scaler.is_active(FOUR)
+
+
+def test_a_worker_that_removed_its_mailbox_is_not_kept():
+    served = Served()
+    two = (worker("a@h"), worker("b@h", busy=1))
+    served.watched.look(*two)
+    assert served.scaler.answer(FOUR).processes == 8
+    served.watched.look(two[0], after=2.0, unresponsive=("b@h",), left=("b@h",))
+    assert served.scaler.answer(FOUR) == Answer(processes=4, active=False)
+
+
+def test_what_a_killed_worker_held_stays_in_the_answer_beside_a_fresh_one_until_it_is_restored():
+    served = Served()
+    served.watched.look(worker("a@h", busy=2, reserved=2))
+    served.unacked = 4
+    served.watched.look(worker("b@h"), after=2.0, unresponsive=("a@h",))
+    served.watched.look(worker("b@h"), after=3600.0)
+    found = served.scaler.answer(FOUR)
+    assert (found, found.why, found.inputs["stranded"]) == (Answer(processes=4, active=True), "stranded", 4)
+    # They are somebody else's: another queue is not kept awake by them.
+    other = replace(FOUR, metadata={"processesPerWorker": "4", "queue": "other"})
+    assert not served.scaler.is_active(other)
+    # The fresh worker has fetched them again.
+    served.watched.look(worker("b@h", busy=4), after=2.0)
+    assert served.scaler.answer(FOUR).inputs["stranded"] == 0
+    served.unacked = 0
+    served.watched.look(worker("b@h"), after=62.0)
+    assert not served.scaler.is_active(FOUR)
+
+
+def test_a_queue_that_nobody_ever_consumed_and_that_is_empty_is_named_once():
+    served = Served()
+    served.watched.look(worker())
+    mistyped = replace(FOUR, metadata={"processesPerWorker": "4", "queue": "celry"})
+    with capture_logs() as logs:
+        for _ in range(3):
+            assert not served.scaler.is_active(mistyped)
+    assert [(line["event"], line["queues"]) for line in logs] == [("keda.unknown_queue", ["celry"])]
+    assert served.observed.status()[0]["reason"] == "unknown_queue"
+
+
+def test_its_page_and_series_say_what_was_answered_and_forget_who_asks_no_more():
+    served = Served()
+    served.watched.look(worker(processes=2, busy=2))
+    served.scaler.answer(FOUR)
+    (said,) = served.observed.status()
+    assert said == {
+        "scaled_object": "default/worker",
+        "queues": ["celery"],
+        "answered_seconds_ago": 0.0,
+        "processes": 4,
+        "processes_per_worker": 4,
+        "active": True,
+        "reason": "running",
+        "inputs": {
+            "waiting": 0,
+            "tasks": 2,
+            "workers": 1,
+            "busy_workers": 1,
+            "recommended": 2,
+            "stranded": 0,
+        },
+        "error": None,
+    }
+    series = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in served.observed.collect()
+        for sample in family.samples
+    }
+    prefix = "celery_autoscaler_keda_"
+    assert series[f"{prefix}answer_processes", "default/worker"] == 4
+    assert series[f"{prefix}active", "default/worker", "running"] == 1
+    served.watched.now += 1000
+    assert served.observed.status() == []

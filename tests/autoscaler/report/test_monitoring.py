@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
+import sys
 import time
 import urllib.parse
 import urllib.request
 from contextlib import contextmanager
 
+import grpc
 import pytest
 import yaml
+from celery import Celery
 
 from autoscaler.demo.embedded import Process, free_port
+from autoscaler.keda.messages import METHODS, SERVICE
 from autoscaler.simulation.prometheus import Prometheus, Span
 from tests.support.cluster import ROOT, started
 from tests.support.programs import needs
@@ -23,9 +28,8 @@ RULES_TEST = RULES.with_name("rules_test.yml")
 CONFIG = RULES.with_name("prometheus.yml")
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 W1 = "w1@h"
-#: Empty without a publisher that stamps its messages, without a container that is held back, and once the
-#: daemon reads everything.
-MAY_BE_EMPTY = ("queue_oldest_message_age_seconds", "cgroup_", "sensor_errors_total")
+#: Rules without a series here: no publisher stamps its messages, no container is limited, no API runs.
+MAY_BE_EMPTY = ("oldest", "memory", "docservice")
 
 
 def rules():
@@ -47,8 +51,21 @@ def dashboard_queries(text):
                 walk(part)
 
     walk(json.loads(text))
-    filled = (query.replace("$__rate_interval", "1m") for query in found)
-    return [re.sub(r"\$(worker|queue)\b", ".+", query) for query in filled]
+    return [filled(query) for query in found]
+
+
+def filled(query):
+    """A query as Grafana sends it with All chosen everywhere; a series may well have no namespace."""
+    query = query.replace("$__rate_interval", "1m").replace("$namespace", ".*")
+    return re.sub(r"\$(worker|queue)\b", ".*", query)
+
+
+def panels(text):
+    """The panels of a dashboard that show something, those in collapsed rows too, with their queries."""
+    found = []
+    for panel in json.loads(text)["panels"]:
+        found += panel.get("panels", []) if panel["type"] == "row" else [panel]
+    return {panel["title"]: [filled(target["expr"]) for target in panel["targets"]] for panel in found}
 
 
 def unknown_names(queries, known):
@@ -82,16 +99,17 @@ class Server:
 
 
 @contextmanager
-def running_prometheus(folder, target):
-    """Prometheus by the configuration of deploy/, at a pace for tests, scraping ``target`` alone."""
+def running_prometheus(folder, *targets, rules_file=RULES):
+    """Prometheus by the configuration of deploy/, at a pace for tests, scraping ``targets`` alone."""
     config = yaml.safe_load(CONFIG.read_text())
     (job,) = [job for job in config["scrape_configs"] if job["job_name"] == "autoscaler"]
     assert job["static_configs"] == [{"targets": ["autoscaler:9809"]}]
-    job["static_configs"] = [{"targets": [target]}]
+    job["static_configs"] = [{"targets": list(targets)}]
     assert config["rule_files"] == ["/etc/prometheus/rules.yml"]
+    config.pop("alerting")
     config |= {
         "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
-        "rule_files": [str(RULES)],
+        "rule_files": [str(rules_file)],
         "scrape_configs": [job],
     }
     folder.mkdir()
@@ -128,29 +146,34 @@ def test_the_rules_pass_promtool_and_every_alert_has_a_case_where_it_fires_and_o
 @needs("prometheus")
 def test_prometheus_scrapes_the_daemon_and_answers_every_query_of_rules_and_dashboard(cluster):
     cluster.worker(W1)
-    daemon = cluster.daemon("--target-wait", "5s", "--shadow", "latency")
+    daemon = cluster.daemon("--target-wait", "5s")
     of_rules, of_dashboard = [rule["expr"] for rule in rules()], dashboard_queries(DASHBOARD.read_text())
-    known = set(re.findall(r"^# TYPE (\w+)", daemon.get("/metrics")[1], flags=re.MULTILINE))
+    keda_page = cluster.stack.enter_context(scaler(cluster))
+    pages = daemon.get("/metrics")[1] + text_of(f"http://{keda_page}/metrics")
+    known = set(re.findall(r"^# TYPE (\w+)", pages, flags=re.MULTILINE))
     assert unknown_names([*of_rules, *of_dashboard], known) == set()
     slip = DASHBOARD.read_text().replace("celery_autoscaler_queue_depth", "celery_autoscaler_queue_dept", 1)
     assert unknown_names(dashboard_queries(slip), known) == {"celery_autoscaler_queue_dept"}
-    with running_prometheus(cluster.folder / "prometheus", daemon.page.removeprefix("http://")) as server:
+    targets = (daemon.page.removeprefix("http://"), keda_page)
+    with running_prometheus(cluster.folder / "prometheus", *targets) as server:
         begun = time.time()
         cluster.hold(12)
         started(lambda: server.query("worker:celery_autoscaler_worker_processes:max > 1"), what="its growth")
         cluster.release()
         cluster.send(20, 0.2)  # arrivals that Prometheus sees come
         records = {rule["record"] for rule in rules() if "record" in rule}
-        optional = {name for name in records if "oldest" in name or "memory" in name}
+        optional = {name for name in records if any(word in name for word in MAY_BE_EMPTY)}
         for name in sorted(records - optional):
             started(lambda name=name: server.query(name), what=f"the series {name}")
         health = [rule["health"] for group in server.ask("rules")["groups"] for rule in group["rules"]]
         assert health == ["ok"] * len(rules())
         # Grafana asks these itself; label_values is its own word for the labels of a metric.
-        asked = [re.sub(r"^label_values\((.+), \w+\)$", r"\1", query) for query in of_dashboard]
+        for query in of_dashboard:
+            server.query(re.sub(r"^label_values\((.+), \w+\)$", r"\1", query))
+        shown = panels(DASHBOARD.read_text())
         started(
-            lambda: not [query for query in asked if not server.query(query) and not optional_query(query)],
-            what="an answer to every query of the dashboard",
+            lambda: not [title for title, queries in shown.items() if not any(map(server.query, queries))],
+            what="something in every panel of the dashboard",
         )
         # With an offset: a step of the range has to come after the first sample.
         for name in ("celery_autoscaler_arrivals_per_second", "celery_autoscaler_service_time_seconds"):
@@ -159,5 +182,139 @@ def test_prometheus_scrapes_the_daemon_and_answers_every_query_of_rules_and_dash
         assert trace.name
 
 
-def optional_query(query):
-    return any(name in query for name in MAY_BE_EMPTY) or "ALERTS" in query
+def text_of(url):
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.read().decode()
+
+
+@contextmanager
+def scaler(cluster):
+    """KEDA's scaler, asked once as KEDA asks; gives the address of its page."""
+    port, page = free_port(), free_port()
+    listen = ("--keda-listen", f"127.0.0.1:{port}", "--listen", f"127.0.0.1:{page}")
+    with Process(
+        (sys.executable, "-m", "autoscaler", "keda", *listen, "--interval", "0.5"),
+        log_path=cluster.folder / "keda.log",
+        environment={"REDIS_URL": cluster.server.url},
+        working_folder=ROOT,
+    ) as process:
+        process.wait_until(lambda: "keda.started" in process.log(), within_seconds=30, what="its start")
+        metadata = {"queue": "celery", "processesPerWorker": "4"}
+        reference = METHODS["IsActive"].request(name="worker", namespace="mails", scalerMetadata=metadata)
+        question = METHODS["GetMetrics"].request(scaledObjectRef=reference)
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            method = METHODS["GetMetrics"]
+            ask = channel.unary_unary(
+                f"/{SERVICE}/GetMetrics",
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+            started(lambda: is_answered(ask, question), what="its first answer")
+        yield f"127.0.0.1:{page}"
+
+
+def is_answered(ask, question):
+    try:
+        return bool(ask(question, timeout=10))
+    except grpc.RpcError:
+        return False
+
+
+def prompt_rules(folder):
+    """The shipped rules with every time divided by 60, so that a fault of minutes takes seconds."""
+    shipped = yaml.safe_load(RULES.read_text())
+    for group in shipped["groups"]:
+        for rule in group["rules"]:
+            if "for" in rule:
+                rule["for"] = shorter(rule["for"])
+            # A rate needs two samples: no range below 5 s.
+            rule["expr"] = re.sub(r"\[(\d+m)\]", lambda match: f"[{shorter(match[1], 5)}]", rule["expr"])
+            rule["expr"] = re.sub(r"> (60|120|300)$", lambda m: f"> {int(m[1]) / 60:g}", rule["expr"].strip())
+    path = folder / "rules.yml"
+    path.write_text(yaml.safe_dump(shipped))
+    return path
+
+
+def shorter(text, at_least=1):
+    """A duration of minutes divided by 60."""
+    return f"{max(at_least, int(text.removesuffix('m')))}s"
+
+
+def firing(server):
+    """The alerts that fire, each with the labels that a person reads first."""
+    shown = ("cause", "reason")
+    return {
+        (alert["labels"]["alertname"], *(alert["labels"][name] for name in shown if name in alert["labels"]))
+        for alert in server.ask("alerts")["alerts"]
+        if alert["state"] == "firing"
+    }
+
+
+def send_many(cluster):
+    cluster.send(600, 30.0)
+
+
+def kill(cluster):
+    send_many(cluster)
+    started(lambda: cluster.redis.hlen("started"), what="a task that runs")
+    cluster.workers[W1].send(signal.SIGKILL)
+
+
+def stop(cluster):
+    send_many(cluster)
+    started(lambda: cluster.redis.hlen("started"), what="a task that runs")
+    cluster.workers[W1].send(signal.SIGSTOP)
+
+
+def cancel(cluster):
+    app = Celery("admin", broker=cluster.server.url, set_as_current=False)
+    app.control.cancel_consumer("celery", destination=[W1], reply=True, timeout=5)
+    app.close()
+    send_many(cluster)
+
+
+#: The fault, how the worker is started, and the alerts that have to fire, by their names and causes.
+FAULTS = [
+    pytest.param(
+        kill, {}, {("CeleryTargetWaitMissed", "unresponsive"), ("CeleryWorkerUnresponsive",)}, id="killed"
+    ),
+    pytest.param(
+        stop, {}, {("CeleryTargetWaitMissed", "unresponsive"), ("CeleryWorkerUnresponsive",)}, id="stopped"
+    ),
+    pytest.param(
+        cancel,
+        {},
+        {("CeleryTargetWaitMissed", "not_consumed"), ("CeleryQueueNotConsumed",)},
+        id="consumes nothing",
+    ),
+    pytest.param(
+        send_many,
+        {"options": ("--pool", "threads"), "companion": False},
+        {("CeleryTargetWaitMissed", "unsupported"), ("CeleryPoolNotResizable",)},
+        id="threads pool",
+    ),
+    pytest.param(
+        send_many,
+        {"processes": 6},
+        {("CeleryTargetWaitMissed", "at_max"), ("CeleryAutoscalerAtMaximum", "at_max")},
+        id="at its maximum",
+    ),
+]
+
+
+@pytest.mark.slow
+@needs("prometheus")
+@pytest.mark.parametrize(("fault", "started_as", "expected"), FAULTS)
+def test_a_real_fault_with_work_that_waits_fires_what_names_it(cluster, fault, started_as, expected):
+    cluster.worker(
+        W1, *started_as.get("options", ()), **{k: v for k, v in started_as.items() if k != "options"}
+    )
+    daemon = cluster.daemon("--target-wait", "1s")
+    started(lambda: daemon.reason(W1), what="the worker")
+    page = daemon.page.removeprefix("http://")
+    rules_file = prompt_rules(cluster.folder)
+    with running_prometheus(cluster.folder / "prometheus", page, rules_file=rules_file) as server:
+        started(lambda: server.query("celery_autoscaler_build_info"), what="a scrape")
+        assert firing(server) == set()
+        fault(cluster)
+        started(lambda: expected <= firing(server), within_seconds=120, what=f"the alerts {expected}")

@@ -164,6 +164,7 @@ VIEW = {
             "detail": None,
         }
     ],
+    "waits": [],
     "unresponsive": ["s@h"],
     "silent": ["s@h"],
     "duplicates": ["d@h"],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from celery import Celery
 
 from autoscaler.broker.overrides import OverrideRequest, write_override
 from autoscaler.demo.embedded import Process
@@ -185,6 +186,17 @@ NOT_MAY = {
         ("DEL", "autoscaler:default:lease"),
         ("PSUBSCRIBE", "*"),
     ],
+    "publisher": [
+        ("BRPOP", "celery", "1"),
+        ("LRANGE", "celery", "0", "-1"),
+        ("LINDEX", "celery", "-1"),
+        ("DEL", "celery"),
+        ("PUBLISH", "/0.celery.pidbox", "x"),
+        ("GET", "autoscaler:default:status"),
+        ("SET", "autoscaler:default:override", "{}"),
+        ("GET", "docservice:epoch"),
+        ("HGETALL", "unacked"),
+    ],
     "operator": [
         ("SET", "autoscaler:default:status", "{}"),
         ("DEL", "autoscaler:default:override"),
@@ -196,6 +208,24 @@ NOT_MAY = {
         ("GET", "docservice:epoch"),
     ],
 }
+
+
+@pytest.mark.slow
+@needs("redis-server")
+def test_celerys_own_commands_work_for_those_that_may_talk_to_workers_and_a_publisher_can_send(
+    cluster: Cluster, store: Guarded
+) -> None:
+    cluster.worker(W1, url=store.url("worker"))
+    for user in ("autoscaler", "keda", "api", "worker"):
+        app = Celery(user, broker=store.url(user), set_as_current=False)
+        started(lambda app=app: app.control.ping(timeout=3) == [{W1: {"ok": "pong"}}], what=f"{user}'s ping")
+        app.close()
+    app = Celery("publisher", broker=store.url("publisher"), set_as_current=False)
+    for options in ({}, {"priority": 9}, {"countdown": 0.1}):
+        app.send_task("nap", args=[0.0], queue="celery", ignore_result=True, **options)
+    started(lambda: len(cluster.ended()) == 3, what="the end of what was sent")
+    assert store.refusals() == []
+    app.close()
 
 
 @needs("redis-server")

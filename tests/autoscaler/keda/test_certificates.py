@@ -1,0 +1,120 @@
+"""`autoscaler keda`: what it counts between its looks, who may ask it, and how many."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import urllib.request
+
+import grpc
+import pytest
+
+from autoscaler.keda.server import MAX_STREAMS
+from tests.support.cluster import started
+from tests.support.keda_client import Keda, serving_keda
+from tests.support.programs import needs
+
+W1, W2 = "w1@h", "w2@h"
+TWO = {"processesPerWorker": "2"}
+
+
+@pytest.mark.slow
+def test_a_task_is_work_from_the_moment_in_which_it_was_fetched(cluster, store):
+    cluster.worker(W1, url=store.url("worker"))
+    # Looks of its own come much later than the question.
+    with serving_keda(cluster, store, "--interval", "8") as keda:
+        started(lambda: not keda.fails(**TWO), what="the first look")
+        assert not keda.is_active()
+        cluster.hold(1)
+        started(lambda: cluster.redis.hlen("started") == 1, what="the start of the task")
+        assert (keda.is_active(), keda.processes(**TWO)) == (True, 2)
+        cluster.release()
+        (said,) = json.loads(page_of(keda, "/status"))["keda"]
+        assert (said["scaled_object"], said["active"], said["reason"]) == ("default/worker", True, "running")
+        assert 'celery_autoscaler_keda_answer_processes{scaled_object="default/worker"} 2.0' in page_of(
+            keda, "/metrics"
+        )
+    assert store.refusals() == []
+
+
+def page_of(keda, path):
+    with urllib.request.urlopen(f"{keda.page}{path}", timeout=5) as answer:
+        return answer.read().decode()
+
+
+@pytest.mark.slow
+def test_late_tasks_of_a_killed_worker_stay_in_the_answer_beside_a_fresh_one(cluster, store):
+    settings = json.dumps({"task_acks_late": True})
+    first = cluster.worker(W1, url=store.url("worker"), SETTINGS=settings, PREFETCH="4")
+    with serving_keda(cluster, store, "--stale-after", "2") as keda:
+        cluster.hold(4)
+        started(lambda: store.admin.hlen("unacked") == 4, what="four tasks in the worker's hands")
+        started(lambda: keda.processes(**TWO) == 4, what="an answer that counts them")
+        first.send(signal.SIGKILL)
+        cluster.worker(W2, url=store.url("worker"), SETTINGS=settings)
+        reason = lambda: json.loads(page_of(keda, "/status"))["keda"][0]["reason"]  # noqa: E731
+        started(lambda: (keda.fails(**TWO), reason()) == (None, "stranded"), what="the stranded tasks")
+        assert (keda.is_active(), keda.replicas(**TWO)) == (True, 1)
+
+
+@pytest.mark.slow
+@needs("openssl")
+def test_it_serves_by_tls_to_those_that_have_the_token_and_a_renewed_certificate_needs_no_restart(
+    cluster, store, tmp_path
+):
+    certificate, key, token = tmp_path / "tls.crt", tmp_path / "tls.key", tmp_path / "token"
+    make_certificate(certificate, key)
+    token.write_text("open-sesame\n")
+    words = ("--keda-tls-cert", certificate, "--keda-tls-key", key, "--keda-token-file", token)
+    words += ("--keda-client-ca", certificate)
+    trusted = shown(certificate, key)
+    with serving_keda(cluster, store, *map(str, words), credentials=trusted) as keda:
+        started(lambda: not keda.fails(**TWO, tokenFromEnv="open-sesame"), what="an answer")
+        assert keda.processes(**TWO, token="open-sesame") == 0
+        for given in ({}, {"token": "open-says-me"}, {"tokenFromEnv": "", "token": "x"}):
+            code, why = keda.refusal(keda.is_active, **given)
+            assert (code, why.partition(";")[0]) == ("UNAUTHENTICATED", "the token is missing or wrong")
+        assert "open-sesame" not in keda.process.log()
+        make_certificate(certificate, key)
+        again = Keda(tmp_path / "client", keda.address, shown(certificate, key))
+        token.write_text("another")
+        assert again.processes(**TWO, token="another") == 0
+        again.channel.close()
+        for credentials in (None, grpc.ssl_channel_credentials(certificate.read_bytes())):
+            stranger = Keda(tmp_path / "client", keda.address, credentials)
+            assert stranger.refusal(stranger.is_active)[0] == "UNAVAILABLE"
+            stranger.channel.close()
+
+
+def shown(certificate, key):
+    """What a client trusts and shows: the same self-signed certificate."""
+    return grpc.ssl_channel_credentials(
+        certificate.read_bytes(), private_key=key.read_bytes(), certificate_chain=certificate.read_bytes()
+    )
+
+
+def make_certificate(certificate, key):
+    words = (
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    subprocess.run(
+        ("openssl", *words.split(), "-keyout", key, "-out", certificate), check=True, capture_output=True
+    )
+
+
+@pytest.mark.slow
+def test_a_stream_too_many_is_refused_with_words_and_calls_go_on(cluster, store):
+    with serving_keda(cluster, store, "--interval", "20") as keda:
+        started(lambda: not keda.fails(**TWO), what="the first look")
+        streams = [keda.stub.StreamIsActive(keda.ref(), timeout=60) for _ in range(MAX_STREAMS)]
+        assert {next(stream).result for stream in streams} == {False}
+        late = keda.stub.StreamIsActive(keda.ref(), timeout=20)
+        refused = (
+            "RESOURCE_EXHAUSTED",
+            "500 streams are open and no more are served; use the trigger type external",
+        )
+        assert keda.refusal(lambda: next(late)) == refused
+        assert (keda.is_active(), keda.processes(**TWO)) == (False, 0)
+        for stream in streams:
+            stream.cancel()
