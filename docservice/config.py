@@ -7,6 +7,7 @@ mistyped password can be in any part of it. ``REDIS_URL`` follows the same gramm
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MIB = 2**20
+#: As a browser writes it: no path, no final slash.
+_ORIGIN = re.compile(r"\*|https?://[a-z0-9.-]+(?::[0-9]{1,5})?|https?://\[[0-9a-f:]+\](?::[0-9]{1,5})?")
 _DATABASE_SCHEMES = ("postgresql", "postgres")
 _DATABASE_OPTIONS = frozenset(
     {"sslmode", "sslrootcert", "sslcert", "sslkey", "sslnegotiation", "target_session_attrs"}
@@ -169,12 +172,23 @@ class Settings:
     autoscaler_name: str = _variable(
         "AUTOSCALER_NAME", "default", "Name of the autoscaler that sizes the workers."
     )
+    cors_origins: str = _variable(
+        "DOCSERVICE_CORS_ORIGINS",
+        "",
+        "Origins whose pages may ask from a browser, such as https://app.example.org, separated by commas; *"
+        " is any. Empty: none but its own.",
+    )
     docs: str = _variable("DOCSERVICE_DOCS", "admin", "Who may read /docs: open, admin or off.")
 
     def __post_init__(self) -> None:
         faults = [fault for item in fields(self) if (fault := _out_of_bounds(item, getattr(self, item.name)))]
         if self.docs not in ("open", "admin", "off"):
             faults.append(f"DOCSERVICE_DOCS must be open, admin or off, not {self.docs!r}")
+        faults += [
+            f"DOCSERVICE_CORS_ORIGINS: {origin.strip()!r} is no origin; write https://HOST or https://HOST:PORT"
+            for origin in self.cors_origins.split(",")
+            if self.cors_origins and not _ORIGIN.fullmatch(origin.strip())
+        ]
         if self.database_pooler not in ("none", "transaction"):
             faults.append(f"DATABASE_POOLER must be none or transaction, not {self.database_pooler!r}")
         try:

@@ -10,7 +10,9 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-_MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", re.ASCII)
+#: A module's name, in any letter case, as a pattern of JSON Schema.
+MODULE_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
+_MODULE = re.compile(MODULE_PATTERN.strip("^$"), re.ASCII)
 #: How deep mails may be nested within mails.
 DEEPEST = 5
 
@@ -76,7 +78,10 @@ class NewDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """One document that one worker may process; ``attempt`` distinguishes this claim from an earlier one."""
+    """One document that one worker may process; ``attempt`` distinguishes this claim from an earlier one.
+
+    ``tries`` counts the attempts since the upload, or since a user had the document retried.
+    """
 
     id: int
     module: str
@@ -87,6 +92,7 @@ class Claim:
     mail_number: str | None
     depth: int
     attempt: int
+    tries: int
 
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")

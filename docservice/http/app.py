@@ -17,8 +17,10 @@ from docservice.http.deps import require_system_admin
 from docservice.http.docs import add_docs_page
 from docservice.http.envelope import JSON
 from docservice.http.errors import ApiError, install
-from docservice.http.routes import admin, document_type_columns, documents, health
+from docservice.http.methods import name_methods
+from docservice.http.routes import admin, bulk, document_type_columns, documents, health, modules
 from docservice.http.routes.grids_openapi import openapi_paths
+from docservice.http.routes.grids_schemas import schemas
 from docservice.http.services import Services
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def create_app(settings: Settings, *, access_log: AccessLog | None = None) -> Do
     refusals = Refusals()
 
     async def watch(request: Request, error: ApiError) -> None:
+        name_methods(error, framework.routes, request.scope)
         await refusals.record(services, request, error)
 
     install(framework, watch)
@@ -68,6 +71,10 @@ def create_app(settings: Settings, *, access_log: AccessLog | None = None) -> Do
         health.router,
         documents.uploads,
         documents.router,
+        bulk.router,
+        bulk.deletes,
+        bulk.retries,
+        modules.router,
         document_type_columns.router,
         document_type_columns.changes,
         admin.router,
@@ -88,6 +95,7 @@ def openapi_document(framework: FastAPI) -> dict[str, Any]:
     )
     paths: dict[str, Any] = {**openapi_paths(_ERROR_SCHEMA), **document["paths"]}
     document["paths"] = dict(sorted(paths.items()))
+    document["components"]["schemas"] |= schemas()
     return document
 
 

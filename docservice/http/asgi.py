@@ -10,14 +10,18 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from starlette.middleware.cors import CORSMiddleware
+
+from docservice.http.compression import Compressing, accepts_gzip
 from docservice.http.context import begin_request, common_headers
-from docservice.http.errors import ApiError, error_answer
+from docservice.http.errors import ApiError, api_error, error_answer
+from docservice.http.methods import answer_options, cors_options, name_methods, without_body
 from docservice.http.routes.grids import PAGE_ROUTE, GridRoutes, is_grid
 from docservice.log import Answered
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from starlette.types import Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from docservice.config import Settings
     from docservice.http.services import Services
@@ -89,6 +93,7 @@ class DocumentService:
         self.services = services
         self._settings = settings
         self.grids = GridRoutes(services)
+        self._cors = cors_options(settings.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection's request."""
@@ -107,26 +112,20 @@ class DocumentService:
             max_bytes=max_bytes,
             idle_seconds=self._settings.body_idle_seconds,
         )
-        grid = is_grid(scope["path"])
+        answering = self._answering(exchange, headers)
+        if self._cors is not None:
+            answering = CORSMiddleware(answering, **self._cors)
         try:
             if max_bytes is not None and _announced(headers) > max_bytes:
-                raise _too_large(max_bytes)  # noqa: TRY301 - answered as any other fault of this request
-            if grid:
-                await self.grids(scope, headers, exchange.receive, exchange.send)
+                await error_answer(_too_large(max_bytes))(scope, receive, exchange.send)
             else:
-                await self.framework(scope, exchange.receive, exchange.send)
-        except Exception as fault:
-            if exchange.ended:
-                return  # the framework has answered, and raises to have it logged
-            if exchange.status:
-                raise  # half an answer is sent: the client notices only a closed connection
-            await error_answer(fault)(scope, receive, exchange.send)
+                await answering(scope, exchange.receive, exchange.send)
         finally:
             client = scope.get("client")
             self.services.requests.add(
                 Answered(
                     time.time(),
-                    _route(scope, grid=grid),
+                    _route(scope),
                     scope["method"] if scope["method"] in _METHODS else "other",
                     scope["path"][:300],
                     exchange.status,
@@ -136,14 +135,49 @@ class DocumentService:
                 )
             )
 
+    def _answering(self, exchange: _Exchange, headers: dict[bytes, bytes]) -> ASGIApp:
+        """The application for one request; every fault of it is answered."""
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await self._answer(scope, headers, receive, send)
+            except Exception as fault:
+                if exchange.ended:
+                    return  # the framework has answered, and raises to have it logged
+                if exchange.status:
+                    raise  # half an answer is sent: the client notices only a closed connection
+                error = api_error(fault)
+                name_methods(error, self.framework.routes, scope)
+                await error_answer(error)(scope, receive, send)
+
+        return answer
+
+    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        if method == "OPTIONS":
+            await answer_options(self.framework.routes, scope, send)
+            return
+        if method == "HEAD":
+            scope["method"] = "GET"
+            send = Compressing(without_body(send), accepted=False)
+        else:
+            send = Compressing(send, accepted=accepts_gzip(headers))
+        try:
+            if is_grid(scope["path"]):
+                await self.grids(scope, headers, receive, send)
+            else:
+                await self.framework(scope, receive, send)
+        finally:
+            scope["method"] = method
+
 
 def _announced(headers: dict[bytes, bytes]) -> int:
     length = headers.get(b"content-length", b"0")
     return int(length) if length.isdigit() else 0
 
 
-def _route(scope: Scope, *, grid: bool) -> str:
+def _route(scope: Scope) -> str:
     """The route's pattern: no metric has a label that a caller wrote."""
-    if grid:
+    if is_grid(scope["path"]):
         return "/modules/{module}/grid.csv" if scope["path"].endswith(".csv") else PAGE_ROUTE
     return str(getattr(scope.get("route"), "path", "unmatched"))

@@ -1,4 +1,6 @@
-"""The audit: every attempt at the workers, whatever its outcome: who, from where, what, and the result.
+"""The audit: every attempt at the workers and at deleting or retrying documents, whatever its outcome.
+
+It has who, from where, what, and the result.
 
 The record is written before the work begins, with the outcome ``started``, and completed after it. So no
 change is made without a record; and when completing it fails, the change was made and is answered as such.
@@ -117,14 +119,17 @@ class Refusals:
 
     async def record(self, serving: Services, request: Request, error: ApiError) -> None:
         """Count and log a refused attempt, and record it when its caller is known."""
-        if getattr(request.state, "audited", False) or not request.url.path.startswith("/admin/"):
+        admin = request.url.path.startswith("/admin/")
+        action: str | None = getattr(request.state, "audit_action", None)
+        if getattr(request.state, "audited", False) or not (admin or action):
             return
-        serving.metrics.admin_refused.labels(str(error.status_code)).inc()
-        action = f"{request.method} {request.url.path}"[:200]
+        if admin:
+            serving.metrics.admin_refused.labels(str(error.status_code)).inc()
+        action = action or f"{request.method} {request.url.path}"[:200]
         identity: Identity | None = getattr(request.state, "identity", None)
         log = logger("audit")
         if identity is None:
-            log.info("admin.refused", action=action, status=error.status_code)
+            log.info("admin.refused" if admin else "change.refused", action=action, status=error.status_code)
             return
         if not identity.role.covers(Role.SYSTEM_ADMIN) and not self._one_more():
             return

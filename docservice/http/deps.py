@@ -6,14 +6,16 @@ route can be left open by mistake.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Request, Security
 from fastapi.security import HTTPBearer
 
-from docservice.domain.documents import module_name
+from docservice.domain.documents import MODULE_PATTERN, module_name
 from docservice.domain.identity import Identity, Role
 from docservice.http.auth import bearer, require_module, require_role
+from docservice.http.errors import unknown_module
 from docservice.http.services import Services
 
 # Only for OpenAPI: it is `bearer` that reads the header.
@@ -27,6 +29,15 @@ def services(request: Request) -> Services:
 
 
 Serving = Annotated[Services, Depends(services)]
+
+
+def audited(action: str) -> Callable[[Request], None]:
+    """A dependency that names the action of a route that changes something, for the record of refusals."""
+
+    def name_action(request: Request) -> None:
+        request.state.audit_action = action
+
+    return name_action
 
 
 def _bearer(request: Request) -> bytes:
@@ -67,9 +78,13 @@ async def require_system_admin(
 SystemAdmin = Annotated[Identity, Depends(require_system_admin)]
 
 
-def seen_module(
-    module: Annotated[str, Path(description="In any letter case.", examples=["mail"])], identity: Viewer
-) -> str:
+# The pattern is for the OpenAPI document: it is `module_name` that refuses, and says what is legal.
+_MODULE_PATH = Path(
+    description="In any letter case.", examples=["mail"], json_schema_extra={"pattern": MODULE_PATTERN}
+)
+
+
+def seen_module(module: Annotated[str, _MODULE_PATH], identity: Viewer) -> str:
     """The module in its normal form, when the caller may see it."""
     name = module_name(module)
     require_module(identity, name)
@@ -77,4 +92,23 @@ def seen_module(
 
 
 Module = Annotated[str, Depends(seen_module)]
+
+
+async def require_existing(serving: Services, identity: Identity, module: str) -> None:
+    """Pass when the module was ever used, or the token names it.
+
+    Raises:
+        ApiError: 404 for who may see all modules, and so mistyped this one.
+    """
+    if identity.modules is None and not await serving.modules.exists(module):
+        raise unknown_module(module)
+
+
+async def existing_module(module: Module, identity: Viewer, serving: Serving) -> str:
+    """As :func:`seen_module`; an unknown one is 404."""
+    await require_existing(serving, identity, module)
+    return module
+
+
+ExistingModule = Annotated[str, Depends(existing_module)]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from docservice.domain.documents import ModuleNameError
 from docservice.domain.grid.columns import GridError
 from docservice.http.envelope import JSON, APIResponse, failure_body
-from docservice.ingest.blobs import BlobError
+from docservice.ingest.blobs import BlobError, BlobMissingError
 from docservice.log import logger
 from docservice.postgres.database import StoreTimeoutError, StoreUnavailableError
 
@@ -55,6 +55,13 @@ class ApiError(HTTPException):
         self.data = data
 
 
+def unknown_module(module: str) -> ApiError:
+    """The error for a module that nobody has ever used."""
+    return ApiError(
+        404, f"there is no module {module}; GET /modules lists those that there are", code="unknown_module"
+    )
+
+
 def api_error(fault: Exception) -> ApiError:
     """The error that the caller gets for a fault; it shows no internals."""
     match fault:
@@ -66,6 +73,11 @@ def api_error(fault: Exception) -> ApiError:
             error = _later("Postgres does not answer; try again")
         case StoreTimeoutError():
             error = _later(str(fault), code="too_slow")
+        case BlobMissingError():
+            error = _later(
+                "the store of documents lacks this file; restore it, or check DOCSERVICE_BLOB_URL",
+                code="content_missing",
+            )
         case BlobError():
             error = _later("the store of documents does not answer; try again")
         case RequestValidationError():

@@ -12,6 +12,7 @@ from docservice.http.background import Background
 from docservice.http.exports import Exports
 from docservice.http.idempotency import Idempotency
 from docservice.ingest.blobs import BlobStore
+from docservice.ingest.bulk import BulkRunner
 from docservice.ingest.orphans import OrphanRemover
 from docservice.ingest.publish import Broker, Enqueuer, make_celery
 from docservice.ingest.sweeper import Sweeper
@@ -19,10 +20,12 @@ from docservice.log import AccessLog
 from docservice.metrics import Metrics
 from docservice.page_cache import Cache
 from docservice.postgres.administration import Administration
+from docservice.postgres.bulk import Bulk
 from docservice.postgres.database import Database
 from docservice.postgres.document_type_columns import DocumentTypeColumns
 from docservice.postgres.documents import Documents
 from docservice.postgres.grids import Grids
+from docservice.postgres.modules import Modules
 from docservice.postgres.tokens import Tokens
 from docservice.workers import WorkerControl
 
@@ -56,12 +59,21 @@ class Services:
         self.administration = Administration(self.database)
         self.idempotency = Idempotency(self.administration)
         self.tokens = Tokens(self.database)
+        self.modules = Modules(self.database)
+        self.bulk = Bulk(self.database)
         self.blobs = BlobStore(settings.blob_url)
         self.cache = Cache(settings.redis, settings.redis_tuning, self.metrics)
         self.auth = Authenticator(tokens=self.tokens, cache=self.cache, seconds=settings.identity_seconds)
         celery = make_celery(settings)
         self.broker = Broker(celery, queue=settings.queue)
         self.enqueuer = Enqueuer(self.broker, self.documents, self.metrics)
+        self.bulk_runner = BulkRunner(
+            bulk=self.bulk,
+            documents=self.documents,
+            blobs=self.blobs,
+            cache=self.cache,
+            enqueuer=self.enqueuer,
+        )
         self.control = WorkerControl(celery, settings)
         self.sweeper = Sweeper(
             settings=settings,
@@ -80,6 +92,8 @@ class Services:
         self.background.keep("enqueuer", self.enqueuer.run)
         self.background.keep("sweeper", self.sweeper.run)
         self.background.keep("orphans", self.orphans.run)
+        self.background.keep("bulk", self.bulk_runner.run)
+        self.background.keep("removed_files", self.bulk_runner.run_files)
         self.background.keep("access_log", self._flush)
 
     async def close(self) -> None:

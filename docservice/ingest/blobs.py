@@ -14,15 +14,23 @@ import uuid
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+_CHUNK_BYTES = 1 << 18
 _KEY = re.compile(r"\d{4}-\d{2}-\d{2}/[0-9a-f]{32}", re.ASCII)
 
 
 class BlobError(RuntimeError):
     """The store of blobs does not answer, or lacks a blob; the same call may succeed later."""
+
+
+class BlobMissingError(BlobError):
+    """The store answers, and has no such blob."""
 
 
 class BlobStore:
@@ -69,6 +77,43 @@ class BlobStore:
         if len(data) > max_bytes:
             raise BlobError(f"blob {key} has more than {max_bytes} bytes")
         return data
+
+    async def chunks(self, key: str) -> AsyncGenerator[bytes, None]:
+        """The bytes of a blob, in pieces.
+
+        Raises:
+            BlobMissingError: when there is none.
+            BlobError: when it cannot be read.
+        """
+        blob = await asyncio.to_thread(self._open, key)
+        try:
+            while data := await asyncio.to_thread(_next_chunk, blob, key):
+                yield data
+        finally:
+            await asyncio.to_thread(blob.close)
+
+    def _open(self, key: str) -> Any:
+        path = self._path(key)
+        try:
+            return self._files.open(path, "rb")
+        except FileNotFoundError as fault:
+            raise BlobMissingError(f"there is no blob {key}") from fault
+        except Exception as fault:
+            raise BlobError(f"blob {key} cannot be read ({type(fault).__name__})") from fault
+
+    async def delete(self, key: str) -> None:
+        """Remove a blob that may be gone already.
+
+        Raises:
+            BlobError: when it cannot be removed.
+        """
+        path = self._path(key)
+        try:
+            await asyncio.to_thread(self._files.rm_file, path)
+        except FileNotFoundError:
+            return
+        except Exception as fault:
+            raise BlobError(f"blob {key} cannot be removed ({type(fault).__name__})") from fault
 
     async def remove(self, key: str) -> None:
         """Remove a blob; nothing happens when there is none."""
@@ -142,6 +187,14 @@ class BlobStore:
         if _KEY.fullmatch(key) is None:
             raise BlobError(f"{key[:80]!r} is no key of a blob")
         return f"{self._root}/{key}"
+
+
+def _next_chunk(blob: Any, key: str) -> bytes:
+    try:
+        data: bytes = blob.read(_CHUNK_BYTES)
+    except Exception as fault:
+        raise BlobError(f"blob {key} cannot be read ({type(fault).__name__})") from fault
+    return data
 
 
 def _sync(blob: Any) -> None:

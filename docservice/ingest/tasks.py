@@ -195,9 +195,9 @@ class Worker:
         return Result.NOT_OURS
 
     async def _again(self, claim: Claim, reason: str) -> Result:
-        if claim.attempt >= self._settings.processing_attempts:
-            return await self._fail(claim, f"failed after {claim.attempt} attempts: {reason}")
-        seconds = _retry_seconds(claim.attempt - 1)
+        if claim.tries >= self._settings.processing_attempts:
+            return await self._fail(claim, f"failed after {claim.tries} attempts: {reason}")
+        seconds = _retry_seconds(claim.tries - 1)
         if await self.documents.release(claim, retry_in_seconds=seconds):
             await self._changed(claim.module)
         raise TryAgainError(reason, seconds)

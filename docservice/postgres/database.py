@@ -172,6 +172,24 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def unbounded(self) -> AsyncIterator[Any]:
+        """A connection without a transaction, whose statements may take any time; for migrations.
+
+        Behind a pooler the statement timeout is the server's own: what a session sets there is lost.
+        """
+        async with self._lease() as connection:
+            if self._settings.transaction_pooler:
+                yield connection
+                return
+            await connection.execute("set statement_timeout = 0")
+            try:
+                yield connection
+            finally:
+                await connection.execute(
+                    f"set statement_timeout = '{self._settings.session['statement_timeout']}'"
+                )
+
+    @asynccontextmanager
     async def lock(self, number: int) -> AsyncIterator[bool]:
         """Whether this process got the advisory lock ``number``; held, in a transaction, for the block."""
         async with self.transaction() as connection:

@@ -34,7 +34,8 @@ _CLAIM = """
 update documents set state = 'processing', claimed_at = now(), attempts = attempts + 1
 where id = $1 and (state = 'received'
                    or (state = 'processing' and claimed_at < now() - make_interval(secs => $2)))
-returning id, module, document_type, file_name, size_bytes, blob_key, mail_number, depth, attempts
+returning id, module, document_type, file_name, size_bytes, blob_key, mail_number, depth, attempts,
+    attempts - earlier_attempts as tries
 """
 _FINISH = """
 update documents set state = 'processed', processed_at = now(), claimed_at = null, failure = null,
@@ -73,9 +74,9 @@ returning id
 """
 _ABANDONED = """
 update documents set
-    state = case when attempts >= $2 then 'failed' else 'received' end,
-    failure = case when attempts >= $2 then $3 end,
-    processed_at = case when attempts >= $2 then now() end,
+    state = case when attempts - earlier_attempts >= $2 then 'failed' else 'received' end,
+    failure = case when attempts - earlier_attempts >= $2 then $3 end,
+    processed_at = case when attempts - earlier_attempts >= $2 then now() end,
     claimed_at = null, enqueued_at = null
 where id in (
     select id from documents
@@ -167,6 +168,7 @@ class Documents:
             mail_number=row["mail_number"],
             depth=row["depth"],
             attempt=row["attempts"],
+            tries=row["tries"],
         )
 
     async def finish(

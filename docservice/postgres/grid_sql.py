@@ -23,6 +23,8 @@ from docservice.postgres.grid_where import (
     any_of,
     asked_module,
     conditions_shape,
+    text_place,
+    text_words,
     where,
 )
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Totals are exact up to here where no mail number narrows the rows down.
 COUNTED_ROWS = 10_000
+#: Of the matches of a search in texts, this many of the latest are ranked.
+RANKED_ROWS = 1_000
 
 # Whether the token may read the module now.
 _ALLOWED = (
@@ -52,6 +56,7 @@ def shape(query: GridQuery) -> Hashable:
         query.sort,
         query.limit,
         query.offset,
+        query.ranked,
         None if query.after is None else tuple([value is None for value in query.after]),
     )
 
@@ -134,6 +139,8 @@ def page_statement(query: GridQuery, arguments: Arguments) -> str:
     Its last argument, behind the values of a query, is the id of the reader's token, or null when the rights
     are checked elsewhere.
     """
+    if query.ranked:
+        return _ranked_statement(query, arguments)
     table, done = _table(query, arguments)
     condition = where(query, arguments, done=done)
     kept = ", ".join(dict.fromkeys(part.column for part in query.sort))
@@ -172,6 +179,34 @@ def page_statement(query: GridQuery, arguments: Arguments) -> str:
 def _allowed(arguments: Arguments) -> str:
     module = arguments.bind(asked_module, "text")
     return _ALLOWED.format(token=arguments.bind_added("bigint"), module=module)
+
+
+def _ranked_statement(query: GridQuery, arguments: Arguments) -> str:
+    """As :func:`page_statement`: the best of the latest matches first, then the others by their sort.
+
+    A rank is computed from the words of each text, so not for any number of them.
+    """
+    order = _order(query.sort)
+    kept = ", ".join(part.column for part in query.sort)
+    condition = where(query, arguments)
+    words = text_words(text_place(query), arguments)
+    # All that are counted; a mail number leaves few.
+    limit = "" if query.selective else f" limit {max(COUNTED_ROWS + 1, query.offset + query.limit):d}"
+    total = "count(*)" if query.selective else f"least(count(*), {COUNTED_ROWS + 1})"
+    return (
+        f"with hits as materialized (select {kept}, row_number() over (order by {order}) as age"
+        f" from documents d where {condition} order by {order}{limit}),"
+        f" ranked as materialized (select id, age, case when age <= {RANKED_ROWS} then ("
+        f"select ts_rank(t.words, {words}) from document_texts t where t.document_id = h.id)"
+        " end as rank from hits h),"
+        " page as materialized (select id, row_number() over (order by rank desc nulls last, age) as place"
+        f" from ranked order by place limit {query.limit:d} offset {query.offset:d}),"
+        f" shown as (select row_to_json(r)::text as line from page p"
+        f" join lateral (select {_SHOWN} from documents d where d.id = p.id) r on true order by p.place)"
+        " select (select count(*) from page) as length,"
+        " convert_to(coalesce((select string_agg(line, ',') from shown), ''), 'UTF8') as rows,"
+        f" (select {total} from hits) as total, null::text as last, {_allowed(arguments)} as allowed"
+    )
 
 
 def count_statement(query: GridQuery, arguments: Arguments) -> str:

@@ -7,7 +7,7 @@ shape.
 How it works: each condition is written so that an index can answer it if there is one. Texts are searched
 through one trigram index over all text columns together (``docservice_search``): a row whose column contains
 a text also contains it there. That condition is added beside the exact one wherever every alternative of a
-filter has it.
+filter has it. The texts of documents are in a table of their own, with an index of words and one of trigrams.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from docservice.domain import mail_number
-from docservice.domain.grid.columns import COLUMNS, IGNORING_CASE, Kind, Op
-from docservice.domain.grid.query import Choice, Condition, Filter, GridQuery, Value
+from docservice.domain.grid.columns import FILTERED, IGNORING_CASE, Kind, Op
+from docservice.domain.grid.query import Choice, Condition, Filter, GridQuery, Value, searches_text
 from docservice.domain.mail_number import MIN_INDEXED_CHARACTERS
 
 #: The position of an argument's value in a query.
@@ -97,12 +97,22 @@ def _filter_shape(part: Filter) -> tuple[object, ...]:
         return item.column, item.op, item.text[:1] == _LAST, item.selective, searched
     choices = tuple(
         [
-            tuple([(item.column, item.op, item.text[:1] == _LAST, item.selective) for item in choice])
+            tuple(
+                [
+                    (item.column, item.op, item.text[:1] == _LAST, item.selective, _short(item))
+                    for item in choice
+                ]
+            )
             for choice in part.choices
         ]
     )
     texts = searched_texts(part)
     return choices, None if texts is None else tuple([texts.index(text) for text in texts])
+
+
+def _short(item: Condition) -> bool:
+    """Whether it is a search in texts for less than the trigram index finds."""
+    return FILTERED[item.column].kind is Kind.DOCUMENT_TEXT and len(item.text) < MIN_INDEXED_CHARACTERS
 
 
 def where(query: GridQuery, arguments: Arguments, *, done: Filter | None = None) -> str:
@@ -118,7 +128,9 @@ def where(query: GridQuery, arguments: Arguments, *, done: Filter | None = None)
 
 
 def uses_search(query: GridQuery) -> bool:
-    """Whether the search index may serve it, which only a plan that knows the values can decide."""
+    """Whether a search index may serve it, which only a plan that knows the values can decide."""
+    if searches_text(query.filters):
+        return True
     return not query.selective and any(searched_texts(part) is not None for part in query.filters)
 
 
@@ -130,7 +142,7 @@ def searched_texts(part: Filter) -> list[str] | None:
 
 def _searched_text(choice: Choice, *, alone: bool) -> str | None:
     for item in choice:
-        kind = COLUMNS[item.column].kind
+        kind = FILTERED[item.column].kind
         if item.op not in _FOUND_BY_TEXT or item.column not in _SEARCHED_COLUMNS:
             continue
         if len(item.text) < MIN_INDEXED_CHARACTERS:
@@ -176,7 +188,7 @@ def any_of(place: int, part: Filter, arguments: Arguments, *, by_trigrams: bool 
         for choice in part.choices
     ):
         # One range of the index for each, in one scan.
-        sql_type = SQL_TYPES.get(COLUMNS[first.column].kind, "text")
+        sql_type = SQL_TYPES.get(FILTERED[first.column].kind, "text")
         values = [arguments.bind(_value((place, number, 0)), sql_type) for number in range(len(part.choices))]
         return f"d.{first.column} in ({', '.join(values)})"
     written = []
@@ -190,12 +202,14 @@ def any_of(place: int, part: Filter, arguments: Arguments, *, by_trigrams: bool 
 
 
 def _condition(place: Place, item: Condition, arguments: Arguments, *, by_trigrams: bool) -> str:
-    kind = COLUMNS[item.column].kind
+    kind = FILTERED[item.column].kind
     name = f"d.{item.column}"
     if item.op is Op.BLANK:
         return f"{name} is null" if kind in SQL_TYPES else f"({name} is null or {name} = '')"
     if item.op is Op.FILLED:
         return f"{name} is not null" if kind in SQL_TYPES else f"{name} <> ''"
+    if kind is Kind.DOCUMENT_TEXT:
+        return _document_text(place, item, arguments)
     if item.op in _COMPARISONS or item.op is Op.NOT:
         sign = _COMPARISONS.get(item.op, "is distinct from")
         return f"{name} {sign} {arguments.bind(_value(place), SQL_TYPES.get(kind, 'text'))}"
@@ -204,12 +218,41 @@ def _condition(place: Place, item: Condition, arguments: Arguments, *, by_trigra
     return _text_condition(place, item, arguments, by_trigrams=by_trigrams)
 
 
+def _document_text(place: Place, item: Condition, arguments: Arguments) -> str:
+    """All the words of the value, in any order, or the value as a part of the text."""
+    found = f"t.words @@ {text_words(place, arguments)}"
+    if not _short(item):  # after the words: what they found need not be read
+        found += (
+            f" or docservice_fold(t.content) like docservice_fold({arguments.bind(_pattern(place), 'text')})"
+        )
+    return f"d.id in (select t.document_id from document_texts t where {found})"
+
+
+def text_words(place: Place, arguments: Arguments) -> str:
+    """The words of the value of a search in texts, as a ``tsquery``."""
+    return f"plainto_tsquery('simple', docservice_fold({arguments.bind(_value(place), 'text')}))"
+
+
+def text_place(query: GridQuery) -> Place:
+    """Where a query has its first search in texts.
+
+    Raises:
+        ValueError: when it has none.
+    """
+    for number, part in enumerate(query.filters):
+        for choice, items in enumerate(part.choices):
+            for at, item in enumerate(items):
+                if FILTERED[item.column].kind is Kind.DOCUMENT_TEXT:
+                    return number, choice, at
+    raise ValueError("the query searches no texts")
+
+
 def _text_condition(place: Place, item: Condition, arguments: Arguments, *, by_trigrams: bool) -> str:
     """A case-sensitive condition on a text."""
     name = f"d.{item.column}"
     if item.op is Op.PREFIX and not by_trigrams:
         return _prefix(place, item, arguments)
-    if item.op is Op.CONTAINS and COLUMNS[item.column].kind is not Kind.MAIL_NUMBER:
+    if item.op is Op.CONTAINS and FILTERED[item.column].kind is not Kind.MAIL_NUMBER:
         return f"strpos({name}, {arguments.bind(_value(place), 'text')}) > 0"
     if item.op is Op.NOT_CONTAINS:
         return f"({name} is null or strpos({name}, {arguments.bind(_value(place), 'text')}) = 0)"

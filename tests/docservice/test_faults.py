@@ -30,9 +30,10 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 async def _migrate(url: str) -> None:
-    database = Database(PoolSettings(url=url, size=1, statement_timeout_seconds=5, connect_timeout_seconds=5))
+    database = Database(PoolSettings(url=url, size=2, statement_timeout_seconds=5, connect_timeout_seconds=5))
     await database.open()
     await migrate(database)
+    await database.fetch("insert into modules (name) values ('mail')")
     await database.close()
 
 

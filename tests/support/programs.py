@@ -16,6 +16,7 @@ PACKAGES = {
     "chromedriver": "chromium-driver",
     "chromium": "chromium",
     "git": "git",
+    "npm": "npm",
     "openssl": "openssl",
     "pgbouncer": "pgbouncer",
     "prometheus": "prometheus",

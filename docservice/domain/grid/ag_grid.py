@@ -12,7 +12,7 @@ from __future__ import annotations
 from datetime import time, timedelta
 from typing import TYPE_CHECKING, Any
 
-from docservice.domain.grid.columns import IGNORING_CASE, Column, GridError, Kind, Op, column_named, shown
+from docservice.domain.grid.columns import IGNORING_CASE, Column, GridError, Kind, Op, filtered_column, shown
 from docservice.domain.grid.conditions import choices, read_datetime, read_number, span
 from docservice.domain.grid.json_values import read_list, read_object
 from docservice.domain.grid.query import MAX_FILTERS, Choice, Condition
@@ -51,7 +51,7 @@ def filters(model: Mapping[str, Any]) -> list[Choices]:
         raise GridError("filterModel", f"at most {MAX_FILTERS} columns are filtered, not {len(model)}")
     found: list[Choices] = []
     for name, written in model.items():
-        column = column_named(name, where="filterModel")
+        column = filtered_column(name, where="filterModel")
         where = f"filterModel.{column.name}"
         if written is not None:
             found += _column_filters(column, read_object(where, written), where, depth=1)
@@ -121,9 +121,9 @@ def _condition(column: Column, written: Mapping[str, Any], where: str) -> Choice
     if kind == "inRange":
         return _range(column, first, _given(written, "dateTo", "filterTo"), where)
     op = _OPS[kind]
-    if not column.textual:
+    if column.kind in (Kind.INTEGER, Kind.DATETIME):
         return _scalar(column, op, first, where)
-    if column.kind is not Kind.MAIL_NUMBER:
+    if column.kind in (Kind.TEXT, Kind.SET):
         op = IGNORING_CASE.get(op, op)
     return choices(column, op, first, name=where)
 

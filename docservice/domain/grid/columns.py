@@ -4,7 +4,8 @@ What belongs here: one table of columns, in the order in which they are shown, a
 kind of column. A column or an operation that is not in these tables never becomes SQL. To add a column, add
 it to :data:`COLUMNS` and to the table ``documents`` with a migration; it is ``searched`` only if that
 migration also adds it to the search index. What processing found wrong is a list, which no kind of column can
-filter: only the document itself shows it.
+filter: only the document itself shows it. The text of a document is the other way round: it is filtered
+(:data:`FILTERED`), and never shown.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Kind(StrEnum):
     SET = "set"
     INTEGER = "integer"
     DATETIME = "datetime"
+    DOCUMENT_TEXT = "document_text"
 
 
 class Op(StrEnum):
@@ -82,6 +84,7 @@ _OPERATIONS: Mapping[Kind, tuple[Op, ...]] = {
     Kind.SET: (*_TEXT_OPS, *IGNORING_CASE.values(), *VALUELESS_OPS),
     Kind.INTEGER: (*_RANGE_OPS, *VALUELESS_OPS),
     Kind.DATETIME: (*_RANGE_OPS, *VALUELESS_OPS),
+    Kind.DOCUMENT_TEXT: (Op.CONTAINS,),
 }
 
 
@@ -137,15 +140,30 @@ COLUMNS = _table(
 )
 
 
+#: What was found in the file of a document. It is no column of a row: a text may be long.
+TEXT = Column(name="text", kind=Kind.DOCUMENT_TEXT, label="Text", searched=False)
+#: What can be filtered: every column, and the text.
+FILTERED: Mapping[str, Column] = {**COLUMNS, TEXT.name: TEXT}
+
+
 def column_named(name: object, *, where: str) -> Column:
     """The column with this name; ``where`` is what an error calls the place it was written.
 
     Raises:
         GridError: when there is none.
     """
-    column = COLUMNS.get(name) if isinstance(name, str) else None
+    return _named(COLUMNS, name, where)
+
+
+def filtered_column(name: object, *, where: str) -> Column:
+    """As :func:`column_named`, of what can be filtered."""
+    return _named(FILTERED, name, where)
+
+
+def _named(columns: Mapping[str, Column], name: object, where: str) -> Column:
+    column = columns.get(name) if isinstance(name, str) else None
     if column is None:
-        raise GridError(where, f"there is no column {shown(name)}; there are {', '.join(COLUMNS)}")
+        raise GridError(where, f"there is no column {shown(name)}; there are {', '.join(columns)}")
     return column
 
 

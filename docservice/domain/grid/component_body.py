@@ -20,10 +20,13 @@ from docservice.domain.grid.query import (
     Sort,
     normal_filters,
     normal_sort,
+    searches_text,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from docservice.domain.grid.query import Filter
 
 #: AG Grid sends these with every request; they are empty unless the user groups or pivots.
 _EMPTY_FIELDS = ("rowGroupCols", "valueCols", "pivotCols", "groupKeys")
@@ -58,20 +61,32 @@ def from_body(module: str, body: object) -> GridQuery:
         raise GridError(unknown[0][:80], f"no such field; there are {', '.join(sorted(_FIELDS))}")
     _refuse_groups(fields)
     offset, limit = _page(fields)
-    sort = normal_sort(_sorts(fields.get("sortModel")))
-    model = read_object("filterModel", fields["filterModel"]) if fields.get("filterModel") else {}
+    sorts = _sorts(fields.get("sortModel"))
+    sort = normal_sort(sorts)
+    filters = _filters(fields.get("filterModel"))
     total = fields.get("total", "exact")
     if total not in ("exact", "capped"):
         raise GridError("total", f"exact or capped is needed, not {shown(total)}")
     return GridQuery(
         module=module,
-        filters=normal_filters(mui.filters(model) if mui.is_model(model) else ag_grid.filters(model)),
+        filters=filters,
         sort=sort,
+        ranked=not sorts and searches_text(filters),
         limit=limit,
         offset=offset,
         after=read_cursor(sort, fields.get("cursor")),
         exact_total=total == "exact",
     )
+
+
+def from_filter_model(module: str, model: object) -> GridQuery:
+    """The query of all rows that a client's filter model leaves; raises as :func:`from_body`."""
+    return GridQuery(module=module, filters=_filters(model))
+
+
+def _filters(raw: object) -> tuple[Filter, ...]:
+    model = read_object("filterModel", raw) if raw else {}
+    return normal_filters(mui.filters(model) if mui.is_model(model) else ag_grid.filters(model))
 
 
 def _refuse_groups(fields: Mapping[str, Any]) -> None:

@@ -51,6 +51,8 @@ def choices(column: Column, op: Op, raw: object, *, name: str) -> tuple[Choice, 
         return ((with_value(column, op, read_datetime(name, raw)),),)
     if column.kind is Kind.INTEGER and isinstance(raw, (float, Decimal)):
         return _decimal(column, op, Decimal(raw), name=name)
+    if column.kind is Kind.DOCUMENT_TEXT and isinstance(raw, str):
+        raw = raw.strip()
     return ((with_value(column, op, _READERS[column.kind](name, raw)),),)
 
 
@@ -173,5 +175,6 @@ _READERS: Mapping[Kind, Callable[[str, object], Value]] = {
     Kind.MAIL_NUMBER: _read_mail_number,
     Kind.TEXT: read_text,
     Kind.SET: read_text,
+    Kind.DOCUMENT_TEXT: read_text,
     Kind.INTEGER: read_integer,
 }

@@ -3,25 +3,34 @@
 ``state=received&state=failed`` means either, ``mail_number.prefix=MN-20`` an operation other than ``exact``,
 ``title.blank=true`` or ``title.filled=false`` those without a title, ``sort=-received_at,title`` the latest
 first, ``total=exact`` the exact total. Texts are compared by code point unless the operation begins with
-``i``.
+``i``. ``text.contains=invoice`` searches the texts of documents, best matches first unless ``sort`` is given.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from docservice.domain.grid.columns import COLUMNS, VALUELESS_OPS, Column, GridError, Op, column_named, shown
+from docservice.domain.grid.columns import (
+    FILTERED,
+    VALUELESS_OPS,
+    Column,
+    GridError,
+    Op,
+    column_named,
+    filtered_column,
+    shown,
+)
 from docservice.domain.grid.conditions import choices, read_integer
 from docservice.domain.grid.cursor import read_cursor
 from docservice.domain.grid.query import (
     DEFAULT_LIMIT,
-    DEFAULT_SORT,
     MAX_CONDITIONS,
     MAX_FILTERS,
     GridQuery,
     Sort,
     normal_filters,
     normal_sort,
+    searches_text,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +44,7 @@ _PARAMETERS = PAGE_PARAMETERS | {"sort"}
 _OPS = {"": Op.EXACT, **{op.value: op for op in Op}}
 _BY_NAME = {
     column.name if op is Op.EXACT else f"{column.name}.{op}": (column, op)
-    for column in COLUMNS.values()
+    for column in FILTERED.values()
     for op in column.operations
 }
 #: Of several values for one of these, all must hold: either would exclude nothing.
@@ -67,11 +76,14 @@ def from_parameters(module: str, parameters: Iterable[tuple[str, str]]) -> GridQ
             raise GridError(column.name, f"at most {MAX_CONDITIONS} values for an operation of a column")
     if len(found) > MAX_FILTERS and len({column for column, _ in found}) > MAX_FILTERS:
         raise GridError("filters", f"at most {MAX_FILTERS} columns are filtered")
-    sort = normal_sort(_sorts(page["sort"])) if "sort" in page else DEFAULT_SORT
+    sorts = _sorts(page["sort"]) if "sort" in page else []
+    sort = normal_sort(sorts)
+    filters = normal_filters([group for groups in found.values() for group in groups])
     return GridQuery(
         module=module,
-        filters=normal_filters([group for groups in found.values() for group in groups]),
+        filters=filters,
         sort=sort,
+        ranked=not sorts and searches_text(filters),
         limit=read_integer("limit", page["limit"]) if "limit" in page else DEFAULT_LIMIT,
         offset=read_integer("offset", page["offset"]) if "offset" in page else 0,
         after=read_cursor(sort, page.get("cursor")),
@@ -94,7 +106,7 @@ def _operation(name: str, raw: str) -> tuple[Column, Op]:
 def _spelled_out(name: str) -> tuple[Column, Op]:
     """As :func:`_operation`, for a name that is written in another way or is at fault."""
     column_name, _, suffix = name.partition(".")
-    column = column_named(column_name, where=name[:80])
+    column = filtered_column(column_name, where=name[:80])
     op = _OPS.get(suffix)
     if op is None:
         raise GridError(name[:80], f"no operation {shown(suffix)}; there are {', '.join(Op)}")

@@ -23,7 +23,7 @@ from docservice.domain.grid.columns import (
     GridError,
     Kind,
     Op,
-    column_named,
+    filtered_column,
     shown,
 )
 from docservice.domain.grid.conditions import (
@@ -118,7 +118,7 @@ def _joined(parts: list[Choices | None], operator: object, where: str) -> list[C
 
 def _item(item: Mapping[str, Any]) -> Choices | None:
     """The alternatives of one item; None while it has no value."""
-    column = column_named(item.get("field"), where="filterModel.items.field")
+    column = filtered_column(item.get("field"), where="filterModel.items.field")
     where = f"filterModel.items.{column.name}"
     operator = item.get("operator")
     if not isinstance(operator, str) or operator not in (_ANY_OF, *_STRING_OPS, *_OTHER_OPS):

@@ -16,7 +16,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from docservice.domain.grid.columns import COLUMNS, GridError, Kind, Op
+from docservice.domain.grid.columns import FILTERED, GridError, Kind, Op
 from docservice.domain.mail_number import MIN_INDEXED_CHARACTERS
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Condition(NamedTuple):
     @property
     def selective(self) -> bool:
         """Whether an index on mail numbers finds it, so that few rows are left and all can be counted."""
-        if COLUMNS[self.column].kind is not Kind.MAIL_NUMBER:
+        if FILTERED[self.column].kind is not Kind.MAIL_NUMBER:
             return False
         if self.op is Op.CONTAINS:
             return len(self.text) >= MIN_INDEXED_CHARACTERS
@@ -89,7 +89,8 @@ class GridQuery:
 
     ``sort`` always ends in ``id``, so that no two rows are equal in it. ``after`` has the last row's value of
     each column of ``sort``: the page begins behind it. ``exact_total`` asks for the exact total even where
-    counting takes long.
+    counting takes long. ``ranked`` puts the best matches of a search in texts first; ``sort`` decides between
+    equal ones.
 
     Raises:
         GridError: when the page or the number of filters is out of bounds.
@@ -102,6 +103,7 @@ class GridQuery:
     offset: int = 0
     after: tuple[Value | None, ...] | None = None
     exact_total: bool = False
+    ranked: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= MAX_ROWS:
@@ -112,6 +114,8 @@ class GridQuery:
             )
         if self.after is not None and self.offset:
             raise GridError("cursor", "a page begins at a cursor or at an offset, not at both")
+        if self.after is not None and self.ranked:
+            raise GridError("cursor", "ranked results have none; use offset, or give a sort")
         if len(self.filters) > MAX_CONDITIONS:
             raise GridError("filters", f"at most {MAX_CONDITIONS} filters, not {len(self.filters)}")
 
@@ -145,10 +149,20 @@ class GridQuery:
                 for part in self.filters
             ),
             tuple((sort.column, sort.descending) for sort in self.sort),
-            (self.limit, self.offset, self.after, counted),
+            (self.limit, self.offset, self.after, counted, self.ranked),
         )
         # The text of nested tuples is unambiguous: each level has its own brackets and each text its quotes.
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def searches_text(filters: Iterable[Filter]) -> bool:
+    """Whether the texts of documents are searched."""
+    return any(
+        FILTERED[item.column].kind is Kind.DOCUMENT_TEXT
+        for part in filters
+        for choice in part.choices
+        for item in choice
+    )
 
 
 def normal_filters(filters: Iterable[Sequence[Choice]]) -> tuple[Filter, ...]:

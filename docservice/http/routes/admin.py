@@ -48,6 +48,7 @@ router = APIRouter(prefix="/admin", tags=["admin"], dependencies=[Depends(requir
     response_model=APIResponse[list[WorkerPool]],
     responses=documented(504),
     summary="Size and load of each worker",
+    operation_id="inspect_workers",
 )
 async def inspect(request: Request, identity: SystemAdmin, serving: Serving) -> JSON:
     """Sizes and counts; no task names, arguments or addresses. 504 when no worker answers."""
@@ -117,6 +118,7 @@ def _moment(at: float | None) -> datetime | None:
     response_model=APIResponse[AutoscaleBody],
     responses=documented(),
     summary="Status and override of the autoscaler",
+    operation_id="get_autoscale",
 )
 async def autoscale(request: Request, identity: SystemAdmin, serving: Serving) -> JSON:
     """The status of its last tick, null when no autoscaler of that name reported lately, and the override.
@@ -141,6 +143,7 @@ async def autoscale(request: Request, identity: SystemAdmin, serving: Serving) -
     response_model=APIResponse[OverrideBody],
     responses=documented(400, 408, 409, 413),
     summary="Pause, resume or limit the autoscaler",
+    operation_id="set_autoscale",
 )
 async def set_autoscale(
     request: Request, change: OverrideChange, identity: SystemAdmin, serving: Serving, key: Key = None
@@ -230,6 +233,7 @@ def _add_resize_route(action: str, sign: int, summary: str, about: str) -> None:
         resize,
         methods=["POST"],
         name=action,
+        operation_id=f"{action}_workers",
         response_model=APIResponse[list[WorkerResize]],
         responses=documented(400, 404, 408, 409, 413, 504),
         summary=summary,
@@ -273,6 +277,7 @@ def _resize_answer(outcomes: list[WorkerResize]) -> JSON:
     response_model=APIResponse[DrainBegun],
     responses=documented(400, 404, 408, 409, 413, 504),
     summary="End workers without losing a task",
+    operation_id="drain_workers",
 )
 async def drain_shutdown(
     request: Request, command: DrainCommand, identity: SystemAdmin, serving: Serving, key: Key = None
@@ -310,6 +315,7 @@ async def drain_shutdown(
     response_model=APIResponse[DrainBody],
     responses=documented(404),
     summary="Progress of a drain",
+    operation_id="get_drain",
 )
 async def drain(drain_id: Annotated[uuid.UUID, Path()], serving: Serving) -> JSON:
     """For each worker: its phase and the tasks that are left."""
@@ -323,7 +329,8 @@ async def drain(drain_id: Annotated[uuid.UUID, Path()], serving: Serving) -> JSO
     "/audit",
     response_model=APIResponse[list[AuditEntry]],
     responses=documented(),
-    summary="Who did what to the workers",
+    summary="Who did what to workers and documents",
+    operation_id="list_audit",
 )
 async def audit(
     serving: Serving,

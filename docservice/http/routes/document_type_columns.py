@@ -9,10 +9,10 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from docservice.domain.documents import DocumentType, module_name
-from docservice.domain.grid.columns import COLUMNS
+from docservice.domain.grid.columns import COLUMNS, FILTERED
 from docservice.domain.identity import Identity
 from docservice.http.auth import require_module
-from docservice.http.deps import Module, Operator, Serving, Viewer, require_operator, require_viewer
+from docservice.http.deps import ExistingModule, Operator, Serving, Viewer, require_operator, require_viewer
 from docservice.http.envelope import JSON, APIResponse, answer
 from docservice.http.errors import ApiError, documented
 from docservice.postgres.document_type_columns import ColumnExistsError
@@ -105,11 +105,12 @@ def _column(name: str) -> str:
 @router.get(
     "/modules/{module}/columns",
     response_model=APIResponse[list[GridColumn]],
-    responses=documented(),
+    responses=documented(404),
     summary="The columns of a module's grid",
+    operation_id="list_grid_columns",
 )
-async def columns(module: Module, serving: Serving) -> JSON:
-    """What can be shown, filtered and sorted, and how."""
+async def columns(module: ExistingModule, serving: Serving) -> JSON:
+    """What can be shown, filtered and sorted, and how. `meta.filters` has what can only be filtered."""
     chosen = await serving.columns.find(module=module, document_type=None, modules=None)
     return answer(
         [
@@ -123,7 +124,14 @@ async def columns(module: Module, serving: Serving) -> JSON:
             }
             for column in COLUMNS.values()
         ],
-        meta={"module": module},
+        meta={
+            "module": module,
+            "filters": [
+                {"name": column.name, "label": column.label, "operations": list(column.operations)}
+                for column in FILTERED.values()
+                if column.name not in COLUMNS
+            ],
+        },
     )
 
 
@@ -132,6 +140,7 @@ async def columns(module: Module, serving: Serving) -> JSON:
     response_model=APIResponse[list[DocumentTypeColumn]],
     responses=documented(),
     summary="Columns by module and type of document",
+    operation_id="list_document_type_columns",
 )
 async def find(
     identity: Viewer,
@@ -154,6 +163,7 @@ async def find(
     response_model=APIResponse[DocumentTypeColumn],
     responses=documented(400, 408, 409, 413),
     summary="Show a column for a type of document",
+    operation_id="add_document_type_column",
 )
 async def add(new: NewDocumentTypeColumn, identity: Operator, serving: Serving) -> JSON:
     """Store one; 409 when the module shows it already."""
@@ -178,6 +188,7 @@ async def add(new: NewDocumentTypeColumn, identity: Operator, serving: Serving) 
     response_model=APIResponse[Removed],
     responses=documented(404),
     summary="Stop showing a column",
+    operation_id="remove_document_type_column",
 )
 async def remove(
     column_id: Annotated[int, Path(ge=1, le=_MAX_ID)], identity: Operator, serving: Serving
@@ -196,6 +207,7 @@ async def remove(
     response_model=APIResponse[list[ColumnDocumentType]],
     responses=documented(),
     summary="The types of documents that a column is shown for",
+    operation_id="list_types_of_column",
 )
 async def document_types(column: str, identity: Viewer, serving: Serving) -> JSON:
     """By module, of those that the token may see."""

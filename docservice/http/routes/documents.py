@@ -9,10 +9,12 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel
+from starlette.responses import Response
 
 from docservice.domain.documents import NewDocument
 from docservice.http.auth import require_module
 from docservice.http.deps import Key, Module, Operator, Serving, Viewer, require_operator, require_viewer
+from docservice.http.downloads import MEDIA_TYPE, Download
 from docservice.http.envelope import JSON, APIResponse, answer
 from docservice.http.errors import ApiError, documented
 from docservice.http.idempotency import SavedProgress
@@ -110,6 +112,7 @@ _MULTIPART = {
     response_model=APIResponse[AcceptedDocuments],
     responses=documented(400, 408, 409, 413, 415),
     summary="Upload one or more files",
+    operation_id="upload_documents",
     openapi_extra=_MULTIPART,
 )
 async def upload(
@@ -188,6 +191,7 @@ def _accepted(ids: list[int], documents: list[NewDocument]) -> dict[str, Any]:
     response_model=APIResponse[list[DocumentState]],
     responses=documented(),
     summary="The states of several documents",
+    operation_id="list_document_states",
 )
 async def states(
     identity: Viewer,
@@ -212,6 +216,7 @@ async def _seen(document_id: int, identity: Viewer, serving: Serving) -> dict[st
     response_model=APIResponse[DocumentDetail],
     responses=documented(404),
     summary="One document",
+    operation_id="get_document",
 )
 async def detail(document_id: DocumentId, identity: Viewer, serving: Serving) -> JSON:
     """Everything about a document, with the reason when it failed."""
@@ -220,10 +225,31 @@ async def detail(document_id: DocumentId, identity: Viewer, serving: Serving) ->
 
 
 @router.get(
+    "/documents/{document_id}/content",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The bytes",
+            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **documented(404),
+    },
+    summary="The file of a document, as it was uploaded",
+    operation_id="download_document",
+)
+async def content(document_id: DocumentId, identity: Viewer, serving: Serving) -> Response:
+    """To be saved: always as an attachment, and of no type that a browser shows."""
+    found = await _seen(document_id, identity, serving)
+    chunks = serving.blobs.chunks(found["blob_key"])
+    return Download(chunks, name=found["file_name"], size_bytes=found["size_bytes"])
+
+
+@router.get(
     "/documents/{document_id}/text",
     response_model=APIResponse[DocumentText],
     responses=documented(404),
     summary="The text of a document",
+    operation_id="get_document_text",
 )
 async def text(document_id: DocumentId, identity: Viewer, serving: Serving) -> JSON:
     """The text that was found in a mail, a PDF or a text."""

@@ -19,6 +19,7 @@ from docservice.domain.grid.http_get import PAGE_PARAMETERS, from_parameters
 from docservice.domain.grid.query import MAX_CONDITIONS, MAX_FILTERS, GridQuery
 from docservice.http.auth import bearer, require_module
 from docservice.http.context import request_id
+from docservice.http.deps import require_existing
 from docservice.http.errors import ApiError
 from docservice.page_cache import page_key
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from docservice.domain.identity import Identity
     from docservice.http.services import Services
     from docservice.page_cache import Reading
     from docservice.postgres.grids import Page
@@ -109,10 +111,10 @@ class GridRoutes:
             if known is not None:  # the statement that reads the page checks the token, too
                 page = await self._services.grids.page(query, reader=known.identity.token_id)
                 if page.allowed:
-                    return _written(query, page), b"none"
+                    return await self._shown(query, page, known.identity), b"none"
             identity = await auth.identify(sha256)
             require_module(identity, query.module)
-            return await self._load(query), b"none"
+            return await self._load(query, identity), b"none"
         if known is None:
             identity = await auth.identify(sha256)
             require_module(identity, query.module)
@@ -125,10 +127,12 @@ class GridRoutes:
             identity = await auth.identify(sha256)
             require_module(identity, query.module)
             if page_key(query.module, identity.scope, query.digest) != key:
-                return await self._load(query), b"none"
-        return await self._cached(key, reading, query)
+                return await self._load(query, identity), b"none"
+        return await self._cached(key, reading, query, identity)
 
-    async def _cached(self, key: str, reading: Reading, query: GridQuery) -> tuple[bytes, bytes]:
+    async def _cached(
+        self, key: str, reading: Reading, query: GridQuery, identity: Identity
+    ) -> tuple[bytes, bytes]:
         """The page of this reading of the cache, loaded where it has none."""
         metrics, cache = self._services.metrics, self._services.cache
         if reading.value is not None:
@@ -136,20 +140,31 @@ class GridRoutes:
             return reading.value, b"hit"
         if reading.stamp is None:
             metrics.cache_bypasses.inc()
-            return await self._load(query), b"bypass"
+            return await self._load(query, identity), b"bypass"
         metrics.cache_misses.inc()
         seconds = self._services.settings.cache_seconds
-        body = await cache.load(key, reading.stamp, lambda: self._load(query), seconds=seconds)
+        body = await cache.load(key, reading.stamp, lambda: self._load(query, identity), seconds=seconds)
         return body, b"miss"
 
-    async def _load(self, query: GridQuery) -> bytes:
-        """The page from Postgres: the data of the answer, and the beginning of its ``meta``."""
-        return _written(query, await self._services.grids.page(query))
+    async def _load(self, query: GridQuery, identity: Identity) -> bytes:
+        """The page from Postgres: the data of the answer, and the beginning of its ``meta``.
+
+        Raises:
+            ApiError: 404 when there is nothing, and no such module either, for who may see all modules.
+        """
+        return await self._shown(query, await self._services.grids.page(query), identity)
+
+    async def _shown(self, query: GridQuery, page: Page, identity: Identity) -> bytes:
+        """The page as :meth:`_load` returns it."""
+        if not page.length:
+            await require_existing(self._services, identity, query.module)
+        return _written(query, page)
 
     async def _export(self, sha256: bytes, module: str, raw: bytes, send: Send) -> None:
         identity = await self._services.auth.identify(sha256)
         require_module(identity, module)
         query = from_parameters(module, _export_pairs(_pairs(raw)))
+        await require_existing(self._services, identity, module)
         await self._services.exports.send(query, f"{module}.csv", send)
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from docservice.domain.grid.columns import COLUMNS, VALUELESS_OPS
+from docservice.domain.grid.columns import FILTERED, VALUELESS_OPS, Column, Kind, Op
+from docservice.domain.grid.conditions import MAX_CHARACTERS
 from docservice.domain.grid.http_get import PAGE_PARAMETERS
+from docservice.domain.grid.query import MAX_CONDITIONS
+from docservice.http.routes.grids_schemas import MODULE, SORT_PATTERN, ref
 
 
 def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
@@ -14,6 +17,7 @@ def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
         error,
         (401, "No token, or one that is unknown, expired or revoked"),
         (403, "The token may not see this module"),
+        (404, "There is no such module, for a token that may see all of them"),
         (422, "An unknown column, operation or parameter, or a wrong value"),
         (503, "Postgres does not answer, or not in time"),
     )
@@ -24,18 +28,11 @@ def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
         (413, "The body is too large"),
         (415, "Not JSON"),
     )
-    page = {"description": "A page", "content": {"application/json": {"schema": _PAGE_SCHEMA}}}
-    module = {
-        "name": "module",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string"},
-        "description": "In any letter case.",
-    }
+    page = {"description": "A page", "content": {"application/json": {"schema": ref("GridAnswer")}}}
     common = {"tags": ["grids"], "security": [{"HTTPBearer": []}]}
     return {
         "/modules/{module}/grid": {
-            "parameters": [module],
+            "parameters": [MODULE],
             "get": {
                 **common,
                 "summary": "A page of a grid",
@@ -47,11 +44,14 @@ def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
                 **common,
                 "summary": "A page of a grid, asked as grid components ask",
                 "operationId": "post_grid",
-                "requestBody": {"required": True, "content": {"application/json": {"schema": _BODY_SCHEMA}}},
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": ref("GridRequest")}},
+                },
                 "responses": {"200": page, **failures, **body_failures},
             },
         },
-        "/modules/{module}/grid.csv": {"parameters": [module], "get": _export(common, failures)},
+        "/modules/{module}/grid.csv": {"parameters": [MODULE], "get": _export(common, failures)},
     }
 
 
@@ -86,62 +86,26 @@ def _parameters() -> list[dict[str, Any]]:
         parameter(
             "total", {"enum": ["capped", "exact"]}, "`exact`: also beyond 10,000, if counted within a second."
         ),
-        parameter("sort", {"type": "string"}, "`-received_at,title`: columns, `-` for descending."),
+        parameter(
+            "sort",
+            {"type": "string", "pattern": SORT_PATTERN},
+            "`-received_at,title`: columns, `-` for descending.",
+        ),
     ]
-    for column in COLUMNS.values():
+    for column in FILTERED.values():
         for op in column.operations:
-            name = column.name if op == "exact" else f"{column.name}.{op}"
-            null = op in VALUELESS_OPS
-            schema = {"type": "boolean"} if null else {"type": "array", "items": {"type": "string"}}
-            found.append(parameter(name, schema, "Given several times, either is meant."))
+            name = column.name if op is Op.EXACT else f"{column.name}.{op}"
+            found.append(parameter(name, _filter(column, op), "Given several times, either is meant."))
     return found
 
 
-_PAGE_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["success", "message", "data", "error", "meta"],
-    "properties": {
-        "success": {"const": True},
-        "message": {"type": "null"},
-        "error": {"type": "null"},
-        "data": {
-            "type": "object",
-            "required": ["rows", "total", "total_capped", "total_estimate", "next_cursor"],
-            "properties": {
-                "rows": {"type": "array", "items": {"type": "object", "required": list(COLUMNS)}},
-                "total": {"type": "integer"},
-                "total_capped": {
-                    "type": "boolean",
-                    "description": "There are more than `total` rows; `total_estimate` is about how many.",
-                },
-                "total_estimate": {"type": ["integer", "null"]},
-                "next_cursor": {"type": ["string", "null"]},
-            },
-        },
-        "meta": {"type": "object", "required": ["request_id", "module", "limit", "offset", "count"]},
-    },
-}
-_BODY_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "startRow": {"type": "integer", "minimum": 0},
-        "endRow": {"type": "integer", "minimum": 1},
-        "paginationModel": {"type": "object"},
-        "filterModel": {"type": ["object", "null"]},
-        "sortModel": {"type": ["array", "null"], "items": {"type": "object"}},
-        "cursor": {"type": ["string", "null"]},
-        "total": {"enum": ["exact", "capped"], "default": "exact"},
-        **{
-            name: {"type": ["array", "null"], "maxItems": 0, "description": "Sent by AG Grid; always empty."}
-            for name in ("rowGroupCols", "valueCols", "pivotCols", "groupKeys")
-        },
-        "pivotMode": {"enum": [False, None]},
-    },
-    "example": {
-        "startRow": 0,
-        "endRow": 50,
-        "filterModel": {"mail_number": {"filterType": "text", "type": "startsWith", "filter": "MN-2026"}},
-        "sortModel": [{"colId": "received_at", "sort": "desc"}],
-    },
-}
+def _filter(column: Column, op: Op) -> dict[str, Any]:
+    if op in VALUELESS_OPS:
+        return {"type": "boolean"}
+    if column.kind is Kind.INTEGER:
+        value: dict[str, Any] = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
+    elif column.kind is Kind.DATETIME:
+        value = {"type": "string", "format": "date-time"}
+    else:
+        value = {"type": "string", "minLength": 1, "maxLength": MAX_CHARACTERS}
+    return {"type": "array", "items": value, "maxItems": MAX_CONDITIONS}

@@ -35,7 +35,7 @@ class Readiness(BaseModel):
     background: list[str]
 
 
-@router.get("/livez", response_model=APIResponse[Alive], summary="Liveness")
+@router.get("/livez", response_model=APIResponse[Alive], summary="Liveness", operation_id="livez")
 async def livez() -> JSON:
     """Does not depend on Postgres or Redis: a restart would repair neither."""
     return answer({"status": "alive"})
@@ -46,6 +46,7 @@ async def livez() -> JSON:
     response_model=APIResponse[Readiness],
     responses={503: {"model": APIResponse[Readiness], "description": "Postgres or migrations are missing"}},
     summary="Readiness",
+    operation_id="readyz",
 )
 async def readyz(serving: Serving) -> JSON:
     """503 without Postgres; 200 and `degraded` without Redis or with a failing background task."""
@@ -77,7 +78,7 @@ async def _migrations(serving: Serving) -> str:
         return "unknown"
 
 
-@router.get("/metrics", response_class=Response, summary="Metrics for Prometheus")
+@router.get("/metrics", response_class=Response, summary="Metrics for Prometheus", operation_id="metrics")
 async def metrics(serving: Serving) -> Response:
     """The text format."""
     serving.requests.flush()

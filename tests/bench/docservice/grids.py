@@ -153,7 +153,7 @@ class Bench:
 
     async def _fill(self) -> None:
         settings = PoolSettings(
-            url=self.postgres.url, size=1, statement_timeout_seconds=3600, connect_timeout_seconds=5
+            url=self.postgres.url, size=2, statement_timeout_seconds=3600, connect_timeout_seconds=5
         )
         database = Database(settings)
         await database.open()

@@ -43,6 +43,8 @@ def test_several_processes_of_one_api_are_counted_together(
 ) -> None:
     environment = {**live.environment, "DOCSERVICE_WORKERS": "2"}
     with api_runner(tmp_path, environment) as running:
+        with running.client() as client:  # there is such a module then
+            client.post("/modules/mail/documents", files=[("file", ("a.txt", b"text", "text/plain"))])
         for _ in range(20):  # each on a connection of its own, so that both processes get some
             with running.client("viewer") as client:
                 assert client.get("/modules/mail/grid").status_code == 200

@@ -23,6 +23,15 @@ ROUTES: list[tuple[str, str, dict[str, Any] | None, str | None]] = [
     ("GET", "/documents", None, "viewer"),
     ("GET", "/documents/{document_id}", None, "viewer"),
     ("GET", "/documents/{document_id}/text", None, "viewer"),
+    ("GET", "/documents/{document_id}/content", None, "viewer"),
+    ("DELETE", "/documents/{document_id}", None, "operator"),
+    ("POST", "/documents/{document_id}/retry", None, "operator"),
+    ("POST", "/modules/{module}/documents/delete", {}, "operator"),
+    ("POST", "/modules/{module}/documents/retry", {}, "operator"),
+    ("GET", "/modules/{module}/bulk-jobs", None, "operator"),
+    ("GET", "/modules/{module}/bulk-jobs/{job_id}", None, "operator"),
+    ("GET", "/modules", None, "viewer"),
+    ("GET", "/whoami", None, "viewer"),
     ("POST", "/modules/{module}/documents", None, "operator"),
     ("GET", "/document-type-columns", None, "viewer"),
     ("POST", "/document-type-columns", {}, "operator"),
@@ -46,6 +55,7 @@ VALUES = {
     "document_id": "1",
     "column_id": "999999",
     "column": "title",
+    "job_id": "00000000-0000-0000-0000-000000000000",
     "drain_id": "00000000-0000-0000-0000-000000000000",
 }
 

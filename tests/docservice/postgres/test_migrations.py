@@ -64,3 +64,61 @@ def test_letters_are_folded_one_by_one(servers: Any, database_url: str) -> None:
 
     assert servers
     assert asyncio.run(run()) == ["àéî", "οδοσ", "οδοσ", "ж", "straße", "訂單"]
+
+
+def test_texts_that_were_stored_before_can_be_searched_and_a_broken_index_is_built_again(
+    servers: Any,
+) -> None:
+    async def run() -> tuple[list[str], list[int], list[tuple[str, bool]]]:
+        url = await _empty_database(servers, "migrated_texts")
+        database = Database(
+            PoolSettings(url=url, size=2, statement_timeout_seconds=5, connect_timeout_seconds=20)
+        )
+        await database.open()
+        await migrate(database)
+        connection = await asyncpg.connect(url)
+        # As a database is whose migration broke off, and whose texts are those of an earlier version.
+        await connection.execute("delete from schema_migrations where number = 7")
+        await connection.execute("drop index concurrently document_texts_words")
+        await connection.execute(
+            "update pg_index set indisvalid = false where indexrelid = 'document_texts_parts'::regclass"
+        )
+        await connection.execute("alter table document_texts disable trigger document_texts_words")
+        await connection.execute(
+            "insert into documents (module, document_type, title, file_name, content_type,"
+            " size_bytes, sha256, blob_key) select 'mail', 'text', 't', 'f', 't', 1, 's', 'k'"
+            " from generate_series(1, 1200)"
+        )
+        await connection.execute("insert into document_texts select id, 'Word ' || id from documents")
+        applied = await migrate(database)
+        found = await connection.fetch(
+            "select document_id from document_texts where words @@ plainto_tsquery('word 777')"
+        )
+        indexes = await connection.fetch(
+            "select c.relname, i.indisvalid from pg_index i join pg_class c on c.oid = i.indexrelid"
+            " where i.indrelid = 'document_texts'::regclass order by 1"
+        )
+        await connection.close()
+        await database.close()
+        return applied, [row[0] for row in found], [tuple(row) for row in indexes]
+
+    assert asyncio.run(run()) == (
+        ["0007_text_search"],
+        [777],
+        [("document_texts_parts", True), ("document_texts_pkey", True), ("document_texts_words", True)],
+    )
+
+
+def test_a_module_is_known_with_its_first_document(database_url: str) -> None:
+    async def run() -> list[str]:
+        connection = await asyncpg.connect(database_url)
+        await connection.execute(
+            "insert into documents (module, document_type, title, file_name, content_type,"
+            " size_bytes, sha256, blob_key) select m, 'text', 't', 'f', 't', 1, 's', 'k'"
+            " from unnest(array['b', 'a', 'b']) m"
+        )
+        rows = await connection.fetch("select name from modules where name <> 'mail' order by name")
+        await connection.close()
+        return [row[0] for row in rows]
+
+    assert asyncio.run(run()) == ["a", "b"]
