@@ -177,7 +177,7 @@ class Database:
 
         Behind a pooler the statement timeout is the server's own: what a session sets there is lost.
         """
-        async with self._lease() as connection:
+        async with _Lease(self) as connection:
             if self._settings.transaction_pooler:
                 yield connection
                 return
