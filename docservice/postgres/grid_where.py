@@ -94,7 +94,7 @@ def _filter_shape(part: Filter) -> tuple[object, ...]:
     if len(part.choices) == 1 and len(part.choices[0]) == 1:  # most of them
         [item] = part.choices[0]
         searched = _searched_text(part.choices[0], alone=True) is not None
-        return item.column, item.op, item.text[:1] == _LAST, item.selective, searched
+        return item.column, item.op, item.text[:1] == _LAST, item.selective, searched, _short(item)
     choices = tuple(
         [
             tuple(
