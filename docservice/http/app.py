@@ -35,6 +35,19 @@ _ABOUT = (
     " Every JSON answer is an `APIResponse`: `success`, `message`, `data`, `error`, `meta`."
 )
 
+_ROUTERS = (
+    health.router,
+    documents.uploads,
+    documents.router,
+    bulk.router,
+    bulk.deletes,
+    bulk.retries,
+    modules.router,
+    document_type_columns.router,
+    document_type_columns.changes,
+    admin.router,
+)
+
 
 def create_app(settings: Settings, *, access_log: AccessLog | None = None) -> DocumentService:
     """The application; its lifespan opens and closes the pools."""
@@ -67,18 +80,7 @@ def create_app(settings: Settings, *, access_log: AccessLog | None = None) -> Do
         await refusals.record(services, request, error)
 
     install(framework, watch)
-    for router in (
-        health.router,
-        documents.uploads,
-        documents.router,
-        bulk.router,
-        bulk.deletes,
-        bulk.retries,
-        modules.router,
-        document_type_columns.router,
-        document_type_columns.changes,
-        admin.router,
-    ):
+    for router in _ROUTERS:
         framework.include_router(router)
     if settings.docs != "off":
         _add_docs(framework, dependencies=[Depends(require_system_admin)] if settings.docs == "admin" else [])

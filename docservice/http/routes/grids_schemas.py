@@ -227,26 +227,24 @@ def _request() -> Schema:
     )
 
 
-def _ag_grid() -> dict[str, Schema]:
-    def condition(title: str, ops: tuple[str, ...], fields: dict[str, Schema]) -> Schema:
-        return _object(
-            title,
-            {
-                "filterType": {"type": "string"},
-                "type": {"type": "string", "enum": [*ops, *_AG_BLANK_OPS]},
-                **fields,
-            },
-            "type",
-        )
+def _ag_condition(title: str, ops: tuple[str, ...], fields: dict[str, Schema]) -> Schema:
+    kind: Schema = {"type": "string", "enum": [*ops, *_AG_BLANK_OPS]}
+    return _object(title, {"filterType": {"type": "string"}, "type": kind, **fields}, "type")
 
+
+def _ag_simple() -> dict[str, Schema]:
     text: Schema = {"type": ["string", "null"]}
     number: Schema = {"type": ["number", "null"]}
     kinds = {
-        "Text": condition("AgGridTextFilter", _AG_TEXT_OPS, {"filter": text}),
-        "Number": condition("AgGridNumberFilter", _AG_ORDER_OPS, {"filter": number, "filterTo": number}),
-        "Date": condition("AgGridDateFilter", _AG_ORDER_OPS, {"dateFrom": text, "dateTo": text}),
+        "Text": _ag_condition("AgGridTextFilter", _AG_TEXT_OPS, {"filter": text}),
+        "Number": _ag_condition("AgGridNumberFilter", _AG_ORDER_OPS, {"filter": number, "filterTo": number}),
+        "Date": _ag_condition("AgGridDateFilter", _AG_ORDER_OPS, {"dateFrom": text, "dateTo": text}),
     }
-    found = {f"AgGrid{kind}Filter": schema for kind, schema in kinds.items()}
+    return {f"AgGrid{kind}Filter": schema for kind, schema in kinds.items()}
+
+
+def _ag_grid() -> dict[str, Schema]:
+    found = _ag_simple()
     simple = [ref(name) for name in found]
     compound = _object(
         "AgGridCompoundFilter",
