@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from autoscaler.demo.embedded import RedisServer, wait_until
 from tests.deploy.tools import TOP
+from tests.support.cluster import Cluster
+from tests.support.other_celery import python_with
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FOLDER = TOP / "deploy/requirements"
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
@@ -62,3 +72,30 @@ def test_the_autoscaler_needs_no_web_framework_and_no_driver_of_postgres():
     }
     assert service_alone <= set(pins("api.txt"))
     assert service_alone & set(pins("autoscaler.txt")) == set()
+
+
+def test_every_pin_lies_within_the_constraints_of_the_images():
+    lines = (FOLDER / "constraints.in").read_text().splitlines()
+    constraints = [Requirement(line) for line in lines if not line.startswith("#")]
+    assert [one.name for one in constraints] == ["redis"]
+    for name in ("autoscaler.txt", "api.txt"):
+        found = pins(name)
+        assert [str(one) for one in constraints if found[one.name] not in one.specifier] == []
+
+
+@pytest.mark.slow
+def test_a_daemon_on_the_packages_of_its_image_resizes_a_worker_and_stays_small(tmp_path: Path):
+    python = python_with(tmp_path, "--require-hashes", "-r", str(FOLDER / "autoscaler.txt"))
+    with RedisServer(tmp_path / "redis") as server, ExitStack() as stack:
+        cluster = Cluster(tmp_path, stack, server)
+        worker = psutil.Process(cluster.worker("w1@h").pid)
+        cluster.hold(2)
+        daemon = cluster.daemon("--target-wait", "1s", python=str(python), max="3")
+        wait_until(lambda: len(worker.children()) >= 2, within_seconds=60, what="growth")
+        cluster.release()
+        wait_until(lambda: len(cluster.ended()) == 2, within_seconds=60, what="the end of both tasks")
+        wait_until(lambda: len(worker.children()) == 1, within_seconds=60, what="the shrink")
+        assert daemon.get("/metrics")[0] == 200
+        held = psutil.Process(daemon.process.pid).memory_info().rss
+    # Another Python than the images' own holds another amount.
+    assert sys.version_info[:2] != (3, 11) or held <= 48 * 2**20

@@ -132,14 +132,21 @@ class Cluster:
         self.workers[name] = process
         return process
 
-    def daemon(self, *words: str, url: str | None = None, wait: bool = True, **flags: str) -> Daemon:
+    def daemon(
+        self,
+        *words: str,
+        url: str | None = None,
+        wait: bool = True,
+        python: str = sys.executable,
+        **flags: str,
+    ) -> Daemon:
         """Start a daemon with prompt delays; ``flags`` override them, ``words`` are added as they are."""
         listen = f"127.0.0.1:{free_port()}"
         given = {**PROMPT, **{f"--{key.replace('_', '-')}": value for key, value in flags.items()}}
         flat = [word for pair in given.items() for word in pair]
         process = self.stack.enter_context(
             Process(
-                (sys.executable, "-m", "autoscaler", "run", "--listen", listen, *flat, *words),
+                (python, "-m", "autoscaler", "run", "--listen", listen, *flat, *words),
                 log_path=self.folder / f"daemon-{listen.rpartition(':')[2]}.log",
                 environment={} if url == "" else {"REDIS_URL": url or self.server.url},
                 working_folder=ROOT,
