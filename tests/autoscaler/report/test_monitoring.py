@@ -315,6 +315,6 @@ def test_a_real_fault_with_work_that_waits_fires_what_names_it(cluster, fault, s
     rules_file = prompt_rules(cluster.folder)
     with running_prometheus(cluster.folder / "prometheus", page, rules_file=rules_file) as server:
         started(lambda: server.query("celery_autoscaler_build_info"), what="a scrape")
-        assert firing(server) == set()
+        started(lambda: firing(server) == set(), what="the end of what fired before the first scrape")
         fault(cluster)
         started(lambda: expected <= firing(server), within_seconds=120, what=f"the alerts {expected}")
