@@ -86,6 +86,7 @@ def _decider(settings: Settings) -> Decider:
         target_wait=settings.deciding,
         shadow=settings.shadow,
         target_waits=settings.target_waits,
+        min_interval_seconds=settings.min_interval_seconds,
     )
 
 
@@ -171,7 +172,9 @@ def _edges(
 
 def _timing(settings: Settings) -> Timing:
     return Timing(
-        interval_seconds=settings.interval_seconds, inspect_timeout_seconds=settings.inspect_timeout_seconds
+        interval_seconds=settings.interval_seconds,
+        inspect_timeout_seconds=settings.inspect_timeout_seconds,
+        min_interval_seconds=settings.min_interval_seconds,
     )
 
 

@@ -40,7 +40,7 @@ _MAX_TICKS = 2_000_000
 _SETTINGS = (
     *table.PARAMETERS,
     *table.pick(table.DEMAND, "start_worth", "release_caution"),
-    *table.pick(table.RUN, "interval"),
+    *table.pick(table.RUN, "interval", "min_interval"),
 )
 
 
@@ -53,6 +53,7 @@ class Setup:
     policy: Policy
     parameters: TargetWaitPolicy
     interval_seconds: float
+    min_interval_seconds: float
     #: Keys of the settings that were given.
     given: frozenset[str]
 
@@ -63,7 +64,9 @@ class Setup:
 
     def replay(self, name: str, parameters: TargetWaitPolicy | None) -> ReplayResult:
         """Run the trace through the daemon's decider: by the target wait, or by thresholds without one."""
-        decider = Decider(policy=self.policy, target_wait=parameters)
+        decider = Decider(
+            policy=self.policy, target_wait=parameters, min_interval_seconds=self.min_interval_seconds
+        )
         scaler = DecidedScaler(
             decider,
             name=name,
@@ -144,6 +147,7 @@ def set_up(settings: Settings, given: dict[str, Any]) -> Setup:
         policy=policy,
         parameters=replace(settings.target_wait, target_wait_seconds=given["target_wait"]),
         interval_seconds=interval,
+        min_interval_seconds=settings.min_interval_seconds,
         given=frozenset(settings.sources),
     )
 

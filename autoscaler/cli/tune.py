@@ -56,6 +56,7 @@ def command(settings: Settings, *, as_json: bool, share: float, plot_path: Path 
         setup.parameters,
         share=share,
         interval_seconds=setup.interval_seconds,
+        min_interval_seconds=setup.min_interval_seconds,
     )
     progress.end()
     chosen, summary = trials[0], trials[0].summary

@@ -19,6 +19,7 @@ says what would have been done.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -129,6 +130,7 @@ class Decider:
     shadow: TargetWaitPolicy | None = None
     target_waits: Mapping[str, float] = field(default_factory=dict)
     name: str = ""
+    min_interval_seconds: float | None = None
 
     @property
     def named_queues(self) -> frozenset[str]:
@@ -169,6 +171,9 @@ class Decider:
             decisions=tuple(one for one in decisions if self.scope.may_touch(one.worker)),
             groups=tuple(plans),
             peers=tuple(one for one in decisions if not self.scope.may_touch(one.worker)),
+            due_at=min((memory.target_wait.due_at for memory in groups.values()), default=math.inf)
+            if self.target_wait
+            else math.inf,
         )
         kept = groups | absent(state.groups, groups, at)
         return State(workers=workers, groups=kept, memory=memory_records), plan
@@ -274,13 +279,15 @@ class Decider:
         own_queues = [queues[name] for name in seen.group.queues if name in queues]
         shown = signal(at, seen.members, own_queues, seen.work, completions)
         if seen.fleet is not None:
-            target_wait, needs = advance_fleet(parameters, memory.target_wait, shown, seen.fleet)
+            target_wait, needs = advance_fleet(
+                parameters, memory.target_wait, shown, seen.fleet, self.min_interval_seconds
+            )
             learnt = _Learnt(needs.total, needs)
         else:
             target = self._target_of(seen.group.queues[0]) if seen.group.queues else None
             if target not in {None, parameters.target_wait_seconds}:
                 parameters = replace(parameters, target_wait_seconds=target)
-            target_wait, size = advance(parameters, memory.target_wait, shown)
+            target_wait, size = advance(parameters, memory.target_wait, shown, self.min_interval_seconds)
             learnt = _Learnt(size, None)
         ended = completions is not None and completions.total > memory.completions.total
         memory = replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -60,10 +61,12 @@ class Plan:
     """The outcome of one tick: a decision for each worker in scope, by name.
 
     ``peers`` are the decisions for workers out of scope that share queues with them: another autoscaler acts
-    on those, this one never does.
+    on those, this one never does. ``due_at`` is when the next decision is due, in monotonic seconds: a look
+    at the usual distance may come too late for a task that waits. Infinite where nothing waits.
     """
 
     at: float
     decisions: tuple[Decision, ...]
     groups: tuple[GroupPlan, ...] = ()
     peers: tuple[Decision, ...] = ()
+    due_at: float = math.inf

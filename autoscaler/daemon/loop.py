@@ -7,6 +7,7 @@ next tick comes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,13 +102,13 @@ class Controller:
         """Tick until ``stop`` is set. An action under way ends; none is begun after."""
         try:
             while not stop.is_set():
-                started = self._monotonic()
+                started, due_at = self._monotonic(), math.inf
                 try:
-                    self.tick(stop.is_set)
+                    due_at = self.tick(stop.is_set).plan.due_at
                 except Exception:  # noqa: BLE001 - the next tick may well do better
                     self._metrics.unexpected_error("tick")
                     self._log.exception("tick.crashed")
-                stop.wait(max(0.0, started + self._timing.interval_seconds - self._monotonic()))
+                stop.wait(max(0.0, self._timing.next_at(started, due_at) - self._monotonic()))
         finally:
             self._close()
 

@@ -11,6 +11,15 @@ class Timing:
 
     interval_seconds: float = 2.0
     inspect_timeout_seconds: float = 1.5
+    min_interval_seconds: float = 0.5
+
+    def next_at(self, started: float, due_at: float) -> float:
+        """When to tick after the tick that ``started``, where its plan says that a decision is ``due_at``.
+
+        All in monotonic seconds: not sooner than the shortest interval, and not later than the usual one.
+        """
+        soonest = started + min(self.min_interval_seconds, self.interval_seconds)
+        return min(started + self.interval_seconds, max(soonest, due_at))
 
     @property
     def fresh_seconds(self) -> float:

@@ -83,6 +83,7 @@ class Settings:
     mode: Mode
     name: str
     interval_seconds: float
+    min_interval_seconds: float
     inspect_timeout_seconds: float
     listen: tuple[str, int]
     base_path: str
@@ -139,6 +140,7 @@ def load(
         mode=Mode.DISABLED if not values["enabled"] else Mode.DRY_RUN if values["dry_run"] else Mode.ACT,
         name=values["name"] or (next(iter(scope.workers)) if len(scope.workers) == 1 else "default"),
         interval_seconds=values["interval"],
+        min_interval_seconds=min(values["min_interval"], values["interval"]),
         inspect_timeout_seconds=values["inspect_timeout"],
         listen=values["listen"],
         base_path=values["base_path"] or "",

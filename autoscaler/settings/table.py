@@ -285,6 +285,13 @@ SCOPE = (
 RUN = (
     _setting("--interval", "2", number(0.2, 300), "Seconds between two ticks.", metavar="SECONDS"),
     _setting(
+        "--min-interval",
+        "0.5",
+        number(0.1, 300),
+        "Seconds between two ticks while a decision is due: with --target-wait, where tasks wait.",
+        metavar="SECONDS",
+    ),
+    _setting(
         "--listen",
         DEFAULT_LISTEN,
         parse_listen,
@@ -363,6 +370,7 @@ HELP_GROUPS = (
             "dry_run",
             "enabled",
             "interval",
+            "min_interval",
             "inspect_timeout",
             "stale_after",
             "settle_time",

@@ -21,7 +21,7 @@ QUEUE = "celery"
 
 
 class DecidedScaler:
-    """``decider``, asked every ``interval_seconds``.
+    """``decider``, asked every ``interval_seconds``, or sooner where its plan says that a decision is due.
 
     ``start_seconds`` is what the companion reports once a process that was asked for has become ready, and
     nothing before. The desired size is the target for the worker: bounded by the policy and not by the
@@ -34,7 +34,7 @@ class DecidedScaler:
         self, decider: Decider, *, name: str, start_seconds: float, interval_seconds: float = 1.0
     ) -> None:
         self.name = name
-        self.interval_seconds = interval_seconds
+        self.interval_seconds = self._longest_seconds = interval_seconds
         self.initial_processes = decider.policy.min_processes
         self._decider = decider
         self._start_seconds = start_seconds
@@ -46,6 +46,9 @@ class DecidedScaler:
         """Return the target for the worker after this tick."""
         self._state, plan = self._decider.decide(self._state, self._observe(view))
         self._outcomes = ()
+        soonest = self._decider.min_interval_seconds
+        if soonest is not None:
+            self.interval_seconds = min(self._longest_seconds, max(soonest, plan.due_at - view.at))
         target = plan.decisions[0].target
         if target is None or target == view.size:
             return view.size

@@ -68,7 +68,10 @@ class PoolView:
 
 
 class Scaler(Protocol):
-    """One policy for one run: asked every ``interval_seconds``, and at each message if ``on_message``."""
+    """One policy for one run: asked by time, and at each message if ``on_message``.
+
+    ``interval_seconds`` is the time to the next decision; it is read after each one that came by time.
+    """
 
     name: str
     interval_seconds: float
@@ -219,18 +222,18 @@ def simulate(trace: Trace, scaler: Scaler, model: PoolModel) -> ReplayResult:
     initial = max(model.min_processes, min(model.max_processes, scaler.initial_processes))
     pool = _Pool(model, trace, initial)
     timeline: list[tuple[float, int, int]] = [(0.0, 0, initial)]
-    tick = 0
+    due, looked = 0.0, False
     while True:
-        due = tick * scaler.interval_seconds
         if pool.advance_to(due, one_arrival=scaler.on_message):
             at = pool.arrivals[pool.arrived - 1]
         else:
-            at = due
-            tick += 1
+            at, looked = due, True
         if pool.completed == pool.total and at >= trace.duration_seconds:
             break
         view = pool.view(at)
         pool.resize(at, scaler.desired(view))
+        if looked:
+            due, looked = at + scaler.interval_seconds, False
         point = (at, view.waiting + view.reserved, pool.size)
         if point[1:] != timeline[-1][1:]:
             timeline.append(point)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Each is a choice between cost and starts, then between cost and late starts: few, so that none is fitted.
 START_WORTHS_SECONDS = (5.0, 10.0, 20.0, 40.0, 80.0)
-RELEASE_CAUTIONS = (0.5, 1.0, 1.5, 2.5)
+RELEASE_CAUTIONS = (0.0, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +45,14 @@ def tune(
     share: float = 0.999,
     starts_are_worth_seconds: float | None = None,
     interval_seconds: float = 1.0,
+    min_interval_seconds: float | None = None,
 ) -> Sequence[Trial]:
     """Return every trial, best first: those that keep the target at ``share`` by price, then by their share.
 
     Of trials with the same price, the one with fewer starts comes first, then the one with ``parameters``
-    themselves, then the lower start worth and caution.
-
-    ``starts_are_worth_seconds`` is the price of a start by which trials are compared, by default that of
-    ``parameters``; the policy's own ``start_worth_seconds`` is searched, for it works on gaps that it must
-    guess.
+    themselves, then the lower start worth and caution. ``starts_are_worth_seconds`` is the price of a start
+    by which trials are compared, by default that of ``parameters``; the policy's own ``start_worth_seconds``
+    is searched, for it works on gaps that it must guess.
 
     Raises:
         ValueError: where ``share`` is not above 0 and at most 1.
@@ -66,7 +65,7 @@ def tune(
         for caution in sorted({*RELEASE_CAUTIONS, parameters.release_caution}):
             tried = replace(parameters, start_worth_seconds=start_worth, release_caution=caution)
             scaler = DecidedScaler(
-                Decider(policy=policy, target_wait=tried),
+                Decider(policy=policy, target_wait=tried, min_interval_seconds=min_interval_seconds),
                 name=f"start worth {start_worth:g}, caution {caution:g}",
                 start_seconds=model.start_seconds,
                 interval_seconds=interval_seconds,

@@ -46,7 +46,15 @@ def real(workers: int, most: int, tasks: Tasks, *, multiplier: int = 1) -> dict[
         cluster = Cluster(Path(folder), stack, server)
         for number in range(workers):
             cluster.worker(f"w{number}@h", PREFETCH=str(multiplier))
-        cluster.daemon("--target-wait", f"{TARGET_SECONDS:g}s", max=str(most), interval="2")
+        cluster.daemon(
+            "--target-wait",
+            f"{TARGET_SECONDS:g}s",
+            max=str(most),
+            interval="2",
+            processes_per_core="64",
+            cpu_high="1",
+            throttled_high="1",
+        )
         app = Celery("sender", broker=server.url, set_as_current=False)
         begun = time.time()
         for arrival, service in tasks:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: So many tasks must start by a time: (latest start, count), oldest first.
 Batches = tuple[tuple[float, int], ...]
+#: Size, busy, reserved and completed of a worker.
+_Seen = tuple[int, int, int, int | None]
 #: Batches that are remembered of one queue or worker; above it the two oldest are merged.
 _MAX_BATCHES = 64
 
@@ -25,14 +27,15 @@ _MAX_BATCHES = 64
 class Backlog:
     """What waits, by channel (its queues) and by worker, each with its latest starts.
 
-    ``seen`` is what each worker had at the last look: size, tasks in hand, and tasks ended. ``ready_at`` is
-    when the processes that a worker has got last take tasks.
+    ``seen`` is what each worker had at the last look. ``ready_at`` is when the processes that a worker has
+    got last take tasks, and ``runs`` when the tasks that it runs have started, at the latest.
     """
 
     queues: Mapping[tuple[str, ...], Batches] = field(default_factory=dict)
     held: Mapping[str, Batches] = field(default_factory=dict)
-    seen: Mapping[str, tuple[int, int, int | None]] = field(default_factory=dict)
+    seen: Mapping[str, _Seen] = field(default_factory=dict)
     ready_at: Mapping[str, float] = field(default_factory=dict)
+    runs: Mapping[str, Batches] = field(default_factory=dict)
 
 
 def follow(
@@ -44,6 +47,28 @@ def follow(
     ``asked_at``.
     """
     fetched = [_fetched(before.seen.get(member.name), member) for member in fleet.members]
+    queues, handed = _queued(before, fleet, fetched, since=since, at=at)
+    held, seen, ready_at, runs = {}, {}, {}, {}
+    for number, member in enumerate(fleet.members):
+        last, name = before.seen.get(member.name), member.name
+        if member.reserved:
+            had = (*before.held.get(name, ()), *sorted(handed.get(number, ())))
+            targets = [fleet.channels[one].target_wait_seconds for one in member.channels]
+            held[name] = _newest(had, member.reserved, since + min(targets, default=0.0))
+        if last is not None and member.processes > last[0]:
+            ready_at[name] = asked_at + start_seconds
+        elif before.ready_at.get(name, at) > at:
+            ready_at[name] = before.ready_at[name]
+        if member.busy:
+            runs[name] = runs_after(before.runs.get(name, ()), member.busy, _started(last, member), at)
+        seen[name] = (member.processes, member.busy, member.reserved, member.completed)
+    return Backlog(queues=queues, held=held, seen=seen, ready_at=ready_at, runs=runs), fetched
+
+
+def _queued(
+    before: Backlog, fleet: Fleet, fetched: Sequence[int], *, since: float, at: float
+) -> tuple[dict[tuple[str, ...], Batches], dict[int, list[tuple[float, int]]]]:
+    """What waits in each channel, and what each worker, by its number, was handed from them."""
     by_channel = _by_channel(before, fleet, fetched)
     queues: dict[tuple[str, ...], Batches] = {}
     handed: dict[int, list[tuple[float, int]]] = {}
@@ -66,29 +91,27 @@ def follow(
             kept = ((min(kept[0][0], oldest), kept[0][1]), *kept[1:])
         if kept:
             queues[channel.queues] = kept
-    held, seen, ready_at = {}, {}, {}
-    for number, member in enumerate(fleet.members):
-        last = before.seen.get(member.name)
-        if member.reserved:
-            had = (*before.held.get(member.name, ()), *sorted(handed.get(number, ())))
-            targets = [fleet.channels[one].target_wait_seconds for one in member.channels]
-            held[member.name] = _newest(had, member.reserved, since + min(targets, default=0.0))
-        if last is not None and member.processes > last[0]:
-            ready_at[member.name] = asked_at + start_seconds
-        elif before.ready_at.get(member.name, at) > at:
-            ready_at[member.name] = before.ready_at[member.name]
-        seen[member.name] = (member.processes, member.busy + member.reserved, member.completed)
-    return Backlog(queues=queues, held=held, seen=seen, ready_at=ready_at), fetched
+    return queues, handed
 
 
-def _fetched(last: tuple[int, int, int | None] | None, member: Member) -> int:
+def runs_after(before: Batches, busy: int, started: int, started_at: float) -> Batches:
+    """When the tasks that run have started: the oldest end first."""
+    return _newest((*before, (started_at, started)) if started else before, busy, started_at)
+
+
+def _fetched(last: _Seen | None, member: Member) -> int:
     in_hand = member.busy + member.reserved
-    if last is None:
-        return in_hand
-    ended = 0
-    if member.completed is not None and last[2] is not None:
-        ended = max(0, member.completed - last[2])  # a worker that restarted counts from 0 again
-    return max(0, in_hand - last[1] + ended)
+    return in_hand if last is None else max(0, in_hand - last[1] - last[2] + _ended(last, member))
+
+
+def _started(last: _Seen | None, member: Member) -> int:
+    return member.busy if last is None else max(0, member.busy - last[1] + _ended(last, member))
+
+
+def _ended(last: _Seen, member: Member) -> int:
+    if member.completed is None or last[3] is None:
+        return 0
+    return max(0, member.completed - last[3])  # a worker that restarted counts from 0 again
 
 
 def _by_channel(before: Backlog, fleet: Fleet, fetched: Sequence[int]) -> dict[int, dict[int, int]]:

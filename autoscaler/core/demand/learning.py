@@ -32,19 +32,22 @@ _UNKNOWN_SERVICE_SECONDS = 1.0
 class TargetWaitState:
     """What is remembered between two signals: bounded, and opaque but for its properties.
 
-    ``batches`` has (earliest arrival, count) of the backlog, oldest first. ``busy_seconds`` and ``ended`` are
-    the fading sums of the service time. ``ready_at`` is when the processes asked for last are ready.
-    ``backlog`` takes the place of ``batches``, and ``gaps`` (by worker) that of ``retention``, where several
-    workers or targets are planned for.
+    ``batches`` has (earliest arrival, count) of the backlog, oldest first, and ``runs`` (started at, count)
+    of the tasks that run. ``busy_seconds`` and ``ended`` are the fading sums of the service time.
+    ``ready_at`` is when the processes asked for last are ready, ``due_at`` when the next decision is due.
+    ``backlog`` takes the place of ``batches`` and ``runs``, and ``gaps`` (by worker) that of ``retention``,
+    where several workers or targets are planned for.
     """
 
     last: Signal | None = None
     tick_seconds: float = 1.0
     batches: tuple[tuple[float, int], ...] = ()
+    runs: tuple[tuple[float, int], ...] = ()
     busy_seconds: float = 0.0
     ended: float = 0.0
     arrivals_per_second: float = 0.0
     ready_at: float = -math.inf
+    due_at: float = math.inf
     retention: Retention = field(default_factory=Retention)
     backlog: Backlog = field(default_factory=Backlog)
     gaps: Mapping[str, Retention] = field(default_factory=dict)
@@ -79,6 +82,7 @@ class Step:
     tick_seconds: float
     arrived: int
     net_arrived: int
+    started: int
     start_seconds: float
     spare_in_seconds: float
     busy_total_seconds: float
@@ -110,6 +114,7 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
         busy_seconds = (last.busy + signal.busy) / 2 * seconds
     learnt = ended if signal.continuous else 0
     busy_seconds = busy_seconds if signal.continuous else 0.0
+    started = max(0, signal.busy - (0 if last is None else last.busy) + ended)
     # The sums fade by tasks ended, not by time, so that a task of an hour raises the mean as it runs.
     remembered = max(parameters.remembered_tasks, state.arrivals_per_second * MIN_WINDOW_SECONDS)
     fade = math.exp(-learnt / remembered)
@@ -119,6 +124,7 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
         tick_seconds=0.8 * state.tick_seconds + 0.2 * seconds,
         arrived=arrived,
         net_arrived=net_arrived,
+        started=started,
         start_seconds=parameters.assumed_start_seconds
         if signal.start_seconds is None
         else signal.start_seconds,

@@ -19,7 +19,7 @@ class TargetWaitPolicy:
         5.0, low=0.1, high=86400, unit="seconds", about="Every task starts within this time of its arrival."
     )
     start_worth_seconds: float = parameter(
-        25.0,
+        35.0,
         low=0.1,
         high=86400,
         unit="seconds",
@@ -40,7 +40,7 @@ class TargetWaitPolicy:
         about="Reserve for a late tick or start; it is taken off the target.",
     )
     release_caution: float = parameter(
-        1.5,
+        0.0,
         low=0,
         high=10,
         unit="standard deviations",

@@ -90,9 +90,10 @@ def _own(look: Look, member: Member) -> int:
 
 def _starts(look: Look, member: Member) -> Callable[[float], float]:
     """How many tasks the worker's processes start within a horizon."""
-    pace, busy, spare = look.pace, member.busy, max(0, member.processes - member.busy)
+    pace, at, spare = look.pace, look.at, max(0, member.processes - member.busy)
+    runs = look.backlog.runs.get(member.name, ())
     spare_in = max(0.0, look.backlog.ready_at.get(member.name, look.at) - look.at)
-    return lambda horizon: pace.freed(busy, horizon) + pace.spare(spare, horizon, spare_in)
+    return lambda horizon: pace.freed(runs, at, horizon) + pace.spare(spare, horizon, spare_in)
 
 
 def _running(channel: Channel, backlog: Backlog) -> Sequence[tuple[float, float]]:
@@ -189,6 +190,15 @@ def _together(look: Look, channels: Sequence[Channel], left: _Supplies) -> list[
                     max(before.now, missing / new), max(before.later, missing / newer), before.due or hurry
                 )
     return needs
+
+
+def due_at(pace: Pace, at: float, backlogs: Iterable[Sequence[tuple[float, float]]]) -> float:
+    """When the next decision is due: the latest at which a process for the most urgent task can be asked for.
+
+    From then on it is looked at as often as is allowed, until the task has started.
+    """
+    urgent = min((dated[0][0] for dated in backlogs if dated), default=math.inf)
+    return max(urgent - pace.margin_seconds - pace.start_seconds - pace.tick_seconds, at)
 
 
 def floors(fleet: Fleet) -> list[int]:

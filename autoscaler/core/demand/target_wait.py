@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from autoscaler.core.demand import retention
-from autoscaler.core.demand.backlog import follow
+from autoscaler.core.demand.backlog import follow, runs_after
 from autoscaler.core.demand.fleet import Fleet, Needs
 from autoscaler.core.demand.learning import (
     MIN_WINDOW_SECONDS,
@@ -23,36 +24,45 @@ from autoscaler.core.demand.learning import (
     batches_after,
     step_since,
 )
-from autoscaler.core.demand.pace import Pace
+from autoscaler.core.demand.pace import Pace, Runs
 from autoscaler.core.demand.parameters import TargetWaitPolicy
 from autoscaler.core.demand.retention import Pool, Retention
-from autoscaler.core.demand.shares import Look, floors, in_hand, need_of, own_and_shared, positions
+from autoscaler.core.demand.shares import Look, due_at, floors, in_hand, need_of, own_and_shared, positions
 from autoscaler.core.demand.signal import Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Signal", "TargetWaitPolicy", "TargetWaitState", "advance", "advance_fleet"]
 
 
 def advance(
-    parameters: TargetWaitPolicy, state: TargetWaitState, signal: Signal
+    parameters: TargetWaitPolicy, state: TargetWaitState, signal: Signal, soonest_seconds: float | None = None
 ) -> tuple[TargetWaitState, int]:
     """Return what to remember and the recommended number of processes of one pool, 1 or more.
 
     It recommends the current size while the tasks that wait will start in time; bounds, cooldowns and
     ceilings are the caller's. A signal that is not newer than the last one changes nothing and holds.
+    ``soonest_seconds`` from now is the next look possible, None where looks come at even distances.
     """
     if state.last is not None and signal.at <= state.last.at:
         return state, max(1, signal.processes)
     step = step_since(parameters, state, signal)
     batches = batches_after(state.batches, step, signal)
     size = max(signal.processes, signal.busy)
-    size += _missing(parameters, signal, step, batches)
+    runs = runs_after(state.runs, signal.busy, step.started, signal.at)
+    pace = _pace(parameters, step, soonest_seconds)
+    dated = [(since + parameters.target_wait_seconds, count) for since, count in batches]
+    size += _missing(pace, signal, step, dated, runs)
     growing = size > signal.processes and bool(signal.backlog)
     pool = Pool(signal.at, signal.processes, signal.in_system, max(0, step.net_arrived))
     after = replace(
         _learn(state, signal, step),
         batches=batches,
+        runs=runs,
         ready_at=signal.at + step.start_seconds if growing else state.ready_at,
         retention=_track(parameters, state.retention, pool, step),
+        due_at=due_at(pace, signal.at, [dated]),
     )
     if growing:
         return after, size
@@ -63,7 +73,11 @@ def advance(
 
 
 def advance_fleet(
-    parameters: TargetWaitPolicy, state: TargetWaitState, signal: Signal, fleet: Fleet
+    parameters: TargetWaitPolicy,
+    state: TargetWaitState,
+    signal: Signal,
+    fleet: Fleet,
+    soonest_seconds: float | None = None,
 ) -> tuple[TargetWaitState, Needs]:
     """Return what to remember and what workers that share queues need, each along its edges.
 
@@ -83,7 +97,8 @@ def advance_fleet(
         at=signal.at,
         start_seconds=step.start_seconds,
     )
-    own, shared = own_and_shared(Look(fleet, backlog, _pace(parameters, step), signal.at))
+    pace = _pace(parameters, step, soonest_seconds)
+    own, shared = own_and_shared(Look(fleet, backlog, pace, signal.at))
     keep = floors(fleet)
     gaps: dict[str, Retention] = {}
     kept = 0
@@ -94,7 +109,8 @@ def advance_fleet(
         learnt = _track(parameters, state.gaps.get(member.name, known), pool, step)
         gaps[member.name] = learnt
         kept += retention.retained(parameters, learnt, pool, max(1, least))
-    after = replace(_learn(state, signal, step), backlog=backlog, gaps=gaps)
+    due = due_at(pace, signal.at, [*backlog.queues.values(), *backlog.held.values()])
+    after = replace(_learn(state, signal, step), backlog=backlog, gaps=gaps, due_at=due)
     return after, Needs(tuple(own), tuple(shared), tuple(keep), kept)
 
 
@@ -125,31 +141,28 @@ def _learn(state: TargetWaitState, signal: Signal, step: Step) -> TargetWaitStat
     )
 
 
-def _pace(parameters: TargetWaitPolicy, step: Step) -> Pace:
+def _pace(parameters: TargetWaitPolicy, step: Step, soonest_seconds: float | None) -> Pace:
+    tick = step.tick_seconds
     return Pace(
         service_seconds=step.service_seconds,
         start_seconds=step.start_seconds,
-        tick_seconds=step.tick_seconds,
+        tick_seconds=tick if soonest_seconds is None else min(tick, soonest_seconds),
         margin_seconds=parameters.margin_seconds,
         caution=parameters.release_caution,
     )
 
 
-def _missing(
-    parameters: TargetWaitPolicy, signal: Signal, step: Step, batches: tuple[tuple[float, int], ...]
-) -> int:
+def _missing(pace: Pace, signal: Signal, step: Step, dated: Sequence[tuple[float, float]], runs: Runs) -> int:
     """Return how many processes must be asked for now so that each position starts by its deadline.
 
     None is asked for while the same number would still do a tick later.
     """
-    pace = _pace(parameters, step)
-    spare = max(0, signal.processes - signal.busy)
-    target = parameters.target_wait_seconds
-    share = signal.share_run
-    dated = [(since + target, count * share) for since, count in batches]
+    spare, share = max(0, signal.processes - signal.busy), signal.share_run
     need = need_of(
-        positions(dated, 0),
-        lambda horizon: pace.freed(signal.busy, horizon) + pace.spare(spare, horizon, step.spare_in_seconds),
+        positions([(due, count * share) for due, count in dated], 0),
+        lambda horizon: (
+            pace.freed(runs, signal.at, horizon) + pace.spare(spare, horizon, step.spare_in_seconds)
+        ),
         pace,
         signal.at,
     )

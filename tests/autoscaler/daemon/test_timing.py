@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,3 +22,20 @@ def test_a_lease_outlives_what_its_holder_may_still_act_on(interval):
 def test_a_stored_status_lasts_for_three_ticks_of_the_length_that_they_have():
     timing = Timing(interval_seconds=2.0)
     assert (timing.status_seconds(0.1), timing.status_seconds(7.0)) == (6.0, 21.0)
+
+
+@pytest.mark.parametrize(
+    ("due_at", "next_at"),
+    [
+        pytest.param(math.inf, 102.0, id="nothing is due: the usual distance"),
+        pytest.param(101.2, 101.2, id="as soon as it is due"),
+        pytest.param(90.0, 100.5, id="overdue: no sooner than the shortest distance"),
+        pytest.param(500.0, 102.0, id="far away: the usual distance"),
+    ],
+)
+def test_the_next_tick_comes_when_a_decision_is_due(due_at, next_at):
+    assert Timing(interval_seconds=2.0, min_interval_seconds=0.5).next_at(100.0, due_at) == next_at
+
+
+def test_an_interval_below_the_shortest_one_is_kept():
+    assert Timing(interval_seconds=0.3, min_interval_seconds=0.5).next_at(100.0, 0.0) == 100.3

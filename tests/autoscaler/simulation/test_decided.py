@@ -82,6 +82,7 @@ class Recorder:
 
     def __init__(self, decider: Decider) -> None:
         self.policy = decider.policy
+        self.min_interval_seconds = decider.min_interval_seconds
         self.seen: list[Observation] = []
         self._decider = decider
 

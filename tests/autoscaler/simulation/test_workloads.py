@@ -8,12 +8,16 @@ import pytest
 
 from autoscaler.core.decider import Decider
 from autoscaler.core.demand.target_wait import TargetWaitPolicy
+from autoscaler.settings.table import RUN, pick
 from autoscaler.simulation import workloads
 from autoscaler.simulation.decided import DecidedScaler
 from autoscaler.simulation.engine import simulate
 from autoscaler.simulation.peers import PEERS, CeleryAutoscale, size_peer
 from autoscaler.simulation.report import summarize
 from tests.support.traces import MODEL, POLICY
+
+#: The usual time between two looks and the shortest one, as the daemon has them by default.
+INTERVAL, MIN_INTERVAL = (float(setting.default) for setting in pick(RUN, "interval", "min_interval"))
 
 HELD_OUT = {
     "on-off": lambda: workloads.on_off(7, 3600.0),
@@ -29,13 +33,18 @@ HELD_OUT = {
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_every_task_starts_in_time_for_less_than_the_cheapest_peer_and_half_of_celerys_starts():
+def test_every_task_starts_in_time_for_less_than_the_cheapest_peer_and_less_than_half_of_celerys_starts():
     """On the geometric mean, at defaults; Celery's starts are 5.5's (5.7 never shrinks while work comes)."""
     shares, costs, starts = {}, [], []
     for name, make in HELD_OUT.items():
         held_out = make()
-        decider = Decider(policy=POLICY, target_wait=TargetWaitPolicy())
-        scaler = DecidedScaler(decider, name="ours", start_seconds=MODEL.start_seconds)
+        decider = Decider(policy=POLICY, target_wait=TargetWaitPolicy(), min_interval_seconds=MIN_INTERVAL)
+        scaler = DecidedScaler(
+            decider,
+            name="ours",
+            start_seconds=MODEL.start_seconds,
+            interval_seconds=INTERVAL,
+        )
         ours = summarize(simulate(held_out, scaler, MODEL), 5.0)
         peers = [summarize(size_peer(peer, held_out, MODEL, 5.0), 5.0) for peer in PEERS]
         celery = simulate(held_out, CeleryAutoscale(64, MODEL, idle_only=False), MODEL)
@@ -43,7 +52,7 @@ def test_every_task_starts_in_time_for_less_than_the_cheapest_peer_and_half_of_c
         costs.append(ours.cost / min(peer.cost for peer in peers if peer.within_target >= 0.99))
         starts.append(ours.starts / celery.starts)
     means = [math.exp(math.fsum(map(math.log, ratios)) / len(ratios)) for ratios in (costs, starts)]
-    assert (shares, means[0] <= 0.66, means[1] <= 0.5) == (dict.fromkeys(HELD_OUT, True), True, True)
+    assert (shares, means[0] <= 0.66, means[1] <= 0.45) == (dict.fromkeys(HELD_OUT, True), True, True)
 
 
 @pytest.mark.parametrize("make", workloads.WORKLOADS.values(), ids=workloads.WORKLOADS)

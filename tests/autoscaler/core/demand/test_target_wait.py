@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from dataclasses import astuple, replace
 
@@ -10,7 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoscaler.core.decider import Decider
 from autoscaler.core.demand.target_wait import Signal, TargetWaitPolicy, TargetWaitState, advance
+from autoscaler.core.policy import Policy
+from autoscaler.simulation.decided import DecidedScaler
+from autoscaler.simulation.engine import PoolModel, simulate
+from autoscaler.simulation.report import summarize
+from autoscaler.simulation.traces import ServiceModel, Trace
 from tests.support.target_wait import PARAMETERS, learnt, play, signal
 
 
@@ -36,18 +43,50 @@ def test_a_process_that_is_starting_is_not_requested_again():
 def test_a_burst_of_short_tasks_is_spread_over_the_time_that_is_left():
     state, done = learnt(1, 1)
     _, sizes = play([signal(600.0, 40, 1, 1, completed=done)], state=state)
-    # 40 positions; 4 s are left and 3 of them after the start, so a new process starts 1 + 3 of them. The one
-    # process comes free 4 times on average, counted as 4 - 1.5 * 2 = 1: (40 - 1) / 4 more are needed.
-    assert sizes == [1 + math.ceil(39 / 4)]
+    # 40 positions; 4 s are left. A task runs for 0.9 s at least and then ends at a rate of 1 a second: the
+    # one process comes free 3.1 times, and a new one, 3 s after its start, starts 1 + 2.1 of them.
+    assert sizes == [1 + math.ceil((40 - 3.1) / 3.1)]
 
 
-@pytest.mark.parametrize(("caution", "more"), [(0.0, 37 / 4), (2.0, 41 / 4)])
+@pytest.mark.parametrize(("caution", "more"), [(0.0, 37.9 / 3.1), (2.0, 41 / 3.1)])
 def test_the_less_is_expected_of_busy_processes_the_more_new_ones_are_requested(caution: float, more: float):
     state, done = learnt(1, 1)
     careful = replace(PARAMETERS, release_caution=caution)
-    # The one process becomes free 4 times on average, and 4 - caution * 2 times is what is counted on.
+    # The one process becomes free 3.1 times on average, less caution * sqrt(3.1) times that are counted on.
     _, sizes = play([signal(600.0, 41, 1, 1, completed=done)], careful, state=state)
     assert sizes == [1 + math.ceil(more)]
+
+
+@pytest.mark.parametrize("variation", [0.0, 0.3])
+@pytest.mark.parametrize("service", [3.0, 8.0])
+def test_a_batch_of_alike_tasks_starts_in_time(service: float, variation: float):
+    """60 tasks at once on one process: those that have just begun free no process in time."""
+    rng, shape = random.Random(1), ServiceModel(mean_seconds=service, variation=variation or 1.0)
+    arrivals = [300.0 * batch + 0.005 * task for batch in range(1, 9) for task in range(60)]
+    made = Trace(
+        name="batches",
+        arrivals_seconds=arrivals,
+        services_seconds=[shape.draw(rng) if variation else service for _ in arrivals],
+        duration_seconds=2700.0,
+    )
+    decider = Decider(
+        policy=Policy(max_processes=64), target_wait=TargetWaitPolicy(), min_interval_seconds=0.5
+    )
+    scaler = DecidedScaler(decider, name="ours", start_seconds=1.0, interval_seconds=2.0)
+    assert summarize(simulate(made, scaler, PoolModel()), 5.0).within_target >= 0.999
+
+
+def test_the_next_decision_is_due_when_the_most_urgent_task_needs_its_process():
+    state, done = learnt(300, 2)
+    waits = [signal(600.0, 1, 2, 2, completed=done), signal(602.5, 1, 2, 2, completed=done)]
+    found = []
+    for each in waits:
+        state, _ = advance(PARAMETERS, state, each, 0.5)
+        found.append(state.due_at)
+    # It came after 599, so it starts by 604, and 1 s passes until a process is ready; 0.5 s is the next look.
+    assert found == [602.5, 602.5]
+    state, _ = advance(PARAMETERS, state, signal(603.0, 0, 2, 2, completed=done), 0.5)
+    assert state.due_at == math.inf
 
 
 def test_a_burst_of_long_tasks_needs_a_process_for_almost_every_task():
