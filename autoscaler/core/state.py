@@ -31,6 +31,10 @@ _MAX_REFUSAL_PAUSE_SECONDS = 300.0
 #: How long a group that is not there keeps its memory: longer than a deployment or an outage takes.
 _FORGET_GROUP_SECONDS = 3600.0
 _MAX_ABSENT_GROUPS = 100
+#: More running tasks than so many for each process, and so many beside, are a fault of the report: a pool
+#: that was shrunk runs those of before, one with greenlets may have some more.
+_MAX_BUSY_FACTOR = 4
+_MAX_BUSY_SPARE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +154,7 @@ def remember(
         name: worker for name, worker in acted.items() if at - worker.read_at <= policy.stale_after_seconds
     }
     changed = set()
-    for reading in observation.workers:
+    for reading in map(_plausible, observation.workers):
         before = acted.get(reading.name)
         if before is None or _differs(before.reading, reading):
             changed.add(reading.name)
@@ -186,6 +190,16 @@ def _restarted(before: WorkerReading, now: WorkerReading) -> bool:
     if before.uptime_seconds is None or now.uptime_seconds is None:
         return False
     return now.uptime_seconds < before.uptime_seconds
+
+
+def _plausible(reading: WorkerReading) -> WorkerReading:
+    """The reading; a count of running tasks that the worker has by far no processes for is not known."""
+    if reading.busy is None or reading.processes is None:
+        return reading
+    room = reading.processes + reading.retiring
+    return (
+        replace(reading, busy=None) if reading.busy > _MAX_BUSY_FACTOR * room + _MAX_BUSY_SPARE else reading
+    )
 
 
 def _follow(policy: Policy, before: KnownWorker | None, reading: WorkerReading, at: float) -> KnownWorker:

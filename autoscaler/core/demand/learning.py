@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from autoscaler.core.demand.backlog import Backlog
-from autoscaler.core.demand.retention import Retention
+from autoscaler.core.demand.retention import Retention, since_then
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,10 @@ _MAX_BATCHES = 64
 MIN_WINDOW_SECONDS = 30.0
 _MIN_SERVICE_SECONDS = 0.001
 _UNKNOWN_SERVICE_SECONDS = 1.0
+#: So many times as many tasks as could have run by the learnt mean are a fault of a count, once the mean
+#: rests on so many tasks.
+_MAX_SPEED_UP = 20.0
+_MIN_KNOWN_TASKS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +38,9 @@ class TargetWaitState:
 
     ``batches`` has (earliest arrival, count) of the backlog, oldest first, and ``runs`` (started at, count)
     of the tasks that run. ``busy_seconds`` and ``ended`` are the fading sums of the service time.
-    ``ready_at`` is when the processes asked for last are ready, ``due_at`` when the next decision is due.
+    ``pending_seconds`` were spent busy since a task was last seen to end; after a count that was ``doubted``
+    the next one is believed. ``ready_at`` is when the processes asked for last are ready, ``due_at`` when the
+    next decision is due.
     ``backlog`` takes the place of ``batches`` and ``runs``, and ``gaps`` (by worker) that of ``retention``,
     where several workers or targets are planned for.
     """
@@ -45,6 +51,8 @@ class TargetWaitState:
     runs: tuple[tuple[float, int], ...] = ()
     busy_seconds: float = 0.0
     ended: float = 0.0
+    pending_seconds: float = 0.0
+    doubted: bool = False
     arrivals_per_second: float = 0.0
     ready_at: float = -math.inf
     due_at: float = math.inf
@@ -55,7 +63,7 @@ class TargetWaitState:
     @property
     def service_seconds(self) -> float:
         """Mean service time as learnt; before the first task ended, no less than it has run."""
-        return mean_service_seconds(self.busy_seconds, self.ended)
+        return mean_service_seconds(self.busy_seconds + self.pending_seconds, self.ended)
 
     def oldest_wait_seconds(self, at: float, target_seconds: float) -> float:
         """How long the oldest task that has not started has waited, 0 where all have; an estimate.
@@ -87,11 +95,13 @@ class Step:
     spare_in_seconds: float
     busy_total_seconds: float
     ended_total: float
+    pending_seconds: float
+    doubted: bool
 
     @property
     def service_seconds(self) -> float:
         """Mean service time with this step in it."""
-        return mean_service_seconds(self.busy_total_seconds, self.ended_total)
+        return mean_service_seconds(self.busy_total_seconds + self.pending_seconds, self.ended_total)
 
 
 def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Signal) -> Step:
@@ -99,25 +109,30 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
     last = state.last
     since, seconds = signal.at - state.tick_seconds, state.tick_seconds
     ended, arrived, net_arrived, busy_seconds = 0, signal.unended, signal.in_system, 0.0
+    doubted = False
     if last is None:
         # Nobody saw these tasks arrive: the oldest is as old as it is said to be, else new.
         since = signal.at - (signal.oldest_age_seconds or 0.0)
     else:
         since, seconds = last.at, signal.at - last.at
         more = signal.in_system - last.in_system
-        if signal.completed is None or last.completed is None:
-            ended = max(0, -more)
-        else:
-            ended = max(0, signal.completed - last.completed)  # a worker that restarted counts from 0 again
+        busy_seconds = (last.busy + signal.busy) / 2 * seconds
+        ended = max(0, -more)
+        if signal.completed is not None and last.completed is not None:
+            counted = max(0, signal.completed - last.completed)  # a worker that restarted counts from 0 again
+            doubted = _is_implausible(state, counted, state.pending_seconds + busy_seconds)
+            ended = ended if doubted else counted
         net_arrived = ended + more
         arrived = max(0, ended + signal.unended - last.unended)
-        busy_seconds = (last.busy + signal.busy) / 2 * seconds
-    learnt = ended if signal.continuous else 0
-    busy_seconds = busy_seconds if signal.continuous else 0.0
     started = max(0, signal.busy - (0 if last is None else last.busy) + ended)
+    learnt = ended if signal.continuous and not doubted else 0
+    # Time in which other workers ran says nothing.
+    pending = 0.0 if doubted else state.pending_seconds + (busy_seconds if signal.continuous else 0.0)
     # The sums fade by tasks ended, not by time, so that a task of an hour raises the mean as it runs.
     remembered = max(parameters.remembered_tasks, state.arrivals_per_second * MIN_WINDOW_SECONDS)
     fade = math.exp(-learnt / remembered)
+    # What ends at once has no more weight than what ends one by one, however much it is.
+    weight = remembered * -math.expm1(-learnt / remembered)
     return Step(
         since=since,
         seconds=seconds,
@@ -125,12 +140,34 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
         arrived=arrived,
         net_arrived=net_arrived,
         started=started,
+        doubted=doubted,
         start_seconds=parameters.assumed_start_seconds
         if signal.start_seconds is None
         else signal.start_seconds,
         spare_in_seconds=max(0.0, state.ready_at - signal.at),
-        busy_total_seconds=state.busy_seconds * fade + busy_seconds,
-        ended_total=state.ended * fade + learnt,
+        busy_total_seconds=state.busy_seconds * fade + (pending / learnt * weight if learnt else 0.0),
+        ended_total=state.ended * fade + weight,
+        pending_seconds=0.0 if learnt else pending,
+    )
+
+
+def _is_implausible(state: TargetWaitState, ended: int, busy_seconds: float) -> bool:
+    """Whether far more tasks are said to have ended than could have run; believed where it goes on."""
+    if state.doubted or state.ended < _MIN_KNOWN_TASKS:
+        return False
+    return ended > _MAX_SPEED_UP * (1 + busy_seconds / state.service_seconds)
+
+
+def since_anew(state: TargetWaitState, at: float) -> TargetWaitState:
+    """What is still true after the clock went back to ``at``: what was learnt, and no moment of it."""
+    gaps = {name: since_then(known, at) for name, known in state.gaps.items()}
+    return TargetWaitState(
+        tick_seconds=state.tick_seconds,
+        busy_seconds=state.busy_seconds,
+        ended=state.ended,
+        arrivals_per_second=state.arrivals_per_second,
+        retention=since_then(state.retention, at),
+        gaps=gaps,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.policy import MAX_PROCESSES
@@ -59,6 +59,11 @@ class Retention:
     tasks_at: tuple[float, ...] = ()
     needed_at: tuple[float, ...] = ()
     gaps: tuple[Gaps, ...] = ()
+
+
+def since_then(before: Retention, at: float) -> Retention:
+    """The same where no moment is later than ``at``."""
+    return replace(before, needed_at=tuple(min(when, at) for when in before.needed_at))
 
 
 def track(

@@ -22,6 +22,7 @@ from autoscaler.core.demand.learning import (
     Step,
     TargetWaitState,
     batches_after,
+    since_anew,
     step_since,
 )
 from autoscaler.core.demand.pace import Pace, Runs
@@ -32,6 +33,9 @@ from autoscaler.core.demand.signal import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+#: A signal that is older than the last one by more than this comes from a clock that went back.
+_MAX_CLOCK_SLIP_SECONDS = 5.0
 
 __all__ = ["Signal", "TargetWaitPolicy", "TargetWaitState", "advance", "advance_fleet"]
 
@@ -45,8 +49,9 @@ def advance(
     ceilings are the caller's. A signal that is not newer than the last one changes nothing and holds.
     ``soonest_seconds`` from now is the next look possible, None where looks come at even distances.
     """
-    if state.last is not None and signal.at <= state.last.at:
+    if not _is_newer(state, signal):
         return state, max(1, signal.processes)
+    state = _in_time(state, signal)
     step = step_since(parameters, state, signal)
     batches = batches_after(state.batches, step, signal)
     size = max(signal.processes, signal.busy)
@@ -86,8 +91,9 @@ def advance_fleet(
     """
     sizes = tuple(member.processes for member in fleet.members)
     nothing = Needs((0,) * len(sizes), (0,) * len(fleet.channels), sizes, signal.processes)
-    if state.last is not None and signal.at <= state.last.at:
+    if not _is_newer(state, signal):
         return state, nothing
+    state = _in_time(state, signal)
     step = step_since(parameters, state, signal)
     backlog, fetched = follow(
         state.backlog,
@@ -114,6 +120,16 @@ def advance_fleet(
     return after, Needs(tuple(own), tuple(shared), tuple(keep), kept)
 
 
+def _is_newer(state: TargetWaitState, signal: Signal) -> bool:
+    last = state.last
+    return last is None or signal.at > last.at or signal.at <= last.at - _MAX_CLOCK_SLIP_SECONDS
+
+
+def _in_time(state: TargetWaitState, signal: Signal) -> TargetWaitState:
+    """The state, begun anew where the clock went back further than a signal can be late."""
+    return state if state.last is None or signal.at > state.last.at else since_anew(state, signal.at)
+
+
 def _track(parameters: TargetWaitPolicy, before: Retention, pool: Pool, step: Step) -> Retention:
     return retention.track(
         parameters,
@@ -134,6 +150,8 @@ def _learn(state: TargetWaitState, signal: Signal, step: Step) -> TargetWaitStat
         tick_seconds=step.tick_seconds,
         busy_seconds=step.busy_total_seconds,
         ended=step.ended_total,
+        pending_seconds=step.pending_seconds,
+        doubted=step.doubted,
         arrivals_per_second=max(
             0.0, state.arrivals_per_second * (1 - fresh) + step.net_arrived / step.seconds * fresh
         ),

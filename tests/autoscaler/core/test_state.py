@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from autoscaler.core.model import Result
+from autoscaler.core.model import Reason, Result
 from autoscaler.core.state import KnownWorker, Outstanding, Refusal, remember
-from tests.support.builders import container, look, outcome, prompt_policy, worker
+from tests.support.builders import Walk, container, decision, look, outcome, prompt_policy, worker
 
 POLICY = prompt_policy(stale_after_seconds=15, settle_seconds=10)
 
@@ -153,3 +153,10 @@ def test_a_worker_whose_queues_are_not_known_this_time_keeps_those_it_had():
     assert (reading.queues, reading.queues_known) == (("x",), False)
     known, _ = follow(known, worker("a@h", queues=()), at=3.0)
     assert known["a@h"].reading.queues == ()
+
+
+def test_a_worker_cannot_run_ten_thousand_tasks_on_four_processes():
+    walk = Walk(prompt_policy())
+    plan = walk.see(0, worker(busy=10_000))
+    assert plan.decisions == (decision(4, 4, Reason.PEER_UNRESPONSIVE),)
+    assert walk.see(3, worker(busy=4)).decisions == (decision(4, 7, Reason.LOAD_HIGH),)

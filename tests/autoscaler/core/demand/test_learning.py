@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from autoscaler.core.demand.target_wait import TargetWaitPolicy, TargetWaitState, advance
 from tests.support.target_wait import learnt, play, signal
 
 
@@ -37,3 +39,57 @@ def test_a_worker_that_restarted_and_counts_from_zero_is_no_negative_arrival():
     state, done = learnt(2, 2)
     state, sizes = play([signal(600.0, 0, 2, 2, completed=0)], state=state)
     assert (done > 0, sizes, math.isfinite(state.service_seconds)) == (True, [2], True)
+
+
+# Disturbances: what is learnt is right again, within 20 %, once 50 tasks have ended.
+
+SERVICE_SECONDS = 2.0
+
+
+def disturbed(change, *, ticks: int = 400):
+    """Two tasks of 2 s run all the time; ``change`` (at, signal) stands for what is seen. What is learnt."""
+    state, found = TargetWaitState(), []
+    for at in range(ticks):
+        seen = signal(float(at), 0, 2, 2, completed=at)
+        state, _ = advance(TargetWaitPolicy(), state, change(at, seen))
+        found.append(state.service_seconds)
+    return found
+
+
+def frozen(at, seen):
+    return replace(seen, completed=200) if 200 <= at < 260 else seen
+
+
+def jumped(at, seen):
+    return replace(seen, completed=seen.completed + 1_000_000) if at >= 200 else seen
+
+
+def clock_back(at, seen):
+    return replace(seen, at=seen.at - 100) if at >= 200 else seen
+
+
+@pytest.mark.parametrize(
+    ("change", "over_at"), [(frozen, 260), (jumped, 200), (clock_back, 200)], ids=["frozen", "jump", "clock"]
+)
+def test_after_a_disturbance_the_service_time_is_right_within_fifty_tasks(change, over_at):
+    later = disturbed(change)[over_at + 50 :]
+    assert all(learnt == pytest.approx(SERVICE_SECONDS, rel=0.2) for learnt in later)
+
+
+def test_a_clock_that_went_back_does_not_stop_growth():
+    state, done = learnt(300, 2)
+    state, _ = advance(TargetWaitPolicy(), state, signal(500.0, 1, 2, 2, completed=done))
+    sizes = []
+    for at in range(501, 507):
+        state, size = advance(TargetWaitPolicy(), state, signal(float(at), 1, 2, 2, completed=done))
+        sizes.append(size)
+    assert sizes[-1] == 3
+
+
+def test_a_service_time_that_really_falls_is_believed_at_the_second_look():
+    state, done = learnt(10, 4)
+    for tick in range(1, 21):
+        state, _ = advance(
+            TargetWaitPolicy(), state, signal(600.0 + tick, 0, 4, 4, completed=done + 400 * tick)
+        )
+    assert state.service_seconds == pytest.approx(0.01, rel=0.5)
