@@ -63,7 +63,8 @@ class TargetWaitState:
     @property
     def service_seconds(self) -> float:
         """Mean service time as learnt; before the first task ended, no less than it has run."""
-        return mean_service_seconds(self.busy_seconds + self.pending_seconds, self.ended)
+        running = self.last.busy if self.last else 0
+        return mean_service_seconds(self.busy_seconds, self.ended, self.pending_seconds, running)
 
     def oldest_wait_seconds(self, at: float, target_seconds: float) -> float:
         """How long the oldest task that has not started has waited, 0 where all have; an estimate.
@@ -96,12 +97,15 @@ class Step:
     busy_total_seconds: float
     ended_total: float
     pending_seconds: float
+    running: int
     doubted: bool
 
     @property
     def service_seconds(self) -> float:
         """Mean service time with this step in it."""
-        return mean_service_seconds(self.busy_total_seconds + self.pending_seconds, self.ended_total)
+        return mean_service_seconds(
+            self.busy_total_seconds, self.ended_total, self.pending_seconds, self.running
+        )
 
 
 def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Signal) -> Step:
@@ -141,14 +145,17 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
         net_arrived=net_arrived,
         started=started,
         doubted=doubted,
-        start_seconds=parameters.assumed_start_seconds
-        if signal.start_seconds is None
-        else signal.start_seconds,
+        start_seconds=_start_seconds(parameters, signal),
         spare_in_seconds=max(0.0, state.ready_at - signal.at),
         busy_total_seconds=state.busy_seconds * fade + (pending / learnt * weight if learnt else 0.0),
         ended_total=state.ended * fade + weight,
         pending_seconds=0.0 if learnt else pending,
+        running=signal.busy,
     )
+
+
+def _start_seconds(parameters: TargetWaitPolicy, signal: Signal) -> float:
+    return parameters.assumed_start_seconds if signal.start_seconds is None else signal.start_seconds
 
 
 def _is_implausible(state: TargetWaitState, ended: int, busy_seconds: float) -> bool:
@@ -171,11 +178,15 @@ def since_anew(state: TargetWaitState, at: float) -> TargetWaitState:
     )
 
 
-def mean_service_seconds(busy_seconds: float, ended: float) -> float:
-    """Return the mean as learnt; before the first task ended, no less than what has run."""
+def mean_service_seconds(busy_seconds: float, ended: float, pending_seconds: float, running: int) -> float:
+    """Return the mean as learnt, no less than what runs now makes it at least.
+
+    ``pending_seconds`` were spent since the last task ended, by ``running`` tasks.
+    """
     if ended <= 0:
-        return max(busy_seconds, _UNKNOWN_SERVICE_SECONDS)
-    return max(busy_seconds / ended, _MIN_SERVICE_SECONDS)
+        return max(pending_seconds / max(1, running), _UNKNOWN_SERVICE_SECONDS)
+    learnt = busy_seconds / ended
+    return max(learnt, (busy_seconds + pending_seconds) / (ended + running), _MIN_SERVICE_SECONDS)
 
 
 def batches_after(

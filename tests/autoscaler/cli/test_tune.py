@@ -46,10 +46,10 @@ def test_tune_shows_alike_settings_once_and_says_how_it_chose(tmp_path: Path):
     rows = lines[4 : lines.index("", 4)]
     figures = [row.rpartition("alike)")[2] or row for row in rows]
     assert len({*figures}) == len(figures) < 8
-    start = "Taken: start worth 25, caution 1.5. 24 of 24 settings start 99.90% of the tasks within 5 s"
+    start = "Taken: start worth 35, caution 0. 24 of 24 settings start 99.90% of the tasks within 5 s"
     chosen = next(line for line in lines if line.startswith("Taken"))
     assert chosen.startswith(start)
-    assert "least process-seconds, with 25 s added for each start (--start-worth)" in chosen
+    assert "least process-seconds, with 35 s added for each start (--start-worth)" in chosen
     assert chosen.endswith("others came to the same. On a tie fewer starts win, then the flags as given.")
 
 

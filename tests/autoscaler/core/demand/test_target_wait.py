@@ -44,15 +44,15 @@ def test_a_burst_of_short_tasks_is_spread_over_the_time_that_is_left():
     state, done = learnt(1, 1)
     _, sizes = play([signal(600.0, 40, 1, 1, completed=done)], state=state)
     # 40 positions; 4 s are left. A task runs for 0.9 s at least and then ends at a rate of 1 a second: the
-    # one process comes free 3.1 times, and a new one, 3 s after its start, starts 1 + 2.1 of them.
-    assert sizes == [1 + math.ceil((40 - 3.1) / 3.1)]
+    # one that runs is older and its process comes free 4 times; a new one, 3 s after its start, starts 1 + 2.1.
+    assert sizes == [1 + math.ceil((40 - 4) / 3.1)]
 
 
-@pytest.mark.parametrize(("caution", "more"), [(0.0, 37.9 / 3.1), (2.0, 41 / 3.1)])
+@pytest.mark.parametrize(("caution", "more"), [(0.0, 37 / 3.1), (2.0, 41 / 3.1)])
 def test_the_less_is_expected_of_busy_processes_the_more_new_ones_are_requested(caution: float, more: float):
     state, done = learnt(1, 1)
     careful = replace(PARAMETERS, release_caution=caution)
-    # The one process becomes free 3.1 times on average, less caution * sqrt(3.1) times that are counted on.
+    # The one process becomes free 4 times on average, and 4 - caution * 2 times is what is counted on.
     _, sizes = play([signal(600.0, 41, 1, 1, completed=done)], careful, state=state)
     assert sizes == [1 + math.ceil(more)]
 
