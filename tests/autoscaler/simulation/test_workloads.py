@@ -52,7 +52,7 @@ def test_every_task_starts_in_time_for_less_than_the_cheapest_peer_and_less_than
         costs.append(ours.cost / min(peer.cost for peer in peers if peer.within_target >= 0.99))
         starts.append(ours.starts / celery.starts)
     means = [math.exp(math.fsum(map(math.log, ratios)) / len(ratios)) for ratios in (costs, starts)]
-    assert (shares, means[0] <= 0.68, means[1] <= 0.48) == (dict.fromkeys(HELD_OUT, True), True, True)
+    assert (shares, means[0] <= 0.66, means[1] <= 0.45) == (dict.fromkeys(HELD_OUT, True), True, True)
 
 
 @pytest.mark.parametrize("make", workloads.WORKLOADS.values(), ids=workloads.WORKLOADS)

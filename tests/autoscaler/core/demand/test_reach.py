@@ -20,6 +20,7 @@ class Recorder:
     def __init__(self, most):
         self.decider = Decider(policy=Policy(max_processes=most), target_wait=TargetWaitPolicy(), name="a")
         self.policy, self.seen = self.decider.policy, []
+        self.min_interval_seconds = None
 
     def decide(self, state, observation):
         state, plan = self.decider.decide(state, observation)

@@ -44,7 +44,7 @@ def test_a_burst_of_short_tasks_is_spread_over_the_time_that_is_left():
     state, done = learnt(1, 1)
     _, sizes = play([signal(600.0, 40, 1, 1, completed=done)], state=state)
     # 40 positions; 4 s are left. A task runs for 0.9 s at least and then ends at a rate of 1 a second: the
-    # one that runs is older and its process comes free 4 times; a new one, 3 s after its start, starts 1 + 2.1.
+    # one that runs is older, its process comes free 4 times; a new one, 3 s after its start, starts 1 + 2.1.
     assert sizes == [1 + math.ceil((40 - 4) / 3.1)]
 
 
