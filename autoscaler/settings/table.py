@@ -288,7 +288,7 @@ RUN = (
         "--min-interval",
         "0.5",
         number(0.1, 300),
-        "Seconds between two ticks while a decision is due: with --target-wait, where tasks wait.",
+        "The same while tasks wait and one is due.",
         metavar="SECONDS",
     ),
     _setting(

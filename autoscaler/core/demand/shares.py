@@ -197,7 +197,7 @@ def due_at(pace: Pace, at: float, backlogs: Iterable[Sequence[tuple[float, float
 
     From then on it is looked at as often as is allowed, until the task has started.
     """
-    urgent = min((dated[0][0] for dated in backlogs if dated), default=math.inf)
+    urgent = min((due for dated in backlogs for due, _ in dated), default=math.inf)
     return max(urgent - pace.margin_seconds - pace.start_seconds - pace.tick_seconds, at)
 
 
