@@ -139,9 +139,7 @@ def load(
         scope=scope,
         mode=Mode.DISABLED if not values["enabled"] else Mode.DRY_RUN if values["dry_run"] else Mode.ACT,
         name=values["name"] or (next(iter(scope.workers)) if len(scope.workers) == 1 else "default"),
-        interval_seconds=values["interval"],
-        min_interval_seconds=min(values["min_interval"], values["interval"]),
-        inspect_timeout_seconds=values["inspect_timeout"],
+        **_periods(values),
         listen=values["listen"],
         base_path=values["base_path"] or "",
         log_format=values["log_format"],
@@ -161,6 +159,15 @@ def load(
         ignored=ignored,
         unknown_variables=unknown_variables(environment),
     )
+
+
+def _periods(values: Mapping[str, Any]) -> dict[str, float]:
+    """How often it looks, and how long it waits for workers, in seconds."""
+    return {
+        "interval_seconds": values["interval"],
+        "min_interval_seconds": min(values["min_interval"], values["interval"]),
+        "inspect_timeout_seconds": values["inspect_timeout"],
+    }
 
 
 def unknown_variables(environment: Mapping[str, str]) -> dict[str, str | None]:
