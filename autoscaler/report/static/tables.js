@@ -70,15 +70,27 @@ export class Tables {
     this.groups = new Map();
     this.reasons = {};
     this.lastActions = new Map();
+    // What nobody sees is written when it comes into view: a hundred rows a tick cost more than all charts.
+    this.parts = new Map();
+    this.watch = new IntersectionObserver((seen) => {
+      for (const one of seen) this.parts.get(one.target).seen = one.isIntersecting;
+      if (this.tick) this.show(this.tick);
+    }, { rootMargin: "200px" });
+    for (const [id, show] of [["workers", "showWorkers"], ["queues", "showQueues"], ["why", "showWhy"]]) {
+      const section = at(id).closest("section");
+      this.parts.set(section, { seen: false, tick: null, show });
+      this.watch.observe(section);
+    }
     at("workers-filter").addEventListener("input", () => this.filter());
   }
 
   show(tick) {
-    const workers = asRecords(tick.worker_columns, tick.workers);
-    const queues = asRecords(tick.queue_columns, tick.queues);
-    this.showWorkers(workers);
-    this.showQueues(queues, tick);
-    this.showWhy(tick, workers, queues);
+    this.tick = tick;
+    for (const part of this.parts.values()) {
+      if ((!part.seen && part.tick !== null) || part.tick === tick) continue;
+      part.tick = tick;
+      this[part.show](tick, asRecords(tick.worker_columns, tick.workers), asRecords(tick.queue_columns, tick.queues));
+    }
   }
 
   // The words of the reasons come once, maybe after the first tick.
@@ -94,7 +106,7 @@ export class Tables {
     for (const action of actions) this.lastActions.set(action.worker, action);
   }
 
-  showWorkers(workers) {
+  showWorkers(_, workers) {
     const widest = Math.max(1, ...workers.map((one) => Math.max(one.upper ?? 0, one.target ?? 0, (one.processes ?? 0) + (one.retiring ?? 0))));
     this.workers.show(workers.map((one) => [one.worker, this.cells(one, widest)]));
     setText(this.at("workers-count"), String(workers.length));
@@ -145,7 +157,7 @@ export class Tables {
     return write;
   }
 
-  showQueues(queues, tick) {
+  showQueues(tick, _, queues) {
     const groupOf = new Map();
     for (const group of tick.groups) for (const place of group.queues) groupOf.set(place, group);
     this.queues.show(queues.map((one, place) => {
