@@ -72,9 +72,12 @@ def test_a_real_worker_is_seen_to_grow_to_lose_redis_and_to_go_on_with_its_histo
     live(page)
     cluster.hold(8)
 
+    page.locator("#workers").scroll_into_view_if_needed()  # tables are written while they are in view
     expect(page.locator("#workers")).to_contain_text("6 of 6 busy")
     expect(page.locator("#sentence")).to_contain_text(re.compile(r"Last change .* → 6"))
+    page.locator("#queues").scroll_into_view_if_needed()
     expect(page.locator("#queues th")).to_have_text("celery")
+    page.locator("#workers").scroll_into_view_if_needed()
     cluster.release()
     expect(page.locator("#workers")).to_contain_text("0 of 1 busy")
     page.get_by_text("Actions in this span").click()
