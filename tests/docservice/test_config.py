@@ -228,7 +228,7 @@ def test_a_token_is_made_listed_and_revoked(database_url: str, redis_url: str) -
 
 def test_a_worker_count_is_a_number_or_auto() -> None:
     wrong = CliRunner().invoke(main, ["api", "--workers", "0"])
-    assert (wrong.exit_code, "neither auto nor a whole number" in wrong.stderr) == (2, True)
+    assert (wrong.exit_code, "it must be auto, or a whole number" in wrong.stderr) == (2, True)
 
 
 def test_auto_is_what_fits_in_the_container() -> None:

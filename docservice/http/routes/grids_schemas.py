@@ -183,7 +183,6 @@ def _sort() -> Schema:
             "sort": {"type": ["string", "null"], "enum": ["asc", "desc", None]},
         },
         additionalProperties=True,  # AG Grid sends the kind of the sort as well
-        anyOf=[{"required": ["colId"]}, {"required": ["field"]}],
     )
 
 
