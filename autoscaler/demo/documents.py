@@ -36,6 +36,7 @@ class DocumentService:
         self._folder = folder
         self._port = port
         self._token = ""
+        self._begun = False  # whether a document was uploaded, which begins the module
         self.url = f"http://127.0.0.1:{self._port}"
         self.environment: dict[str, str] = {
             "DOCSERVICE_BLOB_URL": f"file://{folder}/blobs",
@@ -103,10 +104,16 @@ class DocumentService:
         body = b"".join(_part(boundary, path) for path in paths) + f"--{boundary}--\r\n".encode()
         kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         answer = json.loads(self._ask(f"/modules/{MODULE}/documents", body, kind))
+        self._begun = True
         return len(answer["data"]["documents"])
 
     def page(self, filters: Mapping[str, str], *, limit: int) -> dict[str, Any]:
-        """One page of the grid: ``rows``, ``total`` and more; raises as :meth:`upload`."""
+        """One page of the grid: ``rows``, ``total`` and more; raises as :meth:`upload`.
+
+        Before the first document there is no module, and no row.
+        """
+        if not self._begun:
+            return {"rows": [], "total": 0}
         found: dict[str, Any] = json.loads(self._ask(grid_path(filters, limit=limit)))["data"]
         return found
 

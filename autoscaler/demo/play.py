@@ -276,6 +276,7 @@ def _show_pages(demo: Demo, screen: Screen) -> None:
 def _show_addresses(demo: Demo, screen: Screen) -> None:
     service, token = demo.service, demo.service.token()
     example = f"{service.url}{grid_path(_BY_PART, limit=1)}"
+    screen.say(f"Documents         {service.url}/ and {service.url}/admin")
     screen.say(f"API, to try out   {service.url}/docs")
     screen.say(f"Its metrics       {service.url}/metrics")
     screen.say(f"The autoscaler    {demo.page}/ and {demo.page}/metrics")

@@ -18,6 +18,7 @@ from docservice.http.docs import add_docs_page
 from docservice.http.envelope import JSON
 from docservice.http.errors import ApiError, install
 from docservice.http.methods import name_methods
+from docservice.http.pages import add_pages
 from docservice.http.routes import admin, bulk, document_type_columns, documents, health, modules
 from docservice.http.routes.grids_openapi import openapi_paths
 from docservice.http.routes.grids_schemas import schemas
@@ -83,6 +84,7 @@ def create_app(settings: Settings, *, access_log: AccessLog | None = None) -> Do
     for router in _ROUTERS:
         framework.include_router(router)
     if settings.docs != "off":
+        add_pages(framework)
         _add_docs(framework, dependencies=[Depends(require_system_admin)] if settings.docs == "admin" else [])
     return DocumentService(settings, services, framework)
 

@@ -12,6 +12,7 @@ logged and counted only, the latter are recorded up to a number in a minute.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -115,7 +116,7 @@ class Refusals:
 
     def __init__(self) -> None:
         self._minute = 0
-        self._recorded = 0
+        self._recorded: Counter[int] = Counter()  # by token: one caller's flood hides nobody else
 
     async def record(self, serving: Services, request: Request, error: ApiError) -> None:
         """Count and log a refused attempt, and record it when its caller is known."""
@@ -131,16 +132,16 @@ class Refusals:
         if identity is None:
             log.info("admin.refused" if admin else "change.refused", action=action, status=error.status_code)
             return
-        if not identity.role.covers(Role.SYSTEM_ADMIN) and not self._one_more():
+        if not identity.role.covers(Role.SYSTEM_ADMIN) and not self._one_more(identity):
             return
         try:
             await Attempt(serving, request, identity, action).refused(error)
         except (StoreUnavailableError, StoreTimeoutError):
             log.warning("audit.save_failed", action=action, status=error.status_code)
 
-    def _one_more(self) -> bool:
+    def _one_more(self, identity: Identity) -> bool:
         minute = int(time.monotonic() // 60)
         if minute != self._minute:
-            self._minute, self._recorded = minute, 0
-        self._recorded += 1
-        return self._recorded <= _MAX_REFUSALS_A_MINUTE
+            self._minute, self._recorded = minute, Counter()
+        self._recorded[identity.token_id] += 1
+        return self._recorded[identity.token_id] <= _MAX_REFUSALS_A_MINUTE

@@ -24,7 +24,7 @@ _ORDER = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 def allowed_methods(routes: list[BaseRoute], scope: Scope) -> str | None:
     """The methods of the path of a request, as ``Allow`` has them; None where there is no such path."""
     if is_grid(scope["path"]):
-        found = {"GET"} if scope["path"].endswith(".csv") else {"GET", "POST"}
+        found = {"GET", "POST"}
     else:  # a route says whether it would answer, not which methods it has
         found = {
             method

@@ -108,11 +108,27 @@ class Administration:
             seconds,
         )
 
-    async def records(self, *, before: int | None, limit: int) -> list[AuditEntry]:
-        """The latest attempts, or those before one of them."""
+    async def records(
+        self,
+        *,
+        limit: int,
+        before: int | None = None,
+        actor: str | None = None,
+        action: str | None = None,
+        outcome: str | None = None,
+        since: datetime | None = None,
+    ) -> list[AuditEntry]:
+        """The latest attempts for which all filters given hold; ``before`` is an id."""
         rows = await self._database.fetch(
-            "select * from admin_audit where ($1::bigint is null or id < $1) order by id desc limit $2",
+            "select * from admin_audit where ($1::bigint is null or id < $1)"
+            " and ($2::text is null or actor = $2) and ($3::text is null or action = $3)"
+            " and ($4::text is null or outcome = $4) and ($5::timestamptz is null or at >= $5)"
+            " order by id desc limit $6",
             before,
+            actor,
+            action,
+            outcome,
+            since,
             limit,
         )
         names = [item.name for item in fields(AuditEntry)]

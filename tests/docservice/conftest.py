@@ -65,8 +65,9 @@ async def _make_template(url: str, template_url: str) -> None:
     await _execute(template_url, "insert into modules (name) values ('mail')")
 
 
-@pytest.fixture(scope="session")
-def servers() -> Iterator[Servers]:
+@contextmanager
+def running_servers() -> Iterator[Servers]:
+    """One Postgres and one Valkey, with the template that databases are made from."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o711)  # Postgres runs as another user when we are root
@@ -77,6 +78,12 @@ def servers() -> Iterator[Servers]:
             template = urlsplit(postgres.url)._replace(path="/template_documents").geturl()
             asyncio.run(_make_template(postgres.url, template))
             yield Servers(folder=folder, postgres=postgres, redis=server, counter=itertools.count(1))
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    with running_servers() as started:
+        yield started
 
 
 @contextmanager

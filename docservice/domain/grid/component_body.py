@@ -30,19 +30,9 @@ if TYPE_CHECKING:
 
 #: AG Grid sends these with every request; they are empty unless the user groups or pivots.
 _EMPTY_FIELDS = ("rowGroupCols", "valueCols", "pivotCols", "groupKeys")
-_FIELDS = frozenset(
-    {
-        "startRow",
-        "endRow",
-        "paginationModel",
-        "filterModel",
-        "sortModel",
-        "cursor",
-        "total",
-        "pivotMode",
-        *_EMPTY_FIELDS,
-    }
-)
+#: Fields that choose rows of the result, which an export does not have.
+PAGE_FIELDS = frozenset({"startRow", "endRow", "paginationModel", "cursor", "total"})
+_FIELDS = PAGE_FIELDS | {"filterModel", "sortModel", "pivotMode", *_EMPTY_FIELDS}
 
 
 def from_body(module: str, body: object) -> GridQuery:

@@ -25,6 +25,7 @@ from docservice.http.envelope import JSON, APIResponse, answer
 from docservice.http.errors import ApiError, documented
 from docservice.http.idempotency import SavedProgress
 from docservice.http.routes.admin_models import (
+    AuditFilters,
     AutoscaleBody,
     DrainBegun,
     DrainBody,
@@ -37,8 +38,6 @@ from docservice.http.routes.admin_models import (
 from docservice.http.services import Services
 from docservice.postgres.administration import AuditEntry, DrainRunsError
 from docservice.workers import ResizePlan, ResizeResult, StoredOverrideError, WorkerResize
-
-_MAX_ID = 2**63 - 1
 
 router = APIRouter(prefix="/admin", tags=["admin"], dependencies=[Depends(require_system_admin)])
 
@@ -90,7 +89,13 @@ def _changed(before: OverrideRequest, asked: dict[str, Any], *, by: str, until: 
             else override_changes.resume(before)
         )
     bounds = {f"{name}_processes": asked[name] for name in ("min", "max") if name in asked}
-    return override_changes.limit(bounds, until, by, why)(before) if bounds else before
+    if bounds:
+        before = override_changes.limit(bounds, until, by, why)(before)
+    if asked.get("release"):
+        before = override_changes.release(asked["release"])(before)
+    if asked.get("hold"):
+        before = override_changes.hold(asked["hold"], until, by, why)(before)
+    return before
 
 
 def _override_body(request: OverrideRequest) -> dict[str, Any]:
@@ -158,8 +163,8 @@ async def set_autoscale(
         return _changed(before, asked, by=identity.name, until=time.time() + change.expires_in_seconds)
 
     async def work(_progress: SavedProgress) -> JSON:  # setting it twice sets the same
-        if not set(asked) & {"paused", "min", "max"}:
-            raise ApiError(422, "one of paused, min and max is needed")
+        if not set(asked) & {"paused", "min", "max", "hold", "release"}:
+            raise ApiError(422, "one of paused, min, max, hold and release is needed")
         return answer(_override_body(await serving.control.set_override(changed)))
 
     async def once() -> JSON:
@@ -332,12 +337,8 @@ async def drain(drain_id: Annotated[uuid.UUID, Path()], serving: Serving) -> JSO
     summary="Who did what to workers and documents",
     operation_id="list_audit",
 )
-async def audit(
-    serving: Serving,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    before: Annotated[int | None, Query(ge=1, le=_MAX_ID)] = None,
-) -> JSON:
-    """The latest first; `before` is the id of the last one seen."""
-    found = await serving.administration.records(before=before, limit=limit)
-    last = found[-1].id if len(found) == limit else None
-    return answer([asdict(one) for one in found], meta={"limit": limit, "next_before": last})
+async def audit(serving: Serving, filters: Annotated[AuditFilters, Query()]) -> JSON:
+    """The latest first; `before` is the id of the last one seen. Every filter given must hold, exactly."""
+    found = await serving.administration.records(**filters.model_dump())
+    last = found[-1].id if len(found) == filters.limit else None
+    return answer([asdict(one) for one in found], meta={"limit": filters.limit, "next_before": last})

@@ -5,14 +5,28 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from autoscaler.api import MAX_PROCESSES
 
 _MAX_SECONDS = 7 * 86_400
 
 Worker = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Workers = Annotated[list[Worker], Field(min_length=1, max_length=100)]
+
+
+class AuditFilters(BaseModel):
+    """Which attempts of the audit are listed: those for which every filter given holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+    before: Annotated[int | None, Field(ge=1, le=2**63 - 1)] = None
+    actor: Annotated[Text | None, Field(description="The name of the token.")] = None
+    action: Annotated[Text | None, Field(description="As it is listed, such as `grow`.")] = None
+    outcome: Annotated[Text | None, Field(description="As it is listed, such as `ok`.")] = None
+    since: Annotated[AwareDatetime | None, Field(description="The earliest begin, with a time zone.")] = None
 
 
 class ResizeCommand(BaseModel):
@@ -28,6 +42,8 @@ class ResizeCommand(BaseModel):
 class OverrideChange(BaseModel):
     """A change of the override. Fields left out stay as they are; null removes a limit.
 
+    ``hold`` names workers that are left as they are for that time, ``release`` those that no longer are.
+
     ``expires_in_seconds`` is for what the change sets: it neither shortens nor extends anything else.
     """
 
@@ -36,6 +52,8 @@ class OverrideChange(BaseModel):
     paused: Annotated[bool | None, Field(strict=True)] = None
     min: Annotated[int | None, Field(strict=True, ge=1, le=MAX_PROCESSES)] = None
     max: Annotated[int | None, Field(strict=True, ge=1, le=MAX_PROCESSES)] = None
+    hold: Workers | None = None
+    release: Workers | None = None
     expires_in_seconds: Annotated[int, Field(ge=1, le=_MAX_SECONDS)] = 3600
     why: Annotated[str | None, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")] = None
 

@@ -1,7 +1,7 @@
 """The grid routes, plain ASGI: this is the hot path, and a cached page takes one round trip to Redis.
 
-``GET`` and ``POST /modules/{module}/grid`` and ``GET /modules/{module}/grid.csv``. The answer is assembled
-from bytes: rows from Postgres or from the cache are sent as they came.
+``GET`` and ``POST`` of ``/modules/{module}/grid`` and of ``/modules/{module}/grid.csv``. The answer is
+assembled from bytes: rows from Postgres or from the cache are sent as they came.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from docservice.domain.documents import module_name
-from docservice.domain.grid.component_body import from_body
+from docservice.domain.grid.component_body import PAGE_FIELDS, from_body
 from docservice.domain.grid.cursor import cursor_text
 from docservice.domain.grid.http_get import PAGE_PARAMETERS, from_parameters
 from docservice.domain.grid.query import MAX_CONDITIONS, MAX_FILTERS, GridQuery
@@ -62,13 +62,21 @@ class GridRoutes:
         """Answer one request; faults are raised, and the caller turns them into answers."""
         method, path = scope["method"], scope["path"]
         export = path.endswith(".csv")
-        if method not in (("GET",) if export else ("GET", "POST")):
-            allowed = "GET" if export else "GET, POST"
-            raise ApiError(405, f"{method} is not allowed here; use {allowed}", headers={"Allow": allowed})
+        if method not in ("GET", "POST"):
+            raise ApiError(
+                405, f"{method} is not allowed here; use GET, POST", headers={"Allow": "GET, POST"}
+            )
         sha256 = bearer(headers.get(b"authorization"))
         module = module_name(path.split("/")[2])
         if export:
-            await self._export(sha256, module, scope["query_string"], send)
+            identity = await self._services.auth.identify(sha256)
+            require_module(identity, module)
+            if method == "POST":
+                query = _export_body_query(module, await _read_json(receive, headers))
+            else:
+                query = _export_query(module, scope["query_string"])
+            await require_existing(self._services, identity, module)
+            await self._services.exports.send(query, f"{module}.csv", send)
             return
         if method == "POST":
             query = from_body(module, await _read_json(receive, headers))
@@ -160,13 +168,6 @@ class GridRoutes:
             await require_existing(self._services, identity, query.module)
         return _written(query, page)
 
-    async def _export(self, sha256: bytes, module: str, raw: bytes, send: Send) -> None:
-        identity = await self._services.auth.identify(sha256)
-        require_module(identity, module)
-        query = from_parameters(module, _export_pairs(_pairs(raw)))
-        await require_existing(self._services, identity, module)
-        await self._services.exports.send(query, f"{module}.csv", send)
-
 
 def _pairs(raw: bytes) -> list[tuple[str, str]]:
     """The names and values of a query string.
@@ -182,13 +183,29 @@ def _pairs(raw: bytes) -> list[tuple[str, str]]:
         raise ApiError(422, "the query is malformed: it is not UTF-8, or has too many fields") from fault
 
 
-def _export_pairs(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The same pairs, when none of them asks for a part: an export has all rows."""
-    given = sorted({name for name, _ in pairs} & PAGE_PARAMETERS)
-    if given:
-        legal = ", ".join(sorted(PAGE_PARAMETERS))
-        raise ApiError(422, f"{given[0]}: an export has all rows; leave {legal} out")
-    return pairs
+def _export_query(module: str, raw: bytes) -> GridQuery:
+    """The query of an export by GET.
+
+    Raises:
+        ApiError: when it asks for a part: an export has all rows.
+        GridError: as for a page.
+    """
+    pairs = _pairs(raw)
+    _refuse_paging({name for name, _ in pairs}, PAGE_PARAMETERS)
+    return from_parameters(module, pairs)
+
+
+def _export_body_query(module: str, body: Any) -> GridQuery:
+    """The query of an export by POST; raises as :func:`_export_query`."""
+    if isinstance(body, dict):
+        _refuse_paging(set(body), PAGE_FIELDS)
+    return from_body(module, body)
+
+
+def _refuse_paging(given: set[str], paging: frozenset[str]) -> None:
+    if given & paging:
+        legal = ", ".join(sorted(paging))
+        raise ApiError(422, f"{min(given & paging)}: an export has all rows; leave {legal} out")
 
 
 def _fields(text: str) -> list[tuple[str, str]]:

@@ -44,14 +44,15 @@ def openapi_paths(error: dict[str, Any]) -> dict[str, Any]:
                 **common,
                 "summary": "A page of a grid, asked as grid components ask",
                 "operationId": "post_grid",
-                "requestBody": {
-                    "required": True,
-                    "content": {"application/json": {"schema": ref("GridRequest")}},
-                },
+                "requestBody": _body("GridRequest"),
                 "responses": {"200": page, **failures, **body_failures},
             },
         },
-        "/modules/{module}/grid.csv": {"parameters": [MODULE], "get": _export(common, failures)},
+        "/modules/{module}/grid.csv": {
+            "parameters": [MODULE],
+            "get": _export(common, failures),
+            "post": _export_by_request(common, {**failures, **body_failures}),
+        },
     }
 
 
@@ -65,6 +66,19 @@ def _export(common: dict[str, Any], failures: dict[str, Any]) -> dict[str, Any]:
             "200": {"description": "All rows", "content": {"text/csv": {"schema": {"type": "string"}}}},
             **failures,
         },
+    }
+
+
+def _body(schema: str) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": ref(schema)}}}
+
+
+def _export_by_request(common: dict[str, Any], failures: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **{name: part for name, part in _export(common, failures).items() if name != "parameters"},
+        "summary": "All rows of a grid as CSV, asked as grid components ask",
+        "operationId": "export_grid_by_request",
+        "requestBody": _body("ExportRequest"),
     }
 
 

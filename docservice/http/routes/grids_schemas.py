@@ -9,6 +9,7 @@ from typing import Any
 
 from docservice.domain.documents import MODULE_PATTERN, DocumentType, State
 from docservice.domain.grid.columns import COLUMNS, FILTERED, Column, Kind
+from docservice.domain.grid.component_body import PAGE_FIELDS
 from docservice.domain.grid.query import MAX_CONDITIONS, MAX_FILTERS, MAX_OFFSET, MAX_ROWS, MAX_SORTS
 
 Schema = dict[str, Any]
@@ -89,6 +90,7 @@ def schemas() -> dict[str, Schema]:
         "GridColumnName": {"type": "string", "enum": list(COLUMNS), "title": "GridColumnName"},
         "GridSort": _sort(),
         "GridRequest": _request(),
+        "ExportRequest": _export_request(),
         **_ag_grid(),
         **_mui(),
     }
@@ -224,6 +226,17 @@ def _request() -> Schema:
             }
         ],
     )
+
+
+def _export_request() -> Schema:
+    """As for a page, without the fields that choose a part of the rows."""
+
+    def without(fields: Schema) -> Schema:
+        return {name: value for name, value in fields.items() if name not in PAGE_FIELDS}
+
+    page = _request()
+    examples = [without(example) for example in page["examples"]]
+    return {**page, "title": "ExportRequest", "properties": without(page["properties"]), "examples": examples}
 
 
 def _ag_condition(title: str, ops: tuple[str, ...], fields: dict[str, Schema]) -> Schema:

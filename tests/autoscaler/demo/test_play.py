@@ -179,8 +179,8 @@ def test_on_a_terminal_it_stays_up_to_be_explored_until_ctrl_c(temporary):
         assert curl, terminal.shown
         with urllib.request.urlopen(urllib.request.Request(curl[3], headers={curl[1]: curl[2]})) as answer:
             assert json.load(answer)["success"]
-        pages = re.findall(r"http://127\.0\.0\.1:\d+/(?:docs|status|metrics)", terminal.shown)
-        assert {page.rpartition("/")[2] for page in pages} == {"docs", "status", "metrics"}
+        pages = re.findall(r"http://127\.0\.0\.1:\d+/(?:docs|admin|metrics)?(?= |\r)", terminal.shown)
+        assert {page.rpartition("/")[2] for page in pages} == {"", "docs", "admin", "metrics"}
         for page in pages:
             with urllib.request.urlopen(page) as answer:
                 assert answer.status == 200

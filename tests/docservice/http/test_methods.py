@@ -45,7 +45,7 @@ def client(live: Live, rows: None) -> Iterator[httpx.Client]:  # noqa: ARG001 - 
     ("path", "allowed"),
     [
         ("/modules/many/grid", "GET, HEAD, POST, OPTIONS"),
-        ("/modules/many/grid.csv", "GET, HEAD, OPTIONS"),
+        ("/modules/many/grid.csv", "GET, HEAD, POST, OPTIONS"),
         ("/document-type-columns", "GET, HEAD, POST, OPTIONS"),
         ("/documents/1", "GET, HEAD, DELETE, OPTIONS"),
         ("/admin/celery/autoscale", "GET, HEAD, POST, OPTIONS"),

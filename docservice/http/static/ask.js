@@ -1,0 +1,167 @@
+// The client of the API that both pages share. The token is kept in this tab's memory alone and sent in a header:
+// a reload forgets it, and no other page can use it.
+
+export class Failure extends Error {
+  constructor(status, message, data) {
+    super(message);
+    this.status = status;
+    this.data = data;
+  }
+}
+
+export class Session {
+  #token = null;
+
+  async enter(token) {
+    this.#token = token;
+    try {
+      return await this.data("GET", "whoami");
+    } catch (fault) {
+      this.#token = null;
+      throw fault;
+    }
+  }
+
+  // The answer of one request, or a Failure in the service's own words.
+  async fetch(method, path, {body, form, key} = {}) {
+    const headers = {Authorization: `Bearer ${this.#token}`};
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    if (key) headers["Idempotency-Key"] = key;
+    let answer;
+    try {
+      answer = await fetch(path, {
+        method, headers, body: form ?? (body === undefined ? undefined : JSON.stringify(body)),
+        cache: "no-store", credentials: "omit", redirect: "error",
+      });
+    } catch {
+      throw new Failure(0, "The service cannot be reached. What was asked may still have been done.", null);
+    }
+    if (answer.ok) return answer;
+    let said = null;
+    try {
+      said = await answer.json();
+    } catch {
+      // not from the service itself: a proxy in front of it
+    }
+    throw new Failure(answer.status, said?.error?.detail ?? `The answer was ${answer.status}.`, said?.data ?? null);
+  }
+
+  async envelope(method, path, options) {
+    return (await this.fetch(method, path, options)).json();
+  }
+
+  async data(method, path, options) {
+    return (await this.envelope(method, path, options)).data;
+  }
+}
+
+// A key for one command: sent again with the same key, it is done once.
+export function newKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// An element. Children are elements or texts; nothing is ever read as HTML.
+export function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else if (value === true) made.setAttribute(key, "");
+    else if (value !== false && value !== null && value !== undefined) made.setAttribute(key, value);
+  }
+  made.append(...children.map((child) => (child instanceof Node ? child : document.createTextNode(String(child)))));
+  return made;
+}
+
+// A name that somebody else wrote: it keeps its own writing direction.
+export function name(text) {
+  return element("bdi", {}, text);
+}
+
+export function byId(id) {
+  return document.getElementById(id);
+}
+
+// What happened, for eyes and screen readers.
+export function say(text, {bad = false} = {}) {
+  const line = byId("message");
+  line.textContent = text;
+  line.classList.toggle("bad", bad);
+}
+
+// Run what a control asks for; a failure is said, and the control is idle again.
+export async function attempt(control, work) {
+  if (control) control.disabled = true;
+  try {
+    return await work();
+  } catch (fault) {
+    if (!(fault instanceof Failure)) throw fault;
+    say(fault.message, {bad: true});
+    return undefined;
+  } finally {
+    if (control) control.disabled = false;
+  }
+}
+
+// Ask once. Resolves to the values of the named inputs in it, or to null when it was cancelled.
+export function confirm(title, lines, {action, inputs = []}) {
+  const dialog = byId("dialog");
+  const fields = inputs.map(({label, ...attributes}) => {
+    const field = element("input", attributes);
+    return {field, row: element("label", {class: "field"}, label, " ", field)};
+  });
+  const fault = element("p", {class: "bad", role: "alert"});
+  return new Promise((resolve) => {
+    const close = (value) => {
+      dialog.close();
+      resolve(value);
+    };
+    const go = () => {
+      const wrong = fields.find(({field}) => !field.checkValidity());
+      if (wrong) {
+        fault.textContent = wrong.field.validationMessage;
+        wrong.field.focus();
+        return;
+      }
+      close(Object.fromEntries(fields.map(({field}) => [field.name, field.type === "checkbox" ? field.checked : field.value])));
+    };
+    dialog.replaceChildren(
+      element("h2", {id: "dialog-title"}, title),
+      ...lines.map((line) => element("p", {}, ...[line].flat())),
+      ...fields.map(({row}) => row),
+      fault,
+      element("p", {class: "buttons"},
+        element("button", {type: "button", class: "primary", onclick: go}, action),
+        element("button", {type: "button", onclick: () => close(null)}, "Cancel")),
+    );
+    dialog.oncancel = (event) => {
+      event.preventDefault();
+      close(null);
+    };
+    dialog.onkeydown = (event) => {
+      if (event.key === "Enter" && event.target instanceof HTMLInputElement) {
+        event.preventDefault();
+        go();
+      }
+    };
+    dialog.showModal();
+  });
+}
+
+// Show the form for the token, and call `begin` with who the token is.
+export function askForToken(session, begin) {
+  const form = byId("token-form");
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const field = byId("token");
+    attempt(byId("token-go"), async () => {
+      const caller = await session.enter(field.value.trim());
+      field.value = "";
+      form.hidden = true;
+      say("");
+      byId("caller").replaceChildren(name(caller.name), `, ${caller.role.replace("_", " ")}`);
+      byId("content").hidden = false;
+      await begin(caller);
+    });
+  });
+  byId("token").focus();
+}

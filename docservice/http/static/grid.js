@@ -1,0 +1,264 @@
+// The documents of a module in AG Grid Community, whose requests go to the service as they are.
+
+import {Failure, Session, askForToken, attempt, byId, confirm, element, name, newKey, say} from "./ask.js";
+
+const PAGE_ROWS = 100;
+const POLL_MS = 1000;
+const FINAL = new Set(["processed", "failed"]);
+const FILTERS = {integer: "agNumberColumnFilter", datetime: "agDateColumnFilter"};
+const session = new Session();
+const can = {change: false};
+let grid = null;
+let module = "";
+let search = "";
+
+askForToken(session, async (caller) => {
+  can.change = caller.role !== "viewer";
+  if (!can.change) {
+    byId("upload-hint").textContent = "This token is a viewer's. To upload, delete and process again takes the role operator.";
+  }
+  await listModules();
+  wire();
+  if (module) await show();
+});
+
+async function listModules() {
+  const select = byId("module");
+  let after = "";
+  do {
+    const page = await session.envelope("GET", `modules?limit=500${after && `&after=${encodeURIComponent(after)}`}`);
+    select.append(...page.data.map((entry) => element("option", {value: entry.name}, entry.name)));
+    after = page.meta.next_after ?? "";
+  } while (after);
+  const newest = element("option", {value: ""}, "another module …");
+  if (can.change) select.append(newest);
+  module = select.value;
+  if (!module) say("There is no document yet. Upload one to a module of any name.");
+}
+
+function wire() {
+  const select = byId("module");
+  select.addEventListener("change", () => attempt(select, async () => {
+    if (select.value === "" && !(await nameModule(select))) return;
+    module = select.value;
+    search = byId("text").value = "";
+    await show();
+  }));
+  let timer = 0;
+  byId("text").addEventListener("input", (event) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      search = event.target.value.trim();
+      grid?.purgeInfiniteCache();
+    }, 300);
+  });
+  byId("clear").addEventListener("click", () => {
+    search = byId("text").value = "";
+    grid?.setFilterModel(null);
+    grid?.purgeInfiniteCache();
+  });
+  byId("csv").addEventListener("click", (event) => attempt(event.target, exportCsv));
+  byId("file").addEventListener("click", (event) => attempt(event.target, downloadFiles));
+  byId("retry").addEventListener("click", (event) => attempt(event.target, () => change("retry")));
+  byId("delete").addEventListener("click", (event) => attempt(event.target, () => change("delete")));
+  byId("files")?.addEventListener("change", (event) => {
+    upload([...event.target.files]);
+    event.target.value = "";
+  });
+  const drop = byId("drop");
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    document.addEventListener(kind, (event) => {
+      event.preventDefault();
+      drop.classList.toggle("over", kind === "dragover");
+      if (kind === "drop") upload([...event.dataTransfer.files]);
+    });
+  }
+}
+
+async function nameModule(select) {
+  const answer = await confirm("Another module", ["A module begins with its first document."], {
+    action: "Use it", inputs: [{label: "Name", name: "module", required: true, maxlength: 100, pattern: "[A-Za-z0-9][A-Za-z0-9_\\-]*"}],
+  });
+  if (answer === null) {
+    select.value = module;
+    return false;
+  }
+  const chosen = answer.module.toLowerCase();
+  if (![...select.options].some((option) => option.value === chosen)) {
+    select.prepend(element("option", {value: chosen}, chosen));
+  }
+  select.value = chosen;
+  return true;
+}
+
+async function show() {
+  grid?.destroy();
+  grid = null;
+  byId("document").hidden = true;
+  let columns;
+  try {
+    columns = await session.data("GET", `modules/${encodeURIComponent(module)}/columns`);
+  } catch (fault) {
+    if (!(fault instanceof Failure) || fault.status !== 404) throw fault;
+    byId("total").textContent = "No document yet.";
+    return;
+  }
+  grid = agGrid.createGrid(byId("grid"), {
+    theme: "legacy",
+    columnDefs: columns.map((column) => ({
+      field: column.name,
+      headerName: column.label,
+      filter: FILTERS[column.kind] ?? "agTextColumnFilter",
+      valueFormatter: column.kind === "datetime" ? ({value}) => (value ? value.slice(0, 19).replace("T", " ") : "") : undefined,
+    })),
+    defaultColDef: {sortable: true, resizable: true, floatingFilter: true, minWidth: 110},
+    rowModelType: "infinite",
+    cacheBlockSize: PAGE_ROWS,
+    maxBlocksInCache: 50,
+    infiniteInitialRowCount: 1,
+    rowSelection: {mode: "multiRow", headerCheckbox: false, enableClickSelection: false},
+    getRowId: ({data}) => String(data.id),
+    ensureDomOrder: true,
+    datasource: {getRows: (asked) => getRows(asked)},
+    onSelectionChanged: chosenChanged,
+    onRowDoubleClicked: ({data}) => data && attempt(null, () => showDocument(data.id)),
+    onCellKeyDown: ({event, data}) => event.key === "Enter" && data && attempt(null, () => showDocument(data.id)),
+  });
+  chosenChanged();
+}
+
+// What the grid asks for, and the search in texts beside it.
+function filterModel(ofGrid) {
+  return search ? {...ofGrid, text: {filterType: "text", type: "contains", filter: search}} : ofGrid;
+}
+
+async function getRows({startRow, endRow, sortModel, filterModel: ofGrid, successCallback, failCallback}) {
+  try {
+    const found = await session.data("POST", `modules/${encodeURIComponent(module)}/grid`, {
+      body: {startRow, endRow, sortModel, filterModel: filterModel(ofGrid)},
+    });
+    const last = startRow + found.rows.length;
+    const ended = found.rows.length < endRow - startRow;
+    successCallback(found.rows, ended ? last : found.total_capped ? -1 : found.total);
+    const about = found.total_capped ? `more than ${found.total.toLocaleString()}` : found.total.toLocaleString();
+    byId("total").textContent = `${about} ${found.total === 1 && !found.total_capped ? "document" : "documents"}`;
+    say("");
+  } catch (fault) {
+    failCallback();
+    if (!(fault instanceof Failure)) throw fault;
+    say(fault.message, {bad: true});
+  }
+}
+
+function chosen() {
+  return grid ? grid.getSelectedRows() : [];
+}
+
+function chosenChanged() {
+  const rows = chosen();
+  byId("chosen").textContent = rows.length ? `${rows.length} selected` : "";
+  byId("file").disabled = !rows.length;
+  byId("retry").disabled = byId("delete").disabled = !rows.length || !can.change;
+}
+
+async function showDocument(id) {
+  const [detail, found] = await Promise.all([session.data("GET", `documents/${id}`), session.data("GET", `documents/${id}/text`)]);
+  byId("detail").replaceChildren(...Object.entries(detail).filter(([, value]) => value !== null && value.length !== 0)
+    .flatMap(([key, value]) => [element("dt", {}, key.replaceAll("_", " ")), element("dd", {}, name(Array.isArray(value) ? value.join("; ") : value))]));
+  byId("document-text").textContent = found.text ?? "There is no text.";
+  byId("document").hidden = false;
+  byId("document").focus();
+}
+
+// Downloads
+
+function save(blob, fileName) {
+  const url = URL.createObjectURL(blob);
+  element("a", {href: url, download: fileName}).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+async function exportCsv() {
+  if (!module) return;
+  const {sortModel, ofGrid} = {sortModel: sorting(), ofGrid: grid?.getFilterModel() ?? {}};
+  const answer = await session.fetch("POST", `modules/${encodeURIComponent(module)}/grid.csv`, {
+    body: {sortModel, filterModel: filterModel(ofGrid)},
+  });
+  save(await answer.blob(), `${module}.csv`);
+}
+
+function sorting() {
+  return (grid?.getColumnState() ?? []).filter((column) => column.sort)
+    .sort((one, other) => one.sortIndex - other.sortIndex).map(({colId, sort}) => ({colId, sort}));
+}
+
+async function downloadFiles() {
+  for (const {id, file_name: fileName} of chosen()) {
+    save(await (await session.fetch("GET", `documents/${id}/content`)).blob(), fileName);
+  }
+}
+
+// Changes
+
+async function change(action) {
+  const rows = chosen();
+  const what = rows.length === 1 ? `“${rows[0].title}”` : `${rows.length} documents`;
+  const lines = action === "delete"
+    ? [["Delete ", name(what), ", with attachments, texts and files. This cannot be undone."]]
+    : [["Process ", name(what), " again. Only failed documents are sent to the workers."]];
+  const sure = await confirm(action === "delete" ? "Delete" : "Process again", lines, {action: action === "delete" ? "Delete" : "Process again"});
+  if (sure === null) return;
+  const job = await session.data("POST", `modules/${encodeURIComponent(module)}/documents/${action}`, {
+    body: {ids: rows.map((row) => row.id)}, key: newKey(),
+  });
+  grid.deselectAll();
+  for (;;) {
+    const now = await session.data("GET", job.status_url.replace(/^\//, ""));
+    say(`${action === "delete" ? "Deleted" : "Sent again"}: ${now.done ?? now.changed ?? 0} (${now.state}).`);
+    if (now.state !== "running" && now.state !== "waiting") break;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+  grid.purgeInfiniteCache();
+}
+
+// Uploads
+
+function upload(files) {
+  if (!files.length) return;
+  attempt(null, async () => {
+    if (!can.change) throw new Failure(403, "This token is a viewer's; to upload takes the role operator.");
+    if (!module) {
+      const select = byId("module");
+      if (!(await nameModule(select))) return;
+      module = select.value;
+    }
+    const form = new FormData();
+    for (const file of files) form.append("file", file);
+    say(`Uploading ${files.length} ${files.length === 1 ? "file" : "files"}.`);
+    const accepted = await session.data("POST", `modules/${encodeURIComponent(module)}/documents`, {form, key: newKey()});
+    say("");
+    await watch(accepted);
+  });
+}
+
+async function watch({documents, status_url: statusUrl}) {
+  const lines = new Map(documents.map((document) => {
+    const state = element("strong", {}, "received");
+    byId("uploads").prepend(element("li", {}, name(document.file_name), ": ", state));
+    return [document.id, state];
+  }));
+  if (grid) grid.purgeInfiniteCache();
+  else await show();
+  const left = new Set(lines.keys());
+  while (left.size) {
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    for (const now of await session.data("GET", statusUrl.replace(/^\//, ""))) {
+      const state = lines.get(now.id);
+      if (!state || !left.has(now.id)) continue;
+      state.textContent = now.failure ? `${now.state}: ${now.failure}` : now.state;
+      state.className = now.state === "failed" ? "bad" : now.state === "processed" ? "good" : "";
+      if (FINAL.has(now.state)) left.delete(now.id);
+    }
+  }
+  grid?.purgeInfiniteCache();
+}

@@ -1,0 +1,326 @@
+"""The grid and the administrator's console, in a real browser on a real API with a real worker."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import expect
+
+from autoscaler.demo.embedded import Process
+from tests.support.programs import needs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Page
+
+    from tests.docservice.http.calls import Live
+    from tests.support.browser import Chromium, Tab
+
+HOSTILE = '<img src=x onerror="document.title=`owned`">\u202egnp.exe'
+FILES = ("/", "/admin", "/static/grid.js", "/static/admin.js", "/static/ask.js", "/static/page.css")
+
+
+@pytest.fixture(scope="module")
+def worker(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A worker with the companion, of two processes."""
+    command = (sys.executable, "-m", "docservice", "worker", "-c", "2", "-n", "ours@test")
+    log = tmp_path_factory.mktemp("worker") / "log"
+    with Process(command, log_path=log, environment=live.environment) as process:
+        process.wait_until(lambda: " ready." in process.log(), within_seconds=60, what="the worker's start")
+        yield "ours@test"
+
+
+def enter(chromium: Chromium, live: Live, path: str, role: str, **options: Any) -> Tab:
+    """A tab in which the token of a role was entered."""
+    tab = chromium.open(f"{live.url}{path}", **options)
+    tab.page.get_by_label("API token").fill(live.tokens[role])
+    tab.page.locator("#token-go").click()
+    tab.page.locator("#content").wait_for()
+    return tab
+
+
+def mail(number: str, subject: str, text: str) -> bytes:
+    return (
+        f"From: ann@example.org\r\nSubject: {subject}\r\nX-Mail-Number: {number}\r\n"
+        f"Message-ID: <{number}@example.org>\r\nDate: Mon, 05 Jan 2026 10:00:00 +0000\r\n\r\n{text}\r\n"
+    ).encode()
+
+
+def cells(page: Page, column: str) -> list[str]:
+    return page.locator(f'.ag-row .ag-cell[col-id="{column}"]').all_inner_texts()
+
+
+def rows_are(page: Page, column: str, expected: list[str]) -> None:
+    """Wait until the grid shows exactly these values."""
+    expect(page.locator(f'.ag-row .ag-cell[col-id="{column}"]')).to_have_text(expected)
+
+
+def test_pages_and_their_files_are_strict_and_the_same_for_everybody(live: Live) -> None:
+    with live.client(None) as client:
+        for path in FILES:
+            answer = client.get(path)
+            assert answer.status_code == 200, path
+            policy = answer.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            again = client.get(path, headers={"If-None-Match": answer.headers["etag"]})
+            assert (again.status_code, again.content) == (304, b"")
+        loaded = re.findall(r'(?:src|href)="(static/[^"]+)"', client.get("/").text)
+        assert {client.get(f"/{name}").status_code for name in loaded} == {200}
+        assert "MIT" in client.get("/static/ag-grid.LICENSE.txt").text
+        for path in ("/static/grid.html", "/static/..%2fpages.py", "/static/nothing.js"):
+            assert client.get(path).status_code == 404, path
+
+
+@pytest.mark.slow
+@needs("chromium")
+def test_a_person_uploads_watches_filters_searches_and_downloads(
+    chromium: Chromium, live: Live, worker: str, tmp_path: Path
+) -> None:
+    del worker
+    files = []
+    for number, subject, text in (
+        ("MN-2026-000001", "Claim of water", "The cellar is full of water"),
+        ("MN-2026-000002", HOSTILE, "A zeppelin landed"),
+        ("MN-2025-000003", "Contract", "Signed and sealed"),
+    ):
+        files.append(tmp_path / f"{number}.eml")
+        files[-1].write_bytes(mail(number, subject, text))
+    tab = enter(chromium, live, "/", "operator")
+    page = tab.page
+    page.locator("#files").set_input_files([str(file) for file in files])
+    if page.locator("#dialog").is_visible() or page.get_by_label("Module").input_value() == "":
+        page.get_by_label("Name").fill("mail")
+        page.get_by_role("button", name="Use it").click()
+    expect(page.locator("#uploads strong")).to_have_text(["processed"] * 3, timeout=60_000)
+    page.locator('.ag-header-cell[col-id="mail_number"] .ag-header-cell-label').click()
+    rows_are(page, "mail_number", ["MN-2025-000003", "MN-2026-000001", "MN-2026-000002"])
+    assert page.title() == "Documents"
+
+    page.locator('input[aria-label="Mail number Filter Input"]').fill("2026")
+    rows_are(page, "mail_number", ["MN-2026-000001", "MN-2026-000002"])
+    page.get_by_label("Search in texts").fill("zeppelin")
+    rows_are(page, "mail_number", ["MN-2026-000002"])
+
+    with page.expect_download() as csv:
+        page.get_by_role("button", name="Download as CSV").click()
+    exported = csv.value.path().read_text()
+    assert ("MN-2026-000002" in exported, "MN-2026-000001" in exported) == (True, False)
+
+    page.locator('.ag-row input[type="checkbox"]').first.check()
+    with page.expect_download() as file:
+        page.get_by_role("button", name="Download files").click()
+    assert file.value.path().read_bytes() == files[1].read_bytes()
+
+    page.locator('.ag-row .ag-cell[col-id="mail_number"]').first.dblclick()
+    page.locator("#document summary").click()
+    expect(page.locator("#document-text")).to_contain_text("A zeppelin landed")
+    assert tab.accessibility_faults() == []
+
+    page.get_by_role("button", name="Delete").click()
+    page.locator("#dialog").get_by_role("button", name="Delete").click()
+    rows_are(page, "mail_number", [])
+    page.get_by_role("button", name="Clear filters").click()
+    rows_are(page, "mail_number", ["MN-2025-000003", "MN-2026-000001"])
+
+
+@pytest.mark.slow
+@needs("chromium")
+def test_a_viewer_sees_documents_and_why_nothing_can_be_changed(chromium: Chromium, live: Live) -> None:
+    tab = enter(chromium, live, "/", "viewer", dark=True, width=400)
+    expect(tab.page.locator("#upload-hint")).to_contain_text("takes the role operator")
+    assert tab.page.get_by_role("button", name="Delete").is_disabled()
+    assert tab.accessibility_faults() == []
+
+
+@pytest.mark.slow
+@needs("chromium")
+def test_a_wrong_token_is_refused_in_words_and_is_kept_nowhere(chromium: Chromium, live: Live) -> None:
+    tab = chromium.open(f"{live.url}/admin")
+    tab.expect_errors("401")
+    tab.page.get_by_label("API token").fill("ds_" + "x" * 43)
+    tab.page.locator("#token-go").click()
+    expect(tab.page.locator("#message")).to_have_text("the token is unknown, expired or revoked")
+    assert tab.page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
+
+
+@pytest.mark.slow
+@needs("chromium")
+@pytest.mark.parametrize("role", ["viewer", "operator"])
+def test_others_see_what_they_may_and_why_not_the_rest(chromium: Chromium, live: Live, role: str) -> None:
+    tab = enter(chromium, live, "/admin", role)
+    expect(tab.page.locator("#role-text")).to_contain_text(f"has the role {role}: it may")
+    shown = [
+        one
+        for one in ("autoscaler", "workers", "columns", "audit")
+        if tab.page.locator(f"#{one}-title").is_visible()
+    ]
+    assert (shown, tab.page.locator("#add-column").is_disabled()) == (["columns"], role == "viewer")
+    assert tab.accessibility_faults() == []
+
+
+@pytest.mark.slow
+@needs("chromium")
+def test_an_administrator_resizes_holds_limits_pauses_and_reads_the_audit(
+    chromium: Chromium, live: Live, worker: str
+) -> None:
+    tab = enter(chromium, live, "/admin", "system_admin")
+    page = tab.page
+    row = page.locator("#workers tr").filter(has_text=worker)
+    sizes = row.locator("td").nth(1)
+    expect(sizes).to_have_text("2")
+
+    page.get_by_role("button", name=f"Grow {worker}").click()
+    expect(page.locator("#dialog")).to_contain_text(f"{worker} has 2 processes")
+    page.get_by_role("button", name="Cancel").click()
+    expect(sizes).to_have_text("2")
+    page.get_by_role("button", name=f"Grow {worker}").click()
+    page.locator("#dialog").get_by_role("button", name="Grow").click()
+    expect(page.locator("#outcomes")).to_contain_text("2 → 3")
+    expect(sizes).to_have_text("3")
+    expect(page.locator("#override")).to_contain_text(f"{worker} is left as it is")
+    expect(page.locator("#audit tr").filter(has_text="grow")).to_have_count(1)
+
+    page.get_by_role("button", name=f"Release {worker}").click()
+    page.locator("#dialog").get_by_role("button", name="Release").click()
+    expect(page.locator("#override")).to_have_text("Nothing is overridden.")
+    page.get_by_role("button", name=f"Hold {worker}").click()
+    page.locator("#dialog").get_by_label("Why").fill(HOSTILE)
+    page.locator("#dialog").get_by_role("button", name="Hold").click()
+    expect(page.locator("#override")).to_contain_text("is left as it is")
+
+    page.get_by_role("button", name="Set limits").click()
+    page.get_by_label("Minimum").fill("2")
+    page.get_by_label("Maximum").fill("4")
+    page.locator("#dialog").get_by_role("button", name="Set limits").click()
+    expect(page.locator("#override")).to_contain_text("2 to 4 processes")
+    page.get_by_role("button", name="Pause").click()
+    page.locator("#dialog").get_by_label("Why").fill(HOSTILE)
+    page.locator("#dialog").get_by_role("button", name="Pause").click()
+    expect(page.locator("#override")).to_contain_text("Paused")
+    expect(page.locator("#override")).to_contain_text(HOSTILE)
+    page.get_by_role("button", name="Resume").click()
+    page.locator("#dialog").get_by_role("button", name="Resume").click()
+    expect(page.locator("#override")).not_to_contain_text("Paused")
+    page.get_by_role("button", name="Remove limits").click()
+    page.locator("#dialog").get_by_role("button", name="Remove the limits").click()
+    expect(page.locator("#override")).not_to_contain_text("2 to 4 processes")
+
+    page.locator('#audit-form [name="action"]').fill("grow")
+    page.locator("#audit-go").click()
+    expect(page.locator("#audit tr")).to_have_count(1)
+    assert page.title() == "Administration"
+    assert tab.accessibility_faults() == []
+
+
+@pytest.mark.slow
+@needs("chromium")
+def test_a_command_that_nobody_answers_is_never_called_done(chromium: Chromium, live: Live) -> None:
+    tab = enter(chromium, live, "/admin", "system_admin")
+    tab.expect_errors("504|404")
+    page = tab.page
+    seen: list[dict[str, str]] = []
+
+    def silent(route: Any) -> None:
+        seen.append({**route.request.headers, "body": route.request.post_data})
+        body = {
+            "success": False,
+            "message": None,
+            "data": [],
+            "error": {"code": "no_answer", "detail": "w: no answer"},
+            "meta": {},
+        }
+        route.fulfill(status=504, content_type="application/json", body=json.dumps(body))
+
+    worker = {
+        "worker": HOSTILE,
+        "answered": True,
+        "size": 2,
+        "busy": 1,
+        "reserved": 0,
+        "kind": "prefork",
+        "companion": True,
+        "queues": ["celery"],
+        "uptime_seconds": 5,
+        "refusal": None,
+    }
+    page.route(
+        "**/admin/celery/inspect",
+        lambda route: route.fulfill(json={"success": True, "data": [worker], "error": None, "meta": {}}),
+    )
+    page.route("**/admin/celery/grow", silent)
+    page.locator("#inspect").click()
+    page.get_by_role("button", name=re.compile("^Grow")).click()
+    page.locator("#dialog").get_by_role("button", name="Grow").click()
+    expect(page.locator("#outcomes")).to_contain_text("no answer. It may still take effect")
+    assert page.title() == "Administration"
+    assert [len(one["idempotency-key"]) for one in seen] == [32]
+
+
+@pytest.mark.slow
+@needs("chromium")
+def test_a_drain_is_followed_to_its_report(chromium: Chromium, live: Live, tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "docservice", "worker", "-c", "1", "-n", "leaving@test")
+    with Process(command, log_path=tmp_path / "log", environment=live.environment) as process:
+        process.wait_until(lambda: " ready." in process.log(), within_seconds=60, what="the worker's start")
+        tab = enter(chromium, live, "/admin", "system_admin")
+        tab.expect_errors("504")  # no worker is left to inspect
+        page = tab.page
+        page.get_by_role("button", name="Drain leaving@test").click()
+        page.get_by_label("Also when it is the last worker").check()
+        page.locator("#dialog").get_by_role("button", name="Drain").click()
+        expect(page.locator("#outcomes")).to_contain_text("Drain: done", timeout=60_000)
+        expect(page.locator("#outcomes")).to_contain_text("leaving@test")
+
+
+@pytest.mark.slow
+@needs("chromium")
+def test_an_operator_shows_and_removes_a_column(chromium: Chromium, live: Live) -> None:
+    tab = enter(chromium, live, "/admin", "operator")
+    page = tab.page
+    page.get_by_role("button", name="Show a column").click()
+    for field, value in (
+        ("module", "mail"),
+        ("document_type", "email"),
+        ("column", "sender"),
+        ("label", "<b>From</b>"),
+    ):
+        page.locator(f'#dialog input[name="{field}"]').fill(value)
+    page.locator("#dialog").get_by_role("button", name="Show").click()
+    row = page.locator("#columns tr").filter(has_text="<b>From</b>")
+    expect(row).to_have_count(1)
+    row.get_by_role("button").click()
+    page.locator("#dialog").get_by_role("button", name="Remove").click()
+    expect(row).to_have_count(0)
+
+
+def test_the_audit_is_filtered_and_refuses_what_it_does_not_know(live: Live) -> None:
+    with live.client("system_admin") as client:
+        client.get("/admin/celery/autoscale")
+
+        def actions(**query: str) -> set[str]:
+            answer = client.get("/admin/audit", params=query)
+            assert answer.status_code == 200, answer.text
+            return {row["action"] for row in answer.json()["data"]}
+
+        assert actions(action="autoscale.read", actor="system_admin") == {"autoscale.read"}
+        assert actions(actor="nobody") == set()
+        assert actions(since="2099-01-01T00:00:00Z") == set()
+        for query in ({"acton": "x"}, {"since": "2026-01-01T00:00:00"}, {"since": "soon"}, {"actor": ""}):
+            assert client.get("/admin/audit", params=query).status_code == 422, query
+
+
+def test_an_export_by_post_has_the_rows_of_the_grid_and_no_page(live: Live) -> None:
+    with live.client("operator") as client:
+        filters = {"title": {"filterType": "text", "type": "contains", "filter": "nothing has this"}}
+        answer = client.post("/modules/mail/grid.csv", json={"filterModel": filters, "sortModel": []})
+        assert (answer.status_code, len(answer.text.splitlines())) == (200, 1)
+        refused = client.post("/modules/mail/grid.csv", json={"startRow": 0})
+        assert (refused.status_code, "startRow: an export has all rows" in refused.text) == (422, True)
+        assert client.post("/modules/mail/grid.csv", json=[1]).status_code == 422
