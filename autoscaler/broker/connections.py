@@ -7,6 +7,7 @@ so both clients are built from the same :class:`~autoscaler.broker.url.RedisUrl`
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass, replace
@@ -167,6 +168,7 @@ class Redactor:
     def add(self, secrets: Iterable[str]) -> None:
         """From now on none of ``secrets`` shows."""
         known = {*self._secrets, *(secret for secret in secrets if secret)}
+        known |= {json.dumps(secret)[1:-1] for secret in known}  # as it stands in a text that is JSON
         # The longest first: one secret may hold another.
         self._secrets = tuple(sorted(known, key=len, reverse=True))
 

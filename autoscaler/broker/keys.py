@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING, Any
 from autoscaler.broker.errors import broker_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from redis import Redis
 
 MAX_EVENTS = 1000
@@ -78,16 +76,16 @@ def read_status(redis: Redis, name: str) -> dict[str, Any] | None:
 
 
 def publish(
-    redis: Redis, name: str, status: Mapping[str, Any], events: list[dict[str, Any]], *, expiry_seconds: float
+    redis: Redis, name: str, status: str, events: list[dict[str, Any]], *, expiry_seconds: float
 ) -> None:
-    """Store the tick's status and append its events, in one round trip.
+    """Store the tick's status, which is JSON, and append its events, in one round trip.
 
     Raises:
         BrokerError: when Redis fails.
     """
     keys = Keys(name=name)
     pipeline = redis.pipeline(transaction=False)
-    pipeline.set(keys.status, json.dumps(status), px=max(1, int(expiry_seconds * 1000)))
+    pipeline.set(keys.status, status, px=max(1, int(expiry_seconds * 1000)))
     for event in events:
         fields: Any = {key: "" if value is None else value for key, value in event.items()}
         pipeline.xadd(keys.events, fields, maxlen=MAX_EVENTS, approximate=True)

@@ -23,6 +23,7 @@ from redis.exceptions import NoPermissionError
 
 from autoscaler.broker.errors import broker_errors
 from autoscaler.control.addresses import DEFAULT_PREFIX, Addresses
+from autoscaler.control.waiting_replies import WaitingReplies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -135,6 +136,11 @@ class _Collector:
         """Whether every worker that was asked has answered each command; never where everyone was asked."""
         return not self._broadcasts and not self._missing
 
+    @property
+    def outstanding(self) -> int:
+        """How many replies are still to come, as far as is known."""
+        return len(self._missing) or sum(len(names) for names in self._names.values())
+
     def take(self, message: Message) -> None:
         """Put one reply where it belongs."""
         ticket = message.headers.get("ticket")
@@ -175,6 +181,7 @@ class Remote:
         addresses: Addresses | None = None,
     ) -> None:
         self._connect = connect
+        self._waiting = WaitingReplies()
         self._timeout_seconds = max(MIN_TIMEOUT_SECONDS, timeout_seconds)
         self._addresses = Addresses() if addresses is None else addresses
         #: Addresses at which this user was found to have no right to publish.
@@ -229,7 +236,7 @@ class Remote:
                 for address in several:
                     self._publish(boxes, command, address, ticket)
             with consumer:
-                self._drain(connection, collector)
+                self._drain(connection, collector, [queue.name for queue in queues])
             for queue in queues:
                 connection.default_channel.after_reply_message_received(queue.name)
         found = iter(collector.replies)
@@ -249,7 +256,7 @@ class Remote:
                 raise
             self.refused.add(address)
 
-    def _drain(self, connection: Connection, collector: _Collector) -> None:
+    def _drain(self, connection: Connection, collector: _Collector, queues: Sequence[str]) -> None:
         deadline = time.monotonic() + self._timeout_seconds
         while not collector.complete:
             remaining = deadline - time.monotonic()
@@ -261,6 +268,8 @@ class Remote:
                 if fault.errno is not None:
                     raise  # the network's own, not the end of this wait
                 return
+            # kombu has no read of its own under way between two drains.
+            self._waiting.take(connection.default_channel, queues, collector.outstanding, collector.take)
 
     def cast(self, command: str, arguments: Mapping[str, Any], workers: Sequence[str]) -> None:
         """Send ``command`` to ``workers`` and wait for no reply.

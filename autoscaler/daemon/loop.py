@@ -7,6 +7,7 @@ next tick comes.
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -127,18 +128,26 @@ class Controller:
 
     def status(self) -> dict[str, Any]:
         """The last tick as JSON values, secrets taken out."""
+        cleaned: dict[str, Any] = self._clean(self._shown())
+        return cleaned
+
+    def status_text(self) -> str:
+        """The same as JSON. A text without any secret needs no look at each of its values."""
+        shown = self._shown()
+        text = json.dumps(shown)
+        return text if self._clean(text) == text else json.dumps(self._clean(shown))
+
+    def _shown(self) -> dict[str, Any]:
         if self.last is None:
             return {"at": None, "message": "no tick has ended yet"}
         decider = self._decider
-        shown = {
+        return {
             "name": self._name,
             "mode": decider.mode,
             **status(self.last),
             "policy": {name: getattr(decider.policy, name) for name in decider.policy.__dataclass_fields__},
             "target_wait_seconds": decider.target_wait.target_wait_seconds if decider.target_wait else None,
         }
-        cleaned: dict[str, Any] = self._clean(shown)
-        return cleaned
 
     @property
     def would_have_resized(self) -> int:
@@ -177,7 +186,7 @@ class Controller:
         self._ticked_at = self._monotonic()
         if not seen.interrupted:
             self._metrics.record(record)
-            self._publisher.publish(record, self.status())
+            self._publisher.publish(record, self.status_text())
             for decision in self._dry_run.update(plan.decisions):
                 self._metrics.would_resize(decision)
             self._reported(record)

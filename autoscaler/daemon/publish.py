@@ -134,7 +134,7 @@ class Publisher:
         self._expiry_seconds = 0.0
         self._refreshed_at: float | None = None
 
-    def publish(self, record: TickRecord, status: Mapping[str, Any]) -> None:
+    def publish(self, record: TickRecord, status: str) -> None:
         """Log what changed, and store the status and the tick's events where this autoscaler acts."""
         found = conditions(record, self._mode)
         publishes = "backlog" not in record.faults and record.observation.leader
@@ -161,7 +161,7 @@ class Publisher:
         except FAULTS as fault:
             self._fault = described(fault)
 
-    def _store(self, record: TickRecord, status: Mapping[str, Any]) -> None:
+    def _store(self, record: TickRecord, status: str) -> None:
         reasons = {decision.worker: str(decision.reason) for decision in record.plan.decisions}
         events = [
             {"at": record.wall_time, "reason": reasons.get(outcome.worker), **outcome_fields(outcome)}

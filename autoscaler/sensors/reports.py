@@ -31,8 +31,23 @@ def pool_kind(implementation: object) -> PoolKind:
     return _POOLS.get(name, PoolKind.OTHER)
 
 
-def parse_report(worker: str, report: Reply) -> WorkerReading:
-    """A reading from a companion's ``pool_report``."""
+class Layouts:
+    """Parses layouts; one that is the same as the last is parsed once, for a whole fleet has the same."""
+
+    def __init__(self) -> None:
+        self._last: Reply = {}
+        self._parsed: WorkerLayout | None = None
+
+    def parse(self, report: Reply) -> WorkerLayout | None:
+        """As :func:`parse_layout`."""
+        found = {"layout": report.get("layout"), "companion": report.get("companion")}
+        if found != self._last:
+            self._last, self._parsed = found, parse_layout(found)
+        return self._parsed
+
+
+def parse_report(worker: str, report: Reply, layouts: Layouts | None = None) -> WorkerReading:
+    """A reading from a companion's ``pool_report``; ``layouts`` remembers the layout of the one before."""
     refusal = report.get("refusal")
     return WorkerReading(
         name=worker,
@@ -50,7 +65,7 @@ def parse_report(worker: str, report: Reply) -> WorkerReading:
         companion=refusal is None,
         companion_refusal=None if refusal is None else str(refusal),
         start_seconds=values.number(report.get("start_seconds")),
-        layout=parse_layout(report),
+        layout=(layouts or Layouts()).parse(report),
         container=container_reading(report),
         resizers=parse_resizers(report.get("resizers")),
         rate_limited=values.count(report.get("rate_limited")),

@@ -16,6 +16,8 @@ MAX_NAMES = 32
 
 def count(value: object) -> int | None:
     """A whole number of 0 or more."""
+    if type(value) is int:  # as nearly all are: a report of a large fleet has tens of thousands
+        return value if 0 <= value <= _MAX_NUMBER else None
     found = number(value)
     return None if found is None or found < 0 else int(found)
 

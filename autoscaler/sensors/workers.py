@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from autoscaler.broker.errors import BrokerError
 from autoscaler.control.remote import UnreadableReply
-from autoscaler.sensors.reports import is_unknown_command, parse_report, parse_stats, with_tasks
+from autoscaler.sensors.reports import Layouts, is_unknown_command, parse_report, parse_stats, with_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -349,20 +349,21 @@ class _Round:
         for name, several in replies.items():
             if (content_type := _unreadable(several)) is not None:
                 self.unreadable[name] = content_type
+        asked = set(workers)
         return {
             name: several[0]
             for name, several in replies.items()
-            if name not in self.duplicates and name in workers and several and isinstance(several[0], shape)
+            if name not in self.duplicates and name in asked and several and isinstance(several[0], shape)
         }
 
     def reports(self, names: Sequence[str]) -> tuple[list[WorkerReading], list[str]]:
         """The readings of those with the companion, and the names of those that do not know it."""
-        readings, without = [], []
+        readings, without, layouts = [], [], Layouts()
         for name, reply in self._call("pool_report", names, dict).items():
             if is_unknown_command(reply):
                 without.append(name)
             elif "error" not in reply:
-                readings.append(parse_report(name, reply))
+                readings.append(parse_report(name, reply, layouts))
         return readings, without
 
     def stock(self, names: Sequence[str]) -> list[WorkerReading]:

@@ -405,3 +405,9 @@ def test_a_fleet_on_sentinel_with_workers_of_an_old_and_a_new_kombu_is_reached_a
         assert [str(one) for one in app.addresses.current] == [
             "control_exchange='celery' and sentinel_fanout_compat=True"
         ]
+
+
+def test_a_secret_that_json_would_escape_is_found_in_a_text_that_is_json():
+    redact = Redactor()
+    redact.add(['pw"\\é'])
+    assert json.loads(redact(json.dumps({"why": 'bad pw"\\é here'}))) == {"why": "bad *** here"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from autoscaler.broker.errors import BrokerError
@@ -20,7 +22,7 @@ def test_the_keys_are_those_of_the_contract():
 
 def test_status_and_events_are_stored_in_one_go(client):
     events = [{"worker": "w@h", "target": 4, "detail": None}]
-    publish(client, "a", {"at": 5.0}, events, expiry_seconds=6.0)
+    publish(client, "a", json.dumps({"at": 5.0}), events, expiry_seconds=6.0)
     assert read_status(client, "a") == {"at": 5.0}
     assert 4000 < client.pttl("autoscaler:a:status") <= 6000
     assert [fields for _, fields in client.xrange("autoscaler:a:events")] == [
@@ -34,7 +36,7 @@ def test_a_status_that_nobody_wrote_is_none(client):
 
 def test_the_stream_of_events_is_trimmed(client):
     for _ in range(12):
-        publish(client, "a", {}, [{"n": 1}] * 200, expiry_seconds=6.0)
+        publish(client, "a", "{}", [{"n": 1}] * 200, expiry_seconds=6.0)
     assert MAX_EVENTS <= client.xlen("autoscaler:a:events") < 1.2 * MAX_EVENTS
 
 
@@ -47,7 +49,7 @@ def test_a_status_that_is_junk_is_none(client, junk):
 def test_a_store_that_fails_says_why_and_repeats_no_value(client):
     client.rpush("autoscaler:a:events", "no stream")
     with pytest.raises(BrokerError) as raised:
-        publish(client, "a", {"secret": "value"}, [{"n": 1}], expiry_seconds=6.0)
+        publish(client, "a", json.dumps({"secret": "value"}), [{"n": 1}], expiry_seconds=6.0)
     assert str(raised.value) == (
         "ResponseError: WRONGTYPE Operation against a key holding the wrong kind of value"
     )

@@ -32,7 +32,7 @@ def stored(cluster):
         {**plain, "at": ticks.wall - 4000, "reason": "latency", "result": "done", "detail": None},
         {**plain, "at": ticks.wall - 4, "reason": "at_max", "result": "refused", "detail": "busy"},
     ]
-    publish(cluster.redis, "default", {}, events, expiry_seconds=60)
+    publish(cluster.redis, "default", "{}", events, expiry_seconds=60)
     return ticks
 
 

@@ -94,7 +94,7 @@ def test_a_new_leader_goes_on_where_the_last_one_ended(server: RedisServer, clie
     for _ in range(10):
         before.tick(two)
     event = {"at": ticks.wall, "reason": "latency", "worker": "m@h", "command": "pool_resize", "before": 1}
-    publish(client, "a", {}, [{**event, "target": 4, "result": "done", "detail": None}], expiry_seconds=9)
+    publish(client, "a", "{}", [{**event, "target": 4, "result": "done", "detail": None}], expiry_seconds=9)
     before.recorder.step(last=True)
 
     after = Daemon(server.port, ticks)

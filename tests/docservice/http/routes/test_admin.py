@@ -210,7 +210,7 @@ def test_the_autoscaler_is_paused_bounded_and_resumed(live: Live, client: httpx.
     with redis.Redis.from_url(live.environment["REDIS_URL"]) as store:
         assert read_override(store, "default").at(time.time()).paused
         assert 3500 < store.ttl(Keys(name="default").override) <= 3600
-        publish(store, "default", {"tick": 7}, [], expiry_seconds=30)
+        publish(store, "default", '{"tick": 7}', [], expiry_seconds=30)
     wrong = post(client, "autoscale", {"min": 6})
     assert (wrong.status_code, "min is 6, above max, 5" in wrong.json()["error"]["detail"]) == (422, True)
     resumed = post(client, "autoscale", {"paused": False, "max": None, "expires_in_seconds": 5}).json()[
