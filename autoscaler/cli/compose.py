@@ -25,7 +25,7 @@ from autoscaler.daemon.loop import Controller, Edges, Timing, controller
 from autoscaler.daemon.recorder import Recorder
 from autoscaler.report.history import History, TargetWaits
 from autoscaler.report.log import clean, get_logger
-from autoscaler.report.metrics import Metrics
+from autoscaler.report.metrics import MAX_WORKERS, WORKERS_AGAIN, Metrics
 from autoscaler.sensors.container import ContainerSensor
 from autoscaler.sensors.queues import QueueSensor
 from autoscaler.sensors.workers import WorkerSensor, run_in_thread, run_inline
@@ -178,6 +178,16 @@ def _timing(settings: Settings) -> Timing:
     )
 
 
+def _say_detail(log: FilteringBoundLogger, detail: str, workers: int) -> None:
+    log.warning(
+        "metrics.detail_changed",
+        detail=detail,
+        workers=workers,
+        why=f"above {MAX_WORKERS} workers there are series for groups alone, below {WORKERS_AGAIN} for each"
+        " worker again; --metrics-detail worker|group chooses one",
+    )
+
+
 def compose(settings: Settings, *, single_look: bool = False) -> App:
     """Put the parts together; nothing connects yet. A ``single_look`` waits for what else runs aside."""
     redactor = Redactor()
@@ -194,7 +204,13 @@ def compose(settings: Settings, *, single_look: bool = False) -> App:
     control = _control(settings, connections, log)
     history, recorder = _history(settings, redactor, timing, log)
     edges = _edges(settings, connections, control, timing, recorder, single_look=single_look)
-    metrics = Metrics(monotonic=time.monotonic, name=settings.name, mode=settings.mode)
+    metrics = Metrics(
+        monotonic=time.monotonic,
+        name=settings.name,
+        mode=settings.mode,
+        detail=settings.metrics_detail,
+        detail_changed=partial(_say_detail, log),
+    )
     loop = controller(
         name=settings.name,
         decider=_decider(settings),

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 import autoscaler
 from autoscaler.core.decider import Mode
 from autoscaler.core.model import Action, Result
+from autoscaler.report.group_series import group_families
 from autoscaler.report.status import applied_bounds, condition_counts
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from autoscaler.report.waits import Wait
 
 PREFIX = "celery_autoscaler_"
+#: Above so many workers ``auto`` has series for groups alone, and again for workers below the second.
+MAX_WORKERS, WORKERS_AGAIN = 200, 160
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 Row = tuple[tuple[str, ...], float | None]
@@ -86,7 +89,9 @@ _CONTAINER: tuple[tuple[str, str, Callable[[ContainerReading], float | None]], .
 class Metrics:
     """The instruments of one daemon, called ``name`` in Redis.
 
-    ``monotonic`` is the clock of :attr:`Observation.at`.
+    ``monotonic`` is the clock of :attr:`Observation.at`. ``detail`` is ``auto``, ``group`` or ``worker``:
+    whether there are series for each worker; ``detail_changed`` gets the detail and the number of workers
+    when ``auto`` changes it.
     """
 
     def __init__(
@@ -95,6 +100,8 @@ class Metrics:
         monotonic: Callable[[], float],
         name: str = "default",
         mode: Mode = Mode.ACT,
+        detail: str = "auto",
+        detail_changed: Callable[[str, int], None] = lambda _detail, _workers: None,
     ) -> None:
         # No second series for each counter, which no rule asks for.
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -123,7 +130,11 @@ class Metrics:
         self._expired = self._counter(
             "expired_actions", "Actions not sent, since the observation they were decided on was too old."
         )
-        self._last = _LastTick(monotonic, name=name, mode=mode)
+        self._detail_changed = detail_changed
+        self._auto = detail == "auto"
+        self._last = _LastTick(
+            monotonic, name=name, mode=mode, detail="worker" if detail == "auto" else detail
+        )
         self.registry.register(self._last)
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
@@ -141,7 +152,16 @@ class Metrics:
         for sensor in record.faults:
             self._faults.labels(sensor).inc()
         self._ticks.observe(record.seconds)
+        if self._auto:
+            self._choose_detail(len(record.workers))
         self._last.take(record)
+
+    def _choose_detail(self, workers: int) -> None:
+        limit = MAX_WORKERS if self._last.detail == "worker" else WORKERS_AGAIN
+        detail = "group" if workers > limit else "worker"
+        if detail != self._last.detail:
+            self._last.detail = detail
+            self._detail_changed(detail, workers)
 
     def unexpected_error(self, step: str) -> None:
         """Count an unexpected error."""
@@ -162,7 +182,8 @@ class Metrics:
 
 
 class _LastTick(Collector):
-    def __init__(self, monotonic: Callable[[], float], *, name: str, mode: Mode) -> None:
+    def __init__(self, monotonic: Callable[[], float], *, name: str, mode: Mode, detail: str) -> None:
+        self.detail = detail
         self._identity = (name, str(mode))
         self._mode = mode
         self._monotonic = monotonic
@@ -187,13 +208,19 @@ class _LastTick(Collector):
         yield from self._fleet(record)
         for name, about, labels, rows in _queue_families(record):
             yield _family(name, about, labels, rows)
+        for name, about, labels, rows in group_families(record):
+            yield _family(name, about, labels, rows)
+        if record.observation.leader:
+            yield from _wait_families(record.waits)
+        if self.detail == "worker":
+            yield from self._workers(record)
+
+    def _workers(self, record: TickRecord) -> Iterator[Metric]:
         targets = {decision.worker: decision.target for decision in record.plan.decisions}
         answered = {reading.name: record.workers[reading.name] for reading in record.observation.workers}
         for name, about, labels, rows in _worker_families(answered, targets, applied_bounds(record.plan)):
             yield _family(name, about, labels, rows)
         yield from _memory_families(record)
-        if record.observation.leader:
-            yield from _wait_families(record.waits)
 
     def _fleet(self, record: TickRecord) -> Iterator[Metric]:
         now, plan = self._monotonic(), record.plan

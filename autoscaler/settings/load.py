@@ -87,6 +87,7 @@ class Settings:
     inspect_timeout_seconds: float
     listen: tuple[str, int]
     base_path: str
+    metrics_detail: str
     log_format: str
     log_level: str
     layout: KeyLayout
@@ -142,6 +143,7 @@ def load(
         **_periods(values),
         listen=values["listen"],
         base_path=values["base_path"] or "",
+        metrics_detail=values["metrics_detail"],
         log_format=values["log_format"],
         log_level=values["log_level"],
         layout=_layout(values),

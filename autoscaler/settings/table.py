@@ -106,14 +106,9 @@ def _metavar(unit: str) -> str:
 
 
 PARAMETERS = _parameters()
+_OF_THE_THRESHOLDS = ("scale_up_", "scale_down_threshold", "scale_down_delay", "stabilization_", "max_step_")
 #: Used by the thresholds only: naming one of them without --target-wait selects the thresholds.
-THRESHOLDS = tuple(
-    parameter
-    for parameter in PARAMETERS
-    if parameter.key.startswith(
-        ("scale_up_", "scale_down_threshold", "scale_down_delay", "stabilization_", "max_step_")
-    )
-)
+THRESHOLDS = tuple(one for one in PARAMETERS if one.key.startswith(_OF_THE_THRESHOLDS))
 
 
 def _target_wait_parameter(flag: str, name: str) -> Setting:
@@ -300,6 +295,13 @@ RUN = (
         metavar="PATH",
     ),
     _setting(
+        "--metrics-detail",
+        "auto",
+        one_of("auto", "group", "worker"),
+        "worker: series for each worker. group: only for workers that share queues. auto: group above 200.",
+        metavar="auto|group|worker",
+    ),
+    _setting(
         "--log-format",
         "auto",
         one_of(*log.FORMATS),
@@ -387,7 +389,7 @@ HELP_GROUPS = (
             "memory_per_process",
         ),
     ),
-    ("Output", ("listen", "base_path", "log_format", "log_level")),
+    ("Output", ("listen", "base_path", "metrics_detail", "log_format", "log_level")),
     ("KEDA", tuple(setting.key for setting in KEDA)),
 )
 

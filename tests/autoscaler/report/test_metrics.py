@@ -51,10 +51,15 @@ NAMES = {
 class Exported:
     """Metrics over ticks of a real decider; the clock is set by hand."""
 
-    def __init__(self, policy: Policy | None = None) -> None:
+    def __init__(self, policy: Policy | None = None, *, detail: str = "auto") -> None:
         self.now = 1000.0
         self.policy = policy or prompt_policy()
-        self.metrics = Metrics(monotonic=lambda: self.now)
+        self.changes: list[tuple[str, int]] = []
+        self.metrics = Metrics(
+            monotonic=lambda: self.now,
+            detail=detail,
+            detail_changed=lambda *change: self.changes.append(change),
+        )
         self.state = State()
 
     def tick(self, observation, *, outcomes=(), faults=None, seconds=0.02) -> None:
@@ -242,3 +247,31 @@ def test_a_resize_that_a_dry_run_left_out_is_counted_by_its_true_reason():
     assert decision.reason is Reason.DRY_RUN
     exported.metrics.would_resize(decision)
     assert exported.of("dry_run_resizes_total") == {f"grow {decision.desired_reason}": 1}
+
+
+def test_a_group_has_the_sums_of_its_workers_and_none_of_their_names():
+    exported = Exported(prompt_policy(max_processes=6), detail="group")
+    exported.tick(look(0, worker("a@h", 2, busy=1), worker("b@h", 3, busy=2, reserved=1)))
+    sums = {
+        name: exported.of(f"group_{name}")
+        for name in ("workers", "processes", "processes_busy", "processes_retiring", "tasks_reserved")
+    }
+    assert sums == {
+        "workers": {"celery": 2},
+        "processes": {"celery": 5},
+        "processes_busy": {"celery": 3},
+        "processes_retiring": {"celery": 0},
+        "tasks_reserved": {"celery": 1},
+    }
+    assert exported.of("group_processes_target").keys() == {"celery"}
+    assert 'worker="' not in generate_latest(exported.metrics.registry).decode()
+
+
+def test_many_workers_have_series_by_group_until_they_are_clearly_fewer():
+    exported = Exported()
+    shown = []
+    for count in (200, 201, 170, 160, 200):
+        exported.state = State()
+        exported.tick(look(0, *(worker(f"w{number}@h", 1) for number in range(count))))
+        shown.append(len(exported.of("worker_processes")))
+    assert (shown, exported.changes) == ([200, 0, 0, 160, 200], [("group", 201), ("worker", 160)])
