@@ -178,6 +178,16 @@ def _timing(settings: Settings) -> Timing:
     )
 
 
+def _metrics(settings: Settings, log: FilteringBoundLogger) -> Metrics:
+    return Metrics(
+        monotonic=time.monotonic,
+        name=settings.name,
+        mode=settings.mode,
+        detail=settings.metrics_detail,
+        detail_changed=partial(_say_detail, log),
+    )
+
+
 def _say_detail(log: FilteringBoundLogger, detail: str, workers: int) -> None:
     log.warning(
         "metrics.detail_changed",
@@ -204,13 +214,7 @@ def compose(settings: Settings, *, single_look: bool = False) -> App:
     control = _control(settings, connections, log)
     history, recorder = _history(settings, redactor, timing, log)
     edges = _edges(settings, connections, control, timing, recorder, single_look=single_look)
-    metrics = Metrics(
-        monotonic=time.monotonic,
-        name=settings.name,
-        mode=settings.mode,
-        detail=settings.metrics_detail,
-        detail_changed=partial(_say_detail, log),
-    )
+    metrics = _metrics(settings, log)
     loop = controller(
         name=settings.name,
         decider=_decider(settings),
