@@ -53,6 +53,7 @@ TESTED_BY = {
     "autoscaler/keda/observed": "autoscaler/keda/test_scaler",
     "autoscaler/keda/unacked": "autoscaler/keda/test_scaler",
     "autoscaler/report/container": "autoscaler/report/test_status",
+    "autoscaler/report/group_series": "autoscaler/report/test_metrics",
     "autoscaler/report/in_force": "autoscaler/report/test_status",
     "autoscaler/report/sentence": "autoscaler/report/test_live",
     "autoscaler/report/streams": "autoscaler/report/test_page",
