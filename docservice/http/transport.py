@@ -53,9 +53,9 @@ class CollectingTransport(asyncio.Transport):
             self.flush()
 
     def flush(self) -> None:
-        """Hand over what is kept."""
+        """Hand over what is kept; a connection that is closed by then takes nothing."""
         kept, self._kept, self._kept_bytes = self._kept, [], 0
-        if kept:
+        if kept and not self._inner.is_closing():  # uvloop raises, and the others would not be sent
             self._inner.write(b"".join(kept))
 
     def writelines(self, list_of_data: Any) -> None:

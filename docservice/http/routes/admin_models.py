@@ -25,7 +25,7 @@ class AuditFilters(BaseModel):
     before: Annotated[int | None, Field(ge=1, le=2**63 - 1)] = None
     actor: Annotated[Text | None, Field(description="The name of the token.")] = None
     action: Annotated[Text | None, Field(description="As it is listed, such as `grow`.")] = None
-    outcome: Annotated[Text | None, Field(description="As it is listed, such as `ok`.")] = None
+    outcome: Annotated[Text | None, Field(description="As it is listed, such as `done`.")] = None
     since: Annotated[AwareDatetime | None, Field(description="The earliest begin, with a time zone.")] = None
 
 

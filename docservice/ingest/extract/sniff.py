@@ -58,7 +58,9 @@ _CERTAIN_FIELDS = {
 _MEDIA_TYPE = re.compile(
     rb"\s*(?:text|multipart|message|application|image|audio|video)/[\w.+-]+\s*(?:;|\Z)", re.IGNORECASE
 )
-_PDF_OBJECT = re.compile(rb"%PDF-\d\.\d.*?\d\s+obj\b", re.DOTALL)
+#: Looked for one after the other: as one pattern, each start would be tried to the end.
+_PDF_START = re.compile(rb"%PDF-\d\.\d")
+_PDF_OBJECT = re.compile(rb"\d\s+obj\b")
 
 
 def sniff(head: bytes) -> Content:
@@ -79,9 +81,7 @@ def sniff(head: bytes) -> Content:
 def _by_signature(head: bytes) -> Content | None:
     for signature, document_type, content_type in _SIGNATURES:
         if head.startswith(signature):
-            if document_type is DocumentType.ARCHIVE and any(
-                part in head[:_PARTS_WITHIN_BYTES] for part in _OFFICE_PARTS
-            ):
+            if document_type is DocumentType.ARCHIVE and _has_office_parts(head):
                 return Content(document_type=DocumentType.OFFICE, content_type="application/zip")
             return Content(document_type=document_type, content_type=content_type)
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
@@ -114,7 +114,12 @@ def _is_pdf(head: bytes) -> bool:
     at = head.find(b"%PDF-")
     if not 0 <= at <= _PDF_WITHIN_BYTES:
         return False
-    return not head[:at].strip() or not _is_text(head) or _PDF_OBJECT.search(head, at) is not None
+    return not head[:at].strip() or not _is_text(head) or _has_pdf_object(head, at)
+
+
+def _has_pdf_object(head: bytes, at: int) -> bool:
+    start = _PDF_START.search(head, at)
+    return start is not None and _PDF_OBJECT.search(head, start.end()) is not None
 
 
 def _is_text(head: bytes) -> bool:

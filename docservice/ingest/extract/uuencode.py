@@ -8,7 +8,8 @@ from __future__ import annotations
 import binascii
 import re
 
-_BEGIN = re.compile(rb"^begin [0-7]{3,4} ([^\r\n]{1,255}?)[ \t]*\r?$", re.MULTILINE)
+#: Bounded and without a choice: what a blank belongs to is decided after the match.
+_BEGIN = re.compile(rb"^begin [0-7]{3,4} ([^\r\n]{0,254}[^\s])[ \t]{0,99}\r?$", re.MULTILINE)
 
 
 def uuencoded_files(text: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:

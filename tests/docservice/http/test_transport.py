@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
+
+import uvloop
 
 from docservice.http.transport import CollectingTransport, Outbox
 
@@ -130,3 +133,29 @@ def test_a_client_that_does_not_read_pauses_the_protocol_within_one_turn() -> No
     paused, kept = asyncio.run(run())
     assert paused
     assert kept <= 65_536
+
+
+def test_a_connection_that_broke_off_keeps_no_other_answer_back() -> None:
+    async def connected(loop: asyncio.AbstractEventLoop, outbox: Outbox) -> tuple[Writer, socket.socket]:
+        ours, theirs = socket.socketpair()
+        _, protocol = await loop.create_connection(lambda: Writer(lambda _: None, outbox), sock=ours)
+        theirs.settimeout(20)
+        return protocol, theirs
+
+    async def run() -> bytes:
+        loop = asyncio.get_running_loop()
+        outbox = Outbox(loop)
+        broken, gone = await connected(loop, outbox)
+        whole, client = await connected(loop, outbox)
+        broken.inner.abort()  # as the loop does for a reset; it is closed before what follows leaves
+        broken.transport.write(b"lost")
+        whole.transport.write(b"answer")
+        try:
+            return await asyncio.to_thread(client.recv, 100)
+        finally:
+            whole.transport.abort()
+            gone.close()
+            client.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(run()) == b"answer"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from docservice.domain.documents import DocumentType
@@ -68,3 +70,11 @@ def test_a_pdf_is_a_pdf_with_something_in_front(front: bytes) -> None:
 
 def test_a_pdf_far_within_a_file_is_not_looked_for() -> None:
     assert sniff(b"x" * 1100 + PDF).document_type is DocumentType.TEXT
+
+
+@pytest.mark.parametrize("pattern", [b"%PDF-1.4", b"%PDF-1.4 1 ", b"1 ", b"1" + b" " * 1000])
+def test_a_text_made_to_look_like_pdfs_takes_linear_time(pattern: bytes) -> None:
+    head = (b"x%PDF-1.4 " + pattern * SNIFFED_BYTES)[:SNIFFED_BYTES]
+    begun = time.thread_time()
+    assert sniff(head).document_type is DocumentType.TEXT
+    assert time.thread_time() - begun < 1

@@ -48,7 +48,15 @@ def test_any_bytes_are_a_text(data: bytes) -> None:
     assert len(rest) + sum(len(found) for _, found in files) <= len(data)
 
 
-@pytest.mark.parametrize("pattern", [b"begin 644 x\n", b"begin 644 x\n#86)C\n", b"begin 644 " + b"x" * 300])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        b"begin 644 x\n",
+        b"begin 644 x\n#86)C\n",
+        b"begin 644 " + b"x" * 300,
+        b"begin 644 x" + b" " * 2_000_000 + b"x\n",
+    ],
+)
 def test_a_hostile_text_takes_linear_time(pattern: bytes) -> None:
     uuencoded_files(pattern * (4_000_000 // len(pattern)))
 
