@@ -24,7 +24,7 @@ askForToken(session, async (caller) => {
   }
   byId("add-column").disabled = !covers("operator");
   wire();
-  await Promise.all([listColumns(), ...(covers("system_admin") ? [readAutoscaler(), inspect(), readAudit()] : [])].map((one) => one.catch(said)));
+  await Promise.all([listColumns(), ...(covers("system_admin") ? [readWorkers(), readAudit()] : [])].map((one) => one.catch(said)));
 });
 
 function said(fault) {
@@ -38,7 +38,7 @@ function wire() {
   on("resume", resume);
   on("limits", setLimits);
   on("unlimit", () => change("Remove the limits", ["The autoscaler sizes workers within its own --min and --max again."], {min: null, max: null}));
-  on("inspect", inspect);
+  on("inspect", readWorkers);
   on("add-column", addColumn);
   on("older", () => readAudit(byId("audit").dataset.before));
   byId("audit-form").addEventListener("submit", (event) => {
@@ -114,6 +114,12 @@ function setLimits() {
 
 // Workers
 
+// The holds first: a worker's row offers Hold or Release by them.
+async function readWorkers() {
+  await readAutoscaler().catch(said);
+  await inspect();
+}
+
 async function inspect() {
   try {
     const workers = await session.data("GET", "admin/celery/inspect");
@@ -128,6 +134,10 @@ async function inspect() {
 function uptime(seconds) {
   if (seconds === null || seconds === undefined) return "";
   return seconds < 120 ? `${Math.round(seconds)} s` : seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}
+
+function processes(size) {
+  return size === null || size === undefined ? "an unknown number of processes" : `${size} ${size === 1 ? "process" : "processes"}`;
 }
 
 function workerRow(worker) {
@@ -151,7 +161,7 @@ async function resize(worker, action) {
   const sign = action === "grow" ? 1 : -1;
   const title = action === "grow" ? "Grow" : "Shrink";
   const answer = await confirm(`${title} a worker`, [
-    [name(worker.worker), ` has ${worker.size} processes, ${worker.busy} of them busy. ${action === "grow" ? "It gets" : "It loses"} as many as you say; no task is lost.`],
+    [name(worker.worker), ` has ${processes(worker.size)}, ${worker.busy ?? "an unknown number"} of them busy. ${action === "grow" ? "It gets" : "It loses"} as many as you say; no task is lost.`],
     "The autoscaler then leaves this worker alone for the minutes below, and decides again after them.",
   ], {
     action: title,
@@ -184,13 +194,13 @@ async function command(title, path, body, text) {
       ? `${title}: no answer. It may still take effect: inspect before you repeat it. ${fault.message}`
       : `${title}: not done. ${fault.message}`);
   } finally {
-    await Promise.all([inspect(), readAutoscaler()].map((one) => one.catch(said)));
+    await readWorkers().catch(said);
     await readAudit().catch(said); // last, so that it shows the command with its outcome
   }
 }
 
 async function hold(worker) {
-  await change("Hold", [["The autoscaler leaves ", name(worker.worker), ` at its ${worker.size} processes.`]], {hold: [worker.worker]}, [MINUTES, WHY]);
+  await change("Hold", [["The autoscaler leaves ", name(worker.worker), ` at its ${processes(worker.size)}.`]], {hold: [worker.worker]}, [MINUTES, WHY]);
   await inspect();
 }
 
@@ -201,7 +211,7 @@ async function release(worker) {
 
 async function drain(worker) {
   const answer = await confirm("Drain and end a worker", [
-    [name(worker.worker), ` takes no new task, finishes the ${worker.busy} that run and ends. What it has fetched goes back to its queue.`],
+    [name(worker.worker), ` takes no new task, finishes those that run (${worker.busy ?? "unknown"}) and ends. What it has fetched goes back to its queue.`],
     "A worker that is still busy at the deadline goes on to work, and the report says so.",
   ], {
     action: "Drain",
@@ -296,7 +306,7 @@ async function readAudit(before = null) {
     element("td", {}, row.action), element("td", {}, name(shown(row.request))), element("td", {}, name(shown(row.size_before))),
     element("td", {}, name(shown(row.size_after))), element("td", {class: row.status < 200 ? "" : row.status < 400 ? "good" : "bad"}, `${row.outcome} (${row.status})`)));
   if (before) byId("audit").append(...rows);
-  else byId("audit").replaceChildren(...rows);
+  else byId("audit").replaceChildren(...(rows.length ? rows : [element("tr", {}, element("td", {colspan: 8}, "No entry matches."))]));
   byId("audit").dataset.before = page.meta.next_before ?? "";
   byId("older").disabled = !page.meta.next_before;
   const actions = new Set([...byId("actions").children].map((option) => option.value));

@@ -88,9 +88,17 @@ export function say(text, {bad = false} = {}) {
   line.classList.toggle("bad", bad);
 }
 
-// Run what a control asks for; a failure is said, and the control is idle again.
+const busy = new WeakSet();
+
+// Run what a control asks for, once at a time; a failure is said. The control is not disabled meanwhile: it would
+// lose the focus, and be enabled at the end where the work has just disabled it.
 export async function attempt(control, work) {
-  if (control) control.disabled = true;
+  if (control && busy.has(control)) return undefined;
+  if (control) {
+    busy.add(control);
+    control.setAttribute("aria-busy", "true");
+    say(""); // what the last command said is not of this one
+  }
   try {
     return await work();
   } catch (fault) {
@@ -98,7 +106,10 @@ export async function attempt(control, work) {
     say(fault.message, {bad: true});
     return undefined;
   } finally {
-    if (control) control.disabled = false;
+    if (control) {
+      busy.delete(control);
+      control.removeAttribute("aria-busy");
+    }
   }
 }
 

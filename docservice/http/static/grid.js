@@ -11,6 +11,7 @@ const can = {change: false};
 let grid = null;
 let module = "";
 let search = "";
+let pageFault = false;
 
 askForToken(session, async (caller) => {
   can.change = caller.role !== "viewer";
@@ -142,10 +143,12 @@ async function getRows({startRow, endRow, sortModel, filterModel: ofGrid, succes
     successCallback(found.rows, ended ? last : found.total_capped ? -1 : found.total);
     const about = found.total_capped ? `more than ${found.total.toLocaleString()}` : found.total.toLocaleString();
     byId("total").textContent = `${about} ${found.total === 1 && !found.total_capped ? "document" : "documents"}`;
-    say("");
+    if (pageFault) say(""); // only what a page has said: the outcome of a change stays
+    pageFault = false;
   } catch (fault) {
     failCallback();
     if (!(fault instanceof Failure)) throw fault;
+    pageFault = true;
     say(fault.message, {bad: true});
   }
 }
@@ -212,13 +215,21 @@ async function change(action) {
     body: {ids: rows.map((row) => row.id)}, key: newKey(),
   });
   grid.deselectAll();
+  byId("grid-page").focus({preventScroll: true}); // the button is disabled now and would drop the focus
   for (;;) {
     const now = await session.data("GET", job.status_url.replace(/^\//, ""));
-    say(`${action === "delete" ? "Deleted" : "Sent again"}: ${now.done ?? now.changed ?? 0} (${now.state}).`);
-    if (now.state !== "running" && now.state !== "waiting") break;
+    say(outcome(action, now));
+    if (now.state !== "running") break;
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
   grid.purgeInfiniteCache();
+}
+
+// What a job did, which is less than it went through where documents had gone or had not failed.
+function outcome(action, {state, total, done, changed}) {
+  if (state === "running") return `${action === "delete" ? "Deleting" : "Sending again"}: ${done} of ${total}.`;
+  if (action === "delete") return `Deleted: ${changed.toLocaleString()} ${changed === 1 ? "document" : "documents"}, attachments included.`;
+  return `Sent again: ${changed} of ${total}${changed < total ? "; only failed documents are" : ""}.`;
 }
 
 // Uploads

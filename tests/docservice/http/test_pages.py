@@ -123,9 +123,16 @@ def test_a_person_uploads_watches_filters_searches_and_downloads(
     expect(page.locator("#document-text")).to_contain_text("A zeppelin landed")
     assert tab.accessibility_faults() == []
 
+    page.get_by_role("button", name="Process again").click()
+    page.locator("#dialog").get_by_role("button", name="Process again").click()
+    message = page.locator("#message")
+    expect(message).to_have_text("Sent again: 0 of 1; only failed documents are.")
+    expect(page.get_by_role("button", name="Process again")).to_be_disabled()
+    page.locator('.ag-row input[type="checkbox"]').first.check()
     page.get_by_role("button", name="Delete").click()
     page.locator("#dialog").get_by_role("button", name="Delete").click()
     rows_are(page, "mail_number", [])
+    expect(message).to_have_text("Deleted: 1 document, attachments included.")
     page.get_by_role("button", name="Clear filters").click()
     rows_are(page, "mail_number", ["MN-2025-000003", "MN-2026-000001"])
 
@@ -179,6 +186,7 @@ def test_an_administrator_resizes_holds_limits_pauses_and_reads_the_audit(
     page.get_by_role("button", name=f"Grow {worker}").click()
     expect(page.locator("#dialog")).to_contain_text(f"{worker} has 2 processes")
     page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("button", name=f"Grow {worker}")).to_be_focused()
     expect(sizes).to_have_text("2")
     page.get_by_role("button", name=f"Grow {worker}").click()
     page.locator("#dialog").get_by_role("button", name="Grow").click()
@@ -208,6 +216,8 @@ def test_an_administrator_resizes_holds_limits_pauses_and_reads_the_audit(
     page.get_by_role("button", name="Resume").click()
     page.locator("#dialog").get_by_role("button", name="Resume").click()
     expect(page.locator("#override")).not_to_contain_text("Paused")
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+    expect(page.locator("#resume")).to_be_disabled()
     page.get_by_role("button", name="Remove limits").click()
     page.locator("#dialog").get_by_role("button", name="Remove the limits").click()
     expect(page.locator("#override")).not_to_contain_text("2 to 4 processes")
@@ -215,6 +225,9 @@ def test_an_administrator_resizes_holds_limits_pauses_and_reads_the_audit(
     page.locator('#audit-form [name="action"]').fill("grow")
     page.locator("#audit-go").click()
     expect(page.locator("#audit tr")).to_have_count(1)
+    page.locator('#audit-form [name="action"]').fill("nothing")
+    page.locator("#audit-go").click()
+    expect(page.locator("#audit")).to_have_text("No entry matches.")
     assert page.title() == "Administration"
     assert tab.accessibility_faults() == []
 
