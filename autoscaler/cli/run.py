@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -14,19 +14,27 @@ import click
 from autoscaler import __version__
 from autoscaler.cli.compose import compose
 from autoscaler.cli.options import GroupedCommand, unknown_variables, with_settings
-from autoscaler.cli.running import serve_pages, until_signalled
+from autoscaler.cli.running import OutOfTimeError, serve_pages, until_signalled
 from autoscaler.core.decider import Mode
 from autoscaler.report.live import live
 from autoscaler.report.log import clean
 from autoscaler.report.page import Site
 from autoscaler.report.streams import Streams
 from autoscaler.report.web import Pages, page_failures
+from autoscaler.sensors.workers import wait_for_threads
 from autoscaler.settings import table
 from autoscaler.settings.load import Demand
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from autoscaler.cli.compose import App
     from autoscaler.settings.load import Settings
+
+
+#: How long the last tick may go on after a signal, and then what runs aside of it. With the end of the
+#: process that is less than 5 s, whatever Redis does.
+_END_SECONDS, _ASIDE_SECONDS = 3.0, 0.5
 
 
 @click.command("run", cls=GroupedCommand)
@@ -44,7 +52,8 @@ def command(settings: Settings) -> None:
         failed=page_failures(app.log, app.metrics.registry),
         site=Site(history=partial(_seen, app), streams=streams, base_path=settings.base_path),
     )
-    with until_signalled(signal.SIGTERM, signal.SIGINT) as stop, ExitStack() as stack:
+    ends = until_signalled(signal.SIGTERM, signal.SIGINT, within_seconds=_END_SECONDS)
+    with _cut_short(app), ExitStack() as stack, ends as stop:
         bound = serve_pages(stack, pages, settings.listen)
         app.log.info(
             "daemon.started",
@@ -66,8 +75,20 @@ def command(settings: Settings) -> None:
         app.recorder.start()
         app.controller.run(stop)
         app.recorder.close()
+    wait_for_threads(_ASIDE_SECONDS)
     dry = {"would_have_resized": app.controller.would_have_resized} if settings.mode is Mode.DRY_RUN else {}
     app.log.info("daemon.stopped", **dry)
+
+
+@contextmanager
+def _cut_short(app: App) -> Iterator[None]:
+    """Say that the last tick did not end in time. What it sent may still happen, as after a kill."""
+    try:
+        yield
+    except OutOfTimeError:
+        app.log.warning(
+            "daemon.cut_short", after_seconds=_END_SECONDS, why="Redis or a worker did not answer"
+        )
 
 
 def _live(app: App) -> dict[str, Any] | None:

@@ -17,14 +17,40 @@ if TYPE_CHECKING:
     from autoscaler.report.web import Pages
 
 
+class OutOfTimeError(BaseException):
+    """The end took too long: raised wherever the main thread waits. No ``except Exception`` stops it."""
+
+
 @contextmanager
-def until_signalled(*signals: signal.Signals) -> Iterator[Event]:
-    """An event that is set by the first of these signals; the earlier handlers are restored at the end."""
+def until_signalled(*signals: signal.Signals, within_seconds: float | None = None) -> Iterator[Event]:
+    """An event that is set by the first of these signals; the earlier handlers are restored at the end.
+
+    With ``within_seconds``, what still runs so long after a signal is cut short: a server that does not
+    answer holds nobody up.
+
+    Raises:
+        OutOfTimeError: in the main thread, once that time is over.
+    """
     stop = Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in signals}
+
+    def signalled(*_: object) -> None:
+        if within_seconds is not None and not stop.is_set():
+            # Again and again: closing a connection may wait for the same server.
+            signal.setitimer(signal.ITIMER_REAL, within_seconds, 0.1)
+        stop.set()
+
+    def out_of_time(*_: object) -> None:
+        raise OutOfTimeError
+
+    handlers = dict.fromkeys(signals, signalled)
+    if within_seconds is not None:
+        handlers[signal.SIGALRM] = out_of_time
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield stop
     finally:
+        if within_seconds is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -13,6 +13,7 @@ that mailboxes of killed workers never delay those that answer. Nothing here dec
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass, field, replace
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -99,9 +100,19 @@ class _RollCall:
     failed: bool = False
 
 
+_ASIDE = "roll-call"
+
+
 def run_in_thread(work: Callable[[], None]) -> None:
-    """Run ``work`` aside, in a thread that the process waits for: a call cut short leaves replies behind."""
-    Thread(target=work, name="roll-call").start()
+    """Run ``work`` aside. A call cut short leaves replies behind: :func:`wait_for_threads` at the end."""
+    Thread(target=work, name=_ASIDE, daemon=True).start()
+
+
+def wait_for_threads(within_seconds: float) -> None:
+    """Wait until what runs aside has ended, no longer than that: Redis may not answer."""
+    for thread in threading.enumerate():
+        if thread.name == _ASIDE:
+            thread.join(timeout=within_seconds)
 
 
 def run_inline(work: Callable[[], None]) -> None:
