@@ -19,6 +19,7 @@ ROUTES: list[tuple[str, str, dict[str, Any] | None, str | None]] = [
     ("GET", "/modules/{module}/grid", None, "viewer"),
     ("POST", "/modules/{module}/grid", {}, "viewer"),
     ("GET", "/modules/{module}/grid.csv", None, "viewer"),
+    ("POST", "/modules/{module}/grid.csv", {}, "viewer"),
     ("GET", "/modules/{module}/columns", None, "viewer"),
     ("GET", "/documents", None, "viewer"),
     ("GET", "/documents/{document_id}", None, "viewer"),

@@ -71,7 +71,7 @@ def test_the_described_api_has_a_scheme_for_its_token(live: Live) -> None:
 
 def try_out(tab: Tab, path: str, **values: str) -> str:
     """Call a route from the page; what the page shows of the answer."""
-    block = tab.page.locator(".opblock").filter(has=tab.page.locator(f'[data-path="{path}"]'))
+    block = tab.page.locator(".opblock-get").filter(has=tab.page.locator(f'[data-path="{path}"]'))
     block.locator(".opblock-summary-control").click()
     block.get_by_role("button", name="Try it out").click()
     for name, value in values.items():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     [
         ("GET", "/nothing", 404),
         ("PUT", "/modules/mail/grid", 405),
-        ("POST", "/modules/mail/grid.csv", 405),
+        ("PUT", "/modules/mail/grid.csv", 405),
         ("DELETE", "/livez", 405),
         ("GET", "/documents/999999", 404),
         ("GET", "/documents/nine", 422),

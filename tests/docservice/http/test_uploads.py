@@ -21,7 +21,11 @@ def upload(client: httpx.Client, module: str, key: str | None, *texts: bytes) ->
 
 
 def total(client: httpx.Client, module: str) -> int:
-    count: int = client.get(f"/modules/{module}/grid").json()["data"]["total"]
+    answer = client.get(f"/modules/{module}/grid")
+    if answer.status_code == 404:  # a module begins with its first document
+        assert answer.json()["error"]["code"] == "unknown_module"
+        return 0
+    count: int = answer.json()["data"]["total"]
     return count
 
 
