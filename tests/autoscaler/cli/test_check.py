@@ -73,7 +73,10 @@ def test_a_deployment_unlike_a_plain_one_is_named_by_check_and_by_run(cluster):
         worker.wait_until(lambda worker=worker: "ready." in worker.log(), within_seconds=60, what="a start")
     cluster.hold(1)
     cluster.redis.lpush(f"celery{SEP}5", "{}")
-    cluster.redis.srem(MAILBOXES_KEY, f"{SEP}{SEP}plain@h.celery.pidbox")
+    mailbox = f"{SEP}{SEP}plain@h.celery.pidbox"
+    started(
+        lambda: cluster.redis.srem(MAILBOXES_KEY, mailbox) == 1, what="the mailbox, written after the start"
+    )
     daemon = cluster.daemon()
     for kind in ("redelivery", "priorities"):
         started(lambda kind=kind: daemon.metric("condition", kind=kind) == 1, what=kind)

@@ -175,6 +175,7 @@ def test_the_steps_of_a_decision_are_shown_with_their_numbers(chromium: Chromium
     daemon = MadeUpDaemon(Ticks(wall=time.time(), max_processes=6))
     daemon.take(look(40, worker("a@h", 4, busy=4)))
     daemon.take(look(80, worker("a@h", 4, busy=4), at=1002.0))
+    daemon.take(look(80, worker("a@h", 4, busy=4), at=1004.0))
     with daemon.serving() as url:
         page = chromium.open(url).page
         live(page)
