@@ -26,9 +26,10 @@ from autoscaler.daemon.recorder import Recorder
 from autoscaler.report.history import History, TargetWaits
 from autoscaler.report.log import clean, get_logger
 from autoscaler.report.metrics import MAX_WORKERS, WORKERS_AGAIN, Metrics
+from autoscaler.sensors.aside import run_in_thread, run_inline
 from autoscaler.sensors.container import ContainerSensor
 from autoscaler.sensors.queues import QueueSensor
-from autoscaler.sensors.workers import WorkerSensor, run_in_thread, run_inline
+from autoscaler.sensors.workers import WorkerSensor
 from autoscaler.worker.resizers import MAX_NAME
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from autoscaler.report.log import clean
 from autoscaler.report.page import Site
 from autoscaler.report.streams import Streams
 from autoscaler.report.web import Pages, page_failures
-from autoscaler.sensors.workers import wait_for_threads
+from autoscaler.sensors.aside import wait_for_threads
 from autoscaler.settings import table
 from autoscaler.settings.load import Demand
 

@@ -13,13 +13,12 @@ that mailboxes of killed workers never delay those that answer. Nothing here dec
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import dataclass, field, replace
-from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from autoscaler.broker.errors import BrokerError
 from autoscaler.control.remote import UnreadableReply
+from autoscaler.sensors.aside import run_inline
 from autoscaler.sensors.reports import Layouts, is_unknown_command, parse_report, parse_stats, with_tasks
 
 if TYPE_CHECKING:
@@ -98,26 +97,6 @@ class _RollCall:
     at: float
     replies: Replies | None = None
     failed: bool = False
-
-
-_ASIDE = "roll-call"
-
-
-def run_in_thread(work: Callable[[], None]) -> None:
-    """Run ``work`` aside. A call cut short leaves replies behind: :func:`wait_for_threads` at the end."""
-    Thread(target=work, name=_ASIDE, daemon=True).start()
-
-
-def wait_for_threads(within_seconds: float) -> None:
-    """Wait until what runs aside has ended, no longer than that: Redis may not answer."""
-    for thread in threading.enumerate():
-        if thread.name == _ASIDE:
-            thread.join(timeout=within_seconds)
-
-
-def run_inline(work: Callable[[], None]) -> None:
-    """Run ``work`` here and now: for a single look, and for tests."""
-    work()
 
 
 class WorkerSensor:

@@ -15,8 +15,9 @@ from autoscaler.broker.connections import Connections, Redactor, RedisTuning
 from autoscaler.broker.mailboxes import MAILBOXES_KEY
 from autoscaler.control.remote import Remote
 from autoscaler.demo.embedded import Process
+from autoscaler.sensors.aside import run_in_thread
 from autoscaler.sensors.queues import KeyLayout, QueueSensor
-from autoscaler.sensors.workers import WorkerSensor, run_in_thread
+from autoscaler.sensors.workers import WorkerSensor
 from tests.support.cluster import ROOT, started
 
 SEP = "\x06\x16"
