@@ -137,7 +137,7 @@ class Recorder:
         fields, gone = self._history.changed()
         try:
             write_history(self._redis(), self._name, fields, gone)
-        except FAULTS:
+        except Exception:
             self._history.mark(fields, gone)
             raise
 

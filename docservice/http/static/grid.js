@@ -222,7 +222,7 @@ async function change(action) {
     if (now.state !== "running") break;
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
-  grid.purgeInfiniteCache();
+  grid?.purgeInfiniteCache(); // another module may be shown by now
 }
 
 // What a job did, which is less than it went through where documents had gone or had not failed.
