@@ -97,7 +97,7 @@ def test_the_defaults_are_the_policys_own_and_each_part_its_own():
         inspect_timeout_seconds=1.5,
         listen=("0.0.0.0", 9809),
         base_path="",
-        metrics_detail="auto",
+        metrics_detail="worker",
         log_format="auto",
         log_level="info",
         layout=KeyLayout(),
