@@ -16,7 +16,7 @@ from docservice.http.compression import Compressing, accepts_gzip
 from docservice.http.context import begin_request, common_headers
 from docservice.http.errors import ApiError, api_error, error_answer
 from docservice.http.methods import answer_options, cors_options, name_methods, without_body
-from docservice.http.routes.grids import PAGE_ROUTE, GridRoutes, is_grid
+from docservice.http.routes.grids import PAGE_ROUTE, GridRoutes, is_grid, is_page
 from docservice.log import Answered
 
 if TYPE_CHECKING:
@@ -112,14 +112,14 @@ class DocumentService:
             max_bytes=max_bytes,
             idle_seconds=self._settings.body_idle_seconds,
         )
-        answering = self._answering(exchange, headers)
-        if self._cors is not None:
-            answering = CORSMiddleware(answering, **self._cors)
         try:
             if max_bytes is not None and _announced(headers) > max_bytes:
                 await error_answer(_too_large(max_bytes))(scope, receive, exchange.send)
-            else:
+            elif self._cors is not None:
+                answering = CORSMiddleware(self._answering(exchange, headers), **self._cors)
                 await answering(scope, exchange.receive, exchange.send)
+            else:
+                await self._answer(exchange, scope, headers, exchange.receive, exchange.send)
         finally:
             client = scope.get("client")
             self.services.requests.add(
@@ -136,37 +136,41 @@ class DocumentService:
             )
 
     def _answering(self, exchange: _Exchange, headers: dict[bytes, bytes]) -> ASGIApp:
-        """The application for one request; every fault of it is answered."""
+        """The application for one request, for a middleware."""
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            try:
-                await self._answer(scope, headers, receive, send)
-            except Exception as fault:
-                if exchange.ended:
-                    return  # the framework has answered, and raises to have it logged
-                if exchange.status:
-                    raise  # half an answer is sent: the client notices only a closed connection
-                error = api_error(fault)
-                name_methods(error, self.framework.routes, scope)
-                await error_answer(error)(scope, receive, send)
+            await self._answer(exchange, scope, headers, receive, send)
 
         return answer
 
-    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+    async def _answer(
+        self, exchange: _Exchange, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        """Answer one request, every fault of it too."""
         method = scope["method"]
-        if method == "OPTIONS":
-            await answer_options(self.framework.routes, scope, send)
-            return
-        if method == "HEAD":
-            scope["method"] = "GET"
-            send = Compressing(without_body(send), accepted=False)
-        else:
-            send = Compressing(send, accepted=accepts_gzip(headers))
         try:
+            if method == "OPTIONS":
+                await answer_options(self.framework.routes, scope, send)
+                return
+            packed = accepts_gzip(headers)
+            if method == "HEAD":
+                scope["method"] = "GET"
+                send = Compressing(without_body(send), accepted=False)
+            elif packed or not is_page(scope["path"]):  # nobody stores a page: it needs no Vary
+                send = Compressing(send, accepted=packed)
             if is_grid(scope["path"]):
                 await self.grids(scope, headers, receive, send)
             else:
                 await self.framework(scope, receive, send)
+        except Exception as fault:
+            scope["method"] = method
+            if exchange.ended:
+                return  # the framework has answered, and raises to have it logged
+            if exchange.status:
+                raise  # half an answer is sent: the client notices only a closed connection
+            error = api_error(fault)
+            name_methods(error, self.framework.routes, scope)
+            await error_answer(error)(scope, receive, send)
         finally:
             scope["method"] = method
 

@@ -30,7 +30,8 @@ _ACCEPTED = re.compile(
 
 def accepts_gzip(headers: Mapping[bytes, bytes]) -> bool:
     """Whether ``Accept-Encoding`` has gzip, and not with a weight of 0."""
-    return _ACCEPTED.search(headers.get(b"accept-encoding", b"")) is not None
+    asked = headers.get(b"accept-encoding")
+    return asked is not None and _ACCEPTED.search(asked) is not None
 
 
 class Compressing:
