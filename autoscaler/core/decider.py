@@ -159,7 +159,7 @@ class Decider:
             )
             groups[group.key], group_plan, trail = self._decide_group(seen, memory, queues, at)
             constraints, shares, decided = self._decide_workers(seen, trail, observation, limits)
-            trail = replace(trail, constraints=constraints, decisions=decided)
+            trail = trail._replace(constraints=constraints, decisions=decided)
             group_plan = replace(group_plan, shares=shares, trail=trail)
             groups[group.key], group_plan = self._reach(groups[group.key], group_plan, decided, at)
             plans.append(group_plan)
@@ -191,7 +191,7 @@ class Decider:
         readings = [member.reading for member in members if member.read_at == at]
         own = {name: queues[name] for name in group.queues if name in queues}
         fetched, discards = follow(memory.fetched, readings, own)
-        return replace(memory, fetched=fetched), replace(work, discards=min(discards, work.waiting))
+        return memory._replace(fetched=fetched), work._replace(discards=min(discards, work.waiting))
 
     def _decide_group(
         self, seen: _Seen, memory: GroupState, queues: Mapping[str, QueueReading], at: float
@@ -255,7 +255,7 @@ class Decider:
             service_seconds=plan.service_seconds,
             limit=sum(limits) if len(limits) == len(decisions) and plan.blocked_by is None else None,
         )
-        memory = replace(memory, reach=reach.follow(memory.reach, look))
+        memory = memory._replace(reach=reach.follow(memory.reach, look))
         wait = memory.target_wait.oldest_wait_seconds(at, target)
         needed = memory.reach.needed or None
         return memory, replace(plan, target_seconds=target, needed=needed, oldest_wait_seconds=wait)
@@ -290,8 +290,7 @@ class Decider:
             target_wait, size = advance(parameters, memory.target_wait, shown, self.min_interval_seconds)
             learnt = _Learnt(size, None)
         ended = completions is not None and completions.total > memory.completions.total
-        memory = replace(
-            memory,
+        memory = memory._replace(
             ended_at=at if ended else memory.ended_at,
             target_wait=target_wait,
             completions=completions or memory.completions,
@@ -313,14 +312,14 @@ class Decider:
             unknown = Recommendation(
                 processes=current_total, reason=work.unknown or Reason.STALE, before_delays=current_total
             )
-            return replace(memory, watch=watch), unknown, needs
+            return memory._replace(watch=watch), unknown, needs
         if found.reason in {Reason.STEADY, Reason.DELAYED}:
             found = replace(found, processes=current_total)
         # A fresh start has recommended what it found.
         window = memory.window or ((at, current_total),)
         if work.complete:
             window = keep(window, (at, found.before_delays), self.policy.stabilization_seconds)
-        return replace(memory, watch=watch, window=window), found, needs
+        return memory._replace(watch=watch, window=window), found, needs
 
     def _decide_workers(
         self,

@@ -18,7 +18,7 @@ names.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ class Breach:
         return at < self.until + _REPEAT_FACTOR * self.hold_seconds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryRecord:
+class MemoryRecord(NamedTuple):
     """What is remembered of one worker's memory; times are monotonic seconds.
 
     ``shared_bytes`` is the part of a peak that a further process does not need. ``oom_kills`` and
@@ -133,8 +132,7 @@ def advance(policy: Policy, before: MemoryRecord | None, reading: WorkerReading,
     since = at if known.running_since is None else known.running_since
     running_since = since if reading.busy else None
     waited = running_since is not None and at - running_since >= _TRIED_SECONDS
-    record = replace(
-        known,
+    record = known._replace(
         last_at=at,
         processes=known.processes
         if reading.processes is None
@@ -155,8 +153,7 @@ def _with_container(
     assert container is not None  # noqa: S101 - for the type checker; the caller has looked
     kills = _growth(known, container, known.oom_kills, container.oom_kills)
     hits = _growth(known, container, known.memory_failcnt, container.memory_failcnt)
-    record = replace(
-        record,
+    record = record._replace(
         peaks=_hold(known.peaks, _read_peaks(container, at), at),
         shared_bytes=known.shared_bytes
         if container.child_shared_bytes is None
@@ -169,16 +166,16 @@ def _with_container(
         was_full=container.memory_limited and _is_pressed(policy, container),
     )
     if _ended_full(known, reading):
-        return replace(record, breach=_breached(known.breach, known.processes, at))
+        return record._replace(breach=_breached(known.breach, known.processes, at))
     if kills or (hits and _is_pressed(policy, container)):
         # After growth, the size before it is the one that is known to fit.
         size = max(known.processes, min(known.processes + 1, record.processes))
-        return replace(record, breach=_breached(known.breach, size, at))
+        return record._replace(breach=_breached(known.breach, size, at))
     if before is None:
         breach = _breach_before(reading, at)
-        record = replace(record, breach=breach, kills=(container.oom_kills or 0) if breach else 0)
+        record = record._replace(breach=breach, kills=(container.oom_kills or 0) if breach else 0)
     if record.breach and not record.breach.remembered(at):
-        record = replace(record, breach=None)
+        record = record._replace(breach=None)
     return record
 
 
@@ -220,7 +217,7 @@ def _inherit(record: MemoryRecord, others: Iterable[MemoryRecord], at: float) ->
     breaches = [one.breach for one in alike if one.breach is not None and at < one.breach.until]
     breach = min(breaches, key=lambda one: one.ceiling, default=record.breach)
     tried = record.tried or any(one.tried for one in alike)
-    return replace(record, peaks=peaks, tried=tried, breach=record.breach or breach)
+    return record._replace(peaks=peaks, tried=tried, breach=record.breach or breach)
 
 
 def _breached(before: Breach | None, size: int, at: float) -> Breach:

@@ -7,7 +7,8 @@ was killed and started again does nothing rash.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.capacity import with_rates
 from autoscaler.core.demand.completions import Completions
@@ -57,15 +58,14 @@ class Refusal:
     pause_seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownWorker:
+class KnownWorker(NamedTuple):
     """A worker's last reading, when it was taken, what is under way, and who else resizes it."""
 
     reading: WorkerReading
     read_at: float
     outstanding: Outstanding | None = None
     refusal: Refusal | None = None
-    rivals: Mapping[str, Rival] = field(default_factory=dict)
+    rivals: Mapping[str, Rival] = MappingProxyType({})
 
     @property
     def size(self) -> int | None:
@@ -73,8 +73,7 @@ class KnownWorker:
         return self.outstanding.target if self.outstanding else self.reading.processes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupState:
+class GroupState(NamedTuple):
     """What is remembered of workers that share queues.
 
     ``window`` is the stabilization window as (at, processes) with falling sizes: an older, smaller
@@ -89,12 +88,12 @@ class GroupState:
     changed_at: float
     seen_at: float
     last_at: float
-    watch: Watch = field(default_factory=Watch)
+    watch: Watch = Watch()
     window: tuple[tuple[float, int], ...] = ()
-    target_wait: TargetWaitState = field(default_factory=TargetWaitState)
-    completions: Completions = field(default_factory=Completions)
-    fetched: Fetched = field(default_factory=Fetched)
-    reach: Reach = field(default_factory=Reach)
+    target_wait: TargetWaitState = TargetWaitState()
+    completions: Completions = Completions()
+    fetched: Fetched = Fetched()
+    reach: Reach = Reach()
     stalled_since: float | None = None
     ended_at: float | None = None
 
@@ -115,7 +114,7 @@ def recall(before: GroupState | None, *, changed: bool, at: float) -> GroupState
     """The memory of a group that is there at ``at``; ``changed`` is True where a member's size changed."""
     if before is None:
         return GroupState(changed_at=at, seen_at=at, last_at=at)
-    return replace(before, last_at=at, changed_at=at if changed else before.changed_at)
+    return before._replace(last_at=at, changed_at=at if changed else before.changed_at)
 
 
 def absent(
@@ -172,13 +171,13 @@ def _after(policy: Policy, worker: KnownWorker, outcome: Outcome, at: float) -> 
             _MAX_REFUSAL_PAUSE_SECONDS, policy.settle_seconds if before is None else 2 * before.pause_seconds
         )
         refusal = Refusal(until=sent_at + pause, pause_seconds=pause)
-        return replace(worker, outstanding=None, refusal=refusal)
+        return worker._replace(outstanding=None, refusal=refusal)
     outstanding = Outstanding(
         target=outcome.target,
         sent_at=sent_at if outcome.settles_at is None else outcome.settles_at,
         confirmed=outcome.result is Result.DONE,
     )
-    return replace(worker, outstanding=outstanding, refusal=None if outstanding.confirmed else worker.refusal)
+    return worker._replace(outstanding=outstanding, refusal=None if outstanding.confirmed else worker.refusal)
 
 
 def _differs(before: WorkerReading, now: WorkerReading) -> bool:

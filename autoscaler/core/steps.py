@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.constraints import reach
 from autoscaler.core.distribution import aim, along_edges
@@ -55,8 +55,7 @@ class Step:
     highest: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trail:
+class Trail(NamedTuple):
     """What the steps of one group's decision returned, in their order.
 
     ``needs`` are those of a ``fleet`` of workers that share queues, None where one total was distributed.

@@ -7,8 +7,8 @@ fetches count evenly for those of its queues that had messages, and where none h
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,19 +23,18 @@ _Seen = tuple[int, int, int, int | None]
 _MAX_BATCHES = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
+class Backlog(NamedTuple):
     """What waits, by channel (its queues) and by worker, each with its latest starts.
 
     ``seen`` is what each worker had at the last look. ``ready_at`` is when the processes that a worker has
     got last take tasks, and ``runs`` when the tasks that it runs have started, at the latest.
     """
 
-    queues: Mapping[tuple[str, ...], Batches] = field(default_factory=dict)
-    held: Mapping[str, Batches] = field(default_factory=dict)
-    seen: Mapping[str, _Seen] = field(default_factory=dict)
-    ready_at: Mapping[str, float] = field(default_factory=dict)
-    runs: Mapping[str, Batches] = field(default_factory=dict)
+    queues: Mapping[tuple[str, ...], Batches] = MappingProxyType({})
+    held: Mapping[str, Batches] = MappingProxyType({})
+    seen: Mapping[str, _Seen] = MappingProxyType({})
+    ready_at: Mapping[str, float] = MappingProxyType({})
+    runs: Mapping[str, Batches] = MappingProxyType({})
 
 
 def follow(

@@ -6,8 +6,8 @@ worker's whole life when the worker joins or comes back, so only the differences
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from autoscaler.core.model import WorkerReading
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completions:
+class Completions(NamedTuple):
     """A count that only grows, and what each worker reported when it was last counted.
 
     ``continuous`` is False where a worker was not counted before, or has started anew: its tasks since then
@@ -24,7 +23,7 @@ class Completions:
     """
 
     total: int = 0
-    counted: Mapping[str, int] = field(default_factory=dict)
+    counted: Mapping[str, int] = MappingProxyType({})
     continuous: bool = True
 
     def add(

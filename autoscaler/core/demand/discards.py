@@ -8,8 +8,7 @@ waits for it counts in full.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.demand.completions import Completions
 
@@ -22,16 +21,15 @@ if TYPE_CHECKING:
 _MIN_SAMPLE = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class Fetched(NamedTuple):
     """What became of the messages that a group's workers have fetched.
 
     ``discarded`` counts those thrown away and ``kept`` all others. ``waited`` is whether messages waited at
     all, ``discarding`` whether some were thrown away since the signal before.
     """
 
-    discarded: Completions = field(default_factory=Completions)
-    kept: Completions = field(default_factory=Completions)
+    discarded: Completions = Completions()
+    kept: Completions = Completions()
     waited: bool = False
     discarding: bool = False
 

@@ -6,7 +6,6 @@ is that worker's own, as are the tasks that it has fetched: nobody else can star
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -93,8 +92,7 @@ class Needs(NamedTuple):
         return self.kept + self.growth
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Share(NamedTuple):
     """One worker's part of what was recommended for its group, within its bounds. Sizes are processes.
 
     It carries ``own`` more for tasks that only it can start (those it has fetched, and what waits where

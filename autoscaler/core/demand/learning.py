@@ -8,8 +8,8 @@ of its own. The service time is the utilization law: busy seconds over tasks end
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.demand.backlog import Backlog
 from autoscaler.core.demand.retention import Retention, since_then
@@ -32,8 +32,7 @@ _MAX_SPEED_UP = 20.0
 _MIN_KNOWN_TASKS = 10.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetWaitState:
+class TargetWaitState(NamedTuple):
     """What is remembered between two signals: bounded, and opaque but for its properties.
 
     ``batches`` has (earliest arrival, count) of the backlog, oldest first, and ``runs`` (started at, count)
@@ -56,9 +55,9 @@ class TargetWaitState:
     arrivals_per_second: float = 0.0
     ready_at: float = -math.inf
     due_at: float = math.inf
-    retention: Retention = field(default_factory=Retention)
-    backlog: Backlog = field(default_factory=Backlog)
-    gaps: Mapping[str, Retention] = field(default_factory=dict)
+    retention: Retention = Retention()
+    backlog: Backlog = Backlog()
+    gaps: Mapping[str, Retention] = MappingProxyType({})
 
     @property
     def service_seconds(self) -> float:
@@ -78,8 +77,7 @@ class TargetWaitState:
         return max(0.0, at - min(since, default=at))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(NamedTuple):
     """What happened since the last signal, and what a plan has to allow for from now on.
 
     ``arrived`` counts all that came, ``net_arrived`` what a process will run; that is below 0 where tasks

@@ -9,7 +9,7 @@ remembered for a while, for bursts come and go.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 #: How long a need is remembered after it was last seen.
 HOLD_SECONDS = 900.0
@@ -21,8 +21,7 @@ _MAX_ARRIVALS = 64
 _MAX_GAP_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Look(NamedTuple):
     """One look at a group: ``tasks`` are in the system, ``backlog`` of them have not started.
 
     ``ended`` counts tasks that ended and only its growth means anything; ``service_seconds`` is None until it
@@ -38,8 +37,7 @@ class Look:
     limit: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class Reach(NamedTuple):
     """What is remembered: the last look, and (monotonic seconds, tasks) of arrivals since nothing waited.
 
     ``current`` processes are needed and not allowed since then, ``earlier`` ones were before that; 0 is none.
@@ -61,28 +59,28 @@ class Reach:
 def follow(before: Reach, look: Look) -> Reach:
     """What is remembered after one look."""
     last = before.last
-    after = replace(before, last=look)
+    after = before._replace(last=look)
     if before.needed and (
         look.at - before.needed_at > HOLD_SECONDS or (look.limit is not None and before.needed <= look.limit)
     ):
-        after = replace(after, current=0, earlier=0)
+        after = after._replace(current=0, earlier=0)
     if last is None or look.at - last.at > _MAX_GAP_SECONDS or look.at <= last.at:
-        return replace(after, arrivals=())
+        return after._replace(arrivals=())
     arrived = max(0, look.ended - last.ended) + look.tasks - last.tasks
     known = before.arrivals if last.backlog else ()
     if not last.backlog:
-        after = replace(after, current=0, earlier=after.needed)
+        after = after._replace(current=0, earlier=after.needed)
     arrivals = (*known, ((last.at + look.at) / 2, arrived)) if arrived > 0 else known
     while len(arrivals) > _MAX_ARRIVALS:
         arrivals = ((arrivals[0][0], arrivals[0][1] + arrivals[1][1]), *arrivals[2:])
-    after = replace(after, arrivals=arrivals)
+    after = after._replace(arrivals=arrivals)
     needed = _needed(arrivals, look)
     if look.limit is None or needed <= look.limit or not _is_late(arrivals, look, look.limit):
         return after
     # What was said stands while it is about right: who reads it should not have to read it at each look.
     if abs(needed - after.current) <= _ABOUT * after.current:
         needed = after.current
-    return replace(after, current=needed, needed_at=look.at)
+    return after._replace(current=needed, needed_at=look.at)
 
 
 def _needed(arrivals: tuple[tuple[float, int], ...], look: Look) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bisect
 import math
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.policy import MAX_PROCESSES
@@ -27,8 +26,7 @@ _BIN_WIDTHS = (1 / 8, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 _MIN_GAIN = 1e-6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gaps:
+class Gaps(NamedTuple):
     """How often a size was needed again at each age of its gap, one entry for each bin.
 
     ``needs`` over ``exposure`` is the hazard; exposure and age are in units of a start's worth, so that
@@ -48,8 +46,7 @@ class Pool(NamedTuple):
     arrived: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
+class Retention(NamedTuple):
     """What is remembered of each rung of sizes seen so far, one entry each.
 
     ``tasks_at`` are the tasks that a pool of that size would have in it, ``needed_at`` is when it was last
@@ -63,7 +60,7 @@ class Retention:
 
 def since_then(before: Retention, at: float) -> Retention:
     """The same where no moment is later than ``at``."""
-    return replace(before, needed_at=tuple(min(when, at) for when in before.needed_at))
+    return before._replace(needed_at=tuple(min(when, at) for when in before.needed_at))
 
 
 def track(

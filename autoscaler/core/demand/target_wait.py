@@ -11,7 +11,6 @@ work is learnt is in :mod:`~autoscaler.core.demand.learning`, how long an idle p
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autoscaler.core.demand import retention
@@ -61,8 +60,7 @@ def advance(
     size += _missing(pace, signal, step, dated, runs)
     growing = size > signal.processes and bool(signal.backlog)
     pool = Pool(signal.at, signal.processes, signal.in_system, max(0, step.net_arrived))
-    after = replace(
-        _learn(state, signal, step),
+    after = _learn(state, signal, step)._replace(
         batches=batches,
         runs=runs,
         ready_at=signal.at + step.start_seconds if growing else state.ready_at,
@@ -116,7 +114,7 @@ def advance_fleet(
         gaps[member.name] = learnt
         kept += retention.retained(parameters, learnt, pool, max(1, least))
     due = due_at(pace, signal.at, [*backlog.queues.values(), *backlog.held.values()])
-    after = replace(_learn(state, signal, step), backlog=backlog, gaps=gaps, due_at=due)
+    after = _learn(state, signal, step)._replace(backlog=backlog, gaps=gaps, due_at=due)
     return after, Needs(tuple(own), tuple(shared), tuple(keep), kept)
 
 
