@@ -48,12 +48,11 @@ def follow(
     fetched = [_fetched(before.seen.get(member.name), member) for member in fleet.members]
     queues, handed = _queued(before, fleet, fetched, since=since, at=at)
     held, seen, ready_at, runs = {}, {}, {}, {}
-    for number, member in enumerate(fleet.members):
+    for number, (member, consumed) in enumerate(zip(fleet.members, fleet.consumed(), strict=True)):
         last, name = before.seen.get(member.name), member.name
         if member.reserved:
             had = (*before.held.get(name, ()), *sorted(handed.get(number, ())))
-            targets = [fleet.channels[one].target_wait_seconds for one in member.channels]
-            held[name] = _newest(had, member.reserved, since + min(targets, default=0.0))
+            held[name] = _newest(had, member.reserved, since + consumed.target_wait_seconds)
         if last is not None and member.processes > last[0]:
             ready_at[name] = asked_at + start_seconds
         elif before.ready_at.get(name, at) > at:

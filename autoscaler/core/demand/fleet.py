@@ -48,6 +48,21 @@ class Channel(NamedTuple):
         return self.tasks / self.waiting if self.waiting else 1.0
 
 
+class Consumed(NamedTuple):
+    """What workers that consume the same channels have in common.
+
+    ``exclusive`` are the channels that nobody else consumes, ``exclusive_tasks`` what waits there and needs a
+    process. ``part`` is one worker's part of all that waits in the channels and needs one.
+    ``target_wait_seconds`` is the shortest, 0 without a channel, and ``waits`` is whether anything waits.
+    """
+
+    exclusive: tuple[Channel, ...]
+    exclusive_tasks: int
+    part: int
+    target_wait_seconds: float
+    waits: bool
+
+
 class Fleet(NamedTuple):
     """The workers of a group and the channels between them; a worker's number is its place here."""
 
@@ -58,10 +73,16 @@ class Fleet(NamedTuple):
         """The channels that more than one worker consumes, by number."""
         return [number for number, channel in enumerate(self.channels) if len(channel.consumers) > 1]
 
-    def exclusive(self, member: Member) -> list[Channel]:
-        """The channels that nobody but this worker consumes."""
-        channels = self.channels
-        return [channels[one] for one in member.channels if len(channels[one].consumers) == 1]
+    def consumed(self) -> list[Consumed]:
+        """What each worker consumes, by its number: made once for all that consume the same."""
+        known: dict[tuple[int, ...], Consumed] = {}
+        found = []
+        for member in self.members:
+            one = known.get(member.channels)
+            if one is None:
+                one = known[member.channels] = _consumed([self.channels[place] for place in member.channels])
+            found.append(one)
+        return found
 
 
 class Needs(NamedTuple):
@@ -147,6 +168,17 @@ def fleet_of(
     return Fleet(
         tuple(_member(reading, sizes[number], of_member[number]) for number, reading in enumerate(readings)),
         tuple(channels),
+    )
+
+
+def _consumed(channels: Sequence[Channel]) -> Consumed:
+    exclusive = tuple(channel for channel in channels if len(channel.consumers) == 1)
+    return Consumed(
+        exclusive=exclusive,
+        exclusive_tasks=sum(channel.tasks for channel in exclusive),
+        part=sum(channel.tasks // len(channel.consumers) for channel in channels),
+        target_wait_seconds=min((channel.target_wait_seconds for channel in channels), default=0.0),
+        waits=any(channel.waiting for channel in channels),
     )
 
 

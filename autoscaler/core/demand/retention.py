@@ -63,17 +63,33 @@ def since_then(before: Retention, at: float) -> Retention:
     return before._replace(needed_at=tuple(min(when, at) for when in before.needed_at))
 
 
-def track(
-    parameters: TargetWaitPolicy,
-    before: Retention,
-    pool: Pool,
-    *,
-    seconds: float,
-    service_seconds: float,
-    slack_seconds: float,
-    tick_seconds: float,
-) -> Retention:
-    """Carry the imagined pool of each size on by ``seconds``, and learn where one was too small.
+class Passed(NamedTuple):
+    """What happens to a pool in the time between two looks, the same for each size.
+
+    Each busy process ends ``ended_each`` tasks, and ``refilled_each`` more where others follow. A pool is too
+    small with more than ``crowd`` tasks for each process. Looks are ``tick_seconds`` apart as a rule.
+    """
+
+    ended_each: float
+    refilled_each: float
+    crowd: float
+    tick_seconds: float
+
+
+def passed(seconds: float, *, service_seconds: float, slack_seconds: float, tick_seconds: float) -> Passed:
+    """What happens in ``seconds``."""
+    ended_each = -math.expm1(-seconds / service_seconds)
+    return Passed(
+        ended_each=ended_each,
+        # By processes that end one task and take the next.
+        refilled_each=seconds / service_seconds - ended_each,
+        crowd=1 + max(0.0, slack_seconds) / service_seconds,
+        tick_seconds=tick_seconds,
+    )
+
+
+def track(parameters: TargetWaitPolicy, before: Retention, pool: Pool, passed: Passed) -> Retention:
+    """Carry the imagined pool of each size on by what has ``passed``, and learn where one was too small.
 
     A pool of ``n`` processes is too small when more tasks are in it than start within the slack: ``n`` run
     and ``n * slack / service`` follow. It has never fewer tasks in it than the real pool.
@@ -84,10 +100,7 @@ def track(
         tasks_at.append(float(in_system))
         needed_at.append(at)
         gaps.append(_PRIOR)
-    crowd = 1 + max(0.0, slack_seconds) / service_seconds
-    ended_each = -math.expm1(-seconds / service_seconds)
-    # By processes that end one task and take the next.
-    refilled_each = seconds / service_seconds - ended_each
+    ended_each, refilled_each, crowd, tick_seconds = passed
     for rung, (tasks_before, processes) in enumerate(zip(tasks_at, _SIZES, strict=False)):
         tasks = tasks_before + arrived
         if tasks <= processes:

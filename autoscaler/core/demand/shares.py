@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from autoscaler.core.demand.backlog import Backlog
-    from autoscaler.core.demand.fleet import Channel, Fleet, Member
+    from autoscaler.core.demand.fleet import Channel, Consumed, Fleet, Member
     from autoscaler.core.demand.pace import Pace
 
 #: Edges that one look may route over, summed over the moments that are checked.
@@ -49,6 +50,8 @@ class Look(NamedTuple):
     at: float
 
 
+#: How many tasks one worker's processes start within a horizon.
+_Starts = Callable[[float], float]
 #: What each worker can start within a horizon, by its number.
 _Supplies = Callable[[float], Sequence[float]]
 
@@ -56,12 +59,17 @@ _Supplies = Callable[[float], Sequence[float]]
 def own_and_shared(look: Look) -> tuple[list[int], list[int]]:
     """More processes by worker, for what only it can start, and by channel, for its consumers together."""
     fleet = look.fleet
-    own = [_own(look, member) for member in fleet.members]
+    starts = [_starts(look, member) for member in fleet.members]
+    consumed = fleet.consumed()
+    own = list(map(partial(_own, look), fleet.members, consumed, starts))
     shared = [0] * len(fleet.channels)
     waiting = [one for one in fleet.shared() if fleet.channels[one].waiting]
     if not waiting:
         return own, shared
-    left = _left_over(look, own)
+    mine = [
+        member.reserved + one.exclusive_tasks for member, one in zip(fleet.members, consumed, strict=True)
+    ]
+    left = _left_over(look.pace, starts, own, mine)
     if len(waiting) == 1:
         needs = [_alone(look, fleet.channels[waiting[0]], left)]
     else:
@@ -71,24 +79,21 @@ def own_and_shared(look: Look) -> tuple[list[int], list[int]]:
     return own, shared
 
 
-def _own(look: Look, member: Member) -> int:
+def _own(look: Look, member: Member, consumed: Consumed, starts: _Starts) -> int:
     backlog = look.backlog
-    exclusive = [channel for channel in look.fleet.exclusive(member) if channel.waiting]
-    queued = [_running(channel, backlog) for channel in exclusive]
+    queued = [_running(channel, backlog) for channel in consumed.exclusive if channel.waiting]
     if not (member.reserved or queued):
         return 0
-    starts = _starts(look, member)
     dated = [*positions(backlog.held.get(member.name, ()), 0)]
     dated += _interleaved(queued, member.reserved)
     need = need_of(dated, starts, look.pace, look.at)
-    waiting = sum(channel.tasks for channel in exclusive)
     spare = max(0, member.processes - member.busy)
-    more = max(0, min(need.asked(), member.reserved + waiting - spare))
+    more = max(0, min(need.asked(), member.reserved + consumed.exclusive_tasks - spare))
     # A process that is to go once its task ends is no free one: taking it back is a growth.
     return more + max(0, member.busy - member.processes)
 
 
-def _starts(look: Look, member: Member) -> Callable[[float], float]:
+def _starts(look: Look, member: Member) -> _Starts:
     """How many tasks the worker's processes start within a horizon."""
     pace, at, spare = look.pace, look.at, max(0, member.processes - member.busy)
     runs = look.backlog.runs.get(member.name, ())
@@ -138,19 +143,18 @@ def need_of(
     return Need(now, later, due)
 
 
-def _left_over(look: Look, own: Sequence[int]) -> _Supplies:
-    """What each worker can start within a horizon beyond its own tasks, kept for each horizon."""
-    pace = look.pace
-    parts = []
-    for member, more in zip(look.fleet.members, own, strict=True):
-        mine = member.reserved + sum([channel.tasks for channel in look.fleet.exclusive(member)])
-        parts.append((_starts(look, member), more, mine))
+def _left_over(pace: Pace, starts: Sequence[_Starts], own: Sequence[int], mine: Sequence[int]) -> _Supplies:
+    """What each worker can start within a horizon beyond its own tasks (``mine``), kept for each horizon.
+
+    ``own`` is what it is to grow by for them.
+    """
+    parts = list(zip(starts, own, mine, strict=True))
     known: dict[float, list[float]] = {}
 
     def left(horizon: float) -> Sequence[float]:
         if horizon not in known:
             new = pace.started(horizon - pace.start_seconds) if horizon >= pace.start_seconds else 0.0
-            known[horizon] = [max(0.0, starts(horizon) + more * new - mine) for starts, more, mine in parts]
+            known[horizon] = [max(0.0, by(horizon) + more * new - tasks) for by, more, tasks in parts]
         return known[horizon]
 
     return left
@@ -201,20 +205,12 @@ def due_at(pace: Pace, at: float, backlogs: Iterable[Sequence[tuple[float, float
     return max(urgent - pace.margin_seconds - pace.start_seconds - pace.tick_seconds, at)
 
 
-def floors(fleet: Fleet) -> list[int]:
-    """Below which size each worker must not go: it keeps all it has while tasks wait that it can take."""
-    kept = []
-    for member in fleet.members:
-        works = member.reserved or any(fleet.channels[one].waiting for one in member.channels)
-        kept.append(member.processes if works else min(member.busy, member.processes))
-    return kept
+def floor(member: Member, consumed: Consumed) -> int:
+    """Below which size a worker must not go: it keeps all it has while tasks wait that it can take."""
+    works = member.reserved or consumed.waits
+    return member.processes if works else min(member.busy, member.processes)
 
 
-def in_hand(fleet: Fleet, member: Member) -> int:
+def in_hand(member: Member, consumed: Consumed) -> int:
     """The tasks that a worker runs and holds, and its part of what waits in the queues that it consumes."""
-    count = member.busy + member.reserved
-    for one in member.channels:
-        channel = fleet.channels[one]
-        if channel.tasks:
-            count += channel.tasks // len(channel.consumers)
-    return count
+    return member.busy + member.reserved + consumed.part

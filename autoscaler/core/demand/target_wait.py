@@ -26,8 +26,8 @@ from autoscaler.core.demand.learning import (
 )
 from autoscaler.core.demand.pace import Pace, Runs
 from autoscaler.core.demand.parameters import TargetWaitPolicy
-from autoscaler.core.demand.retention import Pool, Retention
-from autoscaler.core.demand.shares import Look, due_at, floors, in_hand, need_of, own_and_shared, positions
+from autoscaler.core.demand.retention import Passed, Pool, Retention
+from autoscaler.core.demand.shares import Look, due_at, floor, in_hand, need_of, own_and_shared, positions
 from autoscaler.core.demand.signal import Signal
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def advance(
         batches=batches,
         runs=runs,
         ready_at=signal.at + step.start_seconds if growing else state.ready_at,
-        retention=_track(parameters, state.retention, pool, step),
+        retention=retention.track(parameters, state.retention, pool, _passed(parameters, step)),
         due_at=due_at(pace, signal.at, [dated]),
     )
     if growing:
@@ -103,14 +103,16 @@ def advance_fleet(
     )
     pace = _pace(parameters, step, soonest_seconds)
     own, shared = own_and_shared(Look(fleet, backlog, pace, signal.at))
-    keep = floors(fleet)
+    consumed = fleet.consumed()
+    keep = list(map(floor, fleet.members, consumed))
     gaps: dict[str, Retention] = {}
     kept = 0
+    passed = _passed(parameters, step)
     # A newcomer learns from what one of the others has learnt.
     known = next(iter(state.gaps.values()), Retention())
-    for member, arrived, least in zip(fleet.members, fetched, keep, strict=True):
-        pool = Pool(signal.at, member.processes, in_hand(fleet, member), arrived)
-        learnt = _track(parameters, state.gaps.get(member.name, known), pool, step)
+    for member, one, arrived, least in zip(fleet.members, consumed, fetched, keep, strict=True):
+        pool = Pool(signal.at, member.processes, in_hand(member, one), arrived)
+        learnt = retention.track(parameters, state.gaps.get(member.name, known), pool, passed)
         gaps[member.name] = learnt
         kept += retention.retained(parameters, learnt, pool, max(1, least))
     due = due_at(pace, signal.at, [*backlog.queues.values(), *backlog.held.values()])
@@ -128,12 +130,9 @@ def _in_time(state: TargetWaitState, signal: Signal) -> TargetWaitState:
     return state if state.last is None or signal.at > state.last.at else since_anew(state, signal.at)
 
 
-def _track(parameters: TargetWaitPolicy, before: Retention, pool: Pool, step: Step) -> Retention:
-    return retention.track(
-        parameters,
-        before,
-        pool,
-        seconds=step.seconds,
+def _passed(parameters: TargetWaitPolicy, step: Step) -> Passed:
+    return retention.passed(
+        step.seconds,
         service_seconds=step.service_seconds,
         slack_seconds=parameters.planned_wait_seconds - step.start_seconds - step.tick_seconds,
         tick_seconds=step.tick_seconds,

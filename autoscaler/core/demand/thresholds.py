@@ -16,7 +16,7 @@ from autoscaler.core.demand.routes import unmet
 from autoscaler.core.model import Reason, Recommendation
 
 if TYPE_CHECKING:
-    from autoscaler.core.demand.fleet import Fleet, Member
+    from autoscaler.core.demand.fleet import Fleet
     from autoscaler.core.demand.work import Work
     from autoscaler.core.policy import Policy
 
@@ -38,7 +38,7 @@ class HighLoad(NamedTuple):
 
 def high_load(fleet: Fleet, needs: Needs, work: Work) -> HighLoad:
     """The load where it is highest: all of the work, one worker's own tasks, or one channel's consumers."""
-    tasks = [own_tasks(fleet, member) for member in fleet.members]
+    tasks = own_tasks(fleet)
     loads = [work.load]
     loads += [_load(count, member.processes) for count, member in zip(tasks, fleet.members, strict=True)]
     for channel in fleet.channels:
@@ -50,7 +50,7 @@ def high_load(fleet: Fleet, needs: Needs, work: Work) -> HighLoad:
 
 def needs_of_load(fleet: Fleet) -> Needs:
     """A process for each task: for a worker's own tasks on it, for those of shared queues along the edges."""
-    tasks = [own_tasks(fleet, member) for member in fleet.members]
+    tasks = own_tasks(fleet)
     sizes = [member.processes for member in fleet.members]
     free = [max(0, size - count) for size, count in zip(sizes, tasks, strict=True)]
     shared = [0] * len(fleet.channels)
@@ -68,13 +68,15 @@ def needs_of_load(fleet: Fleet) -> Needs:
     )
 
 
-def own_tasks(fleet: Fleet, member: Member) -> int:
-    """What only this worker can do: what it has fetched and runs, and what waits where nobody else consumes.
+def own_tasks(fleet: Fleet) -> list[int]:
+    """What only one worker can do: what it has fetched and runs, and what waits where nobody else consumes.
 
-    A retiring process does its own task; that task asks for no other process.
+    By worker. A retiring process does its own task; that task asks for no other process.
     """
-    exclusive = sum(channel.tasks for channel in fleet.exclusive(member))
-    return member.reserved + max(0, member.busy - member.retiring) + exclusive
+    return [
+        member.reserved + max(0, member.busy - member.retiring) + consumed.exclusive_tasks
+        for member, consumed in zip(fleet.members, fleet.consumed(), strict=True)
+    ]
 
 
 def _load(tasks: int, processes: int) -> float:

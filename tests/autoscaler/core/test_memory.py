@@ -325,7 +325,7 @@ def test_a_worker_that_was_ended_full_and_is_back_in_a_new_container_had_a_breac
 def test_a_worker_of_a_new_name_starts_with_what_those_of_its_queues_and_limit_have_shown():
     breach = Breach(ceiling=2, until=1600.0, hold_seconds=600.0)
     known = follow((1000.0, {}))
-    records = {"old": replace(known, breach=breach)}
+    records = {"old": known._replace(breach=breach)}
     fresh = {"child_peak_bytes": 35 * MIB, "child_peak_p95_bytes": 35 * MIB, "container_id": "n"}
 
     def first_look(at=1010.0, queues=("celery",), **changes):

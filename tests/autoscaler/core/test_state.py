@@ -118,7 +118,7 @@ def after(known, *outcomes, at=2.0):
 def test_what_came_of_an_action_is_remembered_with_its_worker(fields, expected):
     known, _ = follow({}, worker("a@h"), at=1.0)
     found = after(known, outcome(6, name="a@h", sent_at=1.5, **fields))
-    assert found == {"a@h": replace(known["a@h"], outstanding=expected)}
+    assert found == {"a@h": known["a@h"]._replace(outstanding=expected)}
 
 
 def test_the_outcome_for_a_worker_that_is_gone_changes_no_other():
