@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -61,7 +60,9 @@ def own_and_shared(look: Look) -> tuple[list[int], list[int]]:
     fleet = look.fleet
     starts = [_starts(look, member) for member in fleet.members]
     consumed = fleet.consumed()
-    own = list(map(partial(_own, look), fleet.members, consumed, starts))
+    own = [
+        _own(look, member, one, by) for member, one, by in zip(fleet.members, consumed, starts, strict=True)
+    ]
     shared = [0] * len(fleet.channels)
     waiting = [one for one in fleet.shared() if fleet.channels[one].waiting]
     if not waiting:
