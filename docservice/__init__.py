@@ -18,6 +18,7 @@ page_cache         pages and identities in Redis, by version
 ingest             blobs, publish (to the queue), tasks (in workers), extract, sweeper
 workers            what administrators ask of Celery workers, over ``autoscaler.api``
 http               the ASGI application: ``create_app(settings)``, routes, authentication, audit
+backup             backup and restore of rows and files
 dev                sample files and a load test, for the demo and the benchmarks
 cli                the commands; the only composer
 =================  ===========================================================================

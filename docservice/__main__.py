@@ -16,7 +16,7 @@ def main() -> None:
         print(line if code == 0 else f"docservice: {line}", file=sys.stdout if code == 0 else sys.stderr)
         raise SystemExit(code)
     try:
-        from docservice.cli import main as commands  # noqa: PLC0415 - not for a health check
+        from docservice.cli.main import main as commands  # noqa: PLC0415 - not for a health check
 
         commands(prog_name="docservice")
     except ModuleNotFoundError as fault:

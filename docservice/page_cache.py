@@ -347,6 +347,15 @@ class Cache:
         self._succeeded()
         return True
 
+    async def forget_all(self) -> bool:
+        """Invalidate every page and identity, whoever stored it; False when Redis did not take it."""
+        try:
+            await self._redis.set(_EPOCH, secrets.token_hex(8))
+        except _FAULTS as fault:
+            self._failed(fault)
+            return False
+        return True
+
     async def _delete_version(self, name: str) -> bool:
         """What a full Redis still accepts: without a version no page is valid."""
         try:

@@ -155,7 +155,7 @@ def test_its_install_lines_give_both_programs_and_the_companion(tmp_path):
         names = archive.namelist()
         (entries,) = (archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
     assert re.findall(r"(?m)^(\w+) =", entries) == list(PROJECT["project"]["scripts"])
-    assert {"autoscaler/companion.py", "docservice/cli.py"} <= set(names)
+    assert {"autoscaler/companion.py", "docservice/cli/main.py"} <= set(names)
 
 
 def test_the_commands_of_its_figures_exist():

@@ -101,6 +101,21 @@ class BlobStore:
         except Exception as fault:
             raise BlobError(f"blob {key} cannot be read ({type(fault).__name__})") from fault
 
+    async def size(self, key: str) -> int | None:
+        """The bytes of a blob; None when there is none.
+
+        Raises:
+            BlobError: when the store does not answer.
+        """
+        path = self._path(key)
+        try:
+            found = await asyncio.to_thread(self._files.info, path)
+        except FileNotFoundError:
+            return None
+        except Exception as fault:
+            raise BlobError(f"blob {key} cannot be looked for ({type(fault).__name__})") from fault
+        return int(found["size"])
+
     async def delete(self, key: str) -> None:
         """Remove a blob that may be gone already.
 

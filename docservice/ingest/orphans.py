@@ -4,7 +4,8 @@ What belongs here: which files are orphans, and when they are looked for. Never:
 
 Files lie in a folder for each day. A day is checked when it ended 24 hours ago or more, since an upload that
 began before midnight may still run. Once a day, at a fixed hour, the API process that gets the advisory lock
-checks the days of the last week. ``docservice sweep --orphans`` checks all days.
+checks the days of the last week. ``docservice sweep --orphans`` checks all days. Nothing is removed while a
+backup runs.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ async def remove_orphans(
         keys = await blobs.keys_of(day)
         for start in range(0, len(keys), _BATCH):
             batch = keys[start : start + _BATCH]
-            for key in set(batch) - await documents.known_blobs(batch):
+            for key in await documents.orphans(batch):
                 await blobs.remove(key)
                 removed += 1
     return removed

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from docservice.postgres.backups import NO_BACKUP
 from docservice.postgres.grid_where import Arguments, direct, where
 
 if TYPE_CHECKING:
@@ -185,9 +186,10 @@ class Bulk:
         return await self._database.fetch_row(_RETRY, [document_id], module) is not None
 
     async def removed_blobs(self, *, limit: int) -> list[str]:
-        """Names of files whose documents are deleted, the oldest first."""
+        """Names of files whose documents are deleted, the oldest first; none while a backup runs."""
         rows = await self._database.fetch(
-            "select blob_key from removed_blobs order by removed_at, blob_key limit $1", limit
+            f"select blob_key from removed_blobs where {NO_BACKUP} order by removed_at, blob_key limit $1",
+            limit,
         )
         return [row["blob_key"] for row in rows]
 

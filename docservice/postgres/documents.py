@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from docservice.domain.documents import Claim, DocumentType, NewDocument
+from docservice.postgres.backups import NO_BACKUP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -272,6 +273,15 @@ class Documents:
             "select blob_key from documents where blob_key = any($1::text[])", list(keys)
         )
         return {row["blob_key"] for row in rows}
+
+    async def orphans(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that no document has; none while a backup runs."""
+        rows = await self._database.fetch(
+            "select key from unnest($1::text[]) key"
+            f" where {NO_BACKUP} and not exists (select from documents where blob_key = key)",
+            list(keys),
+        )
+        return {row["key"] for row in rows}
 
 
 def _own_values(extraction: Extraction) -> tuple[object, ...]:

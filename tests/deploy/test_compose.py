@@ -24,7 +24,7 @@ COMPOSE = yaml.safe_load(FILE.read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {"docservice:local": "docservice", "celery-pool-autoscaler:local": "autoscaler"}
 #: Processes of one run; they end by themselves and have no health.
-TASKS = {"migrate", "load"}
+TASKS = {"migrate", "load", "backup"}
 
 
 def binds(service: dict[str, Any]) -> list[Path]:
@@ -141,6 +141,7 @@ def test_each_part_logs_in_to_redis_as_a_user_of_its_own():
         "worker": "worker",
         "autoscaler": "autoscaler",
         "load": "api",
+        "backup": "api",
     }
     users = {line.split()[1] for line in (TOP / "deploy/redis/users.acl").read_text().splitlines()}
     assert set(told.values()) <= users
@@ -192,6 +193,7 @@ def test_each_service_waits_for_what_it_needs():
         "alertmanager": {},
         "grafana": {"prometheus": "service_healthy"},
         "load": {"api": "service_healthy"},
+        "backup": {"postgres": "service_healthy"},
     }
 
 

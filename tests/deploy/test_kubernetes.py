@@ -16,7 +16,7 @@ import yaml
 from autoscaler.cli.main import main as autoscaler
 from autoscaler.core.decider import Mode
 from autoscaler.settings import load as config
-from docservice.cli import main as docservice
+from docservice.cli.main import main as docservice
 from docservice.config import Settings
 from tests.deploy.manifests import (
     KUBERNETES,

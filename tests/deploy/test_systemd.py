@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from autoscaler.cli.main import main as autoscaler
-from docservice.cli import main as docservice
+from docservice.cli.main import main as docservice
 from tests.deploy.tools import TOP
 from tests.support.doc_tables import subcommands
 from tests.support.programs import needs

@@ -19,7 +19,7 @@ from autoscaler.cli.main import main as autoscaler
 from autoscaler.core.model import Reason
 from autoscaler.core.policy import Policy
 from autoscaler.settings import table as settings
-from docservice.cli import main as docservice
+from docservice.cli.main import main as docservice
 from docservice.config import Settings
 from tests.docs.markdown import DOCUMENTS, TOP, anchors, blocks, commands, links, spans
 from tests.support.builders import Walk, container, decide, decision, look, worker

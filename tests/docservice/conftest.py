@@ -19,7 +19,7 @@ import redis
 from click.testing import CliRunner
 
 from autoscaler.demo.embedded import PostgresServer, Process, RedisServer, free_port
-from docservice.cli import main
+from docservice.cli.main import main
 from docservice.config import Settings, read_settings
 from docservice.domain.identity import Role, new_token, token_hash
 from docservice.postgres.database import Database, PoolSettings

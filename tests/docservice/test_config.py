@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from autoscaler.api import RedisUrl, RedisUrlError, parse_redis_url
 from autoscaler.demo.embedded import free_port
-from docservice.cli import _Count, main
+from docservice.cli.main import _Count, main
 from docservice.config import ConfigError, Settings, read_settings
 from docservice.ingest.publish import make_celery
 from docservice.postgres.migrations import migrations

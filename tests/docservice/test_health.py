@@ -10,7 +10,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from autoscaler.demo.embedded import free_port
-from docservice.cli import main
+from docservice.cli.main import main
 
 Live = Any  # of conftest
 

@@ -24,7 +24,7 @@ from autoscaler.report.status import TickRecord
 from autoscaler.report.waits import Wait
 from autoscaler.settings import table as settings
 from docservice import metrics as docservice_metrics
-from docservice.cli import main as docservice_command
+from docservice.cli.main import main as docservice_command
 from docservice.config import Settings, read_settings
 from docservice.http.app import create_app, openapi_document
 from tests.support.builders import container, look, queue, worker

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from autoscaler.cli.main import COMMANDS
 from autoscaler.cli.main import main as autoscaler
 from autoscaler.report.usage import OneLineGroup
-from docservice.cli import main as docservice
+from docservice.cli.main import main as docservice
 
 if TYPE_CHECKING:
     from pathlib import Path

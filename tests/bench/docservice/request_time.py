@@ -25,7 +25,7 @@ import psutil
 import uvloop
 from grids import QUESTIONS, WRK, Bench
 
-from docservice.cli import application
+from docservice.cli.main import application
 from docservice.http.access_log import RequestLog
 from docservice.http.auth import bearer
 from docservice.http.routes import grids as routes

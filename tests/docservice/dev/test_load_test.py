@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from autoscaler.demo.embedded import free_port
-from docservice.cli import main
+from docservice.cli.main import main
 from docservice.dev.load_test import Burst
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from click.testing import CliRunner
 
-from docservice.cli import main
+from docservice.cli.main import main
 from docservice.postgres.database import Database
 from docservice.postgres.modules import unused_modules
 from tests.docservice.conftest import pool_settings

@@ -1,4 +1,4 @@
-"""The commands: ``docservice api | worker | migrate | token | sweep | samples | burst | healthcheck``.
+"""The commands ``docservice api``, ``worker``, ``migrate``, ``sweep`` and more; the others are beside it.
 
 The only composer. Settings come from the environment. Invalid settings end a command with one line and exit
 code 2, before anything connects; a server that does not answer ends it with one line and exit code 1, within
@@ -7,111 +7,33 @@ its timeout. Each command imports only what it needs: a migration starts in half
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from autoscaler.api import OneLineGroup
 from docservice import health
-from docservice.config import ConfigError, Settings, read_settings, read_variable
+from docservice.cli.backups import backup, restore
+from docservice.cli.running import check, fail, nothing, read, run, with_database, with_schema
+from docservice.cli.tokens import token
+from docservice.config import read_settings, read_variable
 from docservice.dev.load_test import Burst, BurstError, send_burst
 from docservice.dev.samples import sample_files
-from docservice.domain.documents import ModuleNameError, module_name
-from docservice.domain.identity import Role, new_token, token_hash
-from docservice.ingest.blobs import BlobError, BlobStore
+from docservice.ingest.blobs import BlobStore
 from docservice.log import configure_log, logger
-from docservice.metrics import Metrics
 from docservice.open_files import raise_open_files
-from docservice.page_cache import IDENTITIES, Cache
-from docservice.postgres.database import Database, PoolerError, StoreTimeoutError, StoreUnavailableError
-from docservice.postgres.migrations import MigrationError, migrate, pending
-from docservice.postgres.modules import unused_modules
-from docservice.postgres.tokens import TokenRow, Tokens
+from docservice.postgres.migrations import migrate
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from docservice.http.asgi import DocumentService
 
-Done = TypeVar("Done")
 _SHUTDOWN_SECONDS = 15
-_ROLES = [role.value for role in Role]
-
-
-def _fail(text: str, code: int) -> NoReturn:
-    click.echo(f"docservice: {' '.join(text.split())}", err=True)
-    raise SystemExit(code)
-
-
-def _settings() -> Settings:
-    try:
-        return read_settings(os.environ)
-    except ConfigError as fault:
-        _fail(str(fault), 2)
-
-
-async def _with_database(settings: Settings, work: Callable[[Database], Awaitable[Done]]) -> Done:
-    database = Database(settings.pool(size=2))
-    try:
-        await database.open(min_size=1)
-        return await work(database)
-    finally:
-        await database.close()
-
-
-def _run(work: Awaitable[Done]) -> Done:
-    async def main() -> Done:
-        return await work
-
-    try:
-        return asyncio.run(main())
-    except PoolerError as fault:
-        _fail(str(fault), 1)
-    except (StoreUnavailableError, StoreTimeoutError) as fault:
-        where = urlsplit(_settings().database_url).netloc.rpartition("@")[2]
-        _fail(f"DATABASE_URL ({where}): {fault}; check that the server runs, the user and the password", 1)
-    except (MigrationError, BlobError) as fault:
-        _fail(str(fault), 1)
-
-
-async def _with_schema(settings: Settings, work: Callable[[Database], Awaitable[Done]]) -> Done:
-    """As :func:`_with_database`; fails with one line where a migration is missing."""
-
-    async def checked(database: Database) -> Done:
-        if missing := await pending(database):
-            _fail(f"the database lacks {', '.join(missing)}; run docservice migrate", 1)
-        return await work(database)
-
-    return await _with_database(settings, checked)
-
-
-async def _nothing(_database: Database) -> None:
-    """For what needs the schema and no connection of its own."""
-
-
-async def _check(settings: Settings) -> None:
-    """Fail with one line unless Postgres, its schema, Redis and the store of blobs are available."""
-    await _with_schema(settings, _nothing)
-    cache = Cache(settings.redis, settings.redis_tuning, Metrics())
-    try:
-        if not await cache.ping():
-            _fail(
-                f"REDIS_URL: no answer from {settings.redis} within its timeout; check that it runs,"
-                " the user and the password",
-                1,
-            )
-    finally:
-        await cache.close()
-    await asyncio.to_thread(BlobStore(settings.blob_url).check)
 
 
 class _Count(click.ParamType):  # type: ignore[type-arg]
@@ -135,7 +57,7 @@ def _fitting() -> int:
         [sys.executable, "-m", "autoscaler", "concurrency"], capture_output=True, text=True, check=False
     )
     if found.returncode or not found.stdout.strip().isdigit():
-        _fail(f"auto: {found.stderr.strip() or 'no number was found'}; give a number instead", 1)
+        fail(f"auto: {found.stderr.strip() or 'no number was found'}; give a number instead", 1)
     return int(found.stdout)
 
 
@@ -169,8 +91,8 @@ def api(host: str, port: int, workers: int) -> None:
     import uvicorn  # noqa: PLC0415 - see above
 
     configure_log()
-    settings = _settings()
-    _run(_check(settings))
+    settings = read()
+    run(check(settings))
     logger("api").info(
         "api.starting",
         listen=f"http://{host}:{port}" if port else f"http://{host}, a free port",
@@ -192,11 +114,11 @@ def api(host: str, port: int, workers: int) -> None:
         "timeout_graceful_shutdown": _SHUTDOWN_SECONDS,
     }
     if workers == 1:
-        uvicorn.run("docservice.cli:application", factory=True, **options)
+        uvicorn.run("docservice.cli.main:application", factory=True, **options)
         return
     with tempfile.TemporaryDirectory(prefix="docservice-metrics-") as folder:
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
-        uvicorn.run("docservice.cli:application", factory=True, workers=workers, **options)
+        uvicorn.run("docservice.cli.main:application", factory=True, workers=workers, **options)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
@@ -209,8 +131,8 @@ def worker(concurrency: int, celery_options: tuple[str, ...]) -> None:
     from docservice.ingest.tasks import make_worker  # noqa: PLC0415 - see above
 
     configure_log()
-    settings = _settings()
-    _run(_check(settings))
+    settings = read()
+    run(check(settings))
     application, _ = make_worker(settings)
     application.worker_main(
         [
@@ -228,7 +150,7 @@ def worker(concurrency: int, celery_options: tuple[str, ...]) -> None:
 @main.command("migrate")
 def migrate_command() -> None:
     """Apply the missing migrations to the database."""
-    applied = _run(_with_database(_settings(), migrate))
+    applied = run(with_database(read(), migrate))
     click.echo(f"applied: {', '.join(applied)}" if applied else "nothing to apply")
 
 
@@ -239,10 +161,10 @@ def sweep(*, orphans: bool) -> None:
     from docservice.http.services import Services  # noqa: PLC0415 - see above
     from docservice.ingest.orphans import remove_orphans  # noqa: PLC0415
 
-    settings = _settings()
+    settings = read()
 
     async def once() -> str:
-        await _with_schema(settings, _nothing)
+        await with_schema(settings, nothing)
         services = Services(settings)
         await services.database.open(min_size=1)
         try:
@@ -252,7 +174,7 @@ def sweep(*, orphans: bool) -> None:
             await services.close()
         return f"sent {swept.sent}, returned {swept.returned}, failed {swept.failed}, removed {removed}"
 
-    click.echo(_run(once()))
+    click.echo(run(once()))
 
 
 @main.command()
@@ -269,7 +191,7 @@ def samples(mails: int, pdfs: int, pages: int, folder: Path) -> None:
         for name, data in sample_files(mails=mails, pdfs=pdfs, pages=pages):
             (folder / name).write_bytes(data)
     except OSError as fault:
-        _fail(f"{folder} cannot be written to ({fault.strerror}); give another folder", 1)
+        fail(f"{folder} cannot be written to ({fault.strerror}); give another folder", 1)
     click.echo(f"wrote {mails} mails and {pdfs} PDFs")
 
 
@@ -290,13 +212,13 @@ def burst(url: str, documents: int, per_request: int, module: str) -> None:
         token_text = read_variable("DOCSERVICE_TOKEN", os.environ)
         load = Burst(url=url, module=module, documents=documents, per_request=per_request)
     except ValueError as fault:
-        _fail(str(fault), 2)
+        fail(str(fault), 2)
     if token_text is None:
-        _fail("DOCSERVICE_TOKEN is not set; docservice token create --role operator makes one", 2)
+        fail("DOCSERVICE_TOKEN is not set; docservice token create --role operator makes one", 2)
     try:
         seconds = send_burst(load, token_text)
     except BurstError as fault:
-        _fail(str(fault), 1)
+        fail(str(fault), 1)
     click.echo(f"sent {documents} mails to {module} in {seconds:.1f} s")
 
 
@@ -309,92 +231,9 @@ def healthcheck(port: str | None, *, ready: bool) -> None:
     """Ask the API of this container for its health; exits with 0 or 1. No curl is needed."""
     code, line = health.healthcheck(port, os.environ, ready=ready)
     if code:
-        _fail(line, code)
+        fail(line, code)
     click.echo(line)
 
 
-@main.group(cls=OneLineGroup)
-def token() -> None:
-    """Create, list and revoke API tokens."""
-
-
-@token.command("create")
-@click.option("--name", required=True, help="Who uses it; shown in the audit.")
-@click.option("--role", type=click.Choice(_ROLES), default=Role.VIEWER.value, show_default=True)
-@click.option(
-    "--module", "modules", multiple=True, help="A module that it may see; repeatable. Without: all."
-)
-@click.option(
-    "--expires-in-days",
-    type=click.FloatRange(min=0, min_open=True, max=3650),
-    help="Without: never.",
-)
-def token_create(name: str, role: str, modules: tuple[str, ...], expires_in_days: float | None) -> None:
-    """Create a token and print it. It is shown only once."""
-    if not name.strip() or len(name) > 100 or not name.isprintable():  # noqa: PLR2004 - the message says it
-        _fail("--name must have 1 to 100 printable characters", 2)
-    try:
-        seen = sorted({module_name(module) for module in modules}) or None
-    except ModuleNameError as fault:
-        _fail(f"--module: {fault}", 2)
-    text = new_token()
-    sha256 = token_hash(text)
-    if sha256 is None:
-        raise RuntimeError("a new token has the form of tokens")
-    expires_at = None if expires_in_days is None else datetime.now(UTC) + timedelta(days=expires_in_days)
-
-    async def add(database: Database) -> tuple[int, list[str]]:
-        token_id = await Tokens(database).add(
-            name=name.strip(), sha256=sha256, role=Role(role), modules=seen, expires_at=expires_at
-        )
-        return token_id, await unused_modules(database, seen or ())
-
-    token_id, notes = _run(_with_schema(_settings(), add))
-    click.echo("".join(f"docservice: {note}\n" for note in notes), nl=False, err=True)
-    click.echo(f"token {token_id} for {name.strip()}, {role}; it is not shown again:", err=True)
-    click.echo(text)
-
-
-@token.command("list")
-def token_list() -> None:
-    """List all tokens, without their secrets."""
-    for row in _run(_with_schema(_settings(), lambda database: Tokens(database).all())):
-        click.echo("\t".join(_cells(row)))
-
-
-def _cells(row: TokenRow) -> list[str]:
-    state = "active"
-    if row.revoked_at is not None:
-        state = f"revoked {row.revoked_at:%Y-%m-%d %H:%M}"
-    elif row.expires_at is not None:
-        word = "expired" if row.expires_at <= datetime.now(UTC) else "until"
-        state = f"{word} {row.expires_at:%Y-%m-%d %H:%M}"
-    modules = "all modules" if row.modules is None else ",".join(row.modules)
-    return [str(row.id), row.name, row.role.value, modules, state]
-
-
-@token.command("revoke")
-@click.argument("token_id", type=click.IntRange(1, 2**63 - 1))
-def token_revoke(token_id: int) -> None:
-    """Revoke a token by its id: from the next request on, or later where this command cannot reach Redis."""
-    settings = _settings()
-
-    async def revoke(database: Database) -> tuple[bool, bool]:
-        if not await Tokens(database).revoke(token_id):
-            return False, False
-        cache = Cache(settings.redis, settings.redis_tuning, Metrics())
-        try:
-            return True, await cache.try_raise_version(IDENTITIES)
-        finally:
-            await cache.close()
-
-    revoked, reached = _run(_with_schema(settings, revoke))
-    if not revoked:
-        _fail(f"there is no active token {token_id}; see docservice token list", 1)
-    within = (
-        ""
-        if reached
-        else f"; Redis does not answer here, so an API that reaches it may accept the token for"
-        f" {settings.identity_seconds} s"
-    )
-    click.echo(f"token {token_id} is revoked{within}")
+for command in (backup, restore, token):
+    main.add_command(command)

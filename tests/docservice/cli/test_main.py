@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from autoscaler.demo.embedded import free_port
-from docservice.cli import main
+from docservice.cli.main import main
 from docservice.postgres.migrations import migrations
 from docservice.workers import _out_of_range
 from tests.docservice.conftest import _execute

@@ -1,0 +1,96 @@
+"""What every command does: read the settings, connect, check, and end with one line where that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+from docservice.backup.programs import BackupError
+from docservice.config import ConfigError, Settings, read_settings
+from docservice.ingest.blobs import BlobError, BlobStore
+from docservice.metrics import Metrics
+from docservice.page_cache import Cache
+from docservice.postgres.backups import BackupRunningError
+from docservice.postgres.database import Database, PoolerError, StoreTimeoutError, StoreUnavailableError
+from docservice.postgres.migrations import MigrationError, pending
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+Done = TypeVar("Done")
+
+
+def fail(text: str, code: int) -> NoReturn:
+    """End the command with one line and that exit code."""
+    click.echo(f"docservice: {' '.join(text.split())}", err=True)
+    raise SystemExit(code)
+
+
+def read() -> Settings:
+    """The settings of the environment; invalid ones end the command."""
+    try:
+        return read_settings(os.environ)
+    except ConfigError as fault:
+        fail(str(fault), 2)
+
+
+async def with_database(settings: Settings, work: Callable[[Database], Awaitable[Done]]) -> Done:
+    """What ``work`` returns on an open pool of two connections."""
+    database = Database(settings.pool(size=2))
+    try:
+        await database.open(min_size=1)
+        return await work(database)
+    finally:
+        await database.close()
+
+
+def run(work: Awaitable[Done]) -> Done:
+    """What ``work`` returns; a server that does not answer ends the command with one line."""
+
+    async def main() -> Done:
+        return await work
+
+    try:
+        return asyncio.run(main())
+    except PoolerError as fault:
+        fail(str(fault), 1)
+    except (StoreUnavailableError, StoreTimeoutError) as fault:
+        where = urlsplit(read().database_url).netloc.rpartition("@")[2]
+        fail(f"DATABASE_URL ({where}): {fault}; check that the server runs, the user and the password", 1)
+    except (MigrationError, BlobError, BackupError, BackupRunningError) as fault:
+        fail(str(fault), 1)
+
+
+async def with_schema(settings: Settings, work: Callable[[Database], Awaitable[Done]]) -> Done:
+    """As :func:`_with_database`; fails with one line where a migration is missing."""
+
+    async def checked(database: Database) -> Done:
+        if missing := await pending(database):
+            fail(f"the database lacks {', '.join(missing)}; run docservice migrate", 1)
+        return await work(database)
+
+    return await with_database(settings, checked)
+
+
+async def nothing(_database: Database) -> None:
+    """For what needs the schema and no connection of its own."""
+
+
+async def check(settings: Settings) -> None:
+    """Fail with one line unless Postgres, its schema, Redis and the store of blobs are available."""
+    await with_schema(settings, nothing)
+    cache = Cache(settings.redis, settings.redis_tuning, Metrics())
+    try:
+        if not await cache.ping():
+            fail(
+                f"REDIS_URL: no answer from {settings.redis} within its timeout; check that it runs,"
+                " the user and the password",
+                1,
+            )
+    finally:
+        await cache.close()
+    await asyncio.to_thread(BlobStore(settings.blob_url).check)

@@ -1,0 +1,146 @@
+"""A backup is one moment of rows and files, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from docservice.backup.store import Store
+from docservice.backup.take import take
+from docservice.cli.main import main
+from docservice.domain.documents import DocumentType
+from docservice.ingest.bulk import BulkRunner
+from docservice.ingest.orphans import remove_orphans
+from docservice.postgres.backups import BackupRunningError, Backups
+from docservice.postgres.bulk import Bulk
+from tests.docservice.ingest.insides import Bench, bench
+
+if TYPE_CHECKING:
+    from docservice.config import Settings
+
+NOW = datetime(2026, 11, 26, 20, 0, 0, tzinfo=UTC)
+
+
+def remover(made: Bench) -> BulkRunner:
+    nobody: Any = None
+    return BulkRunner(
+        bulk=Bulk(made.database),
+        documents=made.documents,
+        blobs=made.blobs,
+        cache=made.cache,
+        enqueuer=nobody,
+    )
+
+
+def test_no_file_is_removed_while_a_backup_runs_and_all_are_afterwards(settings: Settings) -> None:
+    async def walk() -> list[int]:
+        async with bench(settings) as made:
+            deleted = await made.add(b"deleted", DocumentType.TEXT)
+            await made.blobs.write(made.blobs.new_key(datetime.now(UTC).date()), b"orphan")
+            later = datetime.now(UTC) + timedelta(days=30)
+            async with Backups(made.database).files_kept():
+                await Bulk(made.database).delete(deleted, "mail")
+                removed = [
+                    await remover(made).remove_files(),
+                    await remove_orphans(made.blobs, made.documents, later),
+                ]
+            return [
+                *removed,
+                await remover(made).remove_files(),
+                await remove_orphans(made.blobs, made.documents, later),
+            ]
+
+    assert asyncio.run(walk()) == [0, 0, 1, 1]
+
+
+def test_one_backup_of_a_database_runs_at_a_time(settings: Settings) -> None:
+    async def walk() -> str:
+        async with bench(settings) as made, Backups(made.database).files_kept():
+            with pytest.raises(BackupRunningError) as caught:
+                async with Backups(made.database).files_kept():
+                    pass
+            return str(caught.value)
+
+    assert asyncio.run(walk()) == "another backup of this database runs; try again later"
+
+
+def test_a_second_backup_copies_new_files_only_and_an_older_one_goes_with_the_files_that_it_alone_had(
+    settings: Settings, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store")
+
+    async def walk() -> list[tuple[int, int, int, int]]:
+        async with bench(settings) as made:
+
+            async def again(minutes: int, keep: int | None) -> tuple[int, int, int, int]:
+                taken = await take(
+                    database=made.database,
+                    url=settings.database_url,
+                    blobs=made.blobs,
+                    store=store,
+                    now=NOW + timedelta(minutes=minutes),
+                    keep=keep,
+                )
+                files = list((tmp_path / "store/blobs").glob("*/*"))
+                return taken.manifest.documents, taken.copied, taken.removed, len(files)
+
+            first = await made.add(b"one", DocumentType.TEXT)
+            await made.add(b"two", DocumentType.TEXT)
+            found = [await again(0, None)]
+            await Bulk(made.database).delete(first, "mail")
+            await remover(made).remove_files()
+            await made.add(b"three", DocumentType.TEXT)
+            return [*found, await again(1, None), await again(2, 2)]
+
+    # documents, files copied, backups removed, files in the store
+    assert asyncio.run(walk()) == [(2, 2, 0, 2), (2, 1, 0, 3), (2, 0, 1, 2)]
+    assert [one.name for one in store.all()] == ["2026-11-26T20-01-00Z", "2026-11-26T20-02-00Z"]
+
+
+def test_a_file_that_is_lost_or_changed_is_named_and_the_rest_is_kept(
+    settings: Settings, tmp_path: Path
+) -> None:
+    async def walk() -> list[str]:
+        async with bench(settings) as made:
+            keys = []
+            for number in range(3):
+                row = await made.documents.get(await made.add(b"%d" % number, DocumentType.TEXT)) or {}
+                keys.append(row["blob_key"])
+            await made.blobs.delete(keys[0])
+            await made.blobs.delete(keys[1])
+            await made.blobs.write(keys[1], b"?")
+            return keys
+
+    lost, changed, good = asyncio.run(walk())
+    environment = {
+        "DATABASE_URL": settings.database_url,
+        "REDIS_URL": "redis://127.0.0.1:1/0",  # none is needed
+        "DOCSERVICE_BLOB_URL": settings.blob_url,
+    }
+    done = CliRunner(env=environment).invoke(main, ["backup", str(tmp_path / "store")])
+    (manifest,) = (tmp_path / "store").glob("*/manifest.json")
+    named = ", ".join(sorted((lost, changed)))
+    assert done.exit_code == 1
+    assert done.stderr == (
+        f"docservice: 2 files ({named}) could not be read from the store of blobs, or differ from their"
+        f" checksum; all are under `missing` in {manifest}\n"
+    )
+    assert json.loads(manifest.read_text())["missing"] == sorted((lost, changed))
+    assert [path.name for path in (tmp_path / "store/blobs").glob("*/*")] == [Path(good).name]
+
+
+def test_a_backup_through_a_pooler_is_refused_before_anything_connects() -> None:
+    environment = {
+        "DATABASE_URL": "postgresql://me:s3cret@127.0.0.1:1/d",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        "DATABASE_POOLER": "transaction",
+    }
+    done = [CliRunner(env=environment).invoke(main, [word, "/nowhere"]) for word in ("backup", "restore")]
+    line = "docservice: DATABASE_POOLER must be none here: give DATABASE_URL of the Postgres server itself\n"
+    assert [(one.exit_code, one.stderr) for one in done] == [(2, line)] * 2
