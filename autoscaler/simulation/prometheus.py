@@ -19,7 +19,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 
-from autoscaler.simulation.traces import ServiceModel, Trace, TraceError, spread_counts
+from autoscaler.simulation.traces import LONGEST_SECONDS, MAX_TASKS, ServiceModel, Trace, TraceError, spread_counts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -247,10 +247,10 @@ def _draw(
     seed: int,
 ) -> tuple[Trace, int]:
     """Return arrivals at those rates with service times of those means, and the steps without sample."""
-    for values, metric in ((rates, ARRIVALS), (services, SERVICE)):
-        below = [value for value in values.values() if value < 0]
-        if below:
-            raise TraceError(f"{name}: {metric} is {below[0]:g}; it must be 0 or more")
+    for values, metric, most in ((rates, ARRIVALS, MAX_TASKS), (services, SERVICE, LONGEST_SECONDS)):
+        wrong = [value for value in values.values() if not 0 <= value <= most]
+        if wrong:
+            raise TraceError(f"{name}: {metric} is {wrong[0]:g}; it must be 0 to {most:.0f}")
     counts, owed = [], 0.0
     for index in range(span.points):
         owed += rates.get(index, 0.0) * span.step_seconds

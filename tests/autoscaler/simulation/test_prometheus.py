@@ -45,11 +45,19 @@ def test_a_long_range_is_read_in_parts_that_the_server_answers():
     ]
 
 
-def test_a_negative_rate_is_no_trace():
-    with (
-        prometheus(lambda _: matrix(({}, {START: -1.0}))) as (url, _),
-        pytest.raises(TraceError, match=f"{ARRIVALS} is -1; it must be 0 or more"),
-    ):
+@pytest.mark.parametrize(
+    ("rate", "mean", "fault"),
+    [
+        (-1.0, 1.0, f"{ARRIVALS} is -1; it must be 0 to 20000000"),
+        (1e300, 1.0, f"{ARRIVALS} is 1e\\+300; it must be 0 to 20000000"),
+        (1.0, 1e300, f"{SERVICE} is 1e\\+300; it must be 0 to 31622400"),
+    ],
+)
+def test_a_rate_or_a_mean_that_cannot_be_is_no_trace(rate: float, mean: float, fault: str):
+    def answer(query: dict[str, str]) -> Answer:
+        return matrix(({}, {START: mean if SERVICE in query["query"] else rate}))
+
+    with prometheus(answer) as (url, _), pytest.raises(TraceError, match=fault):
         Prometheus(url).trace(Span(start=START, end=START + 60, step_seconds=30))
 
 
