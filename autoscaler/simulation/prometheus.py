@@ -19,7 +19,14 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 
-from autoscaler.simulation.traces import LONGEST_SECONDS, MAX_TASKS, ServiceModel, Trace, TraceError, spread_counts
+from autoscaler.simulation.traces import (
+    LONGEST_SECONDS,
+    MAX_TASKS,
+    ServiceModel,
+    Trace,
+    TraceError,
+    spread_counts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
