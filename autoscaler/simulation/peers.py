@@ -1,7 +1,7 @@
 """The policies a user would pick instead, each as its source describes it.
 
-Each has one parameter, which its user would size: :data:`PEERS` gives the values worth trying, in ascending
-cost. What a source leaves to the platform (how fast a pod starts) is the pool model's, the same for all.
+Each has one or two parameters, which its user would size: :data:`PEERS` gives the values worth trying, all
+legal. What a source leaves to the platform (how fast a pod starts) is the pool model's, the same for all.
 """
 
 from __future__ import annotations
@@ -38,20 +38,29 @@ class Fixed:
 class CeleryAutoscale:
     """`celery worker --autoscale=MAX,1`: celery/worker/autoscale.py on its event loop.
 
-    At each message, and at a timer of ``KEEPALIVE_SECONDS``, it compares the tasks in hand (reserved and
-    running; the broker delivers no more than the prefetch lets it, ``prefetch`` for each of
-    *max_processes*) with the pool. It grows to them at once. It shrinks to them where ``KEEPALIVE_SECONDS``
-    passed since its last growth (Celery up to 5.5) or, with ``idle_only``, since the last growth and the last
-    message (Celery 5.7): there a pool that gets a message every half minute never shrinks.
+    At each message, and at a timer of ``keepalive_seconds`` (the variable ``AUTOSCALE_KEEPALIVE``), it
+    compares the tasks in hand (reserved and running; the broker delivers no more than the prefetch lets it,
+    ``prefetch`` for each of *max_processes*) with the pool. It grows to them at once. It shrinks to them
+    where that time passed since its last growth (Celery up to 5.5) or, with ``idle_only``, since the last
+    growth and the last message (Celery 5.7): there a pool that gets a message more often never shrinks.
     """
 
     KEEPALIVE_SECONDS = 30.0
     on_message = True
-    interval_seconds = KEEPALIVE_SECONDS
     initial_processes = 1
 
-    def __init__(self, max_processes: int, model: PoolModel, *, idle_only: bool) -> None:
+    def __init__(
+        self,
+        max_processes: int,
+        model: PoolModel,
+        *,
+        idle_only: bool,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+    ) -> None:
         self.name = f"celery {'5.7' if idle_only else '5.5'} --autoscale {max_processes},1"
+        if keepalive_seconds != self.KEEPALIVE_SECONDS:
+            self.name += f" keepalive {keepalive_seconds:g} s"
+        self.interval_seconds = keepalive_seconds
         self._max_processes = max_processes
         self._idle_only = idle_only
         self._max_prefetched = model.prefetch * max_processes
@@ -68,7 +77,7 @@ class CeleryAutoscale:
         if min(in_hand, self._max_processes) > view.size:
             self._last_active = view.at
             return min(in_hand, self._max_processes)
-        resting = self._last_active is not None and view.at - self._last_active > self.KEEPALIVE_SECONDS
+        resting = self._last_active is not None and view.at - self._last_active > self.interval_seconds
         return max(in_hand, 1) if resting and in_hand < view.size else view.size
 
 
@@ -108,14 +117,15 @@ class KedaListLength:
 class KnativePodAutoscaler:
     """Knative's KPA on concurrency, one task at a time in each pod (`containerConcurrency: 1`).
 
-    Every 2 s it averages the tasks in the system over a stable window of 60 s and a panic window of 6 s, of
-    samples taken each second. It wants the average over ``utilization``; where the panic window asks for
-    twice the ready pods it panics: for 60 s it only grows. A step shrinks to half the size at most.
+    Every 2 s it averages the tasks in the system over a stable window (60 s, legal from 6 s to 1 h) and a
+    panic window of a tenth of it (a second at least), of samples taken each second. It wants the average over
+    ``utilization``; where the panic window asks for twice the ready pods it panics: for a stable window it
+    only grows. A step shrinks to half the size at most.
     """
 
     TICK_SECONDS = 2.0
     STABLE_SECONDS = 60
-    PANIC_SECONDS = 6
+    PANIC_SHARE = 0.1
     PANIC_THRESHOLD = 2.0
     MAX_SCALE_DOWN_RATE = 2.0
     MAX_SCALE_UP_RATE = 1000.0
@@ -123,29 +133,35 @@ class KnativePodAutoscaler:
     interval_seconds = 1.0
     initial_processes = 1
 
-    def __init__(self, utilization: float) -> None:
+    def __init__(self, utilization: float, stable_seconds: int = STABLE_SECONDS) -> None:
         self.name = f"knative kpa {utilization:.0%}"
+        if stable_seconds != self.STABLE_SECONDS:
+            self.name += f" window {stable_seconds} s"
         self._utilization = utilization
-        self._samples: deque[int] = deque(maxlen=self.STABLE_SECONDS)
+        self._stable_seconds = stable_seconds
+        self._panic_seconds = max(1, round(stable_seconds * self.PANIC_SHARE))
+        self._samples: deque[int] = deque(maxlen=stable_seconds)
         self._sum = 0
         self._panic_since: float | None = None
         self._panic_size = 0
 
     def desired(self, view: PoolView) -> int:
         """Sample each second, decide every other one."""
-        if len(self._samples) == self.STABLE_SECONDS:
+        if len(self._samples) == self._stable_seconds:
             self._sum -= self._samples[0]
         self._samples.append(view.busy + view.waiting + view.reserved)
         self._sum += self._samples[-1]
         if round(view.at) % self.TICK_SECONDS:
             return view.size
         ready = max(1, view.size - view.starting)
-        panic_samples = [self._samples[-i] for i in range(1, min(self.PANIC_SECONDS, len(self._samples)) + 1)]
+        panic_samples = [
+            self._samples[-i] for i in range(1, min(self._panic_seconds, len(self._samples)) + 1)
+        ]
         panic = self._limited(sum(panic_samples) / len(panic_samples), ready)
         stable = self._limited(self._sum / len(self._samples), ready)
         if panic >= self.PANIC_THRESHOLD * ready:
             self._panic_since = view.at
-        elif self._panic_since is not None and view.at - self._panic_since > self.STABLE_SECONDS:
+        elif self._panic_since is not None and view.at - self._panic_since > self._stable_seconds:
             self._panic_since, self._panic_size = None, 0
         if self._panic_since is None:
             return stable
@@ -199,58 +215,70 @@ class BacklogPerInstance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """One kind of peer: what it is called, how to make one for a run and the parameter values worth trying.
+    """One kind of peer: what it is called, how to make one for a run, and the values worth trying.
 
-    Where ``ascending_cost`` is set, the first value that keeps the target is the cheapest.
+    ``parameters`` has them for each parameter, the one that is tried while another is searched first. Where
+    ``ascending_cost`` is set, the first value that keeps the target is the cheapest.
     """
 
     name: str
-    make: Callable[[float, PoolModel], Scaler]
-    parameters: Callable[[PoolModel], Sequence[float]]
+    make: Callable[[Sequence[float], PoolModel], Scaler]
+    parameters: Callable[[PoolModel], Sequence[Sequence[float]]]
     ascending_cost: bool = False
 
 
 def _upper_bounds(model: PoolModel) -> Sequence[int]:
-    """Return up to 16 bounds in ascending order, evenly spread by ratio."""
+    """Return up to 16 bounds in descending order, evenly spread by ratio."""
     low, high = model.min_processes, model.max_processes
-    return sorted({round(low * (high / low) ** (step / 15)) for step in range(16)})
+    return sorted({round(low * (high / low) ** (step / 15)) for step in range(16)}, reverse=True)
 
 
 _BACKLOGS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_KEEPALIVES = (30.0, 5.0, 10.0, 60.0, 120.0)
+#: Of one request for each pod, 100 % is the most that is legal.
+_UTILIZATIONS = (0.7, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 0.9, 1.0)
+_WINDOWS = (60, 6, 10, 15, 30, 120, 300)
 
 PEERS: Sequence[Peer] = (
     Peer(
         name="fixed",
-        make=lambda parameter, _model: Fixed(int(parameter)),
-        parameters=lambda model: range(model.min_processes, model.max_processes + 1),
+        make=lambda chosen, _model: Fixed(int(chosen[0])),
+        parameters=lambda model: [range(model.min_processes, model.max_processes + 1)],
         ascending_cost=True,
     ),
     Peer(
         name="celery 5.7 --autoscale",
-        make=lambda parameter, model: CeleryAutoscale(int(parameter), model, idle_only=True),
-        parameters=_upper_bounds,
+        make=lambda chosen, model: CeleryAutoscale(
+            int(chosen[0]), model, idle_only=True, keepalive_seconds=chosen[1]
+        ),
+        parameters=lambda model: [_upper_bounds(model), _KEEPALIVES],
     ),
     Peer(
         name="celery 5.5 --autoscale",
-        make=lambda parameter, model: CeleryAutoscale(int(parameter), model, idle_only=False),
-        parameters=_upper_bounds,
+        make=lambda chosen, model: CeleryAutoscale(
+            int(chosen[0]), model, idle_only=False, keepalive_seconds=chosen[1]
+        ),
+        parameters=lambda model: [_upper_bounds(model), _KEEPALIVES],
     ),
     Peer(
         name="keda list length",
-        make=lambda parameter, _model: KedaListLength(parameter),
-        parameters=lambda _model: _BACKLOGS,
+        make=lambda chosen, _model: KedaListLength(chosen[0]),
+        parameters=lambda _model: [_BACKLOGS],
     ),
     Peer(
         name="knative kpa",
-        make=lambda parameter, _model: KnativePodAutoscaler(parameter),
-        parameters=lambda _model: (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0),
+        make=lambda chosen, _model: KnativePodAutoscaler(chosen[0], int(chosen[1])),
+        parameters=lambda _model: [_UTILIZATIONS, _WINDOWS],
     ),
     Peer(
         name="aws backlog per instance",
-        make=lambda parameter, _model: BacklogPerInstance(parameter),
-        parameters=lambda _model: _BACKLOGS,
+        make=lambda chosen, _model: BacklogPerInstance(chosen[0]),
+        parameters=lambda _model: [_BACKLOGS],
     ),
 )
+
+#: How often each parameter of a peer with several is searched, the others as found so far.
+_ROUNDS = 2
 
 
 def size_peer(
@@ -258,19 +286,29 @@ def size_peer(
 ) -> ReplayResult:
     """Return the run of ``peer`` as its user would size it: the cheapest that keeps the target for ``share``.
 
-    Where none of its parameter values keeps it, the run that comes nearest is returned.
+    Where none of its parameter values keeps it, the run that comes nearest is returned. Parameters are
+    searched one after the other.
     """
-    best: tuple[bool, float, ReplayResult] | None = None
-    for parameter in peer.parameters(model):
-        outcome = simulate(trace, peer.make(parameter, model), model)
-        within = sum(wait <= target_wait_seconds for wait in outcome.waits_seconds)
-        kept = within / len(outcome.waits_seconds)
-        keeps = kept >= share
-        merit = -outcome.process_seconds if keeps else kept
-        if best is None or (keeps, merit) > best[:2]:
-            best = (keeps, merit, outcome)
-        if keeps and peer.ascending_cost:
-            break
-    if best is None:
+    axes = peer.parameters(model)
+    if not all(axes):
         raise ValueError(f"the peer {peer.name!r} has no parameter value to try")
-    return best[2]
+    chosen = tuple(values[0] for values in axes)
+    tried: dict[tuple[float, ...], tuple[bool, float, ReplayResult]] = {}
+    for axis in [*range(len(axes))] * (_ROUNDS if len(axes) > 1 else 1):
+        for value in axes[axis]:
+            one = (*chosen[:axis], value, *chosen[axis + 1 :])
+            if one not in tried:
+                tried[one] = _tried(simulate(trace, peer.make(one, model), model), target_wait_seconds, share)
+            if tried[one][0] and peer.ascending_cost:
+                break
+        # The first of equals stands.
+        chosen = max(tried, key=lambda one: tried[one][:2])
+    return tried[chosen][2]
+
+
+def _tried(
+    outcome: ReplayResult, target_wait_seconds: float, share: float
+) -> tuple[bool, float, ReplayResult]:
+    """Whether a run keeps the target, its merit among those that do or do not, and the run."""
+    kept = sum(wait <= target_wait_seconds for wait in outcome.waits_seconds) / len(outcome.waits_seconds)
+    return kept >= share, -outcome.process_seconds if kept >= share else kept, outcome

@@ -34,6 +34,7 @@ _OTHER = "#666666"
 _WAITING = "#E69F00"
 _ARRIVALS = "#BBBBBB"
 _CHOSEN = "#D55E00"
+_BOUND = "#009E73"
 _POINTS = 1200
 #: A policy whose peak is this many times ours is cut off at the top, its peak written there: drawn whole,
 #: it would flatten every other row.
@@ -58,15 +59,20 @@ def plot_comparison(
     path: Path,
     *,
     ours: str,
+    bound: tuple[ReplayResult, Summary] | None = None,
 ) -> None:
     """Draw each policy as a row on one time axis, with bars for cost, starts and share within the target.
 
-    ``summaries`` are those of ``outcomes``, in the same order; ``ours`` names the policy to mark. The format
-    follows the ending of ``path``.
+    ``summaries`` are those of ``outcomes``, in the same order; ``ours`` names the policy to mark. Below them
+    ``bound``, which is no policy, is drawn in another colour. The format follows the ending of ``path``.
 
     Raises:
         PlotError: when matplotlib is missing, or the file cannot be written.
     """
+    said = verdict(summaries, target_wait_seconds)
+    misses = any(summary.within_target < KEPT_SHARE for summary in summaries)
+    if bound is not None:
+        outcomes, summaries = [*outcomes, bound[0]], [*summaries, bound[1]]
     figure = _figure((13, 1.6 + 1.25 * (len(outcomes) + 1)))
     rows = len(outcomes) + 1
     grid = figure.add_gridspec(rows, 1 + len(_BARS), width_ratios=(7, *[1.5] * len(_BARS)))
@@ -78,7 +84,8 @@ def plot_comparison(
     max_waiting = _common_top([max(counts) for _, counts in waiting], _index_of(ours, outcomes))
     for row, (outcome, summary) in enumerate(zip(outcomes, summaries, strict=True), start=1):
         axes = figure.add_subplot(grid[row, 0], sharex=arrivals)
-        colour = _OURS if outcome.scaler == ours else _OTHER
+        is_bound = bound is not None and outcome is bound[0]
+        colour = _BOUND if is_bound else _OURS if outcome.scaler == ours else _OTHER
         _draw_policy(axes, outcome, waiting[row - 1], per, colour=colour, tops=(top, max_waiting))
         if row < rows - 1:
             axes.tick_params(labelbottom=False)
@@ -90,8 +97,7 @@ def plot_comparison(
     for column, (_, label, _) in enumerate(_BARS, start=1):
         _heading(figure.add_subplot(grid[0, column]), label)
     arrivals.tick_params(labelbottom=False)
-    said = verdict(summaries, target_wait_seconds)
-    if any(summary.within_target < KEPT_SHARE for summary in summaries):
+    if misses:
         figure.supxlabel("Hollow bars: the policy misses the target.", x=0.99, ha="right", fontsize="small")
     figure.suptitle(fill(said, 110), x=0.01, ha="left", fontsize="large", fontweight="bold")
     _save(figure, path)

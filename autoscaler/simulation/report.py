@@ -51,25 +51,32 @@ def summarize(outcome: ReplayResult, target_wait_seconds: float) -> Summary:
     )
 
 
-def as_dict(trace: Trace, target_wait_seconds: float, summaries: Sequence[Summary]) -> dict[str, Any]:
-    """Return the comparison in JSON's types; a cost that is not finite is None."""
-    policies = [asdict(summary) for summary in summaries]
-    for policy in policies:
-        if not math.isfinite(policy["cost"]):
-            policy["cost"] = None
+def as_dict(
+    trace: Trace, target_wait_seconds: float, summaries: Sequence[Summary], bound: Summary | None = None
+) -> dict[str, Any]:
+    """Return the comparison in JSON's types; a cost that is not finite is None. ``bound`` is no policy."""
+    policies = [_as_dict(summary) for summary in summaries]
     return {
         "trace": trace.name,
         "tasks": len(trace.arrivals_seconds),
         "duration_seconds": trace.duration_seconds,
         "target_wait_seconds": target_wait_seconds,
         "policies": policies,
+        **({} if bound is None else {"bound": _as_dict(bound)}),
     }
 
 
-def table(trace: Trace, target_wait_seconds: float, summaries: Sequence[Summary]) -> str:
-    """Return the comparison as lines of text, one for each policy."""
+def _as_dict(summary: Summary) -> dict[str, Any]:
+    found = asdict(summary)
+    return found if math.isfinite(summary.cost) else found | {"cost": None}
+
+
+def table(
+    trace: Trace, target_wait_seconds: float, summaries: Sequence[Summary], bound: Summary | None = None
+) -> str:
+    """Return the comparison as lines of text, one for each policy, and one for ``bound`` below a rule."""
     header = ("policy", "in target", "p50", "p95", "p99", "cost", "starts", "changes", "peak")
-    rows = [header, *(_cells(summary) for summary in summaries)]
+    rows = [header, *(_cells(summary) for summary in (*summaries, *([bound] if bound else [])))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = [
         "  ".join(
@@ -82,7 +89,10 @@ def table(trace: Trace, target_wait_seconds: float, summaries: Sequence[Summary]
         f"{trace.name}: {len(trace.arrivals_seconds)} tasks in {trace.duration_seconds:.0f} s, target wait"
         f" {target_wait_seconds:g} s; cost is process-seconds over seconds of work"
     )
-    return "\n".join([title, "", lines[0], "-" * max(map(len, lines)), *lines[1:]])
+    rule = "-" * max(map(len, lines))
+    if bound:
+        lines.insert(-1, rule)
+    return "\n".join([title, "", lines[0], rule, *lines[1:]])
 
 
 def _cells(summary: Summary) -> tuple[str, ...]:

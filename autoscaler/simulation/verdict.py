@@ -62,3 +62,12 @@ def missed(
         f" not compare: {', '.join(names)}. Where a parameter was searched, the row shows the value that"
         " comes nearest"
     )
+
+
+def distance(ours: Summary, bound: Summary) -> str:
+    """How far a policy is from a plan that knows the future, in a sentence."""
+    said = f"A plan that knows the future ({bound.policy}) costs {bound.cost:.2f} with {bound.starts} starts"
+    if not (bound.cost and bound.starts):
+        return said
+    cost, starts = ours.cost / bound.cost, ours.starts / bound.starts
+    return f"{said}; {ours.policy} takes {cost:.2f} times that cost and {starts:.2f} times those starts"

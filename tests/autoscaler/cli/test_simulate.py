@@ -23,7 +23,7 @@ def test_simulate_prints_our_ways_beside_the_peers(tmp_path: Path):
         0,
         "trace.csv: 4 tasks in 30 s, target wait 5 s; cost is process-seconds over seconds of work",
     )
-    assert [re.sub(r" [0-9.%,]+$", "", line.split("  ")[0]) for line in lines[4:-2]] == [
+    assert [re.sub(r" [0-9.%,]+( window \d+ s)?$", "", line.split("  ")[0]) for line in lines[4:-2]] == [
         "latency 5 s",
         "thresholds",
         "fixed",
@@ -36,6 +36,37 @@ def test_simulate_prints_our_ways_beside_the_peers(tmp_path: Path):
     assert lines[-1].startswith("A tie: latency 5 s, thresholds, fixed 1, ")
     assert lines[-1].endswith(
         "start 99% of the tasks within 5 s at the same least cost, 6.20, with 0 starts each."
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "policies", "bound"),
+    [
+        (("--peers", "clairvoyant"), 2, "clairvoyant"),
+        (("--peers", "all", "--peers", "clairvoyant"), 8, "clairvoyant"),
+        (("--peers",), 8, None),
+        ((), 8, None),
+        (("--no-peers",), 2, None),
+    ],
+)
+def test_a_plan_that_knows_the_future_is_a_bound_and_no_rival(
+    tmp_path: Path, words: tuple[str, ...], policies: int, bound: str | None
+):
+    path = written(tmp_path, TASKS)
+    found = json.loads(run(simulate_command, *words, path, "--max", "4", "--json").output)
+    assert (len(found["policies"]), found.get("bound", {}).get("policy")) == (policies, bound)
+    assert "clairvoyant" not in found["result"]
+
+
+def test_the_bound_stands_below_a_rule_with_the_distance_to_it(tmp_path: Path):
+    twice = written(tmp_path, "offset_s,service_s\n0,9\n1,9\n200,9\n201,9\n")
+    lines = run(simulate_command, twice, "--max", "4", "--peers", "clairvoyant").output.splitlines()
+    assert [line.split("  ")[0] for line in lines[2:-3]] == [
+        *("policy", "-" * len(lines[3]), "latency 5 s", "thresholds", "-" * len(lines[3]), "clairvoyant")
+    ]
+    assert lines[-1] == (
+        "A plan that knows the future (clairvoyant) costs 6.39 with 1 starts; latency 5 s takes 1.03 times"
+        " that cost and 2.00 times those starts."
     )
 
 

@@ -71,6 +71,46 @@ def test_knative_panics_at_twice_its_ready_pods_and_then_only_grows_for_a_minute
     assert (set(sizes[:60]), sizes[61]) == ({4}, 2)
 
 
+def test_knatives_shortest_legal_window_panics_for_six_seconds_on_samples_of_one():
+    scaler = KnativePodAutoscaler(1.0, 6)
+    assert scaler.desired(view(0.0, busy=1, waiting=3, size=1)) == 4
+    sizes = [scaler.desired(view(float(at), size=4)) for at in range(1, 11)]
+    assert (scaler.name, sizes) == ("knative kpa 100% window 6 s", [4, 4, 4, 4, 4, 4, 4, 2, 4, 2])
+
+
+def test_celery_shrinks_after_its_own_keepalive():
+    scaler = CeleryAutoscale(8, MODEL, idle_only=False, keepalive_seconds=5.0)
+    sizes = [scaler.desired(view(0.0, busy=1, waiting=3)), scaler.desired(view(6.0, busy=1, size=4))]
+    assert (scaler.name, sizes, scaler.interval_seconds) == (
+        "celery 5.5 --autoscale 8,1 keepalive 5 s",
+        [4, 1],
+        5.0,
+    )
+
+
+def test_no_peer_is_given_a_value_that_its_source_refuses():
+    legal = {"knative kpa": [(0.01, 1.0), (6, 3600)], "fixed": [(1, 64)]}
+    found = {peer.name: [(min(axis), max(axis)) for axis in peer.parameters(MODEL)] for peer in PEERS}
+    assert {
+        name: all(
+            low <= least and most <= high
+            for (low, high), (least, most) in zip(bounds, found[name], strict=True)
+        )
+        for name, bounds in legal.items()
+    } == dict.fromkeys(legal, True)
+
+
+def test_a_peer_with_two_parameters_is_sized_in_both():
+    bursts = trace(*[(60.0 * burst + 0.1 * place, 2.0) for burst in range(30) for place in range(8)])
+    celery = next(peer for peer in PEERS if peer.name == "celery 5.5 --autoscale")
+    usual = simulate(bursts, CeleryAutoscale(64, MODEL, idle_only=False), MODEL)
+    sized = size_peer(celery, bursts, MODEL, 5.0)
+    assert (sized.scaler, sized.process_seconds < usual.process_seconds / 2) == (
+        "celery 5.5 --autoscale 3,1 keepalive 5 s",
+        True,
+    )
+
+
 def test_aws_grows_in_proportion_after_three_minutes_and_shrinks_after_fifteen():
     scaler = BacklogPerInstance(10.0)
     growing = [scaler.desired(view(60.0 * minute, waiting=40, size=1)) for minute in range(1, 4)]
