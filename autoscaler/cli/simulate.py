@@ -109,9 +109,9 @@ def _runs(setup: Setup, chosen: frozenset[str]) -> Iterator[tuple[str, Callable[
     target_wait = f"latency {setup.target_wait_seconds:g} s"
     yield target_wait, partial(setup.replay, target_wait, setup.parameters)
     yield "thresholds", partial(setup.replay, "thresholds", None)
+    given = (setup.trace, setup.model, setup.target_wait_seconds)
+    worth = setup.parameters.start_worth_seconds
     for peer in PEERS if _ALL in chosen else ():
-        yield peer.name, partial(size_peer, peer, setup.trace, setup.model, setup.target_wait_seconds)
+        yield peer.name, partial(size_peer, peer, *given, start_worth_seconds=worth)
     if NAME in chosen:
-        worth = setup.parameters.start_worth_seconds
-        known = partial(clairvoyant, setup.trace, setup.model, setup.target_wait_seconds)
-        yield NAME, partial(known, start_worth_seconds=worth)
+        yield NAME, partial(clairvoyant, *given, start_worth_seconds=worth)

@@ -282,12 +282,19 @@ _ROUNDS = 2
 
 
 def size_peer(
-    peer: Peer, trace: Trace, model: PoolModel, target_wait_seconds: float, share: float = 0.99
+    peer: Peer,
+    trace: Trace,
+    model: PoolModel,
+    target_wait_seconds: float,
+    share: float = 0.99,
+    *,
+    start_worth_seconds: float = 0.0,
 ) -> ReplayResult:
     """Return the run of ``peer`` as its user would size it: the cheapest that keeps the target for ``share``.
 
-    Where none of its parameter values keeps it, the run that comes nearest is returned. Parameters are
-    searched one after the other.
+    A start costs as much as ``start_worth_seconds`` of a process, beside the time that it takes. Where none of
+    its parameter values keeps the target, the run that comes nearest is returned. Parameters are searched one
+    after the other.
     """
     axes = peer.parameters(model)
     if not all(axes):
@@ -298,7 +305,10 @@ def size_peer(
         for value in axes[axis]:
             one = (*chosen[:axis], value, *chosen[axis + 1 :])
             if one not in tried:
-                tried[one] = _tried(simulate(trace, peer.make(one, model), model), target_wait_seconds, share)
+                outcome = simulate(trace, peer.make(one, model), model)
+                price = outcome.process_seconds + start_worth_seconds * outcome.starts
+                kept = _share_within(outcome, target_wait_seconds)
+                tried[one] = (kept >= share, -price if kept >= share else kept, outcome)
             if tried[one][0] and peer.ascending_cost:
                 break
         # The first of equals stands.
@@ -306,9 +316,6 @@ def size_peer(
     return tried[chosen][2]
 
 
-def _tried(
-    outcome: ReplayResult, target_wait_seconds: float, share: float
-) -> tuple[bool, float, ReplayResult]:
-    """Whether a run keeps the target, its merit among those that do or do not, and the run."""
-    kept = sum(wait <= target_wait_seconds for wait in outcome.waits_seconds) / len(outcome.waits_seconds)
-    return kept >= share, -outcome.process_seconds if kept >= share else kept, outcome
+def _share_within(outcome: ReplayResult, target_wait_seconds: float) -> float:
+    waits = outcome.waits_seconds
+    return sum(wait <= target_wait_seconds for wait in waits) / len(waits)
