@@ -292,8 +292,9 @@ def size_peer(
 ) -> ReplayResult:
     """Return the run of ``peer`` as its user would size it: the cheapest that keeps the target for ``share``.
 
-    A start costs as much as ``start_worth_seconds`` of a process, beside the time that it takes. Where no value
-    keeps the target, the run that comes nearest is returned. Parameters are searched one after the other.
+    A start costs as much as ``start_worth_seconds`` of a process, beside the time that it takes. Where no
+    value keeps the target, the run that comes nearest is returned. Parameters are searched one after the
+    other.
     """
     axes = peer.parameters(model)
     if not all(axes):
