@@ -87,13 +87,9 @@ def plot_comparison(
         is_bound = bound is not None and outcome is bound[0]
         colour = _BOUND if is_bound else _OURS if outcome.scaler == ours else _OTHER
         _draw_policy(axes, outcome, waiting[row - 1], per, colour=colour, tops=(top, max_waiting))
-        if row < rows - 1:
-            axes.tick_params(labelbottom=False)
-        else:
-            axes.set_xlabel(f"time ({unit})")
-        for column, (field, _, form) in enumerate(_BARS, start=1):
-            bar = figure.add_subplot(grid[row, column])
-            _draw_bar(bar, summary, summaries, field=field, form=form, colour=colour)
+        _label_time(axes, unit if row == rows - 1 else None)
+        bars = [figure.add_subplot(grid[row, column]) for column in range(1, 1 + len(_BARS))]
+        _draw_bars(bars, summary, summaries, colour=colour)
     for column, (_, label, _) in enumerate(_BARS, start=1):
         _heading(figure.add_subplot(grid[0, column]), label)
     arrivals.tick_params(labelbottom=False)
@@ -233,6 +229,19 @@ def _draw_policy(
     ]
     if cut:
         axes.set_title("cut off: " + ", ".join(cut), loc="right", fontsize="x-small", pad=2)
+
+
+def _label_time(axes: Any, unit: str | None) -> None:
+    """Label the time below the last row, whose unit is given, and below no other."""
+    if unit is None:
+        axes.tick_params(labelbottom=False)
+    else:
+        axes.set_xlabel(f"time ({unit})")
+
+
+def _draw_bars(bars: Sequence[Any], summary: Summary, summaries: Sequence[Summary], *, colour: str) -> None:
+    for bar, (field, _, form) in zip(bars, _BARS, strict=True):
+        _draw_bar(bar, summary, summaries, field=field, form=form, colour=colour)
 
 
 def _draw_bar(
