@@ -73,8 +73,8 @@ def plot_comparison(
     misses = any(summary.within_target < KEPT_SHARE for summary in summaries)
     if bound is not None:
         outcomes, summaries = [*outcomes, bound[0]], [*summaries, bound[1]]
-    figure = _figure((13, 1.6 + 1.25 * (len(outcomes) + 1)))
     rows = len(outcomes) + 1
+    figure = _figure((13, 1.6 + 1.25 * rows))
     grid = figure.add_gridspec(rows, 1 + len(_BARS), width_ratios=(7, *[1.5] * len(_BARS)))
     unit, per = _time_unit(trace.duration_seconds)
     arrivals = figure.add_subplot(grid[0, 0])
@@ -84,8 +84,7 @@ def plot_comparison(
     max_waiting = _common_top([max(counts) for _, counts in waiting], _index_of(ours, outcomes))
     for row, (outcome, summary) in enumerate(zip(outcomes, summaries, strict=True), start=1):
         axes = figure.add_subplot(grid[row, 0], sharex=arrivals)
-        is_bound = bound is not None and outcome is bound[0]
-        colour = _BOUND if is_bound else _OURS if outcome.scaler == ours else _OTHER
+        colour = _BOUND if bound and outcome is bound[0] else _OURS if outcome.scaler == ours else _OTHER
         _draw_policy(axes, outcome, waiting[row - 1], per, colour=colour, tops=(top, max_waiting))
         _label_time(axes, unit if row == rows - 1 else None)
         bars = [figure.add_subplot(grid[row, column]) for column in range(1, 1 + len(_BARS))]
