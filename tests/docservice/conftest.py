@@ -177,8 +177,10 @@ def is_ready(url: str) -> bool:
 
 
 @contextmanager
-def run_api(folder: Path, environment: dict[str, str], **own: str) -> Iterator[Live]:
-    """An API process for the settings of ``environment``, with a token for each role.
+def run_api(
+    folder: Path, environment: dict[str, str], *, tree: Path | None = None, **own: str
+) -> Iterator[Live]:
+    """An API process of ``tree`` for the settings of ``environment``, with a token for each role.
 
     ``own`` are settings of the process alone: the test itself uses those of ``environment``.
     """
@@ -188,7 +190,9 @@ def run_api(folder: Path, environment: dict[str, str], **own: str) -> Iterator[L
         role.value: add_token(environment["DATABASE_URL"], name=role.value, role=role)[1] for role in Role
     }
     url = f"http://127.0.0.1:{port}"
-    with Process(command, log_path=folder / "api.log", environment={**environment, **own}) as process:
+    with Process(
+        command, log_path=folder / "api.log", environment={**environment, **own}, working_folder=tree
+    ) as process:
         process.wait_until(lambda: is_ready(url), within_seconds=30, what="the API's first answer")
         yield Live(process, url, environment, tokens)
 

@@ -105,9 +105,10 @@ class Cluster:
         url: str | None = None,
         wait: bool = True,
         python: str = sys.executable,
+        tree: Path = ROOT,
         **environment: str,
     ) -> Process:
-        """Start a worker and return when it takes tasks."""
+        """Start a worker of ``tree`` and return when it takes tasks."""
         command = (python, "-m", "celery", "-A", "tests.support.worker_app", "worker", "-n", name)
         loads = ("-I", "autoscaler.companion") if companion else ()
         log_path = self.folder / f"worker-{len(list(self.folder.glob('worker-*')))}.log"
@@ -121,7 +122,7 @@ class Cluster:
                     "TMPDIR": str(self.folder),  # one that is killed leaves what multiprocessing put there
                     **environment,
                 },
-                working_folder=ROOT,
+                working_folder=tree,
                 stop_signal=signal.SIGKILL,  # its children end with it; nobody waits for naps
             )
         )
@@ -138,9 +139,13 @@ class Cluster:
         url: str | None = None,
         wait: bool = True,
         python: str = sys.executable,
+        tree: Path = ROOT,
         **flags: str,
     ) -> Daemon:
-        """Start a daemon with prompt delays; ``flags`` override them, ``words`` are added as they are."""
+        """Start a daemon of ``tree`` with prompt delays.
+
+        ``flags`` override them, ``words`` are added as they are.
+        """
         listen = f"127.0.0.1:{free_port()}"
         given = {**PROMPT, **{f"--{key.replace('_', '-')}": value for key, value in flags.items()}}
         flat = [word for pair in given.items() for word in pair]
@@ -149,7 +154,7 @@ class Cluster:
                 (python, "-m", "autoscaler", "run", "--listen", listen, *flat, *words),
                 log_path=self.folder / f"daemon-{listen.rpartition(':')[2]}.log",
                 environment={} if url == "" else {"REDIS_URL": url or self.server.url},
-                working_folder=ROOT,
+                working_folder=tree,
                 stop_within_seconds=6,
             )
         )
