@@ -39,49 +39,53 @@ class Batcher(Generic[Item, Answer]):
         # The tasks that call ``run``, and the loop's time when each call began.
         self._in_flight: dict[asyncio.Task[None], float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        # Of the first call: asking for the running loop is a system call each time.
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __call__(self, item: Item) -> asyncio.Future[Answer]:
         """The answer to one item, to be awaited; it raises what ``run`` raises."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((item, answer))
-        if len(self._waiting) >= self._max_items or not self._another(None):
-            self._start()
+        if len(self._waiting) >= self._max_items or not self._another(loop, None):
+            self._start(loop)
         if self._timer is None and self._max_in_flight > 1:
-            self._timer = loop.call_later(_SLOW_SECONDS, self._pass_slow)
+            self._timer = loop.call_later(_SLOW_SECONDS, self._pass_slow, loop)
         return answer
 
     async def finished(self) -> None:
         """Wait until no call is in flight."""
         await asyncio.gather(*self._in_flight, return_exceptions=True)
 
-    def _another(self, task: asyncio.Task[None] | None) -> bool:
+    def _another(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None] | None) -> bool:
         """Whether another task is in flight that is not slow."""
-        since = asyncio.get_running_loop().time() - _SLOW_SECONDS
+        since = loop.time() - _SLOW_SECONDS
         for other, begun in self._in_flight.items():  # noqa: SIM110 - for each item, and a generator costs more
             if begun > since and other is not task:
                 return True
         return False
 
-    def _start(self) -> None:
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         if len(self._in_flight) < self._max_in_flight:
-            task = asyncio.create_task(self._work())
-            self._in_flight[task] = asyncio.get_running_loop().time()
+            task = loop.create_task(self._work(loop))
+            self._in_flight[task] = loop.time()
             task.add_done_callback(self._leave)  # for one that was cancelled before it began
 
     def _leave(self, task: asyncio.Task[None]) -> None:
         self._in_flight.pop(task, None)
 
-    def _pass_slow(self) -> None:
+    def _pass_slow(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start another call beside a slow one, as long as items wait."""
         self._timer = None
         if self._waiting:
-            if not self._another(None):
-                self._start()
-            self._timer = asyncio.get_running_loop().call_later(_SLOW_SECONDS, self._pass_slow)
+            if not self._another(loop, None):
+                self._start(loop)
+            self._timer = loop.call_later(_SLOW_SECONDS, self._pass_slow, loop)
 
-    async def _work(self) -> None:
-        task = asyncio.current_task()
+    async def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("batches run in a task")
         try:
@@ -90,9 +94,9 @@ class Batcher(Generic[Item, Answer]):
                     await asyncio.sleep(0)  # one turn of the loop, in which other items join
                 batch = [self._waiting.popleft() for _ in range(min(self._max_items, len(self._waiting)))]
                 if batch:
-                    self._in_flight[task] = asyncio.get_running_loop().time()
+                    self._in_flight[task] = loop.time()
                     await self._answer(batch)
-                if len(self._waiting) < self._max_items and self._another(task):
+                if len(self._waiting) < self._max_items and self._another(loop, task):
                     break  # that one goes on with them
         finally:
             # In the step that found nothing waiting: what came between it and a callback would wait for ever.

@@ -16,7 +16,7 @@ from docservice.http.compression import Compressing, accepts_gzip
 from docservice.http.context import begin_request, common_headers
 from docservice.http.errors import ApiError, api_error, error_answer
 from docservice.http.methods import answer_options, cors_options, name_methods, without_body
-from docservice.http.routes.grids import PAGE_ROUTE, GridRoutes, is_grid, is_page
+from docservice.http.routes.grids import PAGE_ROUTE, GridRoutes, is_grid
 from docservice.log import Answered
 
 if TYPE_CHECKING:
@@ -152,13 +152,15 @@ class DocumentService:
             if method == "OPTIONS":
                 await answer_options(self.framework.routes, scope, send)
                 return
+            path = scope["path"]
+            grid = is_grid(path)
             packed = accepts_gzip(headers)
             if method == "HEAD":
                 scope["method"] = "GET"
                 send = Compressing(without_body(send), accepted=False)
-            elif packed or not is_page(scope["path"]):  # nobody stores a page: it needs no Vary
+            elif packed or not grid or path.endswith(".csv"):  # nobody stores a page: it needs no Vary
                 send = Compressing(send, accepted=packed)
-            if is_grid(scope["path"]):
+            if grid:
                 await self.grids(scope, headers, receive, send)
             else:
                 await self.framework(scope, receive, send)

@@ -92,22 +92,15 @@ def conditions_shape(query: GridQuery) -> tuple[object, ...]:
 
 def _filter_shape(part: Filter) -> tuple[object, ...]:
     if len(part.choices) == 1 and len(part.choices[0]) == 1:  # most of them
-        [item] = part.choices[0]
-        searched = _searched_text(part.choices[0], alone=True) is not None
-        return item.column, item.op, item.text[:1] == _LAST, item.selective, searched, _short(item)
-    choices = tuple(
-        [
-            tuple(
-                [
-                    (item.column, item.op, item.text[:1] == _LAST, item.selective, _short(item))
-                    for item in choice
-                ]
-            )
-            for choice in part.choices
-        ]
-    )
+        return _condition_shape(part.choices[0][0])
+    choices = tuple([tuple([_condition_shape(item) for item in choice]) for choice in part.choices])
     texts = searched_texts(part)
     return choices, None if texts is None else tuple([texts.index(text) for text in texts])
+
+
+def _condition_shape(item: Condition) -> tuple[object, ...]:
+    """Short texts are compared in another way than those that the trigram index finds."""
+    return item.column, item.op, item.text[:1] == _LAST, len(item.text) < MIN_INDEXED_CHARACTERS
 
 
 def _short(item: Condition) -> bool:

@@ -4,8 +4,8 @@ What belongs here: checking a value and bringing it to its one form. What may ne
 client.
 
 How it works: :func:`choices` turns a column, an operation and a raw value into alternatives, each a tuple of
-conditions that must all hold. Mostly that is one condition; a date without a time is the whole day in UTC,
-and a decimal number is moved to the whole numbers around it.
+conditions that must all hold; each kind of column has its function. Mostly that is one condition; a date
+without a time is the whole day in UTC, and a decimal number is moved to the whole numbers around it.
 """
 
 from __future__ import annotations
@@ -45,15 +45,7 @@ def choices(column: Column, op: Op, raw: object, *, name: str) -> tuple[Choice, 
         raise GridError(name, f"{column.name} can be filtered by {legal}, not by {op}")
     if op in VALUELESS_OPS:
         return ((Condition(column.name, op),),)
-    if column.kind is Kind.DATETIME:
-        if isinstance(raw, str) and _DATE.fullmatch(raw.strip()):
-            return span(column, op, read_datetime(name, raw), _DAY, name=name)
-        return ((with_value(column, op, read_datetime(name, raw)),),)
-    if column.kind is Kind.INTEGER and isinstance(raw, (float, Decimal)):
-        return _decimal(column, op, Decimal(raw), name=name)
-    if column.kind is Kind.DOCUMENT_TEXT and isinstance(raw, str):
-        raw = raw.strip()
-    return ((with_value(column, op, _READERS[column.kind](name, raw)),),)
+    return _CHOICES[column.kind](column, op, raw, name)
 
 
 def with_value(column: Column, op: Op, value: Value) -> Condition:
@@ -163,18 +155,40 @@ def read_datetime(name: str, raw: object) -> datetime:
         ) from fault
 
 
-def _read_mail_number(name: str, raw: object) -> str:
+def _texts(column: Column, op: Op, raw: object, name: str) -> tuple[Choice, ...]:
+    return ((with_value(column, op, read_text(name, raw)),),)
+
+
+def _searched_texts(column: Column, op: Op, raw: object, name: str) -> tuple[Choice, ...]:
+    return _texts(column, op, raw.strip() if isinstance(raw, str) else raw, name)
+
+
+def _mail_numbers(column: Column, op: Op, raw: object, name: str) -> tuple[Choice, ...]:
     text = read_text(name, raw)
     try:
-        return mail_number.normalise(text)
+        number = mail_number.normalise(text)
     except mail_number.MailNumberError as fault:
         raise GridError(name, str(fault)) from fault
+    return ((with_value(column, op, number),),)
 
 
-_READERS: Mapping[Kind, Callable[[str, object], Value]] = {
-    Kind.MAIL_NUMBER: _read_mail_number,
-    Kind.TEXT: read_text,
-    Kind.SET: read_text,
-    Kind.DOCUMENT_TEXT: read_text,
-    Kind.INTEGER: read_integer,
+def _integers(column: Column, op: Op, raw: object, name: str) -> tuple[Choice, ...]:
+    if isinstance(raw, (float, Decimal)):
+        return _decimal(column, op, Decimal(raw), name=name)
+    return ((with_value(column, op, read_integer(name, raw)),),)
+
+
+def _times(column: Column, op: Op, raw: object, name: str) -> tuple[Choice, ...]:
+    if isinstance(raw, str) and _DATE.fullmatch(raw.strip()):
+        return span(column, op, read_datetime(name, raw), _DAY, name=name)
+    return ((with_value(column, op, read_datetime(name, raw)),),)
+
+
+_CHOICES: Mapping[Kind, Callable[[Column, Op, object, str], tuple[Choice, ...]]] = {
+    Kind.MAIL_NUMBER: _mail_numbers,
+    Kind.TEXT: _texts,
+    Kind.SET: _texts,
+    Kind.DOCUMENT_TEXT: _searched_texts,
+    Kind.INTEGER: _integers,
+    Kind.DATETIME: _times,
 }

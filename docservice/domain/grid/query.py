@@ -31,6 +31,12 @@ MAX_FILTERS = 20
 MAX_CONDITIONS = 50
 MAX_SORTS = 5
 
+#: Where an index finds mail numbers: by operation, the characters that it needs.
+_INDEXED_FROM = {Op.EXACT: 0, Op.PREFIX: 0, Op.CONTAINS: MIN_INDEXED_CHARACTERS}
+# By kind, made once: each query asks, and a member of an enumeration is slow to reach in Python 3.11.
+_MAIL_NUMBERS = frozenset(column.name for column in FILTERED.values() if column.kind is Kind.MAIL_NUMBER)
+_DOCUMENT_TEXTS = frozenset(column.name for column in FILTERED.values() if column.kind is Kind.DOCUMENT_TEXT)
+
 
 class Condition(NamedTuple):
     """One comparison of a column's value. ``text`` is the value as text: it gives all kinds one order."""
@@ -43,11 +49,8 @@ class Condition(NamedTuple):
     @property
     def selective(self) -> bool:
         """Whether an index on mail numbers finds it, so that few rows are left and all can be counted."""
-        if FILTERED[self.column].kind is not Kind.MAIL_NUMBER:
-            return False
-        if self.op is Op.CONTAINS:
-            return len(self.text) >= MIN_INDEXED_CHARACTERS
-        return self.op in (Op.EXACT, Op.PREFIX)
+        characters = _INDEXED_FROM.get(self.op)
+        return characters is not None and self.column in _MAIL_NUMBERS and len(self.text) >= characters
 
 
 #: Conditions that must all hold.
@@ -158,10 +161,7 @@ class GridQuery:
 def searches_text(filters: Iterable[Filter]) -> bool:
     """Whether the texts of documents are searched."""
     return any(
-        FILTERED[item.column].kind is Kind.DOCUMENT_TEXT
-        for part in filters
-        for choice in part.choices
-        for item in choice
+        item.column in _DOCUMENT_TEXTS for part in filters for choice in part.choices for item in choice
     )
 
 

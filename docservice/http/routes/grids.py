@@ -49,11 +49,6 @@ def is_grid(path: str) -> bool:
     return path.startswith("/modules/") and path.endswith(("/grid", "/grid.csv")) and path.count("/") == 3  # noqa: PLR2004 - slashes
 
 
-def is_page(path: str) -> bool:
-    """Whether a path is that of pages."""
-    return path.endswith("/grid") and is_grid(path)
-
-
 class GridRoutes:
     """Answers the grid routes."""
 

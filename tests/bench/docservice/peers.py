@@ -1,4 +1,4 @@
-"""A page by prefix beside PostGraphile's and Directus's: the same table, the same rows, in turns in one run.
+"""Pages by prefix and by exact number beside PostGraphile's and Directus's: the same rows, in turns.
 
     uv run python tests/bench/docservice/peers.py
     uv run python tests/bench/docservice/peers.py --folder /var/tmp/peers
@@ -46,14 +46,15 @@ if TYPE_CHECKING:
 MACHINES = {"x86_64": "x64", "aarch64": "arm64"}  # by the names that Node has for them
 NODE_PACKAGE = f"node-{sys.platform}-{MACHINES.get(platform.machine(), platform.machine())}"
 NODE_VERSION = 24
-CHECKED_PREFIXES = 5
+CHECKED_PAGES = 5
 WARMING_ROUNDS = 2  # Node compiles what is hot for some seconds
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 Answer: TypeAlias = tuple[list[int], int]
 """The ids of a page and the total."""
 
-# One draw as `grids.py` makes it, as the first number of the range and the one behind it.
+# One draw: of a prefix as `grids.py` makes it, as the first number of the range and the one behind it, and of
+# a number that a row of the module has (see `grids.py` for which those are).
 LOAD = """
 math.randomseed({seed})
 wrk.headers["Authorization"] = "Bearer {token}"
@@ -62,7 +63,11 @@ request = function()
   local year, number = math.random(2010, 2025), math.random(10, 98)
   local first = string.format("MN-%d-%02d", year, number)
   local behind = string.format("MN-%d-%02d", year, number + 1)
-  local function drawn(text) return (text:gsub("<first>", first):gsub("<behind>", behind)) end
+  local row = 8 * math.random(1, {mails})
+  local exact = string.format("MN-%d-%06d", 2010 + row / 8 % 16, row * 7919 % 1000000)
+  local function drawn(text)
+    return (text:gsub("<first>", first):gsub("<behind>", behind):gsub("<exact>", exact))
+  end
   local body = [==[{body}]==]
   return wrk.format("{method}", drawn([==[{path}]==]), nil, body ~= "" and drawn(body) or nil)
 end
@@ -89,14 +94,39 @@ export default {
 };
 """
 POSTGRAPHILE_PAGE = """
-query Page($first: String!, $behind: String!) {
+query Page(VARIABLES) {
   allDocuments(
     first: 50
     orderBy: [RECEIVED_AT_DESC, ROW_ID_DESC]
-    filter: {module: {equalTo: "mail"}, mailNumber: {greaterThanOrEqualTo: $first, lessThan: $behind}}
+    filter: {module: {equalTo: "mail"}, mailNumber: {FILTER}}
   ) { nodes { COLUMNS } totalCount }
 }
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """What one page is asked for."""
+
+    first: str
+    behind: str
+    exact: str
+
+    @classmethod
+    def of(cls, draws: random.Random, rows: int) -> Draw:
+        """As the script of `wrk` draws."""
+        year, number, row = draws.randint(2010, 2025), draws.randint(10, 98), 8 * draws.randint(1, rows // 8)
+        return cls(
+            first=f"MN-{year}-{number:02d}",
+            behind=f"MN-{year}-{number + 1:02d}",
+            exact=f"MN-{2010 + row // 8 % 16}-{row * 7919 % 1_000_000:06d}",
+        )
+
+    def within(self, text: str) -> str:
+        """The text with it."""
+        for name, value in (("<first>", self.first), ("<behind>", self.behind), ("<exact>", self.exact)):
+            text = text.replace(name, value)
+        return text
 
 
 class PeerError(Exception):
@@ -104,17 +134,21 @@ class PeerError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """Something that gives pages: its npm packages, how it is started and how it is asked.
+class Asked:
+    """How a page is asked for: ``<first>`` to ``<behind>`` is a prefix's range, ``<exact>`` a number."""
 
-    In ``path`` and ``body``, ``<first>`` and ``<behind>`` stand for the range of mail numbers of a prefix.
-    """
+    path: str
+    body: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Something that gives pages: its npm packages, how it is started, and how each kind of page is asked."""
 
     name: str
     packages: tuple[str, ...]
     method: str
-    path: str
-    body: str
+    pages: dict[str, Asked]
     read: Callable[[Any], Answer]
     start: Callable[[Bench, Path, str], AbstractContextManager[str]]
 
@@ -123,20 +157,23 @@ class Site:
         """Its name with its version."""
         return " ".join((self.name, *(package.rpartition("@")[2] for package in self.packages[:1])))
 
-    def load(self, *, token: str, seed: int) -> str:
-        """The script that makes `wrk` ask for pages."""
-        return LOAD.format(seed=seed, token=token, method=self.method, path=self.path, body=self.body)
+    def load(self, kind: str, *, token: str, seed: int, rows: int) -> str:
+        """The script that makes `wrk` ask for pages of a kind."""
+        asked = self.pages[kind]
+        return LOAD.format(
+            seed=seed, token=token, method=self.method, path=asked.path, body=asked.body, mails=rows // 8
+        )
 
-    def page(self, url: str, *, token: str, year: int, number: int) -> Answer:
+    def page(self, kind: str, url: str, *, token: str, draw: Draw) -> Answer:
         """One page, asked for as :meth:`load` does."""
-
-        def drawn(text: str) -> str:
-            first, behind = f"MN-{year}-{number:02d}", f"MN-{year}-{number + 1:02d}"
-            return text.replace("<first>", first).replace("<behind>", behind)
-
+        asked = self.pages[kind]
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         answer = httpx.request(
-            self.method, url + drawn(self.path), content=drawn(self.body), headers=headers, timeout=60
+            self.method,
+            url + draw.within(asked.path),
+            content=draw.within(asked.body),
+            headers=headers,
+            timeout=60,
         )
         if answer.is_error:
             raise PeerError(f"{self.name} answered {answer.status_code}: {answer.text[:300]}")
@@ -157,11 +194,12 @@ def _camel(name: str) -> str:
     return first + "".join(part.title() for part in others)
 
 
-def _postgraphile_page() -> str:
+def _postgraphile_page(given: str, condition: str, **values: str) -> Asked:
     # A field of the name "id" is GraphQL's own: the column of that name is called rowId.
     shown = ["rowId" if name == "id" else _camel(name) for name in COLUMNS]
-    query = " ".join(POSTGRAPHILE_PAGE.replace("COLUMNS", " ".join(shown)).split())
-    return json.dumps({"query": query, "variables": {"first": "<first>", "behind": "<behind>"}})
+    query = POSTGRAPHILE_PAGE.replace("VARIABLES", given).replace("FILTER", condition)
+    query = " ".join(query.replace("COLUMNS", " ".join(shown)).split())
+    return Asked(path="/graphql", body=json.dumps({"query": query, "variables": values}))
 
 
 def _read_postgraphile(answer: Any) -> Answer:
@@ -190,16 +228,16 @@ def _postgraphile(bench: Bench, folder: Path, token: str) -> Iterator[str]:
 # Directus
 
 
-def _directus_path() -> str:
+def _directus_page(condition: str) -> Asked:
     asked = (
         f"fields={','.join(COLUMNS)}",
         "filter[module][_eq]=mail",
-        "filter[mail_number][_starts_with]=<first>",
+        f"filter[mail_number]{condition}",
         "sort=-received_at,-id",
         "limit=50",
         "meta=filter_count",
     )
-    return f"/items/documents?{'&'.join(asked)}"
+    return Asked(path=f"/items/documents?{'&'.join(asked)}")
 
 
 @contextmanager
@@ -240,8 +278,15 @@ POSTGRAPHILE = Site(
     name="PostGraphile",
     packages=("postgraphile@5.1.5", "postgraphile-plugin-connection-filter@4.0.1"),
     method="POST",
-    path="/graphql",
-    body=_postgraphile_page(),
+    pages={
+        "prefix": _postgraphile_page(
+            "$first: String!, $behind: String!",
+            "greaterThanOrEqualTo: $first, lessThan: $behind",
+            first="<first>",
+            behind="<behind>",
+        ),
+        "exact": _postgraphile_page("$exact: String!", "equalTo: $exact", exact="<exact>"),
+    },
     read=_read_postgraphile,
     start=_postgraphile,
 )
@@ -249,8 +294,10 @@ DIRECTUS = Site(
     name="Directus",
     packages=("directus@12.4.0",),  # 12.4.1 asks for a version of its app that npm did not have
     method="GET",
-    path=_directus_path(),
-    body="",
+    pages={
+        "prefix": _directus_page("[_starts_with]=<first>"),
+        "exact": _directus_page("[_eq]=<exact>"),
+    },
     read=lambda answer: _checked(answer["data"], "id", answer["meta"]["filter_count"]),
     start=_directus,
 )
@@ -258,8 +305,10 @@ OURS = Site(
     name="docservice",
     packages=(),
     method="GET",
-    path="/modules/mail/grid?mail_number.prefix=<first>",
-    body="",
+    pages={
+        "prefix": Asked(path="/modules/mail/grid?mail_number.prefix=<first>"),
+        "exact": Asked(path="/modules/mail/grid?mail_number=<exact>"),
+    },
     read=lambda answer: _checked(answer["data"]["rows"], "id", answer["data"]["total"]),
     start=lambda bench, _folder, _token: bench.api(DOCSERVICE_CACHE_SECONDS="0"),
 )
@@ -307,27 +356,29 @@ def _node(folder: Path) -> Path:
     return folder / "node_modules" / NODE_PACKAGE / "bin/node"
 
 
-def compare(all_running: list[Running], draws: random.Random) -> None:
-    """Ask all for a few pages, and fail where one differs."""
-    for _ in range(CHECKED_PREFIXES):
-        year, number = draws.randint(2010, 2025), draws.randint(10, 98)
-        pages = [
-            running.site.page(running.url, token=running.token, year=year, number=number)
-            for running in all_running
-        ]
-        if pages.count(pages[0]) != len(pages):
-            differences = [
-                f"{running.site.name} gives {ids[:3]}... of {total}"
-                for running, (ids, total) in zip(all_running, pages, strict=True)
+def compare(all_running: list[Running], draws: random.Random, rows: int) -> None:
+    """Ask all for a few pages of each kind, and fail where one differs."""
+    for kind in OURS.pages:
+        for _ in range(CHECKED_PAGES):
+            draw = Draw.of(draws, rows)
+            pages = [
+                running.site.page(kind, running.url, token=running.token, draw=draw)
+                for running in all_running
             ]
-            raise PeerError(f"MN-{year}-{number:02d}: the pages differ: {'; '.join(differences)}")
+            if pages.count(pages[0]) != len(pages):
+                differences = [
+                    f"{running.site.name} gives {ids[:3]}... of {total}"
+                    for running, (ids, total) in zip(all_running, pages, strict=True)
+                ]
+                raise PeerError(f"{kind} page of {draw}: the pages differ: {'; '.join(differences)}")
 
 
-def refuse(all_running: list[Running]) -> None:
+def refuse(all_running: list[Running], rows: int) -> None:
     """Fail when one gives a page for a token that it does not know."""
+    draw = Draw.of(random.Random(0), rows)
     for running in all_running:
         try:
-            running.site.page(running.url, token=new_token(), year=2015, number=42)
+            running.site.page("prefix", running.url, token=new_token(), draw=draw)
         except PeerError:
             continue
         raise PeerError(f"{running.site.name} gives a page to anyone")
@@ -340,17 +391,26 @@ def run(bench: Bench, peers: list[tuple[Site, float]], folder: Path, count: int)
             token = bench.token if site is OURS else secrets.token_hex(16)
             url = servers.enter_context(site.start(bench, folder / site.name.lower(), token))
             all_running.append(Running(site=site, url=url, token=token))
-        refuse(all_running)
-        compare(all_running, random.Random(1))
-        rates: dict[str, list[float]] = {running.site.name: [] for running in all_running}
-        for turn in range(-WARMING_ROUNDS, count):
-            for running in all_running:
-                rate = bench.wrk(running.url, running.site.load(token=running.token, seed=turn + 10))
-                if turn >= 0:
-                    rates[running.site.name].append(rate)
-        compare(all_running, random.Random(2))
-        for site, wanted in peers:
-            tell(f"beside {site.version}", rates[OURS.name], rates[site.name], wanted, beside="to")
+        refuse(all_running, bench.rows)
+        compare(all_running, random.Random(1), bench.rows)
+        for kind in OURS.pages:
+            measured = rates(bench, kind, all_running, count)
+            for site, wanted in peers:
+                name = f"{kind} beside {site.version}"
+                tell(name, measured[OURS.name], measured[site.name], wanted, beside="to")
+        compare(all_running, random.Random(2), bench.rows)
+
+
+def rates(bench: Bench, kind: str, all_running: list[Running], count: int) -> dict[str, list[float]]:
+    """Pages of a kind a second, by site, in turns."""
+    found: dict[str, list[float]] = {running.site.name: [] for running in all_running}
+    for turn in range(-WARMING_ROUNDS, count):
+        for running in all_running:
+            script = running.site.load(kind, token=running.token, seed=turn + 10, rows=bench.rows)
+            rate = bench.wrk(running.url, script)
+            if turn >= 0:
+                found[running.site.name].append(rate)
+    return found
 
 
 def main() -> None:
