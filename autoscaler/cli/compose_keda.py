@@ -20,6 +20,7 @@ from autoscaler.core.groups import Scope
 from autoscaler.keda import fleet, question, scaler, server
 from autoscaler.keda.answer import UnknownError
 from autoscaler.keda.certificates import Certificates
+from autoscaler.keda.leaving import Leaving
 from autoscaler.keda.observed import Observed
 from autoscaler.report.web import Pages, page_failures
 from autoscaler.sensors.queues import QueueSensor
@@ -53,7 +54,8 @@ def compose_keda(settings: Settings) -> KedaApp:
         fresh_seconds=max(10.0, app.timing.fresh_seconds + settings.interval_seconds),
         patience_seconds=settings.policy.stale_after_seconds,
     )
-    seen = fleet.Fleet(app.controller.look, pace, app.log)
+    leaving = Leaving(app.consumers("keda"), app.log)
+    seen = fleet.Fleet(app.controller.look, pace, app.log, read_leaving=leaving.read)
     registry = CollectorRegistry()
     calls = Counter(
         "celery_autoscaler_keda_calls",

@@ -15,6 +15,7 @@ from autoscaler.cli.compose import compose
 from autoscaler.cli.options import Parsed, fail, with_settings
 from autoscaler.cli.running import until_signalled
 from autoscaler.cli.text import moment
+from autoscaler.control.drain import OWNER as DRAIN
 from autoscaler.control.drain import Drain, DrainError, Phase
 from autoscaler.core.groups import Scope
 from autoscaler.settings import table
@@ -56,7 +57,7 @@ def command(
         with until_signalled(signal.SIGTERM, signal.SIGINT) as stop:
             draining = Drain(
                 app.remote,
-                app.consumers("drain"),
+                app.consumers(DRAIN),
                 app.read_workers,
                 on_progress=report,
                 mailboxes=app.mailboxes,

@@ -119,6 +119,19 @@ class Consumers:
                 found.append(cancellation)
         return found
 
+    def emptied_by(self, owner: str) -> frozenset[str]:
+        """The workers that ``owner`` is emptying now. Only reads.
+
+        Raises:
+            BrokerError: when Redis fails.
+        """
+        with broker_errors():
+            stored: Any = self._redis().hgetall(self._key)
+        found = [_parse(name.decode(errors="replace"), text) for name, text in stored.items()]
+        return frozenset(
+            one.worker for one in self.active_cancellations(filter(None, found)) if one.owner == owner
+        )
+
     def active_cancellations(self, cancellations: Iterable[Cancellation]) -> list[Cancellation]:
         """Those whose owner is still at work."""
         return [one for one in cancellations if one.until > self._wall()]

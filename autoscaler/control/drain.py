@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from autoscaler.control.remote import RemoteCast
     from autoscaler.core.model import WorkerReading
 
+#: Whose records those of the command ``autoscaler drain`` are: a pod that leaves runs it.
+OWNER = "drain"
 _LOOK_EVERY_SECONDS = 0.25
 #: How long a worker that was sent a shutdown may take to be gone.
 _GONE_WITHIN_SECONDS = 20.0

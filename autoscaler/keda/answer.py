@@ -73,13 +73,15 @@ def answer(
     per_worker: int,
     unresponsive: Sequence[str] = (),
     known_queues: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    leaving: Collection[str] = (),
     unacked: int = 0,
 ) -> Answer:
     """The answer by the last look at the fleet and the messages that wait now, by queue.
 
     ``unresponsive`` names workers that have not answered for less than the time after which they count as
-    gone, ``known_queues`` is what :func:`remember_queues` has kept. ``unacked`` messages were fetched and not
-    acknowledged, and no worker that answers restores them.
+    gone, ``known_queues`` is what :func:`remember_queues` has kept. ``leaving`` are workers whose pods leave:
+    they finish what they hold, and no pod is kept or started for it. ``unacked`` messages were fetched and
+    not acknowledged, and no worker that answers restores them.
 
     Raises:
         UnknownError: where a queue or the workers could not be read.
@@ -98,12 +100,12 @@ def answer(
         size = len(members) * per_worker
         return Answer(processes=size, active=bool(members), why=Why.PAUSED, inputs=inputs)
     why = _why(groups, record, readings.values(), waiting, held=bool(held), stranded=stranded)
+    stays = [one for one in held if one.name not in leaving]
     # Idle workers beside busy ones are kept too, unless only those that hold tasks are to be spared.
-    kept = len(members) if held and question.scale_in is ScaleIn.IDLE else len(held)
-    needed = _needed(groups, record, waiting) + sum(_tasks(readings[n]) for n in {*cancelled} & {*members})
-    at_least = kept * per_worker, per_worker if stranded else 0
+    kept = len({*members} - {*leaving}) if held and question.scale_in is ScaleIn.IDLE else len(stays)
+    needed = _needed(groups, record, waiting) + sum(_tasks(one) for one in stays if one.name in cancelled)
     return Answer(
-        processes=max(needed, sum(map(_tasks, held)), *at_least),
+        processes=max(needed, sum(map(_tasks, stays)), kept * per_worker, per_worker if stranded else 0),
         active=why is not None,
         why=why or _why_idle(groups, question, known_queues),
         inputs=inputs,
@@ -134,7 +136,13 @@ def _staying(members: list[str], record: TickRecord) -> list[str]:
 
     Where all of them have, they may as well reconnect.
     """
-    return [name for name in members if name not in record.left] or members
+    return [name for name in members if name not in _ended(record)] or members
+
+
+def _ended(record: TickRecord) -> set[str]:
+    """The workers that have removed their mailbox: not yet missed for long, or not even asked any more."""
+    asked = {reading.name for reading in record.observation.workers} | {*record.unresponsive}
+    return {*record.left} | (record.workers.keys() - asked)
 
 
 def _holding(readings: Mapping[str, WorkerReading], record: TickRecord) -> list[WorkerReading]:
@@ -180,7 +188,8 @@ def _why_idle(
 
 def _recommended(group: GroupPlan, record: TickRecord) -> int:
     """What a group needs; where it holds its size for members that have left, without those."""
-    left = [record.workers[name] for name in group.group.workers if name in record.left]
+    ended = _ended(record)
+    left = [record.workers[name] for name in group.group.workers if name in ended]
     if not left or group.work.unknown is None:
         return group.recommended
     return max(0, group.recommended - sum(one.processes or 0 for one in left))

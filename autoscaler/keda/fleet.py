@@ -39,7 +39,10 @@ class Pace:
 
 
 class Fleet:
-    """The last look at the fleet. ``look`` gathers and decides, as ``Controller.look`` does."""
+    """The last look at the fleet. ``look`` gathers and decides, as ``Controller.look`` does.
+
+    ``read_leaving`` names the workers whose pods leave.
+    """
 
     def __init__(
         self,
@@ -47,9 +50,12 @@ class Fleet:
         pace: Pace,
         log: FilteringBoundLogger,
         *,
+        read_leaving: Callable[[], frozenset[str]] = frozenset,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._look = look
+        self._read_leaving = read_leaving
+        self._leaving: frozenset[str] = frozenset()
         self._pace = pace
         self._log = log
         self._monotonic = monotonic
@@ -88,6 +94,7 @@ class Fleet:
     def _look_once(self) -> None:
         began_at = self._monotonic()
         record = self._look()
+        self._leaving = self._read_leaving()
         now, self._began_at = self._monotonic(), began_at
         answering = {reading.name for reading in record.observation.workers}
         for name in record.unresponsive:
@@ -154,6 +161,10 @@ class Fleet:
     def known_queues(self) -> Mapping[str, tuple[str, ...]]:
         """The queues that each worker consumes or, where they were cancelled, consumed last, by its name."""
         return self._queues
+
+    def leaving(self) -> frozenset[str]:
+        """The workers whose pods leave, as of the last look."""
+        return self._leaving
 
     def places(self) -> Mapping[UnackedPlace, frozenset[str]]:
         """The queues of each place where workers keep what they have not acknowledged, as seen so far."""

@@ -47,6 +47,9 @@ class FleetSource(Protocol):
     def known_queues(self) -> Mapping[str, tuple[str, ...]]:
         """The queues that each worker consumes or, where they were cancelled, consumed last."""
 
+    def leaving(self) -> frozenset[str]:
+        """The workers whose pods leave."""
+
     def places(self) -> Mapping[UnackedPlace, frozenset[str]]:
         """The queues of each place where workers keep what they have not acknowledged."""
 
@@ -173,6 +176,7 @@ class Scaler:
             per_worker=per_worker,
             unresponsive=self._fleet.unresponsive(),
             known_queues=self._fleet.known_queues(),
+            leaving=self._fleet.leaving(),
             unacked=self._stranded(record, question),
         )
 

@@ -29,7 +29,8 @@ TASKS = {"migrate", "load", "backup"}
 
 def binds(service: dict[str, Any]) -> list[Path]:
     """The files and folders of the repository that a service sees."""
-    sources = [volume.partition(":")[0] for volume in service.get("volumes", ())]
+    volumes = [re.sub(r"\$\{\w+:-(.*?)\}", r"\1", volume) for volume in service.get("volumes", ())]
+    sources = [volume.partition(":")[0] for volume in volumes]
     return [FILE.parent / source for source in sources if source.startswith((".", "/"))]
 
 

@@ -12,6 +12,7 @@ from autoscaler.settings import load as config
 from tests.deploy.manifests import Manifest, breaches, built, built_from, containers, one, pods, variables
 from tests.deploy.test_keda_manifests import SCALED_OBJECT
 from tests.deploy.test_kubernetes import is_legal, optional
+from tests.deploy.test_runbooks import ALERTS, runbooks
 from tests.deploy.tools import TOP
 
 if TYPE_CHECKING:
@@ -140,6 +141,46 @@ def test_the_variables_are_those_of_the_programs():
     assert set(one(objects, "ConfigMap", "celery-autoscaler")["data"]) - known == set()
 
 
+def test_the_hpa_and_the_ingress_are_those_of_kustomize():
+    chart = rendered(
+        {
+            "docservice": {
+                "enabled": True,
+                "api": ALL["docservice"]["api"],
+                "ingress": {"enabled": True, "className": "nginx", "host": "docs.example.org"},
+            }
+        }
+    )
+    for kind, name in (("HorizontalPodAutoscaler", "docservice-api"), ("Ingress", "docservice")):
+        same = one(built("examples/document-service"), kind, name)
+        assert compared(one(chart, kind, name)) == compared(same)
+
+
+def secrets(objects: tuple[Manifest, ...]) -> dict[str, set[str]]:
+    """The secrets that each workload reads."""
+    return {
+        name: {volume["secret"]["secretName"] for volume in pod["spec"]["volumes"] if "secret" in volume}
+        for name, pod in pods(objects).items()
+    }
+
+
+def test_one_secret_may_serve_all_parts_of_the_document_service():
+    found = secrets(rendered({"docservice": {"enabled": True, "secret": "docservice"}}))
+    assert found == {
+        name: {"docservice"} for name in ("docservice-api", "docservice-migrate", "docservice-worker")
+    }
+
+
+def test_the_alerts_link_to_the_runbooks_that_a_value_names():
+    objects = rendered({"monitoring": {"enabled": True, "runbooks": "https://wiki.example.com/runbooks"}})
+    assert runbooks(one(objects, "PrometheusRule", "celery-autoscaler")["spec"]) == {
+        alert: f"https://wiki.example.com/runbooks#{alert.lower()}" for alert in ALERTS
+    }
+    helm = optional("helm_python")
+    with pytest.raises(helm.HelmError, match="runbooks"):
+        rendered({"monitoring": {"runbooks": "docs/runbooks.md"}})
+
+
 def test_a_value_that_it_does_not_know_is_refused():
     helm = optional("helm_python")
     with pytest.raises(helm.HelmError, match="proccessesPerWorker"):
@@ -157,10 +198,11 @@ def test_a_chart_of_ones_own_adds_the_sidecar_to_its_worker(tmp_path: Path):
     library = "celery-pool-autoscaler"
     added = (
         f'      initContainers:\n        {{{{- include "{library}.sidecar" {words} | nindent 8 }}}}\n'
-        f'      volumes:\n        {{{{- include "{library}.volumes" {volumes} | nindent 8 }}}}\n'
         "      containers:\n"
     )
-    (own / "templates/worker.yaml").write_text(worker.replace("      containers:\n", added))
+    more = f'      volumes:\n        {{{{- include "{library}.volumes" {volumes} | nindent 8 }}}}\n'
+    written = worker.replace("      containers:\n", added).replace("      volumes:\n", more)
+    (own / "templates/worker.yaml").write_text(written)
     deployment = one(rendered({}, own), "Deployment", "mailer")
     by_kustomize = one(built("examples/own-worker"), "Deployment", "mailer")
     assert compared(deployment)["template"]["spec"] == compared(by_kustomize)["template"]["spec"]

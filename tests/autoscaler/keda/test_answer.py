@@ -34,7 +34,10 @@ def seen(*observations, policy=None, faults=None):
     for observation in observations:
         state, plan = Decider(policy=policy or prompt_policy(), scope=Scope()).decide(state, observation)
     workers = {name: known.reading for name, known in state.workers.items()}
-    return TickRecord(observation=observation, plan=plan, workers=workers, faults=faults or {})
+    missed = tuple(sorted(workers.keys() - {reading.name for reading in observation.workers}))
+    return TickRecord(
+        observation=observation, plan=plan, workers=workers, unresponsive=missed, faults=faults or {}
+    )
 
 
 def answered(question, record, waiting=0, **more):
@@ -150,6 +153,29 @@ def test_a_worker_whose_consumers_are_cancelled_counts_for_the_queues_it_had(rec
     assert answer(mails, record, {"mails": 0}, per_worker=4, known_queues=MINE) == Answer(
         processes=0, active=False
     )
+
+
+@pytest.mark.parametrize(
+    ("record", "idle", "spare"),
+    [
+        pytest.param(seen(look(0, IDLE, cancelled(BUSY))), 4, 0, id="it finishes a task beside an idle one"),
+        pytest.param(
+            seen(look(0, BUSY, replace(BUSY, name="a@h"))), 4, 4, id="its consumers are not cancelled yet"
+        ),
+        pytest.param(seen(look(0, cancelled(BUSY))), 0, 0, id="it is the last"),
+    ],
+)
+def test_no_pod_takes_the_place_of_one_that_drains_and_the_trigger_stays_active(record, idle, spare):
+    leaving = {"b@h"}
+    assert answered(CELERY, record, known_queues=MINE, leaving=leaving) == Answer(processes=idle, active=True)
+    assert answered(SPARE, record, known_queues=MINE, leaving=leaving) == Answer(processes=spare, active=True)
+
+
+def test_a_worker_that_ended_counts_no_more_however_long_its_last_reading_is_kept():
+    record = seen(look(0, IDLE, BUSY), look(0, IDLE, at=1001))
+    removed = replace(record, left=("b@h",))
+    forgotten = replace(record, unresponsive=())  # the sensor asks it no more
+    assert [answered(CELERY, one) for one in (removed, forgotten)] == [Answer(processes=4, active=False)] * 2
 
 
 def test_a_worker_that_holds_a_task_of_an_unknown_queue_counts_for_every_queue():

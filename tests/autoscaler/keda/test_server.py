@@ -6,11 +6,13 @@ import json
 import signal
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 from click.testing import CliRunner
 
 from autoscaler.cli.main import main
+from autoscaler.demo.embedded import Process
 from tests.support.cluster import ROOT, started
 from tests.support.keda_client import serving_keda
 
@@ -155,6 +157,29 @@ def test_it_asks_for_what_the_daemon_asks_for_and_keeps_every_worker_while_a_tas
     started(lambda: not keda.fails(**TWO), what="an answer of one of them")
     assert keda.replicas(**TWO) == 2  # whichever holds the task
     cluster.workers[W2].send(signal.SIGCONT)
+    assert store.refusals() == []
+
+
+@pytest.mark.slow
+def test_no_pod_is_kept_for_one_whose_own_hook_drains_it_and_the_work_stays_visible(cluster, store, keda):
+    for name in (W1, W2):
+        cluster.worker(name, url=store.url("worker"))
+    cluster.hold(1)
+    started(lambda: cluster.redis.hlen("started") == 1, what="the start of the task")
+    started(lambda: keda.replicas(**TWO) == 2, what="no signal to scale in while it runs")
+
+    def busy():
+        with urllib.request.urlopen(f"{keda.page}/status", timeout=5) as answer:
+            return [one["worker"] for one in json.load(answer)["workers"] if one["busy"]]
+
+    started(busy, what="the worker that runs it")
+    words = (sys.executable, "-m", "autoscaler", "drain", "--force", "--deadline", "60", *busy())
+    environment = {"REDIS_URL": store.url("worker")}
+    with Process(words, log_path=cluster.folder / "drain.log", environment=environment) as drain:
+        started(lambda: keda.replicas(**TWO) == 1, what="one pod, for the worker that stays")
+        assert keda.is_active()
+        cluster.release()
+        assert drain.wait(within_seconds=60) == 0, drain.log()
     assert store.refusals() == []
 
 

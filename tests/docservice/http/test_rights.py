@@ -166,7 +166,7 @@ NOT_MAY = {
         ("SET", "autoscaler:default:status", "{}"),
         ("SET", "autoscaler:default:override", "{}"),
         ("GET", "autoscaler:default:lease"),
-        ("HGETALL", "autoscaler:cancelled"),
+        ("HDEL", "autoscaler:cancelled", "x"),
         ("GET", "docservice:epoch"),
         ("HGETALL", "unacked"),
         ("DEL", "unacked"),
@@ -226,6 +226,25 @@ def test_celerys_own_commands_work_for_those_that_may_talk_to_workers_and_a_publ
     started(lambda: len(cluster.ended()) == 3, what="the end of what was sent")
     assert store.refusals() == []
     app.close()
+
+
+@pytest.mark.slow
+@needs("redis-server")
+def test_a_pods_own_probe_and_hook_do_their_work_with_the_address_of_its_worker(
+    cluster: Cluster, store: Guarded, tmp_path: Path
+) -> None:
+    worker = cluster.worker(W1, url=store.url("worker"))
+    environment = {"REDIS_URL": store.url("worker")}
+    for words, last in (
+        (("check-worker", "--within", "20", W1), f"{W1} is alive"),
+        (("drain", "--force", "--deadline", "30", W1), f"{W1}: drained"),
+    ):
+        command = (sys.executable, "-m", "autoscaler", *words)
+        with Process(command, log_path=tmp_path / f"{words[0]}.log", environment=environment) as done:
+            assert done.wait(within_seconds=60) == 0, done.log()
+            assert done.log().splitlines()[-1] == last
+    assert worker.wait(within_seconds=30) == 0
+    assert store.refusals() == []
 
 
 @needs("redis-server")
