@@ -29,7 +29,7 @@ from autoscaler.core.capacity import lowest
 from autoscaler.core.constraints import constrain
 from autoscaler.core.containers import parts
 from autoscaler.core.demand import reach
-from autoscaler.core.demand.discards import follow
+from autoscaler.core.demand.passing import follow
 from autoscaler.core.demand.target_wait import TargetWaitPolicy, advance, advance_fleet
 from autoscaler.core.demand.thresholds import high_load, needs_of_load, thresholds
 from autoscaler.core.distribution import (
@@ -186,12 +186,12 @@ class Decider:
         queues: Mapping[str, QueueReading],
         at: float,
     ) -> tuple[GroupState, Work]:
-        """The group's work, less what its workers throw away as they fetch it."""
+        """The group's work, with how much of it needs no process when it is fetched."""
         work = measure(group, members, queues, at)
         readings = [member.reading for member in members if member.read_at == at]
         own = {name: queues[name] for name in group.queues if name in queues}
-        fetched, discards = follow(memory.fetched, readings, own)
-        return memory._replace(fetched=fetched), work._replace(discards=min(discards, work.waiting))
+        fetched, passing = follow(memory.fetched, readings, own)
+        return memory._replace(fetched=fetched), work._replace(passing=min(passing, work.waiting))
 
     def _decide_group(
         self, seen: _Seen, memory: GroupState, queues: Mapping[str, QueueReading], at: float
@@ -249,7 +249,7 @@ class Decider:
         look = reach.Look(
             at=at,
             tasks=work.tasks,
-            backlog=work.waiting - work.discards + work.reserved,
+            backlog=work.waiting - work.passing + work.reserved,
             ended=memory.completions.total,
             target_seconds=target,
             service_seconds=plan.service_seconds,
@@ -295,7 +295,7 @@ class Decider:
             target_wait=target_wait,
             completions=completions or memory.completions,
             stalled_since=None
-            if memory.fetched.discarding
+            if memory.fetched.passing
             else stalled_since(memory.stalled_since, seen.work, memory.completions, completions, at),
         )
         return memory, learnt

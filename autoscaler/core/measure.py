@@ -79,7 +79,7 @@ def fleet(
         group.queues,
         queues,
         target_of,
-        share_run=1 - work.discards / work.waiting if work.waiting else 0.0,
+        share_run=1 - work.passing / work.waiting if work.waiting else 0.0,
     )
 
 
@@ -112,5 +112,5 @@ def signal(
         oldest_age_seconds=max(ages, default=None),
         start_seconds=max(starts, default=None),
         continuous=completions is None or completions.continuous,
-        discards=work.discards,
+        passing=work.passing,
     )

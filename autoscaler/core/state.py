@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.capacity import with_rates
 from autoscaler.core.demand.completions import Completions
-from autoscaler.core.demand.discards import Fetched
 from autoscaler.core.demand.learning import TargetWaitState
+from autoscaler.core.demand.passing import Fetched
 from autoscaler.core.demand.reach import Reach
 from autoscaler.core.demand.thresholds import Watch
 from autoscaler.core.model import Result

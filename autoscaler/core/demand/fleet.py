@@ -32,7 +32,7 @@ class Member(NamedTuple):
 class Channel(NamedTuple):
     """Queues as one: ``waiting`` messages, each to start within the target, by ``consumers`` (numbers).
 
-    ``tasks`` of them need a process; the others will be thrown away (:mod:`.discards`).
+    ``tasks`` of them need a process; the others do not (:mod:`.passing`).
     """
 
     queues: tuple[str, ...]

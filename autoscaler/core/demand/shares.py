@@ -103,7 +103,7 @@ def _starts(look: Look, member: Member) -> _Starts:
 
 
 def _running(channel: Channel, backlog: Backlog) -> Sequence[tuple[float, float]]:
-    """The latest starts of what waits in a channel, without what will be thrown away."""
+    """The latest starts of what waits in a channel, without what will need no process."""
     batches, share = backlog.queues.get(channel.queues, ()), channel.share_run
     return batches if share == 1 else [(due, count * share) for due, count in batches]
 

@@ -13,9 +13,9 @@ class Signal:
     ``busy`` tasks that run (in retiring processes too). ``processes`` is the size, retiring ones left out.
     ``completed`` counts tasks that ended, and only its growth means anything; ``oldest_age_seconds`` is the
     age of the oldest of ``waiting``; ``start_seconds`` the learnt time from a resize to a ready process.
-    Unknown is None. ``discards`` of those that wait will be thrown away without a process. ``continuous`` is
-    False where other workers ran than at the signal before: the time in between says nothing about how long a
-    task takes.
+    Unknown is None. ``passing`` of those that wait will need no process when they are fetched.
+    ``continuous`` is False where other workers ran than at the signal before: the time in between says
+    nothing about how long a task takes.
     """
 
     at: float
@@ -27,14 +27,14 @@ class Signal:
     oldest_age_seconds: float | None = None
     start_seconds: float | None = None
     continuous: bool = True
-    discards: int = 0
+    passing: int = 0
 
     def __post_init__(self) -> None:
         for name in ("waiting", "busy", "reserved", "processes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is 0 or more")
-        if not 0 <= self.discards <= self.waiting:
-            raise ValueError(f"discards is {self.discards}; it is from 0 to waiting, which is {self.waiting}")
+        if not 0 <= self.passing <= self.waiting:
+            raise ValueError(f"passing is {self.passing}; it is from 0 to waiting, which is {self.waiting}")
 
     @property
     def backlog(self) -> int:
@@ -44,7 +44,7 @@ class Signal:
     @property
     def in_system(self) -> int:
         """Tasks that have not ended and that a process will run."""
-        return self.unended - self.discards
+        return self.unended - self.passing
 
     @property
     def unended(self) -> int:
@@ -54,4 +54,4 @@ class Signal:
     @property
     def share_run(self) -> float:
         """Share of the backlog that a process will run."""
-        return 1 - self.discards / self.backlog if self.discards else 1.0
+        return 1 - self.passing / self.backlog if self.passing else 1.0

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 class Work(NamedTuple):
     """The tasks for a group of workers and the processes that the group has for them.
 
-    ``discards`` is how many of those that wait will be thrown away without a process, by what was seen
-    (:mod:`.discards`). ``unknown`` is why a part could not be read, None where all is known: the counts are
-    lower bounds otherwise. ``readable`` is False where not one of the group's queues could be read.
+    ``passing`` is how many of those that wait will need no process when they are fetched, by what was
+    seen (:mod:`.passing`). ``unknown`` is why a part could not be read, None where all is known: the counts
+    are lower bounds otherwise. ``readable`` is False where not one of the group's queues could be read.
     """
 
     waiting: int
     reserved: int
     running: int
     processes: int
-    discards: int = 0
+    passing: int = 0
     unknown: Reason | None = None
     readable: bool = True
 
@@ -33,7 +33,7 @@ class Work(NamedTuple):
     @property
     def tasks(self) -> int:
         """All tasks that a process does or could do now."""
-        return self.waiting - self.discards + self.reserved + self.running
+        return self.waiting - self.passing + self.reserved + self.running
 
     @property
     def load(self) -> float:

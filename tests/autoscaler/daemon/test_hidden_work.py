@@ -60,6 +60,31 @@ def test_a_flood_of_countdowns_beyond_the_eta_limit_is_no_backlog(cluster):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("demand", "prefetch", "workers"),
+    [((), "4", 1), (("--target-wait", "5s"), "1", 1), (("--target-wait", "5s"), "4", 2)],
+    ids=["thresholds", "target-wait", "two-workers"],
+)
+def test_thousands_of_countdowns_without_an_eta_limit_grow_no_pool(cluster, demand, prefetch, workers):
+    for number in range(workers):
+        cluster.worker(f"w{number + 1}@h", PREFETCH=prefetch)
+    daemon = cluster.daemon(*demand, max="8")
+    after_ticks(daemon, 3)
+
+    def kept_in_timers():
+        return sum(worker["scheduled"] or 0 for worker in daemon.status()["workers"])
+
+    flood(cluster, 3000, countdown=3600)
+    started(lambda: kept_in_timers() == 3000, within_seconds=200, what="the flood in the workers' timers")
+    after_ticks(daemon, 3)
+    assert resizes(daemon) == 0
+    cluster.send(60, 0.5)  # real work behind it: 30 s of it for one process
+    started(lambda: (size(daemon) or 0) > 2, what="growth for the burst")
+    started(lambda: len(cluster.ended()) == 60, what="the end of all tasks")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [-600.0, 600.0], ids=["behind", "ahead"])
 def test_a_publisher_whose_clock_is_ten_minutes_off_is_reported_once_and_not_believed(cluster, seconds):
     cluster.worker()

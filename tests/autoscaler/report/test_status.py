@@ -89,6 +89,7 @@ VIEW = {
             "queues": ["celery"],
             "workers": ["a@h"],
             "waiting": 3,
+            "expected_passing": 0,
             "expected_discards": 0,
             "reserved": 0,
             "running": 1,

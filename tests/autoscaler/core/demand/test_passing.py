@@ -1,13 +1,14 @@
-"""Messages that workers throw away as they fetch them are no backlog; what waits for a full worker is."""
+"""Messages that need no process when they are fetched are no backlog; what waits for a full worker is."""
 
 from __future__ import annotations
 
 import pytest
 
 from autoscaler.core.decider import Decider, Mode
-from autoscaler.core.demand.discards import Fetched, follow
+from autoscaler.core.demand.passing import Fetched, follow
 from autoscaler.core.demand.signal import Signal
 from autoscaler.core.demand.target_wait import TargetWaitPolicy
+from autoscaler.core.model import WorkerLayout
 from autoscaler.core.state import State
 from autoscaler.report.status import TickRecord, conditions
 from tests.support.builders import look, prompt_policy, queue, worker
@@ -20,8 +21,8 @@ def estimates(*ticks, queues=("celery",), name="w"):
     state, found = Fetched(), []
     for waiting, fields in ticks:
         shown = worker(name, 1, **{"prefetch": 4, "discarded": 0, "queues": queues, **fields})
-        state, discards = follow(state, [shown], {"celery": queue(waiting)})
-        found.append(discards)
+        state, passing = follow(state, [shown], {"celery": queue(waiting)})
+        found.append(passing)
     return found
 
 
@@ -30,8 +31,8 @@ def estimates(*ticks, queues=("celery",), name="w"):
     [
         pytest.param([(0, {}), (5000, {}), (3000, {"discarded": 2000})], [0, 5000, 3000], id="all of them"),
         pytest.param(
-            [(0, {}), (900, {"discarded": 90, "completed": 7, "busy": 1, "reserved": 2})],
-            [0, 810],
+            [(9, {}), (900, {"discarded": 90, "completed": 7, "busy": 1, "reserved": 2})],
+            [9, 810],
             id="as many as of those that were fetched",
         ),
         pytest.param(
@@ -43,10 +44,41 @@ def estimates(*ticks, queues=("celery",), name="w"):
             id="a full worker, whatever it threw away before",
         ),
         pytest.param([(0, {}), (50, {}), (50, {})], [0, 50, 0], id="a burst is judged one look later"),
+        pytest.param([(5, {}), (50, {"discarded": 1})], [5, 50], id="however few were thrown away"),
         pytest.param(
-            [(5, {}), (50, {"discarded": 19})], [5, 0], id="too few were thrown away to judge by them"
+            [(9, {}), (50, {"discarded": 9}), (50, {"discarded": 9}), (50, {"discarded": 9, "busy": 1})],
+            [9, 50, 50, 0],
+            id="a worker that fetches nothing for a while",
         ),
-        pytest.param([(0, {}), (50, {"prefetch": 0, "discarded": 90})], [0, 0], id="unlimited prefetch"),
+        pytest.param(
+            [(9, {}), (50, {"discarded": 9}), (0, {"discarded": 9}), *[(50, {"discarded": 9})] * 2],
+            [9, 50, 0, 50, 0],
+            id="an empty queue ends what was seen before",
+        ),
+        pytest.param(
+            [(0, {}), (900, {"scheduled": 60, "prefetch": 64}), (600, {"scheduled": 360, "prefetch": 364})],
+            [0, 900, 600],
+            id="kept in the timer for their ETA",
+        ),
+        pytest.param(
+            [
+                (9, {"scheduled": 500, "prefetch": 504}),
+                (90, {"scheduled": 400, "prefetch": 404, "busy": 1, "completed": 99}),
+            ],
+            [9, 0],
+            id="tasks whose time has come have not passed",
+        ),
+        pytest.param(
+            [(9, {}), (900, {"scheduled": 90, "prefetch": 94, "reserved": 3, "busy": 1})],
+            [9, 0],
+            id="a worker full of tasks that came with those for the timer",
+        ),
+        pytest.param([(0, {}), (50, {"prefetch": 0, "discarded": 90})], [0, 50], id="unlimited prefetch"),
+        pytest.param(
+            [(0, {}), (50, {"layout": WorkerLayout(prefetch_disabled=True), "busy": 1, "discarded": 90})],
+            [0, 0],
+            id="a full worker that fetches nothing beforehand",
+        ),
         pytest.param([(0, {}), (50, {"prefetch": None, "discarded": 90})], [0, 0], id="unknown prefetch"),
         pytest.param([(0, {}), (50, {"discarded": None})], [0, 0], id="not reported"),
         pytest.param([(0, {}), (50, {"busy": None, "discarded": 90})], [0, 0], id="counts not known"),
@@ -70,10 +102,10 @@ def test_a_worker_that_joins_or_restarts_throws_nothing_away_by_that():
     assert follow(state, joined, {"celery": queue(50)})[1] == 0
 
 
-@pytest.mark.parametrize(("waiting", "discards"), [(5, 6), (5, -1)])
-def test_no_more_can_be_thrown_away_than_wait(waiting, discards):
-    with pytest.raises(ValueError, match=f"discards is {discards}; it is from 0 to waiting, which is 5"):
-        Signal(at=0.0, waiting=waiting, busy=0, reserved=0, processes=1, discards=discards)
+@pytest.mark.parametrize(("waiting", "passing"), [(5, 6), (5, -1)])
+def test_no_more_can_be_thrown_away_than_wait(waiting, passing):
+    with pytest.raises(ValueError, match=f"passing is {passing}; it is from 0 to waiting, which is 5"):
+        Signal(at=0.0, waiting=waiting, busy=0, reserved=0, processes=1, passing=passing)
 
 
 def flood(demand):
@@ -110,9 +142,10 @@ def test_thousands_of_expired_messages_leave_what_is_learnt_as_it_was():
     assert [one.arrivals_per_second for one in learnt] == pytest.approx([0.25] * 100, abs=0.1)
 
 
-def test_workers_that_throw_messages_away_for_long_are_no_workers_that_consume_nothing():
+@pytest.mark.parametrize("kind", ["discarded", "scheduled"])
+def test_workers_that_let_messages_pass_for_long_are_no_workers_that_consume_nothing(kind):
     def picture(at):
-        shown = worker("w", 1, discarded=300 * at, prefetch=4)
+        shown = worker("w", 1, **{"discarded": 0, "prefetch": 4 + 300 * at, kind: 300 * at})
         return look(100_000 - 300 * at, shown, at=1000.0 + at)
 
     decider, state = Decider(policy=prompt_policy(), target_wait=TargetWaitPolicy()), State()
