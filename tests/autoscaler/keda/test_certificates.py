@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
 import urllib.request
 
 import grpc
 import pytest
 
+from autoscaler.keda.answer import ACTIVE_SECONDS
 from autoscaler.keda.server import MAX_STREAMS
 from tests.support.cluster import started
 from tests.support.keda_client import Keda, serving_keda
@@ -35,6 +37,28 @@ def test_a_task_is_work_from_the_moment_in_which_it_was_fetched(cluster, store):
         assert 'celery_autoscaler_keda_answer_processes{scaled_object="default/worker"} 2.0' in page_of(
             keda, "/metrics"
         )
+    assert store.refusals() == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_trickle_of_short_tasks_is_work_until_a_minute_after_the_last_one(cluster, store):
+    cluster.worker(W1, url=store.url("worker"))
+    # A task of 20 ms is over long before the next look: every look sees an idle worker.
+    with serving_keda(cluster, store, "--interval", "5") as keda:
+        reason = lambda: json.loads(page_of(keda, "/status"))["keda"][0]["reason"]  # noqa: E731
+        started(lambda: not keda.fails(**TWO), what="the first look")
+        assert not keda.is_active()
+        for number in (1, 2, 3):
+            cluster.send(1, 0.02)
+            started(lambda count=number: len(cluster.ended()) == count, what="the end of a task")
+            last = time.monotonic()
+            started(lambda: keda.is_active() and reason() == "ended", what="work that has ended")
+            # KEDA starts its cooldown at the first no.
+            assert [keda.is_active() for _ in range(10)] == [True] * 10
+        started(lambda: not keda.is_active(), within_seconds=ACTIVE_SECONDS + 30, what="the end of the work")
+        assert time.monotonic() - last > ACTIVE_SECONDS - 5
+        assert reason() == "idle"
     assert store.refusals() == []
 
 
