@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 import autoscaler
 from autoscaler.core.decider import Mode
 from autoscaler.core.model import Action, Result
-from autoscaler.report.group_series import group_families
+from autoscaler.report.group_series import group_families, group_names
 from autoscaler.report.status import applied_bounds, condition_counts
 
 if TYPE_CHECKING:
@@ -130,6 +130,12 @@ class Metrics:
         self._expired = self._counter(
             "expired_actions", "Actions not sent, since the observation they were decided on was too old."
         )
+        self._kills = self._counter(
+            "group_oom_kills",
+            "Processes of workers of these queues that the OOM killer ended since they were first seen.",
+            "queues",
+        )
+        self._killed: dict[str, int] = {}
         self._detail_changed = detail_changed
         self._auto = detail == "auto"
         self._last = _LastTick(
@@ -151,10 +157,19 @@ class Metrics:
             self._actions.labels(outcome.action, outcome.result).inc()
         for sensor in record.faults:
             self._faults.labels(sensor).inc()
+        self._count_kills(record)
         self._ticks.observe(record.seconds)
         if self._auto:
             self._choose_detail(len(record.workers))
         self._last.take(record)
+
+    def _count_kills(self, record: TickRecord) -> None:
+        """Count what was killed since the last tick; a worker that goes takes nothing off the count."""
+        now = {name: memory.kills for name, memory in record.memory.items()}
+        for queues, workers in group_names(record).items():
+            more = sum(max(0, now[name] - self._killed.get(name, 0)) for name in workers if name in now)
+            self._kills.labels(queues).inc(more)  # from 0 on: Prometheus sees no increase in a new series
+        self._killed = now
 
     def _choose_detail(self, workers: int) -> None:
         limit = MAX_WORKERS if self._last.detail == "worker" else WORKERS_AGAIN

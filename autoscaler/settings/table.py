@@ -296,10 +296,10 @@ RUN = (
     ),
     _setting(
         "--metrics-detail",
-        "worker",  # alerts on the series of workers have no data without them: fewer series are a choice
+        "worker",  # without their series an alert names the queues and not the worker: fewer series are a choice
         one_of("auto", "group", "worker"),
-        "worker: series for each worker. group: only for workers that share queues; alerts on workers see"
-        " nothing then. auto: group above 200.",
+        "worker: series for each worker. group: only for workers that share queues; alerts name the queues"
+        " then. auto: group above 200.",
         metavar="auto|group|worker",
     ),
     _setting(

@@ -267,6 +267,49 @@ def test_a_group_has_the_sums_of_its_workers_and_none_of_their_names():
     assert 'worker="' not in generate_latest(exported.metrics.registry).decode()
 
 
+def test_a_group_says_of_its_workers_what_an_alert_on_one_of_them_asks():
+    exported = Exported(prompt_policy(max_processes=6), detail="group")
+
+    def limited(kills, used=500, throttled=0.1, **more):
+        return container(
+            memory_limit_bytes=1000,
+            memory_limited=True,
+            memory_used_bytes=used,
+            cpu_throttled_ratio=throttled,
+            oom_kills=kills,
+            container_id=f"c{used}",
+            **more,
+        )
+
+    first, second = limited(0), limited(4, used=950, throttled=0.4)
+    exported.tick(
+        look(0, worker("a@h", 0, container=first), worker("b@h", companion=False, container=second))
+    )
+    found = {
+        name: exported.of(f"group_{name}")
+        for name in (
+            "workers_without_processes",
+            "workers_without_companion",
+            "workers_decided",
+            "cpu_throttled_ratio_max",
+            "memory_usage_ratio_max",
+        )
+    }
+    assert found == {
+        "workers_without_processes": {"celery": 1},
+        "workers_without_companion": {"celery": 1},
+        "workers_decided": {"celery": 2},
+        "cpu_throttled_ratio_max": {"celery": 0.4},
+        "memory_usage_ratio_max": {"celery": 0.95},
+    }
+    counted = [exported.of("group_oom_kills_total")]
+    for at, readings in ((1001, (worker("a@h", container=limited(2)),)), (1002, (worker("b@h"),))):
+        exported.tick(look(0, *readings, at=at))
+        counted.append(exported.of("group_oom_kills_total"))
+    # What a worker had when it was first seen is not counted, and its end takes nothing off.
+    assert counted == [{"celery": 0}, {"celery": 2}, {"celery": 2}]
+
+
 def test_many_workers_have_series_by_group_until_they_are_clearly_fewer():
     exported = Exported()
     shown = []
