@@ -296,7 +296,7 @@ RUN = (
     ),
     _setting(
         "--metrics-detail",
-        "worker",  # without their series an alert names the queues and not the worker: fewer series are a choice
+        "worker",  # without it an alert names queues and no worker: fewer series are a choice
         one_of("auto", "group", "worker"),
         "worker: series for each worker. group: only for workers that share queues; alerts name the queues"
         " then. auto: group above 200.",
