@@ -1,8 +1,8 @@
 """What workers report, over those that share queues: as many series as groups, whatever their size.
 
 What belongs here: sums of the last readings, and what an alert on one worker asks: how many have it, or how
-bad the worst is. What may never enter: a worker's name. A sum or maximum of values of which one is unknown is of
-those that are known; of none it is unknown.
+bad the worst is. What may never enter: a worker's name. Of values of which some are unknown the others count;
+where all are, so is the whole.
 """
 
 from __future__ import annotations
