@@ -88,7 +88,7 @@ def group_families(record: TickRecord) -> Iterator[Family]:
         yield name, about, label, list(rows)
     for name, about, value in _MAXIMA:
         rows = [(key, _max(value(answered[one]) for one in workers)) for key, workers in groups]
-        yield name, about, label, rows
+        yield name, about, label, list(rows)
     rows = [(key, float(sum(one in targets for one in workers))) for key, workers in groups]
     yield "group_workers_decided", "Workers of these queues that this autoscaler sizes.", label, list(rows)
     rows = [(key, _sum(targets.get(one) for one in workers)) for key, workers in groups]
