@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kombu.message import Message
 
     from autoscaler.control.addresses import Address
+    from autoscaler.control.waiting_replies import Reply
 
 #: A reply is waited for by a blocking read of 1 s; a shorter deadline would cut it short.
 MIN_TIMEOUT_SECONDS = 1.0
@@ -141,9 +142,9 @@ class _Collector:
         """How many replies are still to come, as far as is known."""
         return len(self._missing) or sum(len(names) for names in self._names.values())
 
-    def take(self, message: Message) -> None:
+    def take(self, message: Message | Reply) -> None:
         """Put one reply where it belongs."""
-        ticket = message.headers.get("ticket")
+        ticket = str(message.headers.get("ticket"))
         replies = self._by_ticket.get(ticket)
         if replies is None:
             return

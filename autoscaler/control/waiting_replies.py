@@ -7,18 +7,66 @@ before Redis 6.2 and a user without the right to ``RPOP`` are asked once; replie
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
+from kombu.exceptions import DecodeError
+from kombu.serialization import prepare_accept_content
 from redis.exceptions import ResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from kombu.message import Message
-
 _MAX_AT_ONCE = 500
 #: Fewer are as quickly taken one by one.
 _MIN_EXPECTED = 8
+#: kombu's JSON names types that JSON has not by this key.
+_TYPED = b"__type__"
+
+
+class Reply:
+    """A reply as kombu stores it, with the attributes of its message that a reader needs.
+
+    ``channel`` is kombu's. Plain JSON, as nearly all replies are, is read without kombu's message around it.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: where it is no message of kombu's.
+    """
+
+    def __init__(self, raw: bytes, channel: Any) -> None:
+        envelope = json.loads(raw)
+        self.headers: dict[str, Any] = envelope["headers"]
+        self.content_type: object = envelope["content-type"]
+        self._plain = _plain(envelope)
+        self._message: Any = None if self._plain is not None else channel.Message(envelope, channel=channel)
+
+    @property
+    def body(self) -> object:
+        """What it says, not yet decoded."""
+        return self._message.body if self._plain is None else self._plain
+
+    def decode(self) -> Any:
+        """What it says.
+
+        Raises:
+            ContentDisallowed, DecodeError: where it is not JSON.
+        """
+        if self._plain is not None:
+            try:
+                return json.loads(self._plain)
+            except (ValueError, RecursionError) as fault:
+                raise DecodeError(str(fault)) from fault
+        self._message.accept = prepare_accept_content(["json"])
+        return self._message.decode()
+
+
+def _plain(envelope: dict[str, Any]) -> bytes | None:
+    """The JSON in a reply, None where it takes kombu to read it."""
+    kind = envelope["content-type"], envelope["content-encoding"], envelope["properties"].get("body_encoding")
+    if kind != ("application/json", "utf-8", "base64") or "compression" in envelope["headers"]:
+        return None
+    body = b64decode(envelope["body"])
+    return None if _TYPED in body else body
 
 
 class WaitingReplies:
@@ -27,9 +75,7 @@ class WaitingReplies:
     def __init__(self) -> None:
         self._allowed = True
 
-    def take(
-        self, channel: Any, queues: Iterable[str], expected: int, take: Callable[[Message], None]
-    ) -> None:
+    def take(self, channel: Any, queues: Iterable[str], expected: int, take: Callable[[Reply], None]) -> None:
         """Give ``take`` each reply that waits in ``queues`` now, where many are ``expected``.
 
         ``channel`` is kombu's, of the Redis transport. What is no message of kombu's is left out.
@@ -47,7 +93,7 @@ class WaitingReplies:
                     return
                 for raw in found:
                     try:
-                        message = channel.Message(json.loads(raw), channel=channel)
-                    except (ValueError, KeyError, TypeError):
+                        reply = Reply(raw, channel)
+                    except (ValueError, KeyError, TypeError, AttributeError):
                         continue
-                    take(message)
+                    take(reply)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import pickle
+from base64 import b64encode
 from typing import TYPE_CHECKING
 
 import pytest
-from kombu import Connection
+from kombu import Connection, Producer
+from kombu.exceptions import ContentDisallowed, DecodeError
 
-from autoscaler.control.waiting_replies import WaitingReplies
+from autoscaler.control.waiting_replies import Reply, WaitingReplies
 from autoscaler.demo.embedded import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from kombu.message import Message
 
 MESSAGE = {"content-type": "application/json", "content-encoding": "utf-8", "headers": {}}
 
@@ -37,7 +39,7 @@ def texts(count: int) -> list[str]:
 
 @pytest.mark.parametrize("prefix", ["", "mine:"])
 def test_all_that_waits_is_taken_in_the_order_of_its_coming_and_junk_is_left_out(server: RedisServer, prefix):
-    taken: list[Message] = []
+    taken: list[Reply] = []
     options = {"global_keyprefix": prefix}
     with Connection(server.url, transport_options=options) as connection:
         channel = connection.default_channel
@@ -48,7 +50,7 @@ def test_all_that_waits_is_taken_in_the_order_of_its_coming_and_junk_is_left_out
 
 
 def test_few_are_left_to_kombu(server: RedisServer):
-    taken: list[Message] = []
+    taken: list[Reply] = []
     with Connection(server.url) as connection:
         channel = connection.default_channel
         channel.client.lpush("few", *texts(3))
@@ -57,7 +59,7 @@ def test_few_are_left_to_kombu(server: RedisServer):
 
 
 def test_a_user_without_the_right_is_refused_once_and_loses_no_reply(server: RedisServer):
-    taken: list[Message] = []
+    taken: list[Reply] = []
     with Connection(server.url) as owner:
         client = owner.default_channel.client
         client.execute_command("ACL", "SETUSER", "poor", "on", ">pw", "~*", "&*", "+@all", "-rpop")
@@ -69,3 +71,47 @@ def test_a_user_without_the_right_is_refused_once_and_loses_no_reply(server: Red
                 waiting.take(connection.default_channel, ["many"], 20, taken.append)
         refused = [int(entry["count"]) for entry in client.acl_log()]
         assert (taken, client.llen("many"), refused) == ([], 20, [1])
+
+
+def test_a_reply_is_read_as_kombu_reads_it(server: RedisServer):
+    taken: list[Reply] = []
+    sent = [
+        {"w@h": {"size": 3, "name": "ü", "at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC)}},
+        {"w@h": {"ok": [1.5, None, True]}},
+        {},
+    ]
+    with Connection(server.url) as connection:
+        channel = connection.default_channel
+        producer = Producer(channel, routing_key="answers", serializer="json", auto_declare=False)
+        for body in sent:
+            producer.publish(body, headers={"ticket": "t"})
+            producer.publish(body, headers={"ticket": "t"}, compression="zlib")
+        WaitingReplies().take(channel, ["answers"], 20, taken.append)
+    assert [one.decode() for one in taken] == [body for body in sent for _ in range(2)]
+    assert {(one.headers["ticket"], one.content_type) for one in taken} == {("t", "application/json")}
+
+
+def test_a_reply_that_is_not_json_is_refused_and_its_sender_can_be_looked_for(server: RedisServer):
+    taken: list[Reply] = []
+    with Connection(server.url) as connection:
+        channel = connection.default_channel
+        producer = Producer(channel, routing_key="pickles", serializer="pickle", auto_declare=False)
+        producer.publish({"w@h": {"size": 3}}, headers={"ticket": "t"})
+        WaitingReplies().take(channel, ["pickles"], 20, taken.append)
+        (reply,) = taken
+        with pytest.raises(ContentDisallowed):
+            reply.decode()
+    assert (reply.content_type, reply.body) == (
+        "application/x-python-serialize",
+        pickle.dumps({"w@h": {"size": 3}}, protocol=pickle.DEFAULT_PROTOCOL),
+    )
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000])
+def test_a_broken_reply_is_an_error_of_decoding(server: RedisServer, body: bytes):
+    properties = {"delivery_info": {}, "delivery_tag": "t", "body_encoding": "base64"}
+    message = {**MESSAGE, "body": b64encode(body).decode(), "properties": properties}
+    with Connection(server.url) as connection:
+        reply = Reply(json.dumps(message).encode(), connection.default_channel)
+        with pytest.raises(DecodeError):
+            reply.decode()
