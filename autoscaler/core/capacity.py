@@ -7,7 +7,6 @@ Pure. The CPU ceiling is ``floor(cores x processes per core)``. The memory ceili
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core import memory as memory_of
@@ -103,8 +102,7 @@ def with_rates(before: ContainerReading | None, now: ContainerReading, seconds: 
     throttled = _growth(before.throttled_seconds, now.throttled_seconds)
     # The kernel adds throttled time up over the CPUs that were held back.
     spread = seconds * max(1.0, now.cpu_limit_cores)
-    return replace(
-        now,
+    return now._replace(
         cpu_usage_ratio=None if used is None else used / (seconds * now.cpu_limit_cores),
         cpu_throttled_ratio=None if throttled is None else min(1.0, throttled / spread),
     )

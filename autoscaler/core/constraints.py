@@ -7,7 +7,6 @@ whatever the bounds say.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core import capacity
@@ -140,7 +139,7 @@ def _upper(
     """The lowest upper bound of a worker and its name."""
     if bounds.max_reason is Reason.MACHINE:
         # No limit is set: what the machine has ends growth and takes no process away.
-        bounds = replace(bounds, max_processes=max(size, bounds.max_processes or 1))
+        bounds = bounds._replace(max_processes=max(size, bounds.max_processes or 1))
     highest = capacity.lowest(bounds)
     if highest is None or (bounds.max_processes is None and highest.processes >= max(1, size)):
         highest = Ceiling(max(1, size), Reason.UNKNOWN_LIMIT)

@@ -8,7 +8,6 @@ nothing moves between two that are.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core import capacity
@@ -36,8 +35,7 @@ class Part(NamedTuple):
     def within(self, bounds: Bounds) -> Bounds:
         """The bounds with this part in the place of the whole."""
         cpu, memory = bounds.cpu_processes, bounds.memory_processes
-        return replace(
-            bounds,
+        return bounds._replace(
             cpu_processes=self.cpu_processes if cpu is not None and self.cpu_processes else cpu,
             memory_processes=self.memory_processes
             if memory is not None and self.memory_processes
@@ -127,7 +125,7 @@ def _fitting(
     fits = [
         memory_of.fitting(
             policy,
-            replace(_container(worker), parent_rss_bytes=parents),
+            _container(worker)._replace(parent_rss_bytes=parents),
             records.get(worker.reading.name),
             size=size,
         )

@@ -6,7 +6,6 @@ what would have been done.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.allocation import allocate
@@ -173,12 +172,12 @@ def explain(
 def gate(member: KnownWorker, found: Constraints, decision: Decision, held_by: Reason | None) -> Decision:
     """Hold where something prevents the action, and keep what would have been done."""
     if found.blocked_by is Reason.UNKNOWN_SIZE:
-        return replace(unseen(decision.worker), bounds=found.bounds)
+        return unseen(decision.worker)._replace(bounds=found.bounds)
     if found.blocked_by:
         size, why = member.reading.processes, found.blocked_by
-        return replace(decision, current=size, target=size, desired_reason=why, reason=why)
+        return decision._replace(current=size, target=size, desired_reason=why, reason=why)
     if held_by and decision.desired != decision.current:
-        return replace(decision, target=decision.current, reason=held_by)
+        return decision._replace(target=decision.current, reason=held_by)
     return decision
 
 

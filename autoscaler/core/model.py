@@ -3,13 +3,16 @@
 Values only: no I/O, no logger, no clock, no environment, and nothing that is computed from a policy. A value
 that could not be read is ``None``, never 0. An illegal value cannot be built. Times are monotonic seconds on
 the observer's clock unless a name says otherwise.
+
+What a large fleet has thousands of in each tick is a named tuple, to be built by keywords: several times as
+quick to make as a frozen dataclass, and to make anew with a field changed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.reasons import MEANINGS, Reason
 
@@ -87,8 +90,7 @@ class QueueReading:
             raise ValueError(f"queue {self.name!r}: waiting is {self.waiting}; it is 0 or more, or None")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerReading:
+class ContainerReading(NamedTuple):
     """What a worker's container allows and uses.
 
     ``cpu_limit_cores`` and ``memory_limit_bytes`` are effective: where no limit is set they are the
@@ -180,8 +182,7 @@ class WorkerLayout:
     start_method: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerReading:
+class WorkerReading(NamedTuple):
     """One worker as it answered in this tick.
 
     ``processes`` is the size the pool is set to: those that take work. ``retiring`` counts children that a
@@ -197,8 +198,8 @@ class WorkerReading:
     """
 
     name: str
-    pool: PoolKind = PoolKind.PREFORK
     processes: int | None
+    pool: PoolKind = PoolKind.PREFORK
     retiring: int = 0
     busy: int | None = None
     reserved: int | None = None
@@ -280,8 +281,7 @@ class Recommendation:
     before_delays: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class Bounds(NamedTuple):
     """The bounds that a decision was made within, in processes of one worker, an override applied.
 
     ``max_processes`` is None where it is automatic and no limit is known; ``max_reason`` is what a target
@@ -309,8 +309,7 @@ class Bounds:
         return {name: processes for name, processes in named.items() if processes is not None}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(NamedTuple):
     """The decision on one worker in one tick. All sizes are processes.
 
     ``desired`` is the size that the policy arrives at and ``desired_reason`` why. ``target`` is the size to

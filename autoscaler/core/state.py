@@ -6,7 +6,7 @@ was killed and started again does nothing rash.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -197,7 +197,7 @@ def _plausible(reading: WorkerReading) -> WorkerReading:
         return reading
     room = reading.processes + reading.retiring
     return (
-        replace(reading, busy=None) if reading.busy > _MAX_BUSY_FACTOR * room + _MAX_BUSY_SPARE else reading
+        reading._replace(busy=None) if reading.busy > _MAX_BUSY_FACTOR * room + _MAX_BUSY_SPARE else reading
     )
 
 
@@ -210,7 +210,7 @@ def _follow(policy: Policy, before: KnownWorker | None, reading: WorkerReading, 
     # A worker whose queues are not known this time still belongs to those who share them.
     queues = reading.queues if reading.queues_known else before.reading.queues
     if container is not reading.container or queues != reading.queues:
-        reading = replace(reading, container=container, queues=queues)
+        reading = reading._replace(container=container, queues=queues)
     outstanding, refusal = before.outstanding, before.refusal
     if outstanding and _settled(policy, outstanding, before.reading, reading, at):
         outstanding = None

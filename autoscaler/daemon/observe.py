@@ -6,7 +6,7 @@ observation. Nothing here decides or sends.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autoscaler.broker.overrides import OverrideError, OverrideRequest
@@ -205,7 +205,7 @@ class Observer:
             return workers
         container = self._read("container", parts, self._sources.container.read)
         return tuple(
-            replace(reading, container=overlay(container, reading.container))
+            reading._replace(container=overlay(container, reading.container))
             if self._scope.may_touch(reading.name)
             else reading
             for reading in workers

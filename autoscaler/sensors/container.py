@@ -8,7 +8,7 @@ the worker's companion reports fills the rest.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,9 +52,9 @@ def overlay(stated: ContainerReading | None, reported: ContainerReading | None) 
     if stated is None or reported is None:
         return stated or reported
     known = {
-        field.name: value
-        for field in fields(stated)
-        if field.name not in _LIMITED and (value := getattr(stated, field.name)) not in {None, ()}
+        name: value
+        for name, value in stated._asdict().items()
+        if name not in _LIMITED and value not in {None, ()}
     }
     if stated.memory_limit_bytes is not None:
         # Where it is the group's own limit, the group's use belongs to it.
@@ -63,7 +63,7 @@ def overlay(stated: ContainerReading | None, reported: ContainerReading | None) 
     for limit, limited in (("cpu_limit_cores", "cpu_limited"), ("memory_limit_bytes", "memory_limited")):
         if limit in known:
             known[limited] = getattr(stated, limited)
-    return replace(reported, **known)
+    return reported._replace(**known)
 
 
 def container_reading(report: Mapping[str, Any]) -> ContainerReading:

@@ -6,7 +6,6 @@ older or a foreign companion is read as far as it can be. No I/O.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from autoscaler.core.model import PoolKind, WorkerLayout, WorkerReading
@@ -142,7 +141,7 @@ def with_tasks(reading: WorkerReading, busy: int | None, reserved: int | None) -
     """The stock reading with its counts of tasks; ``completed`` held those started until now."""
     started = reading.completed
     completed = None if started is None or busy is None else max(0, started - busy)
-    return replace(reading, busy=busy, reserved=reserved, completed=completed)
+    return reading._replace(busy=busy, reserved=reserved, completed=completed)
 
 
 def is_unknown_command(reply: Reply) -> bool:

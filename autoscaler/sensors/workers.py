@@ -375,7 +375,7 @@ class _Round:
             fetched = len(reserved[name]) if name in reserved else None if name in full or busy is None else 0
             reading = with_tasks(stats[name], busy, fetched)
             readings.append(
-                replace(reading, queues=_names(consumed.get(name)), queues_known=name in consumed)
+                reading._replace(queues=_names(consumed.get(name)), queues_known=name in consumed)
             )
         return readings
 

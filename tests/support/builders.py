@@ -95,7 +95,7 @@ def decide(
 
 def without_bounds(plan: Plan) -> Plan:
     """The plan with decisions that a row can state in one line; bounds have tests of their own."""
-    return replace(plan, decisions=tuple(replace(one, bounds=None) for one in plan.decisions))
+    return replace(plan, decisions=tuple(one._replace(bounds=None) for one in plan.decisions))
 
 
 def decision(
@@ -105,7 +105,7 @@ def decision(
     plain = Decision(
         worker=name, current=current, desired=desired, desired_reason=why, target=desired, reason=why
     )
-    return replace(plain, **held)  # type: ignore[arg-type]
+    return plain._replace(**held)  # type: ignore[arg-type]
 
 
 def outcome(target: int, *, name: str = "celery@one", **fields: object) -> Outcome:

@@ -144,13 +144,11 @@ def metric_rows() -> list[tuple[str, str, str, str]]:
 
 def _known(value: Any) -> Any:
     """A frozen value with a 1 in the place of whatever was unknown, and every ``..._limited`` true."""
-    unknown = {
-        item.name: "" if item.name == "error" else 1.0
-        for item in fields(value)
-        if getattr(value, item.name) is None
-    }
-    limited = {item.name: True for item in fields(value) if item.name.endswith("_limited")}
-    return replace(value, **{**unknown, **limited})
+    named_tuple = hasattr(value, "_fields")
+    names = value._fields if named_tuple else [item.name for item in fields(value)]
+    changes = {name: "" if name == "error" else 1.0 for name in names if getattr(value, name) is None}
+    changes |= {name: True for name in names if name.endswith("_limited")}
+    return value._replace(**changes) if named_tuple else replace(value, **changes)
 
 
 def docservice_metrics_table() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -94,7 +94,7 @@ class World:
 
 
 ALIVE = worker(W1, uptime_seconds=100.0)
-EMPTY = replace(ALIVE, queues=())
+EMPTY = ALIVE._replace(queues=())
 NEW = worker(W1, uptime_seconds=0.5)
 
 
@@ -112,11 +112,11 @@ def test_an_empty_worker_is_shut_down_only_after_a_fetch_in_flight_could_have_co
 @pytest.mark.parametrize(
     "holds",
     [
-        pytest.param(replace(EMPTY, busy=1), id="it runs a task"),
-        pytest.param(replace(EMPTY, reserved=1), id="it has fetched one"),
-        pytest.param(replace(EMPTY, busy=None), id="what it runs is unknown"),
-        pytest.param(replace(EMPTY, reserved=None), id="what it has fetched is unknown"),
-        pytest.param(replace(EMPTY, queues_known=False), id="what it consumes is unknown"),
+        pytest.param(EMPTY._replace(busy=1), id="it runs a task"),
+        pytest.param(EMPTY._replace(reserved=1), id="it has fetched one"),
+        pytest.param(EMPTY._replace(busy=None), id="what it runs is unknown"),
+        pytest.param(EMPTY._replace(reserved=None), id="what it has fetched is unknown"),
+        pytest.param(EMPTY._replace(queues_known=False), id="what it consumes is unknown"),
         pytest.param(None, id="it does not answer"),
     ],
 )
@@ -128,14 +128,14 @@ def test_a_worker_that_is_not_known_to_be_empty_is_never_shut_down_and_restored_
 
 
 def test_a_message_that_comes_while_it_settles_starts_the_wait_again():
-    world = World({0: EMPTY, 1.25: replace(EMPTY, busy=1), 3: EMPTY, 5: None})
+    world = World({0: EMPTY, 1.25: EMPTY._replace(busy=1), 3: EMPTY, 5: None})
     world.registered = lambda now: {W2} if now > 5 else {W1}
     assert world.drain() is Phase.DRAINED
     assert shut_down(world) >= 3 + 1.2
 
 
 def test_consumers_that_come_back_are_cancelled_again_with_those_that_are_new():
-    world = World({0: replace(ALIVE, queues=("celery", "mails")), 0.25: EMPTY, 3: NEW})
+    world = World({0: ALIVE._replace(queues=("celery", "mails")), 0.25: EMPTY, 3: NEW})
     world.drain()
     assert [what for _, what in world.sent][:3] == ["cancel", "cancel", "shutdown"]
 
@@ -177,7 +177,7 @@ def test_a_worker_that_ignores_the_shutdown_gets_its_consumers_back():
 
 
 def test_where_the_consumers_cannot_be_restored_the_record_stays():
-    world = World({0: replace(EMPTY, busy=1)}, restores=False)
+    world = World({0: EMPTY._replace(busy=1)}, restores=False)
     assert world.drain() is Phase.GONE
     assert list(world.records) == [W1]
 
@@ -195,13 +195,13 @@ def test_a_broker_that_fails_past_the_deadline_ends_the_drain_and_tries_to_resto
 
 
 def test_a_drain_that_is_stopped_restores_at_once():
-    world = World({0: replace(EMPTY, busy=1)})
+    world = World({0: EMPTY._replace(busy=1)})
     assert world.drain(stopped=lambda: world.now > 1, deadline=600) is Phase.RESTORED
     assert world.now < 2
 
 
 def test_the_record_outlives_the_deadline():
-    world = World({0: replace(EMPTY, busy=1)}, restores=False)
+    world = World({0: EMPTY._replace(busy=1)}, restores=False)
     world.drain(deadline=10)
     assert world.records[W1].until == 10 + 30
 
@@ -216,7 +216,7 @@ def test_a_worker_that_another_drain_empties_is_refused_and_taken_over_by_force(
 
 
 def test_a_busy_worker_that_goes_on_consuming_is_cancelled_again_now_and_then():
-    world = World({0: replace(ALIVE, busy=1), 2.5: EMPTY, 5: NEW})
+    world = World({0: ALIVE._replace(busy=1), 2.5: EMPTY, 5: NEW})
     assert world.drain() is Phase.DRAINED
     cancels = [at for at, what in world.sent if what == "cancel"]
     assert cancels == [0.0, 0.0, 1.0, 2.0]

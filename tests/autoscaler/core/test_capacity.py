@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from autoscaler.core.capacity import (
@@ -115,7 +113,7 @@ def test_the_bounds_are_the_policys_or_an_administrators_and_the_containers():
 def test_rates_come_from_two_readings():
     before = container(cpu_limit_cores=2.0, cpu_usage_seconds=10.0, throttled_seconds=1.0)
     now = container(cpu_limit_cores=2.0, cpu_usage_seconds=15.0, throttled_seconds=2.0)
-    expected = replace(now, cpu_usage_ratio=0.5, cpu_throttled_ratio=0.1)
+    expected = now._replace(cpu_usage_ratio=0.5, cpu_throttled_ratio=0.1)
     assert with_rates(before, now, 5.0) == expected
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from autoscaler.core.decider import Mode
@@ -200,7 +198,7 @@ def test_one_missed_reply_about_its_queues_wipes_nothing_that_is_remembered_of_a
     for tick in range(240):
         walk.see(0, steady(tick))
     before = walk.state.groups["celery",]
-    missed = replace(steady(240), queues=(), queues_known=False)
+    missed = steady(240)._replace(queues=(), queues_known=False)
     plan = walk.see(0, missed)
     assert [one.group.queues for one in plan.groups] == [("celery",)]
     assert walk.state.groups["celery",].target_wait == before.target_wait

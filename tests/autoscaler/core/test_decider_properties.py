@@ -173,7 +173,7 @@ def test_every_command_is_legal_and_within_every_bound(history):
             assert observation.leader
             assert not override.paused
             assert decision.worker not in override.held_workers
-            ceiling = capacity.lowest(replace(capacity.bounds(policy, reading.container), max_processes=None))
+            ceiling = capacity.lowest(capacity.bounds(policy, reading.container)._replace(max_processes=None))
             if most is not None and decision.action is Action.GROW:
                 assert decision.target <= most
             if ceiling is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from autoscaler.core.decider import Decider
 from autoscaler.core.groups import Scope
 from autoscaler.core.model import Bounds, Override, Reason, Result
@@ -78,7 +76,7 @@ def test_a_decision_carries_the_bounds_that_were_applied_and_those_of_peers_are_
     found = {one.worker: one.bounds for one in (*plan.decisions, *plan.peers)}
     assert found == {
         "celery@a": bounds,
-        "celery@b": replace(bounds, cpu_processes=None),
+        "celery@b": bounds._replace(cpu_processes=None),
         "celery@gone": None,
     }
     assert [one.worker for one in plan.peers] == ["celery@b"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -258,7 +256,7 @@ def test_what_fits_does_fit_at_its_peak(drawn, size):
     share = POLICY.memory_high if fit == size else POLICY.memory_headroom
     assert fit >= 1
     assert fit == 1 or parent + each.largest + (fit - 1) * each.usual <= limit * share
-    higher = replace(seen, child_peak_bytes=usual + more + MIB, child_peak_p95_bytes=usual + MIB)
+    higher = seen._replace(child_peak_bytes=usual + more + MIB, child_peak_p95_bytes=usual + MIB)
     assert fitting(POLICY, higher, None) <= fitting(POLICY, seen, None)
 
 

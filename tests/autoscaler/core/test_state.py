@@ -29,7 +29,7 @@ def test_a_new_worker_is_a_change_and_the_same_one_again_is_none():
     reading = worker("a@h")
     known, changed = follow({}, reading, at=1.0)
     assert (known, changed) == ({"a@h": KnownWorker(reading=reading, read_at=1.0)}, {"a@h"})
-    later = replace(reading, busy=3, uptime_seconds=3601.0)
+    later = reading._replace(busy=3, uptime_seconds=3601.0)
     known, changed = follow(known, later, at=2.0)
     assert (known, changed) == ({"a@h": KnownWorker(reading=later, read_at=2.0)}, frozenset())
 
@@ -52,9 +52,9 @@ def test_the_last_known_container_holds_and_rates_come_from_two_readings():
     known, _ = follow({}, worker("a@h", container=box), at=1.0)
     known, _ = follow(known, worker("a@h", container=None), at=2.0)
     assert known["a@h"].reading.container == box
-    now = replace(box, cpu_usage_seconds=11.0)
+    now = box._replace(cpu_usage_seconds=11.0)
     known, _ = follow(known, worker("a@h", container=now), at=3.0)
-    assert known["a@h"].reading.container == replace(now, cpu_usage_ratio=0.5)
+    assert known["a@h"].reading.container == now._replace(cpu_usage_ratio=0.5)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from autoscaler.core.decider import Decider
@@ -129,7 +127,7 @@ def test_a_worker_holds_what_is_stated_or_its_lowest_bound():
 
 
 def cancelled(reading):
-    return replace(reading, queues=())
+    return reading._replace(queues=())
 
 
 MINE = {"a@h": ("celery",), "b@h": ("celery",)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -123,13 +122,13 @@ def test_before_the_first_tick_there_is_a_version_and_no_gauge():
 def test_every_kill_is_counted_and_a_bare_machine_has_no_limit():
     exported = Exported()
     for kills in (0, 3):
-        box = replace(FULL, oom_kills=kills, container_id="a", parent_rss_bytes=50)
+        box = FULL._replace(oom_kills=kills, container_id="a", parent_rss_bytes=50)
         exported.tick(look(3, worker("a@h", container=box), worker("b@h")))
     assert exported.of("worker_oom_kills_total") == {"a@h": 3}
     assert exported.of("worker_process_peak_bytes") == {"a@h": 100}
     assert exported.of("worker_memory_bytes") == {"a@h": 150}
     assert exported.of("worker_processes_limit")["memory_breach a@h"] == 3
-    bare = replace(FULL, cpu_limited=False, memory_limited=False)
+    bare = FULL._replace(cpu_limited=False, memory_limited=False)
     exported.tick(look(3, worker("a@h", container=bare)))
     assert exported.of("cgroup_cpu_limit_cores") == exported.of("cgroup_memory_limit_bytes") == {}
     assert exported.of("machine_cpu_cores") == {"a@h": 2.5}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psutil
@@ -112,19 +111,19 @@ REPORTED = container(
         pytest.param(
             both(2.0, None),
             REPORTED,
-            replace(REPORTED, cpu_limit_cores=2.0, cpu_limited=True),
+            REPORTED._replace(cpu_limit_cores=2.0, cpu_limited=True),
             id="CPU alone is stated",
         ),
         pytest.param(
             both(None, 700),
             REPORTED,
-            replace(REPORTED, memory_limit_bytes=700, memory_limited=True, memory_limit_stated=True),
+            REPORTED._replace(memory_limit_bytes=700, memory_limited=True, memory_limit_stated=True),
             id="memory alone is stated",
         ),
         pytest.param(
             container(memory_used_bytes=0, child_rss_bytes=(1,), cpu_usage_seconds=0.0),
             REPORTED,
-            replace(REPORTED, memory_used_bytes=0, child_rss_bytes=(1,), cpu_usage_seconds=0.0),
+            REPORTED._replace(memory_used_bytes=0, child_rss_bytes=(1,), cpu_usage_seconds=0.0),
             id="a zero is known",
         ),
     ],

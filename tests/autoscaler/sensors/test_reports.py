@@ -171,9 +171,7 @@ def test_an_unknown_command_is_distinguished_from_other_errors(reply, unknown):
 
 
 def finite(reading: WorkerReading) -> bool:
-    parts = [getattr(reading, name) for name in WorkerReading.__dataclass_fields__]
-    box = reading.container or ContainerReading()
-    parts += [getattr(box, name) for name in ContainerReading.__dataclass_fields__]
+    parts: list[object] = [*reading, *(reading.container or ContainerReading())]
     return all(math.isfinite(part) for part in parts if isinstance(part, int | float))
 
 

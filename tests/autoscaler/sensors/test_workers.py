@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +129,7 @@ def test_queues_that_were_not_reported_are_unknown_and_hold_every_shrink():
     del reticent["active_queues"]
     (found,) = WorkerSensor(FakeWorkers({"a@h": reticent})).read({"a@h"}, 0.0).workers
     assert (found.queues, found.queues_known) == ((), False)
-    idle = replace(found, busy=0, reserved=0)
+    idle = found._replace(busy=0, reserved=0)
     assert decide(look(99, idle), policy=prompt_policy()) == (
         decision(3, 3, Reason.PEER_UNRESPONSIVE, name="a@h"),
     )

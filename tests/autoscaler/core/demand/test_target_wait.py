@@ -177,7 +177,7 @@ def test_any_signals_give_a_sane_recommendation_and_a_bounded_state(
 @settings(deadline=None)
 @given(seen=st.lists(signals, max_size=10))
 def test_the_same_signals_give_the_same_state(seen: list[Signal]):
-    assert play(seen) == play(seen)
+    assert repr(play(seen)) == repr(play(seen))  # a drawn rate may be no number
 
 
 def test_a_decision_for_a_fleet_of_ten_thousand_takes_under_a_millisecond():
