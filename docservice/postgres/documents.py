@@ -91,6 +91,12 @@ select id, module, document_type, mail_number, title, sender, file_name, content
     sent_at, to_addresses, cc_addresses, message_id, findings
 from documents where id = $1
 """
+IDS_OF_BLOBS = """
+select id from documents where blob_key = any($1::text[]) order by array_position($1::text[], blob_key)
+"""
+KNOWN_BLOBS = """
+select blob_key from documents where blob_key = any($1::text[])
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,18 +266,12 @@ class Documents:
 
     async def ids_of_blobs(self, keys: Sequence[str]) -> list[int]:
         """The ids of the documents with these files, in the order of the keys; missing ones are left out."""
-        rows = await self._database.fetch(
-            "select id from documents where blob_key = any($1::text[])"
-            " order by array_position($1::text[], blob_key)",
-            list(keys),
-        )
+        rows = await self._database.fetch(IDS_OF_BLOBS, list(keys))
         return [row["id"] for row in rows]
 
     async def known_blobs(self, keys: Sequence[str]) -> set[str]:
         """Those of the keys that a document has."""
-        rows = await self._database.fetch(
-            "select blob_key from documents where blob_key = any($1::text[])", list(keys)
-        )
+        rows = await self._database.fetch(KNOWN_BLOBS, list(keys))
         return {row["blob_key"] for row in rows}
 
     async def orphans(self, keys: Sequence[str]) -> set[str]:

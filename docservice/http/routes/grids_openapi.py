@@ -7,7 +7,7 @@ from typing import Any
 from docservice.domain.grid.columns import FILTERED, VALUELESS_OPS, Column, Kind, Op
 from docservice.domain.grid.conditions import MAX_CHARACTERS
 from docservice.domain.grid.http_get import PAGE_PARAMETERS
-from docservice.domain.grid.query import MAX_CONDITIONS
+from docservice.domain.grid.query import MAX_CONDITIONS, MAX_OFFSET
 from docservice.http.routes.grids_schemas import MODULE, SORT_PATTERN, ref
 
 
@@ -95,7 +95,11 @@ def _parameters() -> list[dict[str, Any]]:
 
     found = [
         parameter("limit", {"type": "integer", "minimum": 1, "maximum": 500}, "Rows of the page."),
-        parameter("offset", {"type": "integer", "minimum": 0, "maximum": 1_000_000}, "Rows to leave out."),
+        parameter(
+            "offset",
+            {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET},
+            "Rows to leave out; rows behind the maximum are reached by `cursor`.",
+        ),
         parameter("cursor", {"type": "string"}, "`next_cursor` of the page before."),
         parameter(
             "total", {"enum": ["capped", "exact"]}, "`exact`: also beyond 10,000, if counted within a second."

@@ -199,7 +199,12 @@ def _request() -> Schema:
     return _object(
         "GridRequest",
         {
-            "startRow": {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET},
+            "startRow": {
+                "type": "integer",
+                "minimum": 0,
+                "maximum": MAX_OFFSET,
+                "description": "Rows behind the maximum are reached by `cursor`.",
+            },
             "endRow": {
                 "type": "integer",
                 "minimum": 1,

@@ -25,6 +25,13 @@ class _Mailbox:
     address: str = ""
     #: How much of the phrase precedes the address.
     named: int = 0
+    #: Whether an ``@`` is in the phrase: looked for once in each piece.
+    has_at: bool = False
+
+    def add(self, piece: str) -> None:
+        """Let the phrase go on."""
+        self.phrase.append(piece)
+        self.has_at = self.has_at or "@" in piece
 
     def shown(self, also: str | None) -> str:
         def read(raw: str) -> str:
@@ -69,7 +76,7 @@ def _read_token(raw: str, at: int, boxes: list[_Mailbox]) -> int:
     box, sign = boxes[-1], raw[at]
     atom = _ENCODED_WORD.match(raw, at) if sign == "=" else _PLAIN.match(raw, at)
     if atom is not None:
-        box.phrase.append(atom[0])
+        box.add(atom[0])
         return atom.end()
     match sign:
         case '"':
@@ -80,10 +87,10 @@ def _read_token(raw: str, at: int, boxes: list[_Mailbox]) -> int:
             return _read_angle(raw, at, boxes)
         case "," | ";":
             return _read_separator(raw, at, boxes)
-        case ":" if "@" not in "".join(box.phrase):
+        case ":" if not box.has_at:
             box.phrase.clear()  # the name of a group
         case _:
-            box.phrase.append(sign)
+            box.add(sign)
     return at + 1
 
 
@@ -92,11 +99,13 @@ def _read_angle(raw: str, at: int, boxes: list[_Mailbox]) -> int:
     end = len(raw) if end < 0 else end
     box = boxes[-1]
     if box.address:  # a comma is missing
-        boxes.append(_Mailbox(phrase=box.phrase[box.named :]))
+        boxes.append(_Mailbox())
+        for piece in box.phrase[box.named :]:
+            boxes[-1].add(piece)
         del box.phrase[box.named :]
         box = boxes[-1]
     box.address, box.named = raw[at + 1 : end].strip(), len(box.phrase)
-    return end + 1
+    return len(raw) if len(boxes) > MAX_ADDRESSES else end + 1
 
 
 def _read_separator(raw: str, at: int, boxes: list[_Mailbox]) -> int:
@@ -117,7 +126,7 @@ def _read_quoted(raw: str, at: int, box: _Mailbox) -> int:
     if end >= len(raw) and raw.find('"', at + 1) < 0:
         return at + 1  # never closed: the sign means nothing
     quoted = raw[at : end + 1] if raw.startswith("@", end + 1) else "".join(written)
-    box.phrase.append(quoted)
+    box.add(quoted)
     return end + 1
 
 
@@ -137,5 +146,5 @@ def _read_comment(raw: str, at: int, box: _Mailbox) -> int:
             written.append(sign)
         end += 1
     box.comments.append("".join(written))
-    box.phrase.append(" ")
+    box.add(" ")
     return end

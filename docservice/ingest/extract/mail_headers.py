@@ -22,6 +22,8 @@ ENCODED_WORD = re.compile(rb"=\?([^?\s]{1,80})\?([bBqQ])\?((?:[^?]|\?(?!=)){0,20
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _MEDIA_TYPE = re.compile(r"[!#-'*+.0-9A-Z^-~-]{1,127}/[!#-'*+.0-9A-Z^-~-]{1,127}", re.ASCII | re.IGNORECASE)
+#: Every quote matches, closed or not: one that failed would be tried again from each quote within it.
+_QUOTED_OR_SEMICOLON = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|$)|;', re.DOTALL)
 _CONTINUED = re.compile(r"([^*]{1,60})(?:\*(\d{1,4}))?(\*)?")
 
 
@@ -130,7 +132,7 @@ def _read(written: _Written, also: str | None) -> dict[str, str]:
 def _split_parameters(raw: str) -> list[str]:
     """The pieces between semicolons outside of quotes."""
     pieces, start = [], 0
-    for found in re.finditer(r'"(?:[^"\\]|\\.)*+(?:"|$)|;', raw):
+    for found in _QUOTED_OR_SEMICOLON.finditer(raw):
         if found[0] == ";":
             pieces.append(raw[start : found.start()])
             start = found.end()

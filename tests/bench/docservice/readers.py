@@ -225,9 +225,17 @@ def fetch(folder: Path, command: list[Any]) -> None:
     for archive in list(folder.iterdir()):
         if archive.name.endswith((".tar.gz", ".tgz", ".orig.tar.xz")):
             with tarfile.open(archive) as opened:
-                opened.extractall(folder, filter="data")
+                opened.extractall(folder, filter=inside)
         elif archive.suffix == ".deb":
             subprocess.run(["dpkg", "-x", archive, folder], check=True)
+
+
+def inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+    """A member of an archive, unless it leads out of the folder."""
+    try:
+        return tarfile.data_filter(member, folder)
+    except tarfile.FilterError:
+        return None
 
 
 def test_files(folder: Path) -> Iterator[Path]:
