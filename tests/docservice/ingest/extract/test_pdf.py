@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
-import itertools
 import re
+import subprocess
+import sys
+import time
 
+import psutil
 import pypdf
 import pytest
 from pypdf.generic import (
@@ -129,13 +132,55 @@ def test_a_stamp_on_a_page_is_text_and_a_hidden_one_is_not() -> None:
     assert read(written(writer)) == Extraction(text="page\nAPPROVED", pages=1)
 
 
-def test_reading_ends_in_time_and_keeps_what_was_read() -> None:
-    pages = itertools.count(1)
-    data = written(of_pages("one", "two", "three"))
-    found = process(data, DocumentType.PDF, RULES, in_time=lambda: next(pages) < 3)
-    assert found == Extraction(
-        text="one\ntwo", pages=3, findings=("reading takes too long; it ended before page 3 of 3",)
+def with_content(place: int, content: bytes) -> bytes:
+    """Two pages, one of which has this content, packed."""
+    writer = of_pages("one", "two")
+    stream = DecodedStreamObject()
+    stream.set_data(content)
+    writer.pages[place][NameObject("/Contents")] = writer._add_object(stream.flate_encode(9))
+    return written(writer)
+
+
+@pytest.mark.slow
+def test_a_page_that_takes_too_long_costs_itself_and_what_follows_alone() -> None:
+    data, begun = with_content(1, b"BT /F1 12 Tf " + b"(a) Tj " * 8_000_000 + b"ET"), time.monotonic()
+    before = psutil.Process().children()
+    found = process(data, DocumentType.PDF, RULES, in_time=lambda: time.monotonic() < begun + 3)
+    assert (found.text or "").splitlines()[0] == "one"
+    assert (found.pages, [finding[:26] for finding in found.findings]) == (2, ["reading takes too long; it"])
+    assert psutil.Process().children() == before, "the child that read it has ended"
+
+
+WITH_LITTLE_MEMORY = """
+import resource, sys
+from docservice.domain.documents import DocumentType
+from docservice.ingest.extract.process import process
+from tests.docservice.ingest.extract.reading import RULES
+resource.setrlimit(resource.RLIMIT_DATA, (200 * 2**20, 200 * 2**20))
+found = process(sys.stdin.buffer.read(), DocumentType.PDF, RULES)
+print([found.text, found.pages, found.findings])
+"""
+
+
+@pytest.mark.slow
+def test_a_page_that_crashes_pdfium_costs_neither_the_process_nor_another_page() -> None:
+    # PDFium aborts where it gets no memory, as any crash ends the process that reads; pypdf bounds itself.
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_LITTLE_MEMORY],
+        input=with_content(0, b" " * 300_000_000),
+        capture_output=True,
+        timeout=100,
+        check=True,
     )
+    crash = "page 1 made PDFium crash (SIG); pypdf went on alone"  # which signal depends on its build
+    damage = "page 1 is damaged (LimitReachedError)"
+    assert re.sub(r"SIG\w+", "SIG", done.stdout.decode().strip()) == str(["\ntwo", 2, (crash, damage)])
+
+
+def test_without_time_nothing_is_read() -> None:
+    with pytest.raises(ProcessingError) as refused:
+        process(PDF, DocumentType.PDF, RULES, in_time=lambda: False)
+    assert str(refused.value) == "reading the PDF takes too long"
 
 
 def test_a_pdf_of_nothing_is_broken() -> None:
