@@ -160,7 +160,7 @@ def test_a_worker_whose_consumers_are_cancelled_counts_for_the_queues_it_had(rec
     [
         pytest.param(seen(look(0, IDLE, cancelled(BUSY))), 4, 0, id="it finishes a task beside an idle one"),
         pytest.param(
-            seen(look(0, BUSY, replace(BUSY, name="a@h"))), 4, 4, id="its consumers are not cancelled yet"
+            seen(look(0, BUSY, BUSY._replace(name="a@h"))), 4, 4, id="its consumers are not cancelled yet"
         ),
         pytest.param(seen(look(0, cancelled(BUSY))), 0, 0, id="it is the last"),
     ],
