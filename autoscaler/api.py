@@ -1,8 +1,8 @@
 """What the document service may use of the autoscaler, and nothing else of it.
 
-An allow-list: Redis URL and connections, remote control, resize, drain, overrides, and how a command line
-reports a usage error. The import contracts in ``pyproject.toml`` let ``docservice`` import this module alone.
-Everything here is defined elsewhere.
+An allow-list: Redis URL and connections, remote control, resize, drain, overrides, traces, and how a command
+line reports a usage error. The import contracts in ``pyproject.toml`` let ``docservice`` import this module
+alone. Everything here is defined elsewhere.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from autoscaler.control.remote import Remote
 from autoscaler.control.resize import ResizeRequest, WorkerResizer, refusal
 from autoscaler.core.model import Outcome, Result, WorkerReading
 from autoscaler.core.policy import MAX_PROCESSES
+from autoscaler.report.spans import ActiveSpan, NoTraces, Span, Traces
+from autoscaler.report.traces import start_traces, traces_fault
 from autoscaler.report.usage import OneLineGroup
 from autoscaler.sensors.workers import ask
 
@@ -42,11 +44,13 @@ __all__ = [
     "MAILBOXES_KEY",
     "MAX_PROCESSES",
     "NEVER",
+    "ActiveSpan",
     "BrokerError",
     "Consumers",
     "Drain",
     "DrainError",
     "Keys",
+    "NoTraces",
     "OneLineGroup",
     "Outcome",
     "OverrideError",
@@ -60,6 +64,8 @@ __all__ = [
     "Remote",
     "ResizeRequest",
     "Result",
+    "Span",
+    "Traces",
     "WorkerReading",
     "WorkerResizer",
     "ask",
@@ -76,6 +82,8 @@ __all__ = [
     "refusal",
     "refuse",
     "sentinel_options",
+    "start_traces",
     "tls_options",
+    "traces_fault",
     "write_override",
 ]

@@ -5,6 +5,7 @@ Nothing connects here. A command that needs parts of its own composes them from 
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,8 @@ from autoscaler.daemon.recorder import Recorder
 from autoscaler.report.history import History, TargetWaits
 from autoscaler.report.log import clean, get_logger
 from autoscaler.report.metrics import MAX_WORKERS, WORKERS_AGAIN, Metrics
+from autoscaler.report.spans import NoTraces, of_tick
+from autoscaler.report.traces import start_traces
 from autoscaler.sensors.aside import run_in_thread, run_inline
 from autoscaler.sensors.container import ContainerSensor
 from autoscaler.sensors.queues import QueueSensor
@@ -33,13 +36,15 @@ from autoscaler.sensors.workers import WorkerSensor
 from autoscaler.worker.resizers import MAX_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
     from autoscaler.control.addresses import Address
     from autoscaler.core.model import WorkerReading
     from autoscaler.daemon.observe import QueueSource, WorkerSource
+    from autoscaler.report.spans import Traces
+    from autoscaler.report.status import TickRecord
     from autoscaler.settings.load import Settings
 
 
@@ -61,6 +66,7 @@ class App:
     timing: Timing
     history: History
     recorder: Recorder
+    traces: Traces
 
     def consumers(self, owner: str) -> Consumers:
         """Cancels and restores consumers, recorded for ``owner``."""
@@ -129,7 +135,7 @@ def _edges(
     connections: Connections,
     control: _Control,
     timing: Timing,
-    recorder: Recorder,
+    reported: Callable[[TickRecord], None],
     *,
     single_look: bool,
 ) -> Edges:
@@ -167,7 +173,7 @@ def _edges(
         reset=connections.reset,
         container=ContainerSensor(settings.container) if settings.container else None,
         lease=Lease(connections.redis, keys.lease, seconds=timing.lease_seconds) if acts_on_fleet else None,
-        reported=recorder.take,
+        reported=reported,
     )
 
 
@@ -199,10 +205,19 @@ def _say_detail(log: FilteringBoundLogger, detail: str, workers: int) -> None:
     )
 
 
-def compose(settings: Settings, *, single_look: bool = False) -> App:
-    """Put the parts together; nothing connects yet. A ``single_look`` waits for what else runs aside."""
-    redactor = Redactor()
-    log = get_logger(level=settings.log_level, style=settings.log_format, redact=redactor)
+def _reported(recorder: Recorder, traces: Traces, redactor: Redactor) -> Callable[[TickRecord], None]:
+    if not traces.enabled:
+        return recorder.take
+
+    def take(record: TickRecord) -> None:
+        recorder.take(record)
+        if (span := of_tick(record, clean=partial(clean, redact=redactor))) is not None:
+            traces.add(span)
+
+    return take
+
+
+def _connections(settings: Settings, redactor: Redactor) -> Connections:
     connections = Connections(
         settings.read_redis_url,
         settings.tuning,
@@ -211,10 +226,23 @@ def compose(settings: Settings, *, single_look: bool = False) -> App:
         separator=settings.layout.separator,
     )
     connections.url()  # from here on its password is known to the redactor
+    return connections
+
+
+def compose(settings: Settings, *, single_look: bool = False, traced: bool = False) -> App:
+    """Put the parts together; nothing connects yet. A ``single_look`` waits for what else runs aside.
+
+    ``traced`` sends traces where the standard variables of OpenTelemetry ask for them.
+    """
+    redactor = Redactor()
+    log = get_logger(level=settings.log_level, style=settings.log_format, redact=redactor)
+    connections = _connections(settings, redactor)
     timing = _timing(settings)
     control = _control(settings, connections, log)
     history, recorder = _history(settings, redactor, timing, log)
-    edges = _edges(settings, connections, control, timing, recorder, single_look=single_look)
+    traces = _traces(log) if traced else NoTraces()
+    reported = _reported(recorder, traces, redactor)
+    edges = _edges(settings, connections, control, timing, reported, single_look=single_look)
     metrics = _metrics(settings, log)
     loop = controller(
         name=settings.name,
@@ -242,6 +270,13 @@ def compose(settings: Settings, *, single_look: bool = False) -> App:
         timing=timing,
         history=history,
         recorder=recorder,
+        traces=traces,
+    )
+
+
+def _traces(log: FilteringBoundLogger) -> Traces:
+    return start_traces(
+        os.environ, service="celery-autoscaler", say=lambda event, fields: log.warning(event, **fields)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,7 @@ from autoscaler.report.live import live
 from autoscaler.report.log import clean
 from autoscaler.report.page import Site
 from autoscaler.report.streams import Streams
+from autoscaler.report.traces import traces_fault
 from autoscaler.report.web import Pages, page_failures
 from autoscaler.sensors.aside import wait_for_threads
 from autoscaler.settings import table
@@ -32,16 +34,16 @@ if TYPE_CHECKING:
     from autoscaler.settings.load import Settings
 
 
-#: How long the last tick may go on after a signal, and then what runs aside of it. With the end of the
-#: process that is less than 5 s, whatever Redis does.
-_END_SECONDS, _ASIDE_SECONDS = 3.0, 0.5
+#: How long the last tick may go on after a signal, and then what runs aside of it, and traces. With the end
+#: of the process that is less than 5 s, whatever Redis does.
+_END_SECONDS, _ASIDE_SECONDS, _TRACES_SECONDS = 3.0, 0.5, 0.5
 
 
 @click.command("run", cls=GroupedCommand)
 @with_settings(table.ALL, logs=True)
 def command(settings: Settings) -> None:
     """Run the daemon. It ticks until SIGTERM or SIGINT."""
-    app = compose(settings)
+    app = compose(settings, traced=True)
     streams = Streams(partial(_live, app))
     app.recorder.watchers.append(streams)
     pages = Pages(
@@ -72,10 +74,13 @@ def command(settings: Settings) -> None:
             app.log.warning("settings.unknown_variable", why=line)
         if settings.ignored:
             app.log.warning("settings.ignored", settings=list(settings.ignored), why=why_ignored(settings))
+        if why := traces_fault(os.environ):
+            app.log.warning("traces.off", why=why)
         app.recorder.start()
         app.controller.run(stop)
         app.recorder.close()
     wait_for_threads(_ASIDE_SECONDS)
+    app.traces.close(within_seconds=_TRACES_SECONDS)
     dry = {"would_have_resized": app.controller.would_have_resized} if settings.mode is Mode.DRY_RUN else {}
     app.log.info("daemon.stopped", **dry)
 

@@ -12,12 +12,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from autoscaler.api import OneLineGroup
+from autoscaler.api import OneLineGroup, start_traces, traces_fault
 from docservice import health
 from docservice.cli.backups import backup, restore
 from docservice.cli.running import check, fail, nothing, read, run, with_database, with_schema
@@ -31,7 +32,10 @@ from docservice.open_files import raise_open_files
 from docservice.postgres.migrations import migrate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from docservice.http.asgi import DocumentService
+    from docservice.http.traces import TracedService
 
 _SHUTDOWN_SECONDS = 15
 
@@ -61,16 +65,31 @@ def _fitting() -> int:
     return int(found.stdout)
 
 
-def application() -> DocumentService:
+def _say_traces(event: str, fields: Mapping[str, Any]) -> None:
+    logger("traces").warning(event, **fields)
+
+
+def _check_traces() -> None:
+    """Say where traces are asked for and cannot be sent; the work goes on without."""
+    if why := traces_fault(os.environ):
+        logger("traces").warning("traces.off", why=why)
+
+
+def application() -> DocumentService | TracedService:
     """The ASGI application of a process that uvicorn started, from the environment."""
     from docservice.http.app import create_app  # noqa: PLC0415 - see above
 
-    app = create_app(read_settings(os.environ))
+    traces = start_traces(os.environ, service="docservice-api", say=_say_traces)
+    app = create_app(read_settings(os.environ), traces=traces)
     # What was made until here stays; scanning it for garbage again and again costs every request.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    return app
+    if not traces.enabled:
+        return app
+    from docservice.http.traces import TracedService  # noqa: PLC0415 - only where traces are recorded
+
+    return TracedService(app, traces)
 
 
 @click.group("docservice", cls=OneLineGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -93,6 +112,7 @@ def api(host: str, port: int, workers: int) -> None:
     configure_log()
     settings = read()
     run(check(settings))
+    _check_traces()
     logger("api").info(
         "api.starting",
         listen=f"http://{host}:{port}" if port else f"http://{host}, a free port",
@@ -133,7 +153,9 @@ def worker(concurrency: int, celery_options: tuple[str, ...]) -> None:
     configure_log()
     settings = read()
     run(check(settings))
-    application, _ = make_worker(settings)
+    _check_traces()
+    start = partial(start_traces, os.environ, service="docservice-worker", say=_say_traces)
+    application, _ = make_worker(settings, start)
     application.worker_main(
         [
             "worker",

@@ -80,7 +80,8 @@ class NewDocument:
 class Claim:
     """One document that one worker may process; ``attempt`` distinguishes this claim from an earlier one.
 
-    ``tries`` counts the attempts since the upload, or since a user had the document retried.
+    ``tries`` counts the attempts since the upload, or since a user had the document retried. ``traceparent``
+    is the trace that it belongs to.
     """
 
     id: int
@@ -93,6 +94,7 @@ class Claim:
     depth: int
     attempt: int
     tries: int
+    traceparent: str | None = None
 
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")

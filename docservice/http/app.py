@@ -27,6 +27,7 @@ from docservice.http.services import Services
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from autoscaler.api import Traces
     from docservice.config import Settings
     from docservice.log import AccessLog
 
@@ -50,9 +51,11 @@ _ROUTERS = (
 )
 
 
-def create_app(settings: Settings, *, access_log: AccessLog | None = None) -> DocumentService:
+def create_app(
+    settings: Settings, *, access_log: AccessLog | None = None, traces: Traces | None = None
+) -> DocumentService:
     """The application; its lifespan opens and closes the pools."""
-    services = Services(settings, access_log=access_log)
+    services = Services(settings, access_log=access_log, traces=traces)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

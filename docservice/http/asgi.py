@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 #: A body that is slower than this, after its first pause, is refused.
 _MIN_BYTES_A_SECOND = 1024
-_METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
+#: Those that a metric or a span names.
+METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
 
 
 class _Exchange:
@@ -125,8 +126,8 @@ class DocumentService:
             self.services.requests.add(
                 Answered(
                     time.time(),
-                    _route(scope),
-                    scope["method"] if scope["method"] in _METHODS else "other",
+                    route_of(scope),
+                    scope["method"] if scope["method"] in METHODS else "other",
                     scope["path"][:300],
                     exchange.status,
                     request_id,
@@ -182,7 +183,7 @@ def _announced(headers: dict[bytes, bytes]) -> int:
     return int(length) if length.isdigit() else 0
 
 
-def _route(scope: Scope) -> str:
+def route_of(scope: Scope) -> str:
     """The route's pattern: no metric has a label that a caller wrote."""
     if is_grid(scope["path"]):
         return "/modules/{module}/grid.csv" if scope["path"].endswith(".csv") else PAGE_ROUTE

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from autoscaler.api import NoTraces
 from docservice.http.access_log import RequestLog
 from docservice.http.auth import Authenticator
 from docservice.http.background import Background
@@ -15,6 +16,7 @@ from docservice.ingest.blobs import BlobStore
 from docservice.ingest.bulk import BulkRunner
 from docservice.ingest.orphans import OrphanRemover
 from docservice.ingest.publish import Broker, Enqueuer, make_celery
+from docservice.ingest.sent_spans import SentSpans
 from docservice.ingest.sweeper import Sweeper
 from docservice.log import AccessLog
 from docservice.metrics import Metrics
@@ -30,17 +32,22 @@ from docservice.postgres.tokens import Tokens
 from docservice.workers import WorkerControl
 
 if TYPE_CHECKING:
+    from autoscaler.api import Traces
     from docservice.config import Settings
 
 _FLUSH_SECONDS = 0.5
 _EXPORT_CONNECTIONS = 2
+_TRACES_SECONDS = 2.0
 
 
 class Services:
     """One of everything, for one process."""
 
-    def __init__(self, settings: Settings, *, access_log: AccessLog | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, access_log: AccessLog | None = None, traces: Traces | None = None
+    ) -> None:
         self.settings = settings
+        self.traces = traces or NoTraces()
         self.metrics = Metrics()
         self.requests = RequestLog(self.metrics, access_log or AccessLog())
         self.background = Background(self.metrics)
@@ -66,7 +73,8 @@ class Services:
         self.auth = Authenticator(tokens=self.tokens, cache=self.cache, seconds=settings.identity_seconds)
         celery = make_celery(settings)
         self.broker = Broker(celery, queue=settings.queue)
-        self.enqueuer = Enqueuer(self.broker, self.documents, self.metrics)
+        sent = SentSpans(self.traces, self.documents, queue=settings.queue)
+        self.enqueuer = Enqueuer(self.broker, self.documents, self.metrics, sent)
         self.bulk_runner = BulkRunner(
             bulk=self.bulk,
             documents=self.documents,
@@ -75,14 +83,18 @@ class Services:
             enqueuer=self.enqueuer,
         )
         self.control = WorkerControl(celery, settings)
-        self.sweeper = Sweeper(
-            settings=settings,
+        self.sweeper = self._make_sweeper(sent)
+        self.orphans = OrphanRemover(self.blobs, self.documents, self.database)
+
+    def _make_sweeper(self, sent: SentSpans) -> Sweeper:
+        return Sweeper(
+            settings=self.settings,
             documents=self.documents,
             broker=self.broker,
             cache=self.cache,
             metrics=self.metrics,
+            sent=sent,
         )
-        self.orphans = OrphanRemover(self.blobs, self.documents, self.database)
 
     async def open(self) -> None:
         """Open the pools and start the background tasks. Servers that are away are reached later."""
@@ -107,6 +119,7 @@ class Services:
         await self._export_database.close()
         await self.database.close()
         self.requests.flush()
+        await asyncio.to_thread(self.traces.close, within_seconds=_TRACES_SECONDS)
 
     async def _flush(self) -> None:
         while True:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from docservice.config import Settings
+    from docservice.ingest.sent_spans import SentSpans
     from docservice.metrics import Metrics
     from docservice.postgres.documents import Documents
 
@@ -182,7 +184,8 @@ class Enqueuer:
     What cannot be sent stays in Postgres without a time of sending, and the sweeper sends it.
     """
 
-    def __init__(self, broker: Broker, documents: Documents, metrics: Metrics) -> None:
+    def __init__(self, broker: Broker, documents: Documents, metrics: Metrics, sent: SentSpans) -> None:
+        self._sent = sent
         self._broker = broker
         self._documents = documents
         self._metrics = metrics
@@ -211,6 +214,7 @@ class Enqueuer:
             await self._send(batch)
 
     async def _send(self, batch: list[int]) -> None:
+        begun = time.time()
         if not await self._broker.send(batch):
             self._log.warning("broker.unavailable", documents=len(batch), then="the sweeper sends them")
             return
@@ -219,3 +223,4 @@ class Enqueuer:
             await self._documents.enqueued(batch)
         except Exception as fault:  # noqa: BLE001 - they are sent; sent twice, they are processed once
             self._log.warning("enqueued.save_failed", documents=len(batch), fault=type(fault).__name__)
+        await self._sent.add(batch, by="upload", begun=begun)

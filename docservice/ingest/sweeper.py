@@ -24,6 +24,7 @@ from docservice.postgres.database import StoreTimeoutError, StoreUnavailableErro
 if TYPE_CHECKING:
     from docservice.config import Settings
     from docservice.ingest.publish import Broker
+    from docservice.ingest.sent_spans import SentSpans
     from docservice.metrics import Metrics
     from docservice.page_cache import Cache
     from docservice.postgres.documents import Documents
@@ -55,8 +56,16 @@ class Sweeper:
     """Sends again what no worker has, and returns what lost workers had claimed."""
 
     def __init__(
-        self, *, settings: Settings, documents: Documents, broker: Broker, cache: Cache, metrics: Metrics
+        self,
+        *,
+        settings: Settings,
+        documents: Documents,
+        broker: Broker,
+        cache: Cache,
+        metrics: Metrics,
+        sent: SentSpans,
     ) -> None:
+        self._sent = sent
         self._settings = settings
         self._documents = documents
         self._broker = broker
@@ -133,7 +142,9 @@ class Sweeper:
         return sent
 
     async def _send(self, ids: list[int]) -> bool:
+        begun = time.time()
         if await self._broker.send(ids):
+            await self._sent.add(ids, by="sweeper", begun=begun)
             return True
         await self._documents.not_enqueued(ids)
         return False

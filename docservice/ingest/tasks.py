@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals
 
+from autoscaler.api import NoTraces
 from docservice.domain.number_pattern import number_pattern
 from docservice.ingest.blobs import BlobError, BlobStore
 from docservice.ingest.extract.limits import ProcessingError, Rules
 from docservice.ingest.extract.process import process
 from docservice.ingest.publish import TASK, Broker, make_celery
+from docservice.ingest.sent_spans import SentSpans
 from docservice.ingest.sweeper import lease_seconds
 from docservice.log import configure_log, logger
 from docservice.metrics import Metrics
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     import celery
 
+    from autoscaler.api import Traces
     from docservice.config import Settings
     from docservice.domain.documents import Claim
     from docservice.domain.extraction import Extraction
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 _FIRST_RETRY_SECONDS = 2
 _LAST_RETRY_SECONDS = 300
 _SETTLE_SECONDS = 5.0
+_TRACES_SECONDS = 1.0
 #: Pages of a PDF are read for this share of the time, so that what was read by then is kept.
 _SHARE_FOR_PAGES = 0.8
 _OUT_OF_TIME_AGAIN_SECONDS = 0.2
@@ -94,14 +98,16 @@ def _deadline(seconds: float) -> Iterator[None]:
 class Worker:
     """Everything that processing a document needs, open on the running loop."""
 
-    def __init__(self, settings: Settings, broker: Broker) -> None:
+    def __init__(self, settings: Settings, broker: Broker, traces: Traces) -> None:
         self._settings = settings
+        self._traces = traces
         self._database = Database(settings.pool(size=2))
         self._cache = Cache(settings.redis, settings.redis_tuning, Metrics())
         self._blobs = BlobStore(settings.blob_url)
         self._broker = broker
         self._log = logger("worker")
         self.documents = Documents(self._database)
+        self._sent = SentSpans(traces, self.documents, queue=settings.queue)
         self._rules = Rules(
             mail_number_header=settings.mail_number_header,
             mail_number_pattern=number_pattern(settings.mail_number_pattern),
@@ -124,13 +130,31 @@ class Worker:
         Raises:
             TryAgainError: when Postgres or the store of blobs does not answer.
         """
+        begun = time.time()
         try:
             claim = await self.documents.claim(document_id, lease_seconds=lease_seconds(self._settings))
             if claim is None:
                 return Result.NOT_OURS
-            return await self._process(claim)
+            return await self._traced(claim, begun)
         except (StoreUnavailableError, StoreTimeoutError) as fault:
             raise TryAgainError(str(fault)) from fault
+
+    async def _traced(self, claim: Claim, begun: float) -> Result:
+        """As :meth:`_process`, as a span of the document's trace that began with the claim."""
+        name = f"process {self._settings.queue}"
+        with self._traces.span(name, "consumer", parent=claim.traceparent, begun=begun) as span:
+            span.set("messaging.system", "redis")
+            span.set("messaging.operation.type", "process")
+            span.set("messaging.destination.name", self._settings.queue)
+            span.set("docservice.document.id", claim.id)
+            span.set("docservice.document.type", claim.document_type.value)
+            span.set("docservice.module", claim.module)
+            span.set("docservice.attempt", claim.tries)
+            result = await self._process(claim)
+            span.set("docservice.result", result.value)
+            if result is Result.FAILED:
+                span.fail()
+            return result
 
     async def _process(self, claim: Claim) -> Result:
         try:
@@ -144,14 +168,16 @@ class Worker:
         except Exception as fault:  # noqa: BLE001 - a bug must not make a document wait forever
             self._log.exception("document.read_failed", document=claim.id)
             return await self._again(claim, f"it could not be read ({type(fault).__name__})")
-        ids = await self.documents.finish(claim, extraction, keys)
+        ids = await self.documents.finish(claim, extraction, keys, traceparent=self._traces.traceparent())
         if ids is None:  # the claim went to another while we worked
             for key in keys:
                 await self._blobs.remove(key)
             return Result.NOT_OURS
         await self._changed(claim.module)
+        begun = time.time()
         if ids and await self._broker.send(ids):
             await self.documents.enqueued(ids)
+            await self._sent.add(ids, by="worker", begun=begun)
         self._log.info("document.processed", document=claim.id, attachments=len(ids))
         return Result.PROCESSED
 
@@ -206,9 +232,13 @@ class Worker:
 class _Process:
     """One worker process: its loop and its :class:`Worker`, made with the first document."""
 
-    def __init__(self, settings: Settings, application: celery.Celery) -> None:
+    def __init__(
+        self, settings: Settings, application: celery.Celery, start_traces: Callable[[], Traces]
+    ) -> None:
         self._settings = settings
         self._application = application
+        self._start_traces = start_traces
+        self._traces: Traces = NoTraces()
         self._runner: asyncio.Runner | None = None
         self._worker: Worker | None = None
 
@@ -222,7 +252,9 @@ class _Process:
         """Process one document on this process' loop."""
         if self._runner is None or self._worker is None:
             self._runner = asyncio.Runner()
-            self._worker = Worker(self._settings, Broker(self._application, queue=self._settings.queue))
+            self._traces = self._start_traces()  # after the fork: its thread is this process' own
+            broker = Broker(self._application, queue=self._settings.queue)
+            self._worker = Worker(self._settings, broker, self._traces)
             self._runner.run(self._worker.open())
         return self._runner.run(self._worker.process(document_id))
 
@@ -232,12 +264,15 @@ class _Process:
             self._runner.run(self._worker.close())
             self._runner.close()
             self._runner = self._worker = None
+            self._traces.close(within_seconds=_TRACES_SECONDS)
 
 
-def make_worker(settings: Settings) -> tuple[celery.Celery, Callable[..., Any]]:
-    """The Celery application of a worker, with its one task."""
+def make_worker(
+    settings: Settings, start_traces: Callable[[], Traces] = NoTraces
+) -> tuple[celery.Celery, Callable[..., Any]]:
+    """The Celery application of a worker, with its one task. ``start_traces`` is called in each process."""
     application = make_celery(settings)
-    process = _Process(settings, application)
+    process = _Process(settings, application, start_traces)
 
     def process_document(task: Any, document_id: int) -> str:
         try:

@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 _INSERT = """
 insert into documents
-    (module, document_type, mail_number, title, file_name, content_type, size_bytes, sha256, blob_key)
-select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[],
-                     $8::text[], $9::text[])
+    (module, document_type, mail_number, title, file_name, content_type, size_bytes, sha256, blob_key,
+     traceparent)
+select *, $10::text from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+                                $7::bigint[], $8::text[], $9::text[])
 returning id
 """
 _INSERT_PARTS = """
 insert into documents
     (module, document_type, mail_number, title, file_name, content_type, size_bytes, sha256, blob_key,
-     parent_id, part, depth)
-select $1, t, $2, n, n, c, s, h, b, $3, p, $4
+     parent_id, part, depth, traceparent)
+select $1, t, $2, n, n, c, s, h, b, $3, p, $4, $12::text
 from unnest($5::text[], $6::text[], $7::text[], $8::bigint[], $9::text[], $10::text[], $11::int[])
      as x (t, n, c, s, h, b, p)
 returning id
@@ -36,7 +37,7 @@ update documents set state = 'processing', claimed_at = now(), attempts = attemp
 where id = $1 and (state = 'received'
                    or (state = 'processing' and claimed_at < now() - make_interval(secs => $2)))
 returning id, module, document_type, file_name, size_bytes, blob_key, mail_number, depth, attempts,
-    attempts - earlier_attempts as tries
+    attempts - earlier_attempts as tries, traceparent
 """
 _FINISH = """
 update documents set state = 'processed', processed_at = now(), claimed_at = null, failure = null,
@@ -114,8 +115,8 @@ class Documents:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, documents: Sequence[NewDocument]) -> list[int]:
-        """Store new documents, all or none, and return their ids in the same order."""
+    async def add(self, documents: Sequence[NewDocument], *, traceparent: str | None = None) -> list[int]:
+        """Store new documents of one trace, all or none, and return their ids in the same order."""
         columns = [
             (
                 item.module,
@@ -130,7 +131,8 @@ class Documents:
             )
             for item in documents
         ]
-        rows = await self._database.fetch(_INSERT, *(list(column) for column in zip(*columns, strict=True)))
+        values = (list(column) for column in zip(*columns, strict=True))
+        rows = await self._database.fetch(_INSERT, *values, traceparent)
         return [row["id"] for row in rows]
 
     async def get(self, document_id: int) -> dict[str, Any] | None:
@@ -176,22 +178,25 @@ class Documents:
             depth=row["depth"],
             attempt=row["attempts"],
             tries=row["tries"],
+            traceparent=row["traceparent"],
         )
 
     async def finish(
-        self, claim: Claim, extraction: Extraction, blob_keys: Sequence[str]
+        self,
+        claim: Claim,
+        extraction: Extraction,
+        blob_keys: Sequence[str],
+        *,
+        traceparent: str | None = None,
     ) -> list[int] | None:
         """Store what was found, with the attachments as documents of their own, and return their ids.
+
+        ``traceparent`` is the trace that they belong to.
 
         None, and nothing stored, when the claim is no longer held.
         """
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(
-                _FINISH,
-                claim.id,
-                claim.attempt,
-                *_own_values(extraction),
-            )
+            row = await connection.fetchrow(_FINISH, claim.id, claim.attempt, *_own_values(extraction))
             if row is None:
                 return None
             if extraction.text:
@@ -217,6 +222,7 @@ class Documents:
                 [part.sha256 for part in parts],
                 list(blob_keys),
                 [part.part for part in parts],
+                traceparent,
             )
             return [item["id"] for item in rows]
 
@@ -228,6 +234,14 @@ class Documents:
         """End a claim, to be retried in that time; False when it is no longer held."""
         row = await self._database.fetch_row(_RELEASE, claim.id, claim.attempt, retry_in_seconds)
         return row is not None
+
+    async def traceparents(self, ids: Sequence[int]) -> dict[int, str]:
+        """The traces of those of the ids that belong to one."""
+        rows = await self._database.fetch(
+            "select id, traceparent from documents where id = any($1::bigint[]) and traceparent is not null",
+            list(ids),
+        )
+        return {row["id"]: row["traceparent"] for row in rows}
 
     async def unsent(self, *, fresh_seconds: float, limit: int) -> list[int]:
         """Ids that were never sent, marked as sent; each is returned to one caller alone."""

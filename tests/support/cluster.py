@@ -20,6 +20,7 @@ from celery import Celery
 from autoscaler.demo.embedded import Process, RedisServer, free_port, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import ExitStack
 
 ROOT = Path(__file__).parents[2]
@@ -140,6 +141,7 @@ class Cluster:
         wait: bool = True,
         python: str = sys.executable,
         tree: Path = ROOT,
+        environment: Mapping[str, str] | None = None,
         **flags: str,
     ) -> Daemon:
         """Start a daemon of ``tree`` with prompt delays.
@@ -153,7 +155,10 @@ class Cluster:
             Process(
                 (python, "-m", "autoscaler", "run", "--listen", listen, *flat, *words),
                 log_path=self.folder / f"daemon-{listen.rpartition(':')[2]}.log",
-                environment={} if url == "" else {"REDIS_URL": url or self.server.url},
+                environment={
+                    **({} if url == "" else {"REDIS_URL": url or self.server.url}),
+                    **(environment or {}),
+                },
                 working_folder=tree,
                 stop_within_seconds=6,
             )

@@ -162,7 +162,8 @@ class _Storing:
         if len(ids) != len(self._documents):
             await progress.save(blob_keys=[item.blob_key for item in self._documents])
             self.begun = True
-            ids = await self._serving.documents.add(self._documents)
+            traceparent = self._serving.traces.traceparent()
+            ids = await self._serving.documents.add(self._documents, traceparent=traceparent)
         # Committed. From here on the answer is 202, whatever Redis does.
         await self._serving.cache.raise_version(self._module)
         self._serving.enqueuer.put(ids)

@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from autoscaler.api import NoTraces
 from docservice.domain.documents import DocumentType, NewDocument
 from docservice.ingest.blobs import BlobStore
 from docservice.ingest.publish import Broker, make_celery
+from docservice.ingest.sent_spans import SentSpans
 from docservice.ingest.sweeper import Sweeper
 from docservice.ingest.tasks import Worker
 from docservice.metrics import Metrics
@@ -33,7 +35,7 @@ class Bench:
         self.blobs = BlobStore(settings.blob_url)
         self.broker = Broker(make_celery(settings), queue=settings.queue)
         self.cache = Cache(settings.redis, settings.redis_tuning, Metrics())
-        self.worker = Worker(settings, self.broker)
+        self.worker = Worker(settings, self.broker, NoTraces())
 
     async def add(self, data: bytes, kind: DocumentType = DocumentType.EMAIL, *, stored: bool = True) -> int:
         key = self.blobs.new_key(datetime.now(UTC).date())
@@ -61,6 +63,7 @@ class Bench:
             broker=self.broker,
             cache=self.cache,
             metrics=Metrics(),
+            sent=SentSpans(NoTraces(), self.documents, queue=self.settings.queue),
         )
 
 
