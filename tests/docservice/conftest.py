@@ -193,7 +193,7 @@ def run_api(
     with Process(
         command, log_path=folder / "api.log", environment={**environment, **own}, working_folder=tree
     ) as process:
-        process.wait_until(lambda: is_ready(url), within_seconds=30, what="the API's first answer")
+        process.wait_until(lambda: is_ready(url), within_seconds=90, what="the API's first answer")
         yield Live(process, url, environment, tokens)
 
 
