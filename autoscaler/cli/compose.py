@@ -94,6 +94,7 @@ def _decider(settings: Settings) -> Decider:
         shadow=settings.shadow,
         target_waits=settings.target_waits,
         min_interval_seconds=settings.min_interval_seconds,
+        interval_seconds=settings.interval_seconds,
     )
 
 

@@ -65,7 +65,10 @@ class Setup:
     def replay(self, name: str, parameters: TargetWaitPolicy | None) -> ReplayResult:
         """Run the trace through the daemon's decider: by the target wait, or by thresholds without one."""
         decider = Decider(
-            policy=self.policy, target_wait=parameters, min_interval_seconds=self.min_interval_seconds
+            policy=self.policy,
+            target_wait=parameters,
+            min_interval_seconds=self.min_interval_seconds,
+            interval_seconds=self.interval_seconds,
         )
         scaler = DecidedScaler(
             decider,

@@ -29,6 +29,7 @@ from autoscaler.core.capacity import lowest
 from autoscaler.core.constraints import constrain
 from autoscaler.core.containers import parts
 from autoscaler.core.demand import reach
+from autoscaler.core.demand.pace import Looks
 from autoscaler.core.demand.passing import follow
 from autoscaler.core.demand.target_wait import TargetWaitPolicy, advance, advance_fleet
 from autoscaler.core.demand.thresholds import high_load, needs_of_load, thresholds
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
     from autoscaler.core.state import GroupState, KnownWorker
 
 __all__ = ["Decider", "GroupPlan", "Mode", "Plan"]
-
 
 #: The target wait learns in any case, so that it knows the work where it is to decide.
 _LEARNS_ONLY = TargetWaitPolicy()
@@ -131,6 +131,7 @@ class Decider:
     target_waits: Mapping[str, float] = field(default_factory=dict)
     name: str = ""
     min_interval_seconds: float | None = None
+    interval_seconds: float | None = None
 
     @property
     def named_queues(self) -> frozenset[str]:
@@ -257,8 +258,11 @@ class Decider:
         )
         memory = memory._replace(reach=reach.follow(memory.reach, look))
         wait = memory.target_wait.oldest_wait_seconds(at, target)
-        needed = memory.reach.needed or None
-        return memory, replace(plan, target_seconds=target, needed=needed, oldest_wait_seconds=wait)
+        plan = replace(
+            plan, target_seconds=target, oldest_wait_seconds=wait, needed=memory.reach.needed or None
+        )
+        shortest = reach.shortest_learnt(self.target_wait, memory.target_wait, self.interval_seconds)
+        return memory, replace(plan, shortest_target_seconds=shortest)
 
     @property
     def _parameters(self) -> TargetWaitPolicy:
@@ -274,20 +278,18 @@ class Decider:
         """What the target wait has learnt, and what it recommends; None where the work is not known."""
         if not seen.work.complete:
             return memory, None
-        parameters = self._parameters
+        parameters, looks = self._parameters, Looks(self.min_interval_seconds, self.interval_seconds)
         completions = memory.completions.add(member.reading for member in seen.members)
         own_queues = [queues[name] for name in seen.group.queues if name in queues]
         shown = signal(at, seen.members, own_queues, seen.work, completions)
         if seen.fleet is not None:
-            target_wait, needs = advance_fleet(
-                parameters, memory.target_wait, shown, seen.fleet, self.min_interval_seconds
-            )
+            target_wait, needs = advance_fleet(parameters, memory.target_wait, shown, seen.fleet, looks)
             learnt = _Learnt(needs.total, needs)
         else:
             target = self._target_of(seen.group.queues[0]) if seen.group.queues else None
             if target not in {None, parameters.target_wait_seconds}:
                 parameters = replace(parameters, target_wait_seconds=target)
-            target_wait, size = advance(parameters, memory.target_wait, shown, self.min_interval_seconds)
+            target_wait, size = advance(parameters, memory.target_wait, shown, looks)
             learnt = _Learnt(size, None)
         ended = completions is not None and completions.total > memory.completions.total
         memory = memory._replace(

@@ -26,6 +26,7 @@ class GroupPlan:
     ``ended_at`` is when a task was last seen to have ended, in monotonic seconds, None where none was.
     ``needed`` is how many processes it would take to keep the target of ``target_seconds`` where the bounds
     do not allow as many, None where they do or where no target wait decides.
+    ``shortest_target_seconds`` is the shortest target that a growth can keep, None where none decides.
     ``oldest_wait_seconds`` is how long the oldest task that has not started has waited, measured against
     ``target_seconds``; it is read or estimated, and None where the work is not known.
     ``shares`` are what each worker carries of it.
@@ -46,6 +47,7 @@ class GroupPlan:
     ended_at: float | None = None
     target_seconds: float | None = None
     needed: int | None = None
+    shortest_target_seconds: float | None = None
     oldest_wait_seconds: float | None = field(default=None, compare=False)
     shares: tuple[Share, ...] = ()
     trail: Trail | None = field(default=None, compare=False, repr=False)

@@ -6,6 +6,7 @@ when a person should read it again.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from autoscaler.core.model import Reason
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 KIND = "ceiling"
 #: The target wait cannot be kept within the bounds.
 OUT_OF_REACH = "target_out_of_reach"
+#: The target wait is shorter than a look and the start of a process take.
+TOO_SHORT = "target_too_short"
 _IO = "--processes-per-core where tasks wait (I/O) more than they compute"
 _MORE = "start another worker for {queues}"
 #: By reason: what limits the pool, and what to do.
@@ -53,6 +56,27 @@ def out_of_reach(plan: Plan) -> dict[tuple[str, str], str]:
         )
         for group in plan.groups
         if group.needed is not None and group.target_seconds is not None
+        for worker in group.group.workers
+    }
+
+
+def too_short(plan: Plan) -> dict[tuple[str, str], str]:
+    """The workers whose growth comes too late for the target wait, however much they may grow.
+
+    The time is rounded up, so that the text stays the same while starts take about as long.
+    """
+    return {
+        (TOO_SHORT, worker): (
+            "a task may be seen one --interval after it came, and a process takes a while to start: a target"
+            f" of {group.target_seconds:g} s is kept by processes that are there already, not by growth. As"
+            " many are kept as were needed lately, so the first tasks of a larger burst are late; set"
+            f" --target-wait {math.ceil(group.shortest_target_seconds)}s or more, or --min to what a burst"
+            " needs"
+        )
+        for group in plan.groups
+        if group.target_seconds is not None
+        and group.shortest_target_seconds is not None
+        and group.target_seconds < group.shortest_target_seconds
         for worker in group.group.workers
     }
 

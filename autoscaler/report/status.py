@@ -50,6 +50,7 @@ CONDITION_KINDS = (
     deployment.CLOCK,
     ceiling.KIND,
     ceiling.OUT_OF_REACH,
+    ceiling.TOO_SHORT,
     *deployment.OF_READINGS,
     deployment.UNRESPONSIVE,
     *deployment.KINDS,
@@ -184,7 +185,7 @@ def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
 def _of_the_deployment(record: TickRecord, mode: Mode) -> dict[Subject, str]:
     """Who else resizes the workers, which take no tasks, and what is expected and not there."""
     found = ceiling.at_ceiling(record.plan, record.observation.override)
-    found |= ceiling.out_of_reach(record.plan)
+    found |= ceiling.out_of_reach(record.plan) | ceiling.too_short(record.plan)
     found |= deployment.of_readings(record.observation.workers, record.observation.queues)
     hung = set(record.unresponsive) - {*record.left, *record.unreadable}
     found |= {(deployment.UNRESPONSIVE, name): deployment.UNRESPONSIVE_STATE for name in hung}

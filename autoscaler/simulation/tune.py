@@ -65,7 +65,12 @@ def tune(
         for caution in sorted({*RELEASE_CAUTIONS, parameters.release_caution}):
             tried = replace(parameters, start_worth_seconds=start_worth, release_caution=caution)
             scaler = DecidedScaler(
-                Decider(policy=policy, target_wait=tried, min_interval_seconds=min_interval_seconds),
+                Decider(
+                    policy=policy,
+                    target_wait=tried,
+                    min_interval_seconds=min_interval_seconds,
+                    interval_seconds=interval_seconds,
+                ),
                 name=f"start worth {start_worth:g}, caution {caution:g}",
                 start_seconds=model.start_seconds,
                 interval_seconds=interval_seconds,

@@ -10,7 +10,10 @@ PARAMETERS = TargetWaitPolicy(target_wait_seconds=5.0, assumed_start_seconds=1.0
 
 
 def signal(at: float, waiting: int, busy: int, processes: int, **more: Any) -> Signal:
-    return Signal(at=at, waiting=waiting, busy=busy, reserved=0, processes=processes, **more)
+    """A signal of a pool whose start takes a second, as learnt, unless it says otherwise."""
+    return Signal(
+        at=at, waiting=waiting, busy=busy, reserved=0, processes=processes, **{"start_seconds": 1.0, **more}
+    )
 
 
 def play(

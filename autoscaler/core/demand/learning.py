@@ -91,6 +91,7 @@ class Step(NamedTuple):
     net_arrived: int
     started: int
     start_seconds: float
+    start_known: bool
     spare_in_seconds: float
     busy_total_seconds: float
     ended_total: float
@@ -143,7 +144,8 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
         net_arrived=net_arrived,
         started=started,
         doubted=doubted,
-        start_seconds=_start_seconds(parameters, signal),
+        start_seconds=start_seconds(parameters, signal),
+        start_known=signal.start_seconds is not None,
         spare_in_seconds=max(0.0, state.ready_at - signal.at),
         busy_total_seconds=state.busy_seconds * fade + (pending / learnt * weight if learnt else 0.0),
         ended_total=state.ended * fade + weight,
@@ -152,7 +154,8 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
     )
 
 
-def _start_seconds(parameters: TargetWaitPolicy, signal: Signal) -> float:
+def start_seconds(parameters: TargetWaitPolicy, signal: Signal) -> float:
+    """Time from a resize to a ready process, as learnt or else as assumed."""
     return parameters.assumed_start_seconds if signal.start_seconds is None else signal.start_seconds
 
 

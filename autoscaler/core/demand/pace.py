@@ -13,17 +13,38 @@ from typing import NamedTuple
 Runs = Sequence[tuple[float, int]]
 #: Share of the mean service time for which a task surely runs on. Tasks that are all alike end together: what
 #: has just begun frees no process in time.
-_YOUNG_SHARE = 0.9
+YOUNG_SHARE = 0.9
+
+
+class Looks(NamedTuple):
+    """When the pool is looked at: ``soonest_seconds`` after a look that finds that a decision is due.
+
+    Where nothing is due the next look comes ``usual_seconds`` later. None where that is not known: looks then
+    come at even distances, which are learnt.
+    """
+
+    soonest_seconds: float | None = None
+    usual_seconds: float | None = None
+
+
+UNKNOWN_LOOKS = Looks()
 
 
 class Pace(NamedTuple):
-    """What a plan has to allow for. Times are seconds; ``caution`` is in standard deviations."""
+    """What a plan has to allow for. Times are seconds; ``caution`` is in standard deviations.
+
+    ``start_known`` and ``service_known`` are False until it is learnt how long a start and a task take. Where
+    a growth comes too late for every task, ``held_seconds`` is the wait that a size must keep by itself.
+    """
 
     service_seconds: float
     start_seconds: float
     tick_seconds: float
     margin_seconds: float
     caution: float
+    start_known: bool = True
+    service_known: bool = True
+    held_seconds: float | None = None
 
     def freed(self, runs: Runs, at: float, horizon: float) -> float:
         """Starts on processes that are busy now, since the times of ``runs``.
@@ -31,7 +52,7 @@ class Pace(NamedTuple):
         A task that is younger than most of the service time does not end yet; then each process becomes free
         at a rate of one over the service time.
         """
-        young = _YOUNG_SHARE * self.service_seconds
+        young = YOUNG_SHARE * self.service_seconds
         freed = 0.0
         for since, count in runs:
             old_in = young - (at - since)
@@ -43,8 +64,33 @@ class Pace(NamedTuple):
 
     def spare(self, spare: int, horizon: float, spare_in: float) -> float:
         """Starts on processes that are idle, or will be ready in ``spare_in``."""
+        spare_in = spare_in if self.held_seconds is None else 0.0
         return spare * self.started(horizon - spare_in) if horizon >= spare_in else 0.0
 
     def started(self, slack: float) -> float:
         """Starts on one new process within ``slack`` after it is ready."""
-        return 1 + max(0.0, slack - _YOUNG_SHARE * self.service_seconds) / self.service_seconds
+        return 1 + max(0.0, slack - YOUNG_SHARE * self.service_seconds) / self.service_seconds
+
+    def horizon(self, left: float) -> float:
+        """Seconds from now within which a task must start that has so many left."""
+        return max(0.0, left) if self.held_seconds is None else self.held_seconds
+
+    def max_growth(self, processes: int) -> float:
+        """How many may be asked for at once: no large pool is held for a guess of the service time."""
+        return math.inf if self.held_seconds is None or self.service_known else max(1, processes)
+
+    def slack(self, horizon: float, later: float = 0.0) -> float:
+        """What is left of a horizon for a process that is asked for now, below 0 where it is ready later.
+
+        One of a size that is to keep the target by itself would have been there when the first task came, so
+        much ``later`` than which this one came.
+        """
+        return horizon - self.start_seconds if self.held_seconds is None else horizon + later
+
+    def hurries(self, left: float) -> bool:
+        """Whether a process for a task that must start in ``left`` seconds must be asked for at this look.
+
+        Nobody waits to the last moment before it is known how long a start takes.
+        """
+        known = self.start_known and self.held_seconds is None
+        return not known or left - self.start_seconds < self.tick_seconds

@@ -9,7 +9,13 @@ remembered for a while, for bursts come and go.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from autoscaler.core.demand.learning import start_seconds
+
+if TYPE_CHECKING:
+    from autoscaler.core.demand.learning import TargetWaitState
+    from autoscaler.core.demand.parameters import TargetWaitPolicy
 
 #: How long a need is remembered after it was last seen.
 HOLD_SECONDS = 900.0
@@ -54,6 +60,20 @@ class Reach(NamedTuple):
     def needed(self) -> int:
         """Processes that it takes and that are not allowed; 0 where the target is within reach."""
         return max(self.current, self.earlier)
+
+
+def shortest(parameters: TargetWaitPolicy, starts_in: float, look_seconds: float) -> float:
+    """The shortest target that growth can keep: a task is seen a look later, and then a process starts."""
+    return starts_in + look_seconds + parameters.margin_seconds
+
+
+def shortest_learnt(
+    parameters: TargetWaitPolicy, state: TargetWaitState, look_seconds: float | None
+) -> float | None:
+    """The same by what is learnt of starts; None where nobody knows how often is looked."""
+    if state.last is None or look_seconds is None:
+        return None
+    return shortest(parameters, start_seconds(parameters, state.last), look_seconds)
 
 
 def follow(before: Reach, look: Look) -> Reach:

@@ -135,15 +135,19 @@ def learn_gap(parameters: TargetWaitPolicy, gaps: Gaps, age: float) -> Gaps:
     )
 
 
-def retained(parameters: TargetWaitPolicy, learnt: Retention, pool: Pool, smallest: int) -> int:
-    """Return the largest size worth keeping, no less than ``smallest`` and no more than there is."""
+def retained(
+    parameters: TargetWaitPolicy, learnt: Retention, pool: Pool, smallest: int, *, hold_seconds: float = 0.0
+) -> int:
+    """Return the largest size worth keeping, no less than ``smallest`` and no more than there is.
+
+    What was needed within ``hold_seconds`` is kept whatever it costs.
+    """
     for rung in range(min(len(learnt.tasks_at), rungs_up_to(pool.processes)) - 1, -1, -1):
         size = min(_SIZES[rung] + 1, pool.processes)  # the size that is needed where this rung is too small
         if size <= smallest:
             break
-        if _worth_keeping(
-            learnt.gaps[rung], (pool.at - learnt.needed_at[rung]) / parameters.start_worth_seconds
-        ):
+        age = pool.at - learnt.needed_at[rung]
+        if age < hold_seconds or _worth_keeping(learnt.gaps[rung], age / parameters.start_worth_seconds):
             return size
     return smallest
 

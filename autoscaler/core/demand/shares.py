@@ -76,7 +76,9 @@ def own_and_shared(look: Look) -> tuple[list[int], list[int]]:
     else:
         needs = _together(look, [fleet.channels[one] for one in waiting], left)
     for number, need in zip(waiting, needs, strict=True):
-        shared[number] = max(0, min(need.asked(), fleet.channels[number].tasks))
+        consumers = fleet.channels[number].consumers
+        limit = look.pace.max_growth(sum([fleet.members[one].processes for one in consumers]))
+        shared[number] = int(max(0, min(need.asked(), fleet.channels[number].tasks, limit)))
     return own, shared
 
 
@@ -131,16 +133,18 @@ def need_of(
     """What is needed so that each position starts in time; ``starts`` is what happens anyway by a horizon."""
     now = later = 0.0
     due = False
-    for when, position in dated:
+    known = list(dated)
+    first = min((when for when, _ in known), default=at)
+    for when, position in known:
         left = when - pace.margin_seconds - at
-        horizon = max(0.0, left)
+        horizon = pace.horizon(left)
         short = position - starts(horizon)
         if short <= 0:
             continue
-        slack = horizon - pace.start_seconds
+        slack = pace.slack(horizon, when - first)
         now = max(now, short / pace.started(slack))
         later = max(later, short / pace.started(slack - pace.tick_seconds))
-        due = due or left - pace.start_seconds < pace.tick_seconds
+        due = due or pace.hurries(left)
     return Need(now, later, due)
 
 
@@ -154,7 +158,8 @@ def _left_over(pace: Pace, starts: Sequence[_Starts], own: Sequence[int], mine: 
 
     def left(horizon: float) -> Sequence[float]:
         if horizon not in known:
-            new = pace.started(horizon - pace.start_seconds) if horizon >= pace.start_seconds else 0.0
+            slack = pace.slack(horizon)
+            new = pace.started(slack) if slack >= 0 else 0.0
             known[horizon] = [max(0.0, by(horizon) + more * new - tasks) for by, more, tasks in parts]
         return known[horizon]
 
@@ -182,12 +187,12 @@ def _together(look: Look, channels: Sequence[Channel], left: _Supplies) -> list[
     needs = [Need()] * len(channels)
     for when in moments:
         time_left = when - pace.margin_seconds - look.at
-        horizon = max(0.0, time_left)
+        horizon = pace.horizon(time_left)
         wanted = [max((position for due, position in dated if due <= when), default=0) for dated in dated_of]
         short = unmet(wanted, left(horizon), edges)
-        slack = horizon - pace.start_seconds
+        slack = pace.slack(horizon, when - moments[0])
         new, newer = pace.started(slack), pace.started(slack - pace.tick_seconds)
-        hurry = time_left - pace.start_seconds < pace.tick_seconds
+        hurry = pace.hurries(time_left)
         for place, missing in enumerate(short):
             if missing > 0:
                 before = needs[place]

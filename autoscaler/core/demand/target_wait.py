@@ -24,8 +24,9 @@ from autoscaler.core.demand.learning import (
     since_anew,
     step_since,
 )
-from autoscaler.core.demand.pace import Pace, Runs
+from autoscaler.core.demand.pace import UNKNOWN_LOOKS, YOUNG_SHARE, Looks, Pace, Runs
 from autoscaler.core.demand.parameters import TargetWaitPolicy
+from autoscaler.core.demand.reach import shortest
 from autoscaler.core.demand.retention import Passed, Pool, Retention
 from autoscaler.core.demand.shares import Look, due_at, floor, in_hand, need_of, own_and_shared, positions
 from autoscaler.core.demand.signal import Signal
@@ -36,17 +37,22 @@ if TYPE_CHECKING:
 #: A signal that is older than the last one by more than this comes from a clock that went back.
 _MAX_CLOCK_SLIP_SECONDS = 5.0
 
+#: Where growth comes too late, what was needed within so many tasks or service times is kept.
+_HELD_TASKS = 10_000.0
+_HELD_SERVICES = 300.0
+_MIN_HOLD_SECONDS, _MAX_HOLD_SECONDS = 3600.0, 86_400.0
+
 __all__ = ["Signal", "TargetWaitPolicy", "TargetWaitState", "advance", "advance_fleet"]
 
 
 def advance(
-    parameters: TargetWaitPolicy, state: TargetWaitState, signal: Signal, soonest_seconds: float | None = None
+    parameters: TargetWaitPolicy, state: TargetWaitState, signal: Signal, looks: Looks = UNKNOWN_LOOKS
 ) -> tuple[TargetWaitState, int]:
     """Return what to remember and the recommended number of processes of one pool, 1 or more.
 
     It recommends the current size while the tasks that wait will start in time; bounds, cooldowns and
     ceilings are the caller's. A signal that is not newer than the last one changes nothing and holds.
-    ``soonest_seconds`` from now is the next look possible, None where looks come at even distances.
+    ``looks`` says when the next look comes.
     """
     if not _is_newer(state, signal):
         return state, max(1, signal.processes)
@@ -55,7 +61,10 @@ def advance(
     batches = batches_after(state.batches, step, signal)
     size = max(signal.processes, signal.busy)
     runs = runs_after(state.runs, signal.busy, step.started, signal.at)
-    pace = _pace(parameters, step, soonest_seconds)
+    hold = _hold_seconds(parameters, state, step, looks)
+    # Idle processes beside a backlog have been asked for and still start.
+    asked = state.ready_at > -math.inf and signal.processes > signal.busy
+    pace = _pace(parameters, step, looks, held=bool(hold), asked=asked)
     dated = [(since + parameters.target_wait_seconds, count) for since, count in batches]
     size += _missing(pace, signal, step, dated, runs)
     growing = size > signal.processes and bool(signal.backlog)
@@ -64,7 +73,7 @@ def advance(
         batches=batches,
         runs=runs,
         ready_at=signal.at + step.start_seconds if growing else state.ready_at,
-        retention=retention.track(parameters, state.retention, pool, _passed(parameters, step)),
+        retention=retention.track(parameters, state.retention, pool, _passed(parameters, step, hold)),
         due_at=due_at(pace, signal.at, [dated]),
     )
     if growing:
@@ -72,7 +81,7 @@ def advance(
     if signal.backlog:
         return after, max(1, signal.processes)
     floor = max(1, min(signal.busy, signal.processes))
-    return after, retention.retained(parameters, after.retention, pool, floor)
+    return after, retention.retained(parameters, after.retention, pool, floor, hold_seconds=hold)
 
 
 def advance_fleet(
@@ -80,7 +89,7 @@ def advance_fleet(
     state: TargetWaitState,
     signal: Signal,
     fleet: Fleet,
-    soonest_seconds: float | None = None,
+    looks: Looks = UNKNOWN_LOOKS,
 ) -> tuple[TargetWaitState, Needs]:
     """Return what to remember and what workers that share queues need, each along its edges.
 
@@ -101,20 +110,22 @@ def advance_fleet(
         at=signal.at,
         start_seconds=step.start_seconds,
     )
-    pace = _pace(parameters, step, soonest_seconds)
+    hold = _hold_seconds(parameters, state, step, looks)
+    asked = bool(backlog.ready_at) and signal.processes > signal.busy
+    pace = _pace(parameters, step, looks, held=bool(hold), asked=asked)
     own, shared = own_and_shared(Look(fleet, backlog, pace, signal.at))
     consumed = fleet.consumed()
     keep = list(map(floor, fleet.members, consumed))
     gaps: dict[str, Retention] = {}
     kept = 0
-    passed = _passed(parameters, step)
+    passed = _passed(parameters, step, hold)
     # A newcomer learns from what one of the others has learnt.
     known = next(iter(state.gaps.values()), Retention())
     for member, one, arrived, least in zip(fleet.members, consumed, fetched, keep, strict=True):
         pool = Pool(signal.at, member.processes, in_hand(member, one), arrived)
         learnt = retention.track(parameters, state.gaps.get(member.name, known), pool, passed)
         gaps[member.name] = learnt
-        kept += retention.retained(parameters, learnt, pool, max(1, least))
+        kept += retention.retained(parameters, learnt, pool, max(1, least), hold_seconds=hold)
     due = due_at(pace, signal.at, [*backlog.queues.values(), *backlog.held.values()])
     after = _learn(state, signal, step)._replace(backlog=backlog, gaps=gaps, due_at=due)
     return after, Needs(tuple(own), tuple(shared), tuple(keep), kept)
@@ -130,11 +141,28 @@ def _in_time(state: TargetWaitState, signal: Signal) -> TargetWaitState:
     return state if state.last is None or signal.at > state.last.at else since_anew(state, signal.at)
 
 
-def _passed(parameters: TargetWaitPolicy, step: Step) -> Passed:
+def _hold_seconds(parameters: TargetWaitPolicy, state: TargetWaitState, step: Step, looks: Looks) -> float:
+    """How long to keep what the tasks needed last, whatever it costs: 0 where growth comes in time.
+
+    Where it does not, only what is there already starts a task in time.
+    """
+    usual = looks.usual_seconds
+    if usual is None or parameters.target_wait_seconds >= shortest(parameters, step.start_seconds, usual):
+        return 0.0
+    tasks_seconds = _HELD_TASKS / max(state.arrivals_per_second, 1e-9)
+    hold = max(tasks_seconds, _HELD_SERVICES * step.service_seconds, _MIN_HOLD_SECONDS)
+    return min(hold, _MAX_HOLD_SECONDS)
+
+
+def _passed(parameters: TargetWaitPolicy, step: Step, hold_seconds: float) -> Passed:
+    # What is held has to start the tasks by itself, and young tasks end late; else there is time for a growth
+    # less.
+    held_lead = YOUNG_SHARE * step.service_seconds
+    lead = held_lead if hold_seconds else step.start_seconds + step.tick_seconds
     return retention.passed(
         step.seconds,
         service_seconds=step.service_seconds,
-        slack_seconds=parameters.planned_wait_seconds - step.start_seconds - step.tick_seconds,
+        slack_seconds=parameters.planned_wait_seconds - lead,
         tick_seconds=step.tick_seconds,
     )
 
@@ -156,14 +184,17 @@ def _learn(state: TargetWaitState, signal: Signal, step: Step) -> TargetWaitStat
     )
 
 
-def _pace(parameters: TargetWaitPolicy, step: Step, soonest_seconds: float | None) -> Pace:
-    tick = step.tick_seconds
+def _pace(parameters: TargetWaitPolicy, step: Step, looks: Looks, *, held: bool, asked: bool) -> Pace:
+    tick, soonest = step.tick_seconds, looks.soonest_seconds
     return Pace(
         service_seconds=step.service_seconds,
         start_seconds=step.start_seconds,
-        tick_seconds=tick if soonest_seconds is None else min(tick, soonest_seconds),
+        tick_seconds=tick if soonest is None else min(tick, soonest),
         margin_seconds=parameters.margin_seconds,
         caution=parameters.release_caution,
+        start_known=step.start_known,
+        service_known=step.ended_total > 0 or not held,
+        held_seconds=parameters.planned_wait_seconds if held or (asked and not step.start_known) else None,
     )
 
 
@@ -181,4 +212,5 @@ def _missing(pace: Pace, signal: Signal, step: Step, dated: Sequence[tuple[float
         pace,
         signal.at,
     )
-    return max(0, min(need.asked(), signal.in_system - max(signal.processes, signal.busy)))
+    limit = min(signal.in_system - max(signal.processes, signal.busy), pace.max_growth(signal.processes))
+    return int(max(0, min(need.asked(), limit)))

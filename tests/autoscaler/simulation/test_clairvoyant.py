@@ -80,6 +80,7 @@ def _policies(seed: int) -> list[ReplayResult]:
         policy=Policy(max_processes=SMALL.max_processes),
         target_wait=TargetWaitPolicy(start_worth_seconds=WORTH),
         min_interval_seconds=0.5,
+        interval_seconds=2.0,
     )
     scalers = [DecidedScaler(decider, name="ours", start_seconds=1.0, interval_seconds=2.0)]
     scalers += [peer.make(chosen, SMALL) for peer in PEERS for chosen in product(*peer.parameters(SMALL))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from dataclasses import replace
@@ -62,6 +63,7 @@ class Undecided:
     def __init__(self, parameters: TargetWaitPolicy) -> None:
         self._parameters = parameters
         self._state = TargetWaitState()
+        self._known_at = math.inf
 
     def desired(self, seen: PoolView) -> int:
         shown = Signal(
@@ -72,8 +74,11 @@ class Undecided:
             processes=seen.size,
             completed=seen.completed,
             oldest_age_seconds=seen.oldest_age_seconds,
+            start_seconds=MODEL.start_seconds if seen.at >= self._known_at else None,
         )
         self._state, size = advance(self._parameters, self._state, shown)
+        if size > seen.size:
+            self._known_at = min(self._known_at, seen.at + MODEL.start_seconds)
         return size
 
 

@@ -59,7 +59,12 @@ def test_every_task_starts_in_time_for_less_than_the_cheapest_peer_and_less_than
     shares, costs, starts = {}, [], []
     for name, make in HELD_OUT.items():
         held_out = make()
-        decider = Decider(policy=POLICY, target_wait=TargetWaitPolicy(), min_interval_seconds=MIN_INTERVAL)
+        decider = Decider(
+            policy=POLICY,
+            target_wait=TargetWaitPolicy(),
+            min_interval_seconds=MIN_INTERVAL,
+            interval_seconds=INTERVAL,
+        )
         scaler = DecidedScaler(
             decider,
             name="ours",

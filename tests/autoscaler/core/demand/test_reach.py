@@ -17,10 +17,11 @@ from autoscaler.simulation.traces import Trace
 class Recorder:
     """The decider of a replay, with each observation and plan that it made."""
 
-    def __init__(self, most):
-        self.decider = Decider(policy=Policy(max_processes=most), target_wait=TargetWaitPolicy(), name="a")
+    def __init__(self, most, **more):
+        usual = {"target_wait": TargetWaitPolicy(), "name": "a"}
+        self.decider = Decider(policy=Policy(max_processes=most), **{**usual, **more})
         self.policy, self.seen = self.decider.policy, []
-        self.min_interval_seconds = None
+        self.min_interval_seconds = self.decider.min_interval_seconds
 
     def decide(self, state, observation):
         state, plan = self.decider.decide(state, observation)
@@ -123,3 +124,35 @@ def test_no_more_than_64_arrivals_are_remembered():
     for tick in range(200):
         state = follow(state, look(float(tick), 100 + tick))
     assert (len(state.arrivals), sum(tasks for _, tasks in state.arrivals)) == (64, 199)
+
+
+def test_a_target_shorter_than_a_look_and_a_start_is_named_and_kept_by_what_was_needed_before():
+    target = TargetWaitPolicy(target_wait_seconds=1.0)
+    recorder = Recorder(64, target_wait=target, min_interval_seconds=0.5, interval_seconds=2.0)
+    arrivals = bursts(20, count=20)
+    trace = Trace(
+        name="drawn by hand",
+        arrivals_seconds=arrivals,
+        services_seconds=[2.0] * len(arrivals),
+        duration_seconds=1300.0,
+    )
+    scaler = DecidedScaler(recorder, name="ours", start_seconds=1.0, interval_seconds=2.0)
+    result = simulate(trace, scaler, PoolModel(max_processes=64))
+    # The first burst finds one process, and its need is a guess until its tasks have ended.
+    late = [number // 20 for number, wait in enumerate(result.waits_seconds) if wait > 1.0]
+    assert late == [*[0] * 19, 1]
+    observation, plan = recorder.seen[-1]
+    record = TickRecord(observation=observation, plan=plan, workers={}, name="a")
+    (worker,) = observation.workers
+    assert conditions(record, Mode.ACT)["target_too_short", worker.name] == (
+        "a task may be seen one --interval after it came, and a process takes a while to start: a target of"
+        " 1 s is kept by processes that are there already, not by growth. As many are kept as were needed"
+        " lately, so the first tasks of a larger burst are late; set --target-wait 4s or more, or --min to"
+        " what a burst needs"
+    )
+    assert condition_counts(record, Mode.ACT)["target_too_short"] == 1
+
+
+def test_a_target_that_growth_can_keep_is_not_called_too_short():
+    recorder, _ = replay(bursts(10), 1.0, 16, 330.0)
+    assert {plan.groups[0].shortest_target_seconds for _, plan in recorder.seen} == {None}

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.core.decider import Decider
+from autoscaler.core.demand.pace import Looks
 from autoscaler.core.demand.target_wait import Signal, TargetWaitPolicy, TargetWaitState, advance
 from autoscaler.core.policy import Policy
 from autoscaler.simulation.decided import DecidedScaler
@@ -81,12 +82,44 @@ def test_the_next_decision_is_due_when_the_most_urgent_task_needs_its_process():
     waits = [signal(600.0, 1, 2, 2, completed=done), signal(602.5, 1, 2, 2, completed=done)]
     found = []
     for each in waits:
-        state, _ = advance(PARAMETERS, state, each, 0.5)
+        state, _ = advance(PARAMETERS, state, each, Looks(0.5))
         found.append(state.due_at)
     # It came after 599, so it starts by 604, and 1 s passes until a process is ready; 0.5 s is the next look.
     assert found == [602.5, 602.5]
-    state, _ = advance(PARAMETERS, state, signal(603.0, 0, 2, 2, completed=done), 0.5)
+    state, _ = advance(PARAMETERS, state, signal(603.0, 0, 2, 2, completed=done), Looks(0.5))
     assert state.due_at == math.inf
+
+
+def test_before_it_is_known_how_long_a_start_takes_a_growth_does_not_wait():
+    state, done = learnt(300, 2)
+    waits = signal(600.0, 1, 2, 2, completed=done, start_seconds=None)
+    assert [advance(PARAMETERS, state, one)[1] for one in (waits, replace(waits, start_seconds=1.0))] == [
+        3,
+        2,
+    ]
+
+
+def _sizes_after_a_burst(target_seconds: float, *, looks: Looks) -> list[int]:
+    """Sizes 10 minutes, 50 minutes and 2 days after a minute in which 8 processes were needed."""
+    parameters = TargetWaitPolicy(target_wait_seconds=target_seconds)
+    state, sizes = TargetWaitState(), []
+    for at in (*range(0, 60, 2), *range(60, 3700, 10), 200_000):
+        burst = at < 60
+        shown = signal(float(at), 0, 8 if burst else 1, 8, completed=at * 8 if burst else 480 + at)
+        state, size = advance(parameters, state, shown, looks)
+        if at in {660, 3060, 200_000}:
+            sizes.append(size)
+    return sizes
+
+
+def test_where_growth_comes_too_late_what_was_needed_is_kept_for_an_hour():
+    usual = Looks(0.5, 2.0)
+    assert [_sizes_after_a_burst(target, looks=usual) for target in (1.0, 3.1, 3.3)] == [
+        [8, 8, 1],
+        [8, 8, 1],
+        [1, 1, 1],
+    ]
+    assert _sizes_after_a_burst(1.0, looks=Looks(0.5)) == [1, 1, 1]
 
 
 def test_a_burst_of_long_tasks_needs_a_process_for_almost_every_task():

@@ -1,0 +1,29 @@
+"""A slice of the grid of targets, start times, sizes, service times and shapes, which is run on demand."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench.grid import Cell, cells, play
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Cell(1.0, 1.0, 8, 0.02, "steady"),
+        Cell(1.0, 5.0, 64, 20.0, "steady"),
+        Cell(1.0, 0.1, 8, 20.0, "burst"),
+        Cell(5.0, 1.0, 64, 1.0, "sine"),
+        Cell(5.0, 5.0, 64, 20.0, "burst"),
+        Cell(30.0, 1.0, 8, 1.0, "steady"),
+        Cell(30.0, 5.0, 64, 20.0, "sine"),
+        Cell(300.0, 30.0, 64, 20.0, "burst"),
+    ],
+    ids=lambda cell: "/".join(map(str, cell)),
+)
+def test_it_starts_what_a_fixed_maximum_starts_for_little_more_than_the_best_fixed_size(cell: Cell):
+    assert play(cell).misses == []
+
+
+def test_the_grid_has_every_cell_once_and_a_slice_is_part_of_it():
+    assert (len(set(cells())), len(cells()), set(cells(12)) <= set(cells())) == (720, 720, True)
