@@ -60,17 +60,15 @@ def tune(
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}; it must be above 0 and at most 1")
     worth = parameters.start_worth_seconds if starts_are_worth_seconds is None else starts_are_worth_seconds
+    decider = Decider(
+        policy=policy, min_interval_seconds=min_interval_seconds, interval_seconds=interval_seconds
+    )
     trials = []
     for start_worth in sorted({*START_WORTHS_SECONDS, parameters.start_worth_seconds}):
         for caution in sorted({*RELEASE_CAUTIONS, parameters.release_caution}):
             tried = replace(parameters, start_worth_seconds=start_worth, release_caution=caution)
             scaler = DecidedScaler(
-                Decider(
-                    policy=policy,
-                    target_wait=tried,
-                    min_interval_seconds=min_interval_seconds,
-                    interval_seconds=interval_seconds,
-                ),
+                replace(decider, target_wait=tried),
                 name=f"start worth {start_worth:g}, caution {caution:g}",
                 start_seconds=model.start_seconds,
                 interval_seconds=interval_seconds,
