@@ -121,7 +121,7 @@ SCENARIOS = {
     "autoscaler/report/test_monitoring": "Prometheus, its rules and the dashboard",
     "autoscaler/report/test_page_in_chromium": "the page as a person sees it",
     "autoscaler/sensors/test_deployments": "workers as they are deployed, for all sensors",
-    "autoscaler/simulation/test_grid": "the target wait over a grid of targets, starts, sizes, tasks and shapes",
+    "autoscaler/simulation/test_grid": "the target wait over a grid of cases",
     "autoscaler/worker/test_cgroup_real": "real control groups of this machine",
     "autoscaler/worker/test_python39": "the worker's room on Python 3.9",
     "docservice/http/routes/test_text_search": "searches in the texts of documents, as part of a grid",

@@ -74,14 +74,9 @@ def tune(
                 interval_seconds=interval_seconds,
             )
             summary = summarize(simulate(trace, scaler, model), parameters.target_wait_seconds)
-            trials.append(
-                Trial(
-                    parameters=tried,
-                    summary=summary,
-                    price=summary.process_seconds + worth * summary.starts,
-                    keeps=summary.within_target >= share,
-                )
-            )
+            price = summary.process_seconds + worth * summary.starts
+            keeps = summary.within_target >= share
+            trials.append(Trial(parameters=tried, summary=summary, price=price, keeps=keeps))
     return sorted(trials, key=lambda trial: _order(trial, parameters))
 
 
