@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from docservice.ingest.extract.mail_headers import content_type, date, text
@@ -41,6 +43,14 @@ def test_a_value_is_readable_text(value: str, read: str) -> None:
 def test_a_media_type_is_found(value: str, full: str, charset: str | None) -> None:
     found = content_type(value.encode())
     assert (found.full, found.parameters.get("charset")) == (full, charset)
+
+
+@pytest.mark.parametrize("pattern", ['"\\', '\\"', ';\\"', '"', ";", "=", ";a=b", "a*0*=;", "%"])
+def test_a_hostile_value_takes_linear_time(pattern: str) -> None:
+    started = time.process_time()
+    for start in ("", "x", '"', "\\", ";"):
+        content_type((start + pattern * 65_536).encode()[:65_536])
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(
