@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from autoscaler.keda.answer import UnknownError, remember_queues
 from autoscaler.keda.unacked import Lost, place_of, remember_places
+from autoscaler.keda.unseen import UNSEEN_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,6 +63,7 @@ class Fleet:
         self._seen: tuple[TickRecord, float] | None = None
         self._queues: dict[str, tuple[str, ...]] = {}
         self._places: dict[UnackedPlace, frozenset[str]] = {}
+        self._consumed: dict[str, float] = {}
         self._unresponsive_since: dict[str, float] = {}
         self._lost: dict[str, Lost] = {}
         self._one_at_a_time = Lock()
@@ -107,6 +109,9 @@ class Fleet:
                 del self._unresponsive_since[name]
         self._note_lost(record, answering)
         self._queues = remember_queues(self._queues, record, self.unresponsive())
+        kept = {queue: at for queue, at in self._consumed.items() if now - at < UNSEEN_SECONDS}
+        read = {queue: now for reading in record.observation.workers for queue in reading.queues}
+        self._consumed = kept | read
         self._places = remember_places(self._places, record)
         self._seen = (record, now)
         faults = frozenset(record.faults)
@@ -157,6 +162,10 @@ class Fleet:
         """The workers that do not answer and do not count as gone yet, by name."""
         since = self._monotonic() - self._pace.patience_seconds
         return sorted(name for name, at in list(self._unresponsive_since.items()) if at > since)
+
+    def consumed(self) -> Mapping[str, float]:
+        """When a worker that answered was last seen to consume each queue, in monotonic seconds."""
+        return self._consumed
 
     def known_queues(self) -> Mapping[str, tuple[str, ...]]:
         """The queues that each worker consumes or, where they were cancelled, consumed last, by its name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -19,6 +19,7 @@ from autoscaler.keda.answer import (
 from autoscaler.keda.observed import Said
 from autoscaler.keda.question import parse_question
 from autoscaler.keda.unacked import deserted_places, lost_of, unaccounted
+from autoscaler.keda.unseen import UNSEEN_SECONDS, Taken, follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from autoscaler.sensors.queues import QueuesReading
 
 _Found = TypeVar("_Found")
+#: So many queues are watched for messages that somebody unseen takes.
+_MAX_QUEUES = 2000
 
 
 class FleetSource(Protocol):
@@ -46,6 +49,9 @@ class FleetSource(Protocol):
 
     def known_queues(self) -> Mapping[str, tuple[str, ...]]:
         """The queues that each worker consumes or, where they were cancelled, consumed last."""
+
+    def consumed(self) -> Mapping[str, float]:
+        """When a worker that answered was last seen to consume each queue, in monotonic seconds."""
 
     def leaving(self) -> frozenset[str]:
         """The workers whose pods leave."""
@@ -110,6 +116,7 @@ class Scaler:
         self._log = log
         self._one_at_a_time = Lock()
         self._unknown: set[tuple[str, tuple[str, ...]]] = set()
+        self._taken: dict[str, Taken] = {}
         self._targets: dict[tuple[str, str, tuple[str, ...]], int] = {}
 
     def target(self, scaled_object: ScaledObject) -> int:
@@ -158,6 +165,7 @@ class Scaler:
             found = self._from(self._fleet.latest(), question, waiting, per_worker)
             if anew and not found.active:
                 found = self._from(self._fleet.since(at), question, waiting, per_worker)
+            found = self._beside_unseen(found, waiting, at)
         except (UnknownError, MissingError) as fault:
             error = Said(at=at, queues=question.queues, target=per_worker, error=str(fault))
             self._observed.note(name, error)
@@ -179,6 +187,26 @@ class Scaler:
             leaving=self._fleet.leaving(),
             unacked=self._stranded(record, question),
         )
+
+    def _beside_unseen(self, found: Answer, waiting: Mapping[str, int], at: float) -> Answer:
+        """The answer with what may run where messages are taken by somebody who is not seen.
+
+        Raises:
+            UnknownError: where there would be no work otherwise.
+        """
+        consumed = self._fleet.consumed()
+        for queue, depth in waiting.items():
+            before = self._taken.pop(queue, None)
+            self._taken[queue] = follow(before, depth, consumed_at=consumed.get(queue), at=at)
+        while len(self._taken) > _MAX_QUEUES:
+            del self._taken[next(iter(self._taken))]
+        taken = {name: self._taken[name].peak for name in waiting if self._taken[name].taken_at is not None}
+        if taken and not found.active:
+            raise UnknownError(
+                f"messages of queue {min(taken)!r} were taken in the last {UNSEEN_SECONDS / 60:.0f} minutes"
+                " and no worker that consumes it answers: what runs there is not known"
+            )
+        return replace(found, processes=max(found.processes, sum(taken.values()))) if taken else found
 
     def _stranded(self, record: TickRecord, question: Question) -> int:
         """The messages that a worker which is gone had fetched, and that nobody has restored so far."""

@@ -41,6 +41,24 @@ def test_a_task_is_work_from_the_moment_in_which_it_was_fetched(cluster, store):
 
 
 @pytest.mark.slow
+def test_what_a_worker_without_remote_control_takes_is_unknown_and_never_no_work(cluster, store):
+    with serving_keda(cluster, store) as keda:
+        started(lambda: not keda.fails(**TWO), what="the first look")
+        cluster.hold(2)
+        assert keda.processes(**TWO) == 2
+        settings = json.dumps({"worker_enable_remote_control": False, "worker_prefetch_multiplier": 1})
+        cluster.worker(W1, url=store.url("worker"), processes=2, SETTINGS=settings)
+        started(lambda: cluster.redis.hlen("started") == 2, what="the start of both tasks")
+        assert cluster.redis.llen("celery") == 0
+        why = (
+            "messages of queue 'celery' were taken in the last 10 minutes"
+            " and no worker that consumes it answers: what runs there is not known"
+        )
+        for call in (keda.is_active, keda.processes):
+            assert keda.refusal(call, **TWO) == ("UNAVAILABLE", why)
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_trickle_of_short_tasks_is_work_until_a_minute_after_the_last_one(cluster, store):
     cluster.worker(W1, url=store.url("worker"))

@@ -60,6 +60,43 @@ class Served:
         return self.unacked
 
 
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(0, "error"), (599, "error"), (601, Answer(processes=0, active=False))]
+)
+def test_what_somebody_unseen_took_may_run_for_ten_minutes(seconds, expected):
+    served, found = Served(), []
+    for depth in (3, 2, 0):
+        served.depths.waiting = depth
+        served.watched.look()
+        if depth:
+            found.append(served.scaler.answer(FOUR).processes)
+    # The pods that took the first message are not scaled in while it may run.
+    assert found == [3, 3]
+    refused = "messages of queue 'celery' were taken in the last 10 minutes"
+    with pytest.raises(UnknownError, match=refused):
+        served.scaler.is_active(FOUR)
+    served.watched.now += seconds
+    served.watched.look()
+    if expected != "error":
+        assert served.scaler.answer(FOUR) == expected
+        return
+    with pytest.raises(UnknownError, match=refused):
+        served.scaler.answer(FOUR)
+
+
+def test_what_a_worker_took_that_is_seen_is_not_unknown():
+    served = Served()
+    served.watched.look()
+    served.depths.waiting = 3
+    assert served.scaler.is_active(FOUR)
+    served.depths.waiting = 1
+    assert served.scaler.answer(FOUR).processes == 3  # its first worker has not been seen yet
+    served.depths.waiting = 0
+    served.watched.look(worker())
+    assert not served.scaler.is_active(FOUR)
+    assert served.scaler.answer(FOUR).processes < 3
+
+
 def limited(cores, **fields):
     return worker(container=container(cpu_limit_cores=cores, cpu_limited=True), **fields)
 
