@@ -115,6 +115,7 @@ SCENARIOS = {
     "autoscaler/daemon/test_hidden_work": "work that no queue shows",
     "autoscaler/daemon/test_memory": "a daemon in a container whose memory is short",
     "autoscaler/daemon/test_not_consuming": "workers that answer and take nothing",
+    "autoscaler/daemon/test_pod_names": "pods that come and go under new names",
     "autoscaler/daemon/test_previous_release": "a daemon and a companion of two releases",
     "autoscaler/daemon/test_target_wait_daemon": "a daemon with a target wait",
     "autoscaler/daemon/test_two_daemons": "two daemons on one fleet",
