@@ -131,7 +131,7 @@ def template_of(cluster: Cluster) -> dict[str, Any]:
     """What a real worker with the companion reports."""
     worker = cluster.worker("model@bench")
     app = Celery("asks", broker=cluster.server.url, set_as_current=False)
-    replies = app.control.inspect(destination=["model@bench"], timeout=5)._request("pool_report")
+    replies = app.control.inspect(destination=["model@bench"], limit=1, timeout=60)._request("pool_report")
     app.close()
     worker.stop()
     cluster.redis.flushall()
