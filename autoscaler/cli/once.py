@@ -104,13 +104,14 @@ def _table(record: TickRecord) -> str:
         ("WORKER", "QUEUES", "WAITING", "RESERVED", "BUSY", "CARRIES", "PROCESSES", "WOULD BE", "BECAUSE")
     ]
     shares = {share.worker: share for group in record.plan.groups for share in group.shares}
+    queues = {queue.name: queue for queue in record.observation.queues}
     for decision in record.plan.decisions:
         reading = record.workers.get(decision.worker)
         rows.append(
             (
                 decision.worker,
                 ",".join(reading.queues) if reading else "?",
-                or_unknown(waiting_for(reading, record.observation.queues) if reading else None),
+                or_unknown(waiting_for(reading, queues) if reading else None),
                 or_unknown(reading.reserved if reading else None),
                 or_unknown(reading.busy if reading else None),
                 _carried(shares.get(decision.worker)),

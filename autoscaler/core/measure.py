@@ -14,7 +14,7 @@ from autoscaler.core.demand.work import Work
 from autoscaler.core.model import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from autoscaler.core.demand.completions import Completions
     from autoscaler.core.demand.fleet import Fleet
@@ -83,9 +83,12 @@ def fleet(
     )
 
 
-def waiting_for(reading: WorkerReading, queues: Iterable[QueueReading]) -> int | None:
-    """The messages that wait in the queues that a worker consumes; None where one of them is unknown."""
-    depths = [queue.waiting for queue in queues if queue.name in reading.queues]
+def waiting_for(reading: WorkerReading, queues: Mapping[str, QueueReading]) -> int | None:
+    """The messages that wait in the queues that a worker consumes; None where one of them is unknown.
+
+    ``queues`` are by name; one that is not there was not looked at.
+    """
+    depths = [queues[name].waiting for name in reading.queues if name in queues]
     return None if None in depths else sum(depth or 0 for depth in depths)
 
 

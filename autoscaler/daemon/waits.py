@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from autoscaler.core.decider import Decider
-    from autoscaler.core.model import Observation, QueueReading, WorkerReading
+    from autoscaler.core.model import Decision, Observation, QueueReading, WorkerReading
     from autoscaler.core.plan import Plan
     from autoscaler.report.waits import Cause
 
@@ -115,8 +115,12 @@ class WaitTracker:
 def _groups(observation: Observation, plan: Plan, workers: Mapping[str, WorkerReading]) -> Iterator[_Seen]:
     queues = {queue.name: queue for queue in observation.queues}
     answering = {reading.name for reading in observation.workers}
-    decisions = (*plan.decisions, *plan.peers)
-    for group in plan.groups:
+    group_of = {name: place for place, group in enumerate(plan.groups) for name in group.group.workers}
+    decisions: list[list[Decision]] = [[] for _ in plan.groups]
+    for one in (*plan.decisions, *plan.peers):
+        if one.worker in group_of:
+            decisions[group_of[one.worker]].append(one)
+    for place, group in enumerate(plan.groups):
         names = set(group.group.workers)
         if not group.group.queues:
             continue
@@ -130,7 +134,7 @@ def _groups(observation: Observation, plan: Plan, workers: Mapping[str, WorkerRe
                 for one in readings
                 if one.completed is not None and one.busy is not None
             },
-            cause=cause_of_group(group, [one for one in decisions if one.worker in names], answering),
+            cause=cause_of_group(group, decisions[place], answering),
         )
 
 

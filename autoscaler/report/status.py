@@ -124,6 +124,7 @@ def status(record: TickRecord) -> dict[str, Any]:
     observation, plan = record.observation, record.plan
     override, bounds = observation.override, applied_bounds(plan)
     shares = {share.worker: share for group in plan.groups for share in group.shares}
+    queues = {queue.name: queue for queue in observation.queues}
     return {
         "at": record.wall_time,
         "leader": observation.leader,
@@ -139,7 +140,8 @@ def status(record: TickRecord) -> dict[str, Any]:
         "groups": [_group(group) for group in plan.groups],
         "waits": [asdict(wait) for wait in record.waits],
         "workers": [
-            _worker(record, name, bounds.get(name), shares.get(name)) for name in sorted(record.workers)
+            _worker(record, name, bounds.get(name), shares.get(name), queues)
+            for name in sorted(record.workers)
         ],
         "decisions": [_decision(decision) for decision in plan.decisions],
         "outcomes": [outcome_fields(outcome) for outcome in record.outcomes],
@@ -340,7 +342,13 @@ def _decision(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _worker(record: TickRecord, name: str, bounds: Bounds | None, share: Share | None) -> dict[str, Any]:
+def _worker(
+    record: TickRecord,
+    name: str,
+    bounds: Bounds | None,
+    share: Share | None,
+    queues: Mapping[str, QueueReading],
+) -> dict[str, Any]:
     reading, memory = record.workers[name], record.memory.get(name)
     return {
         "worker": reading.name,
@@ -358,7 +366,7 @@ def _worker(record: TickRecord, name: str, bounds: Bounds | None, share: Share |
         "prefetch": reading.prefetch,
         "start_seconds": reading.start_seconds,
         "queues": list(reading.queues),
-        "waiting": waiting_for(reading, record.observation.queues),
+        "waiting": waiting_for(reading, queues),
         "carries": {"own": share.own, "shared": share.shared} if share else None,
         "companion": reading.companion,
         "shrinks": shrinking(reading),
