@@ -148,7 +148,7 @@ def test_prometheus_scrapes_the_daemon_and_answers_every_query_of_rules_and_dash
     cluster.worker(W1)
     daemon = cluster.daemon("--target-wait", "5s")
     of_rules, of_dashboard = [rule["expr"] for rule in rules()], dashboard_queries(DASHBOARD.read_text())
-    keda_page = cluster.stack.enter_context(scaler(cluster))
+    keda_page, _ = cluster.stack.enter_context(scaler(cluster))
     pages = daemon.get("/metrics")[1] + text_of(f"http://{keda_page}/metrics")
     known = set(re.findall(r"^# TYPE (\w+)", pages, flags=re.MULTILINE))
     assert unknown_names([*of_rules, *of_dashboard], known) == set()
@@ -189,7 +189,7 @@ def text_of(url):
 
 @contextmanager
 def scaler(cluster):
-    """KEDA's scaler, asked once as KEDA asks; gives the address of its page."""
+    """KEDA's scaler, asked once as KEDA asks; gives the addresses of its page and its port."""
     port, page = free_port(), free_port()
     listen = ("--keda-listen", f"127.0.0.1:{port}", "--listen", f"127.0.0.1:{page}")
     with Process(
@@ -210,7 +210,7 @@ def scaler(cluster):
                 response_deserializer=method.response.FromString,
             )
             started(lambda: is_answered(ask, question), what="its first answer")
-        yield f"127.0.0.1:{page}"
+        yield f"127.0.0.1:{page}", f"127.0.0.1:{port}"
 
 
 def is_answered(ask, question):
@@ -273,6 +273,11 @@ def cancel(cluster):
     send_many(cluster)
 
 
+def cancel_one_of_two(cluster):
+    cluster.worker("w2@h")
+    cancel(cluster)
+
+
 #: The fault, how the worker is started, and the alerts that have to fire, by their names and causes.
 FAULTS = [
     pytest.param(
@@ -287,6 +292,7 @@ FAULTS = [
         {("CeleryTargetWaitMissed", "not_consumed"), ("CeleryQueueNotConsumed",)},
         id="consumes nothing",
     ),
+    pytest.param(cancel_one_of_two, {}, {("CeleryWorkerNotConsuming",)}, id="one of two consumes nothing"),
     pytest.param(
         send_many,
         {"options": ("--pool", "threads"), "companion": False},
