@@ -7,14 +7,16 @@ Community is shipped unchanged, with its licence beside it.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from docservice.http.compression import MIN_BYTES, accepts_gzip
 from docservice.http.errors import ApiError
 
 if TYPE_CHECKING:
@@ -64,20 +66,35 @@ def _page(name: str) -> Callable[[Request], Response]:
 
 
 def _answer(request: Request, name: str) -> Response:
-    body, tag = files()[name]
-    headers = {**_HEADERS, "ETag": tag}
+    file = files()[name]
+    headers = dict(_HEADERS)
+    if packed := file.packed is not None and accepts_gzip(dict(request.scope["headers"])):
+        headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+    headers["ETag"] = tag = file.packed_tag if packed else file.tag
     known = {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}
     if tag in known:
         return Response(status_code=304, headers=headers)
+    body = file.packed if packed else file.body
     return Response(body, media_type=_TYPES[name.rpartition(".")[2]], headers=headers)
 
 
+class File(NamedTuple):
+    """A file as it is and, where that is worth it, packed by gzip: two answers with an ETag each."""
+
+    body: bytes
+    packed: bytes | None
+    tag: str
+    packed_tag: str
+
+
 @cache
-def files() -> dict[str, tuple[bytes, str]]:
-    """The files by name, each with its ETag: read once, so that a path never leads to the disk."""
+def files() -> dict[str, File]:
+    """The files by name: read and packed once, so that a path never leads to the disk."""
     found = {}
     for one in (resources.files("docservice.http") / "static").iterdir():
         if one.name.rpartition(".")[2] in _TYPES:
             body = one.read_bytes()
-            found[one.name] = body, f'"{hashlib.sha256(body).hexdigest()[:20]}"'
+            digest = hashlib.sha256(body).hexdigest()[:20]
+            packed = gzip.compress(body, mtime=0) if len(body) >= MIN_BYTES else None
+            found[one.name] = File(body, packed, f'"{digest}"', f'"{digest}-gzip"')
     return found

@@ -78,6 +78,36 @@ def test_pages_and_their_files_are_strict_and_the_same_for_everybody(live: Live)
             assert client.get(path).status_code == 404, path
 
 
+def test_a_large_file_is_packed_once_and_has_an_etag_for_each_encoding(live: Live) -> None:
+    path = "/static/ag-grid.min.css"
+    with live.client(None) as client:
+        plain = client.get(path, headers={"Accept-Encoding": "identity"})
+        packed = client.get(path, headers={"Accept-Encoding": "gzip"})
+        assert packed.content == plain.content
+        told = [
+            (one.headers.get("content-encoding"), one.headers["vary"], one.status_code)
+            for one in (plain, packed)
+        ]
+        assert told == [(None, "Accept-Encoding", 200), ("gzip", "Accept-Encoding", 200)]
+        # Its length is known before it is sent: nothing is packed for the request.
+        assert int(packed.headers["content-length"]) < len(plain.content) / 2
+        tags = [one.headers["etag"] for one in (plain, packed)]
+        assert len(set(tags)) == 2
+        again = {
+            (encoding, tag): client.get(
+                path, headers={"Accept-Encoding": encoding, "If-None-Match": tag}
+            ).status_code
+            for encoding in ("identity", "gzip")
+            for tag in tags
+        }
+        assert again == {
+            ("identity", tags[0]): 304,
+            ("identity", tags[1]): 200,
+            ("gzip", tags[0]): 200,
+            ("gzip", tags[1]): 304,
+        }
+
+
 @pytest.mark.slow
 @needs("chromium")
 def test_a_person_uploads_watches_filters_searches_and_downloads(
