@@ -120,16 +120,19 @@ class Fleet:
             self._faults = faults
 
     def _note_lost(self, record: TickRecord, answering: set[str]) -> None:
-        """Remember how many tasks each worker held that stopped answering without removing its mailbox."""
+        """Remember how many tasks each worker held that stopped answering.
+
+        One that has removed its mailbox may finish them, or be killed first: what is in Redis tells.
+        """
         before = self._seen[0].workers if self._seen else {}
         for name in record.unresponsive:
             reading = record.workers.get(name) or before.get(name)
-            if name not in record.left and reading is not None:
+            if reading is not None:
                 held = (reading.busy or 0) + (reading.reserved or 0) + (reading.scheduled or 0)
                 if held:
                     queues = self._queues.get(name, reading.queues)
                     self._lost[name] = Lost(tasks=held, queues=queues, place=place_of(reading))
-        for name in answering | set(record.left):
+        for name in answering:
             self._lost.pop(name, None)
         while len(self._lost) > _MAX_LOST:
             del self._lost[next(iter(self._lost))]

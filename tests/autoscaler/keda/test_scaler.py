@@ -262,6 +262,20 @@ def test_what_a_killed_worker_held_stays_in_the_answer_beside_a_fresh_one_until_
     assert not served.scaler.is_active(FOUR)
 
 
+def test_what_a_worker_held_that_was_killed_while_it_ended_stays_in_the_answer():
+    served = Served()
+    served.watched.look(worker("a@h", busy=1), worker("b@h"))
+    served.unacked = 1
+    # Its grace period was too short: its mailbox is gone already, its task is not acknowledged.
+    served.watched.look(worker("b@h"), after=2.0, unresponsive=("a@h",), left=("a@h",))
+    served.watched.look(worker("b@h"), after=3600.0)
+    found = served.scaler.answer(FOUR)
+    assert (found, found.why) == (Answer(processes=4, active=True), "stranded")
+    served.unacked = 0
+    served.watched.look(worker("b@h"), after=62.0)
+    assert not served.scaler.is_active(FOUR)
+
+
 def test_a_queue_that_nobody_ever_consumed_and_that_is_empty_is_named_once():
     served = Served()
     served.watched.look(worker())
