@@ -34,6 +34,19 @@ def test_a_killed_worker_is_forgotten_and_its_successor_adopted(cluster):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fault", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_condition_of_a_worker_that_stops_answering_is_never_reported_as_cleared(cluster, fault):
+    worker = cluster.worker()
+    daemon = cluster.daemon(max="1", stale_after="1")
+    cluster.hold(10)
+    started(lambda: daemon.metric("condition", kind="ceiling") == 1, what="the condition")
+    worker.send(fault)
+    started(lambda: size(daemon) is None, what="the end of its series")
+    started(lambda: daemon.metric("condition", kind="unresponsive") == 1, what="what is wrong with it")
+    assert [one for one in daemon.events("condition.cleared") if one["subject"] == "ceiling"] == []
+
+
+@pytest.mark.slow
 def test_a_hung_worker_is_unknown_and_nothing_is_sent_to_it(cluster):
     worker = cluster.worker(processes=2)
     daemon = cluster.daemon(stale_after="60")
