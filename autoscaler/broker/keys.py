@@ -5,6 +5,7 @@
 ``autoscaler:{name}:events``    stream of actions and their outcomes, about 1000                      daemon
 ``autoscaler:{name}:override``  JSON of an ``OverrideRequest`` (:mod:`autoscaler.broker.overrides`)   admins
 ``autoscaler:{name}:history``   hash of the last 24 hours, one more for each group; expires        daemon
+``autoscaler:{name}:memory``    JSON of what processes need of memory, by worker; expires           daemon
 ``autoscaler:{name}:lease``     token of the acting daemon, with an expiry                            daemon
 ``autoscaler:cancelled``        hash of the consumers that a drain or a quiesce has cancelled         both
 ==============================  ====================================================================  ======
@@ -53,6 +54,11 @@ class Keys:
     def history(self) -> str:
         """Hash of the last 24 hours, in blocks; each group has one of its own below this name."""
         return f"autoscaler:{self.name}:history"
+
+    @property
+    def memory(self) -> str:
+        """JSON of what was learnt of the memory of workers."""
+        return f"autoscaler:{self.name}:memory"
 
     @property
     def lease(self) -> str:

@@ -23,6 +23,7 @@ from autoscaler.control.remote import Remote
 from autoscaler.control.resize import WorkerResizer
 from autoscaler.core.decider import Decider, Mode
 from autoscaler.daemon.loop import Controller, Edges, Timing, controller
+from autoscaler.daemon.memory_keeper import MemoryKeeper
 from autoscaler.daemon.recorder import Recorder
 from autoscaler.report.history import History, TargetWaits
 from autoscaler.report.log import clean, get_logger
@@ -138,6 +139,7 @@ def _edges(
     timing: Timing,
     reported: Callable[[TickRecord], None],
     *,
+    log: FilteringBoundLogger,
     single_look: bool,
 ) -> Edges:
     remote, addresses = control.remote, control.addresses
@@ -173,8 +175,15 @@ def _edges(
         redis=connections.redis,
         reset=connections.reset,
         container=ContainerSensor(settings.container) if settings.container else None,
+        memory=None if single_look else _memory(settings, connections, log),
         lease=Lease(connections.redis, keys.lease, seconds=timing.lease_seconds) if acts_on_fleet else None,
         reported=reported,
+    )
+
+
+def _memory(settings: Settings, connections: Connections, log: FilteringBoundLogger) -> MemoryKeeper:
+    return MemoryKeeper(
+        settings.name, redis=connections.redis, log=log, monotonic=time.monotonic, wall=time.time
     )
 
 
@@ -243,7 +252,7 @@ def compose(settings: Settings, *, single_look: bool = False, traced: bool = Fal
     history, recorder = _history(settings, redactor, timing, log)
     traces = _traces(log) if traced else NoTraces()
     reported = _reported(recorder, traces, redactor)
-    edges = _edges(settings, connections, control, timing, reported, single_look=single_look)
+    edges = _edges(settings, connections, control, timing, reported, log=log, single_look=single_look)
     metrics = _metrics(settings, log)
     loop = controller(
         name=settings.name,

@@ -41,7 +41,7 @@ _TRIED_SECONDS = 3.0
 #: Share of time that processes wait for memory at which hits of the limit are a breach.
 _PRESSURE = 0.1
 #: How long the record of a worker that is gone is kept, and how many of those.
-_FORGET_SECONDS = 3600.0
+FORGET_SECONDS = 3600.0
 _MAX_ABSENT = 1000
 #: A process needs at least this share of its peak, however much of it looks shared.
 _MIN_SHARE = 0.1
@@ -91,7 +91,7 @@ class MemoryRecord(NamedTuple):
     once tasks have shown what they need, and ``running_since`` is since when tasks have been running before
     that. ``processes`` is how many there were when last read, retiring ones too. ``queues``, ``limit_bytes``,
     ``uptime_seconds`` and ``was_full`` are from the last reading; the last of them is whether memory was
-    nearly used up.
+    nearly used up. ``restored`` is whether an earlier daemon has left it and no reading has come since.
     """
 
     last_at: float
@@ -109,6 +109,7 @@ class MemoryRecord(NamedTuple):
     limit_bytes: int | None = None
     uptime_seconds: float | None = None
     was_full: bool = False
+    restored: bool = False
 
 
 def remember_memory(
@@ -117,12 +118,25 @@ def remember_memory(
     """The records after the readings of this tick; those of workers that are gone are kept for an hour."""
     present = {}
     for one in readings:
-        before = records.get(one.name)
+        before = _of_same(records.get(one.name), one)
         record = advance(policy, before, one, at)
         present[one.name] = _inherit(record, records.values(), at) if before is None else record
-    gone = [name for name in records.keys() - present if at - records[name].last_at <= _FORGET_SECONDS]
+    gone = [name for name in records.keys() - present if at - records[name].last_at <= FORGET_SECONDS]
     gone.sort(key=lambda name: (-records[name].last_at, name))
     return present | {name: records[name] for name in gone[:_MAX_ABSENT]}
+
+
+def _of_same(before: MemoryRecord | None, reading: WorkerReading) -> MemoryRecord | None:
+    """What is known of a worker; of what an earlier daemon has left only what fits the limit and the queues.
+
+    Another deployment may have a worker of the same name.
+    """
+    if before is None or not before.restored:
+        return before
+    if reading.container is None or reading.container.memory_limit_bytes != before.limit_bytes:
+        return None
+    differs = reading.queues_known and reading.queues and reading.queues != before.queues
+    return None if differs else before
 
 
 def advance(policy: Policy, before: MemoryRecord | None, reading: WorkerReading, at: float) -> MemoryRecord:
@@ -134,6 +148,7 @@ def advance(policy: Policy, before: MemoryRecord | None, reading: WorkerReading,
     waited = running_since is not None and at - running_since >= _TRIED_SECONDS
     record = known._replace(
         last_at=at,
+        restored=False,
         processes=known.processes
         if reading.processes is None
         else max(1, reading.processes + reading.retiring),
@@ -208,7 +223,7 @@ def _inherit(record: MemoryRecord, others: Iterable[MemoryRecord], at: float) ->
         for one in others
         if record.queues
         and (one.queues, one.limit_bytes) == (record.queues, record.limit_bytes)
-        and at - one.last_at <= _FORGET_SECONDS
+        and at - one.last_at <= FORGET_SECONDS
     ]
     peaks = record.peaks
     for one in alike:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.core.state import State
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from autoscaler.core.decider import Decider
     from autoscaler.core.plan import Plan
     from autoscaler.daemon.act import Resizer
+    from autoscaler.daemon.memory_keeper import MemoryKeeper
     from autoscaler.daemon.observe import ContainerSource, Leadership, QueueSource, Seen, WorkerSource
     from autoscaler.report.metrics import Metrics
 
@@ -40,9 +41,10 @@ __all__ = ["Controller", "Edges", "Timing", "controller"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edges:
-    """Everything outside that the loop talks to. ``lease`` and ``container`` are None where not needed.
+    """Everything outside that the loop talks to.
 
-    ``reported`` gets the record of each tick, last of all.
+    ``lease``, ``memory`` and ``container`` are None where not needed. ``reported`` gets the
+    record of each tick, last of all.
     """
 
     backlog: QueueSource
@@ -52,6 +54,7 @@ class Edges:
     reset: Callable[[], None]
     container: ContainerSource | None = None
     lease: Leadership | None = None
+    memory: MemoryKeeper | None = None
     reported: Callable[[TickRecord], None] = lambda _: None
 
 
@@ -69,28 +72,28 @@ class Controller:
         observer: Observer,
         actor: Actor,
         publisher: Publisher,
-        lease: Leadership | None,
+        edges: Edges,
         timing: Timing,
         metrics: Metrics,
         log: FilteringBoundLogger,
         clean: Callable[[Any], Any],
         monotonic: Callable[[], float],
         wall: Callable[[], float],
-        reported: Callable[[TickRecord], None] = lambda _: None,
     ) -> None:
         self._name = name
         self._decider = decider
         self._observer = observer
         self._actor = actor
         self._publisher = publisher
-        self._lease = lease
+        self._lease = edges.lease
         self._timing = timing
         self._metrics = metrics
         self._log = log
         self._clean = clean
         self._monotonic = monotonic
         self._wall = wall
-        self._reported = reported
+        self._memory = edges.memory
+        self._reported = edges.reported
         self._state = State()
         self._foreign = ForeignResizes()
         self._without_consumers = WithoutConsumers()
@@ -178,6 +181,8 @@ class Controller:
         return seen
 
     def _decide(self, seen: Seen) -> Plan:
+        if self._memory is not None:
+            self._state = replace(self._state, memory=self._memory.restore(self._state.memory))
         self._state, plan = self._decider.decide(self._state, seen.observation)
         return plan
 
@@ -187,6 +192,8 @@ class Controller:
         if not seen.interrupted:
             self._metrics.record(record)
             self._publisher.publish(record, self.status_text())
+            if self._memory is not None and seen.observation.leader:
+                self._memory.store(self._state.memory)
             for decision in self._dry_run.update(plan.decisions):
                 self._metrics.would_resize(decision)
             self._reported(record)
@@ -221,6 +228,8 @@ class Controller:
         """Leave nothing half done, and let another take over; not over a Redis that did not answer."""
         self._actor.close()
         answers = self.last is not None and self.last.faults.keys().isdisjoint({"backlog", "lease"})
+        if self._memory is not None and self.last is not None and answers and self.last.observation.leader:
+            self._memory.store(self._state.memory, now=True)
         if self._lease is not None and answers:
             self._lease.release()
 
@@ -261,12 +270,11 @@ def controller(
         observer=Observer(sources, decider.scope, decider.named_queues, monotonic=monotonic, wall=wall),
         actor=actor,
         publisher=publisher,
-        lease=edges.lease,
+        edges=edges,
         timing=timing,
         metrics=metrics,
         log=log,
         clean=clean,
         monotonic=monotonic,
         wall=wall,
-        reported=edges.reported,
     )

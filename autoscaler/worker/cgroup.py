@@ -218,6 +218,41 @@ def _read_throttled(hierarchy: Hierarchy) -> float | None:
 # -- memory
 
 
+class MemoryGroup(NamedTuple):
+    """The group whose memory limit binds this process; ``below`` are the groups from its own up to that."""
+
+    limit_bytes: int
+    folder: str
+    below: tuple[str, ...]
+    version: _Version
+
+    def read_charged_bytes(self) -> int | None:
+        """What is charged to it, file pages included; None where that cannot be read."""
+        return attempt([], self.version.read_memory_current, self.folder)
+
+    def read_held_bytes(self) -> int | None:
+        """What of that cannot be reclaimed: without file pages."""
+        return _read_group_memory(self.version, self.folder, []).get("memory_used_bytes")
+
+    def read_oom_kills(self) -> int | None:
+        """Processes in it that the OOM killer has ended; only grows."""
+        return attempt([], self.version.read_oom_kills, self.below)
+
+
+def find_memory_group(*, root: Path = Path("/")) -> MemoryGroup | None:
+    """The group whose memory limit binds this process; None where none does, or where that is not known."""
+    try:
+        process = read_process(str(root).rstrip("/"), None)
+        hierarchy = find_hierarchy(process, "memory")
+    except Unreadable:
+        return None
+    limit, binding = _find_memory_limit(process, hierarchy, [])
+    if limit is None or binding is None:
+        return None
+    below = hierarchy.levels[: hierarchy.levels.index(binding) + 1]
+    return MemoryGroup(limit, binding, below, _version(hierarchy))
+
+
 class _MemoryLimit(NamedTuple):
     """The limit that counts, and the folder of the group that sets it (None: the machine or unknown)."""
 

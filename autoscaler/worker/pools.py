@@ -14,6 +14,9 @@ import kombu
 from celery.worker import state as worker_state
 
 from . import green, prefork, prefork_parts, threads
+from .cgroup import find_memory_group
+from .memory_gate import MemoryGate
+from .process_memory import collected_peak_bytes
 
 PREFORK, THREADS, SOLO = "prefork", "threads", "solo"
 GREEN = ("gevent", "eventlet")
@@ -37,6 +40,15 @@ def prepare(consumer: Any) -> None:
     """What has to be done before the first task so that the pool can be resized later."""
     if kind_of(consumer.pool) == THREADS and not autoscales(consumer):
         threads.install(consumer)
+    elif _is_to_guard(consumer) and find_memory_group() is not None:
+        prefork.resizer_of(consumer).guard(MemoryGate(collected_peak_bytes))
+
+
+def _is_to_guard(consumer: Any) -> bool:
+    """Whether tasks may be held back for want of memory: Celery's setting ``autoscaler_memory_gate``."""
+    if kind_of(consumer.pool) != PREFORK or refusal(consumer) is not None:
+        return False
+    return bool(consumer.app.conf.get("autoscaler_memory_gate", True))
 
 
 def autoscales(consumer: Any) -> bool:

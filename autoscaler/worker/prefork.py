@@ -31,10 +31,14 @@ from typing import TYPE_CHECKING, Any
 from billiard.pool import EX_OK, EX_RECYCLE, RUN
 from celery.utils.log import get_logger
 
+from .admission import Admission
+from .feeding import Feeding
 from .slots import absorb, change_prefetch, change_semaphore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from .memory_gate import MemoryGate
 
 _log = get_logger(__name__)
 
@@ -97,6 +101,7 @@ class PreforkResizer:
     def __init__(self, consumer: Any) -> None:
         self._consumer = consumer
         self._hub = consumer.hub
+        self._feeding = Feeding(consumer.pool._pool, consumer.hub)
         self._pool = consumer.pool._pool
         self._retiring: list[Any] = []  # take no new job; may be reclaimed
         self._exiting: list[Any] = []  # got the sentinel, not yet collected
@@ -107,6 +112,7 @@ class PreforkResizer:
         self.start_seconds: float | None = None
         self._batch_cost: float | None = None  # seconds that starting one child took the loop, lately
         self._start_missing: Callable[[list[int]], None] | None = None  # billiard's own, once it is replaced
+        self._admission: Admission | None = None
 
     @property
     def size(self) -> int:
@@ -125,7 +131,7 @@ class PreforkResizer:
     @property
     def ready(self) -> int:
         """Children that are up and take jobs."""
-        return sum(self._is_up(child) for child in self._staying())
+        return sum(self._feeding.is_up(child) for child in self._staying())
 
     @property
     def running(self) -> bool:
@@ -137,8 +143,7 @@ class PreforkResizer:
 
         Returns at once: children are forked after the caller has answered, and busy ones leave when done.
         """
-        if self._start_missing is None:
-            self._install()
+        self._install()
         surplus = len(self._staying()) - size
         if surplus > 0:
             self._retire(surplus)
@@ -150,8 +155,15 @@ class PreforkResizer:
             self._grown_at = time.monotonic()
             self._hub.call_soon(self._pool.maintain_pool)
 
+    def guard(self, gate: MemoryGate) -> None:
+        """From now on start tasks only as far as ``gate`` has room for them."""
+        self._admission = Admission(self._pool, self._hub, self._feeding, gate)
+        self._install()
+
     def _install(self) -> None:
-        # Only now: a worker that is never resized is left as it is.
+        # Only now: a worker that is neither resized nor guarded is left as it is.
+        if self._start_missing is not None:
+            return
         self._start_missing = self._pool._repopulate_pool
         self._pool._repopulate_pool = self._repopulate
         # For good: kombu 5.3 iterates over this set itself, so nothing may leave it in a tick. A tick
@@ -166,55 +178,20 @@ class PreforkResizer:
 
     def _retire(self, count: int) -> None:
         """Retire ``count`` children: those not ready yet, then idle ones, then busy ones; youngest first."""
-        holders = self._holders()
+        holders = self._feeding.holders()
         youngest_first = self._staying()[::-1]
         ranked = sorted(
-            youngest_first, key=lambda child: (self._is_up(child), self._holds_job(child, holders))
+            youngest_first,
+            key=lambda child: (self._feeding.is_up(child), self._feeding.holds_job(child, holders)),
         )
         for child in ranked[:count]:
             self._retiring.append(child)
-            self._stop_feeding(child)
+            self._feeding.stop(child)
 
     def _reclaim(self, count: int) -> None:
-        holders = self._holders()
+        holders = self._feeding.holders()
         for _ in range(min(count, len(self._retiring))):
-            child = self._retiring.pop()
-            if self._is_up(child):
-                self._pool._all_inqueues.add(child.inqW_fd)
-                if self._holds_job(child, holders):
-                    self._pool._busy_workers.add(child.inqW_fd)
-
-    def _stop_feeding(self, child: Any) -> None:
-        """Write no new job to ``child``."""
-        fd = child.inqW_fd
-        if not self._is_up(child) or fd not in self._pool._all_inqueues:
-            return
-        self._pool._all_inqueues.discard(fd)
-        # The fair strategy compares how many are busy with how many there are: one that is busy and not
-        # among them would keep idle children from getting work.
-        self._pool._busy_workers.discard(fd)
-        if fd not in self._pool._active_writes:
-            # A pipe that is nearly always writable would wake the loop for ever. While a job is being
-            # written the descriptor belongs to that write, which removes it itself.
-            self._hub.remove_writer(fd)
-
-    def _is_up(self, child: Any) -> bool:
-        return self._pool._fileno_to_inq.get(child.inqW_fd) is child
-
-    def _holders(self) -> set[Any]:
-        """The children and process ids that hold a job, be it only on its way to them."""
-        waiting = set(map(id, self._pool.outbound_buffer))
-        holders: set[Any] = set()
-        for job in self._pool._cache.values():
-            # A job put back after its child died still names a child, even a new one with the same pipe.
-            if id(job) not in waiting:
-                holders.update(
-                    (getattr(job, "_write_to", None), getattr(job, "_scheduled_for", None)), job.worker_pids()
-                )
-        return holders
-
-    def _holds_job(self, child: Any, holders: set[Any]) -> bool:
-        return child in holders or child.pid in holders or child.inqW_fd in self._pool._active_writes
+            self._feeding.resume(self._retiring.pop(), holders)
 
     # -- how it exits
 
@@ -226,22 +203,28 @@ class PreforkResizer:
         if self._has_to_start_more and self._spawns and self._free_starts() > 0:
             self._has_to_start_more = False
             self._hub.call_soon(self._pool.maintain_pool)
+        if self._admission is not None:
+            self._admission.on_tick(self._staying)
 
     def _dismiss_idle(self) -> None:
         """Send the exit sentinel to retiring children that hold no job, and free their slots."""
         if not self._retiring:
             return
-        size, holders = self.size, self._holders()
+        size, holders = self.size, self._feeding.holders()
         for child in tuple(self._retiring):
-            self._stop_feeding(child)  # one that became ready after it retired has only just been entered
-            if self._is_up(child) and not self._holds_job(child, holders) and _send_exit(child):
+            self._feeding.stop(child)  # one that became ready after it retired has only just been entered
+            if (
+                self._feeding.is_up(child)
+                and not self._feeding.holds_job(child, holders)
+                and _send_exit(child)
+            ):
                 self._retiring.remove(child)
                 self._exiting.append(child)
         self._fit(size)
 
     def _record_ready(self) -> None:
         for child in tuple(self._starting):
-            if self._is_up(child):
+            if self._feeding.is_up(child):
                 self._starting.remove(child)
                 self.start_seconds = round(time.monotonic() - child.autoscaler_asked_at, 4)
 
@@ -276,9 +259,12 @@ class PreforkResizer:
     def _repopulate(self, exit_codes: list[int]) -> None:
         """Stand in for billiard's own: start what is missing, but nothing for a child that retired."""
         self._drop_gone()
+        is_closed = self._admission is not None and self._admission.on_exits(exit_codes, self._staying)
         pool, processes = self._pool, self._pool._processes
         missing = processes + len(self._exiting) - len(pool._pool)
         starts = min(missing, self._free_starts() if self._spawns else len(exit_codes) + self._batch())
+        if is_closed:
+            starts = 0  # until those that run have ended: a new process takes memory too
         self._has_to_start_more = starts < missing
         if missing <= 0:
             self._grown_at = None
@@ -314,7 +300,7 @@ class PreforkResizer:
         several that load the application at once on few CPUs would never come up.
         """
         gone = set(self._exiting)
-        loading = sum(not self._is_up(child) for child in self._pool._pool if child not in gone)
+        loading = sum(not self._feeding.is_up(child) for child in self._pool._pool if child not in gone)
         return max(1, len(os.sched_getaffinity(0)) // 2) - loading
 
     def _batch(self) -> int:

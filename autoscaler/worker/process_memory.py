@@ -36,7 +36,7 @@ _MEMBERS_SECONDS = 30.0
 _MAX_ANCESTRY = 30
 
 
-class _Process(NamedTuple):
+class Process(NamedTuple):
     """A process as it was when it was last looked at."""
 
     resident: int
@@ -48,7 +48,7 @@ class ProcessMemory:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._living: dict[int, _Process] = {}
+        self._living: dict[int, Process] = {}
         self._ended: deque[int] = deque(maxlen=_MAX_ENDED)  # peaks
         self._shared: dict[int, int] = {}  # the bytes of a process that others have too: resident less PSS
         self._turn = 0
@@ -70,7 +70,7 @@ class ProcessMemory:
         self._forget_all_but(children)
         self._look_at_some(children)
         self._walk_one((own, *children))
-        parent = _look(own)
+        parent = look(own)
         shared = [self._shared[pid] for pid in self._living if pid in self._shared]
         shared_bytes = int(sum(shared) / len(shared)) if shared else None
         return {
@@ -94,7 +94,7 @@ class ProcessMemory:
     def _look_at_some(self, children: Sequence[int]) -> None:
         unseen = [pid for pid in children if pid not in self._living]
         for pid in (unseen + self._next_of(children))[:_LOOKS_PER_REPORT]:
-            found = _look(pid)
+            found = look(pid)
             if found is not None:
                 self._living[pid] = found
 
@@ -107,10 +107,8 @@ class ProcessMemory:
         peaks = sorted((*(child.peak for child in self._living.values()), *self._ended))
         if not peaks:
             return None
-        # In kB, over all children that were collected; a program that a task starts and awaits counts too.
-        collected = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         return {
-            "max": max(peaks[-1], collected),
+            "max": max(peaks[-1], collected_peak_bytes()),
             "p50": peaks[math.ceil(0.50 * len(peaks)) - 1],
             "p95": peaks[math.ceil(0.95 * len(peaks)) - 1],
             "children": len(peaks),
@@ -131,7 +129,7 @@ class ProcessMemory:
         took = self._now() - began
         self._walk_at = began + max(_MIN_WALK_SECONDS, took / _MAX_WALK_SHARE)
 
-    def _held(self, own: int, parent: _Process | None, children: int, typical: int) -> int | None:
+    def _held(self, own: int, parent: Process | None, children: int, typical: int) -> int | None:
         if parent is None:
             return None
         unshared = [
@@ -158,11 +156,16 @@ def has_others(members: Collection[int], own: int, children: Collection[int]) ->
     return any(pid not in family and own not in _ancestors(pid) for pid in members)
 
 
-def _look(pid: int) -> _Process | None:
+def collected_peak_bytes() -> int:
+    """The highest peak of all children that have ended; a program that a task awaits counts too."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024  # in kB
+
+
+def look(pid: int) -> Process | None:
     """A process's memory by ``/proc/<pid>/status``, proc(5); None where it has ended or has none."""
     text = _read(f"/proc/{pid}/status")
     resident, peak = _find_kilobytes(text, b"VmRSS:"), _find_kilobytes(text, b"VmHWM:")
-    return None if resident is None or peak is None else _Process(resident, max(peak, resident))
+    return None if resident is None or peak is None else Process(resident, max(peak, resident))
 
 
 def _ancestors(pid: int) -> list[int]:
