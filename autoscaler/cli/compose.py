@@ -139,20 +139,18 @@ def _edges(
     timing: Timing,
     reported: Callable[[TickRecord], None],
     *,
-    log: FilteringBoundLogger,
+    memory: MemoryKeeper | None,
     single_look: bool,
 ) -> Edges:
     remote, addresses = control.remote, control.addresses
-    keys = Keys(name=settings.name)
-    owner = f"autoscaler {settings.name}"
+    keys, owner = Keys(name=settings.name), f"autoscaler {settings.name}"
     resizer = QuiescingResizer(
         WorkerResizer(remote, by=settings.name[:MAX_NAME]),
         Consumers(remote, connections.redis, CANCELLED_KEY, owner=owner, wall=time.time),
         quiesces=settings.quiesces,
         deadline_seconds=settings.quiesce_deadline_seconds,
     )
-    # The age of a message is read for the target wait only: reading it fetches the whole message.
-    wall = time.time if settings.deciding or settings.shadow else None
+    wall = time.time if settings.deciding or settings.shadow else None  # to read ages fetches whole messages
     acts_on_fleet = not settings.scope.workers and settings.mode is Mode.ACT
     remover = MailboxRemover(connections.redis, settings.layout.prefix, lambda: addresses.exchanges)
     return Edges(
@@ -175,7 +173,7 @@ def _edges(
         redis=connections.redis,
         reset=connections.reset,
         container=ContainerSensor(settings.container) if settings.container else None,
-        memory=None if single_look else _memory(settings, connections, log),
+        memory=memory,
         lease=Lease(connections.redis, keys.lease, seconds=timing.lease_seconds) if acts_on_fleet else None,
         reported=reported,
     )
@@ -252,7 +250,8 @@ def compose(settings: Settings, *, single_look: bool = False, traced: bool = Fal
     history, recorder = _history(settings, redactor, timing, log)
     traces = _traces(log) if traced else NoTraces()
     reported = _reported(recorder, traces, redactor)
-    edges = _edges(settings, connections, control, timing, reported, log=log, single_look=single_look)
+    memory = None if single_look else _memory(settings, connections, log)
+    edges = _edges(settings, connections, control, timing, reported, memory=memory, single_look=single_look)
     metrics = _metrics(settings, log)
     loop = controller(
         name=settings.name,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.core.memory import FORGET_SECONDS, Breach, MemoryRecord, Peaks
@@ -87,13 +86,13 @@ def _unpacked(stored: Any, shift: float) -> MemoryRecord:
     )
     if stored["peaks"] is not None:
         usual, largest, since = stored["peaks"]
-        record = replace(record, peaks=Peaks(_count(usual), _count(largest), _number(since) + shift))
+        record = record._replace(peaks=Peaks(_count(usual), _count(largest), _number(since) + shift))
     if stored["breach"] is not None:
         ceiling, until, hold = stored["breach"]
         breach = Breach(
             ceiling=max(1, _count(ceiling)), until=_number(until) + shift, hold_seconds=_number(hold)
         )
-        record = replace(record, breach=breach)
+        record = record._replace(breach=breach)
     return record
 
 

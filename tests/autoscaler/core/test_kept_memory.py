@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -37,8 +36,7 @@ def kept(records, **changes):
 
 def test_a_record_comes_back_on_the_clock_of_the_reader():
     assert kept({"w@h": RECORD}) == {
-        "w@h": replace(
-            RECORD,
+        "w@h": RECORD._replace(
             last_at=-55.0,
             peaks=Peaks(50 * MIB, 110 * MIB, -65.0),
             breach=Breach(ceiling=3, until=545.0, hold_seconds=600.0),
@@ -57,11 +55,11 @@ def test_a_record_comes_back_on_the_clock_of_the_reader():
     ],
 )
 def test_a_record_that_does_not_help_is_left_out(changes, later):
-    assert kept({"w@h": replace(RECORD, **changes)}, wall=WALL + later) == {}
+    assert kept({"w@h": RECORD._replace(**changes)}, wall=WALL + later) == {}
 
 
 def test_the_newest_are_kept():
-    many = {f"w{number}@h": replace(RECORD, last_at=100.0 - number) for number in range(MAX_RECORDS + 5)}
+    many = {f"w{number}@h": RECORD._replace(last_at=100.0 - number) for number in range(MAX_RECORDS + 5)}
     found = kept(many)
     assert found.keys() == {f"w{number}@h" for number in range(MAX_RECORDS)}
     assert len(pack(many, at=100.0, wall=WALL)) < 400 * MAX_RECORDS
