@@ -42,7 +42,8 @@ _PASSWORD = "the PDF is protected by a password; upload a copy without one"  # n
 _INVISIBLE = 2 | 32
 #: Flag of a field: a list that is folded until it is opened.
 _COMBO = 1 << 17
-_INLINE_IMAGE = re.compile(rb"(?<![!-~])BI\s(?:(?!\sEI\s).){0,1000000}(?:\sEI\s|\Z)", re.DOTALL)
+#: Matches from every beginning, with an end or without: one that failed would cost its length for each.
+_INLINE_IMAGE = re.compile(rb"(?<![!-~])BI\s(?:(?!\sEI\s).){0,1000000}+(?:\sEI\s)?", re.DOTALL)
 
 
 def open_pypdf(data: bytes) -> tuple[pypdf.PdfReader, list[Any]]:

@@ -99,6 +99,17 @@ def test_a_page_is_read_as_far_as_its_streams_can_be_unpacked() -> None:
     )
 
 
+def test_images_within_a_damaged_page_that_never_end_take_linear_time() -> None:
+    writer = of_pages("one")
+    images = DecodedStreamObject()
+    images.set_data(b"BI " * 350_000)
+    contents = ArrayObject([writer._add_object(images), writer._add_object(unreadable_stream())])
+    writer.pages[0][NameObject("/Contents")] = contents
+    end = time.monotonic() + 60  # quadratic time takes many minutes
+    found = process(written(writer), DocumentType.PDF, RULES, in_time=lambda: time.monotonic() < end)
+    assert found == Extraction(text="", pages=1, findings=("page 1 is damaged (PdfStreamError)",))
+
+
 def field(name: str, kind: str, value: str, **more: object) -> DictionaryObject:
     made = {"/T": TextStringObject(name), "/FT": NameObject(kind), "/V": TextStringObject(value)}
     return DictionaryObject({NameObject(key): item for key, item in {**made, **more}.items()})
