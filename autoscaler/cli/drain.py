@@ -66,7 +66,7 @@ def command(
             )
             ended = draining.run(workers, deadline_seconds=deadline, force=force)
     except DrainError as fault:
-        fail([str(fault)], 1)
+        fail([fault.with_advice("use --force")], 1)
     except BrokerError as fault:
         recorded = "the consumers cancelled so far are recorded, and a daemon restores them" if begun else ""
         fail([app.redactor(f"Redis failed: {joined(fault.with_advice(), recorded)}")], 1)

@@ -72,7 +72,18 @@ class Progress:
 
 
 class DrainError(RuntimeError):
-    """A drain that must not begin; the message says why and what to do."""
+    """A drain that must not begin; the message says why and what to do.
+
+    ``forcible`` is whether force begins it nevertheless. How force is asked for is the caller's to say.
+    """
+
+    def __init__(self, message: str, *, forcible: bool = False) -> None:
+        super().__init__(message)
+        self.forcible = forcible
+
+    def with_advice(self, force: str) -> str:
+        """The message, and ``force`` as what else may be done where force helps."""
+        return f"{self}, or {force}" if self.forcible else str(self)
 
 
 class Readings(Protocol):
@@ -97,7 +108,7 @@ def refuse(named: Collection[str], workers: Sequence[WorkerReading], *, force: b
     left = sorted({queue for reading in workers if reading.name in named for queue in reading.queues} - kept)
     if left and not force:
         raise DrainError(
-            f"queue {left[0]!r} would be left without a worker; start another one, or use --force"
+            f"queue {left[0]!r} would be left without a worker; start another one", forcible=True
         )
 
 
@@ -172,7 +183,7 @@ class Drain:
         if others and not force:
             owner = recorded[others[0]].owner
             raise DrainError(
-                f"worker {others[0]!r} is emptied already, by {owner}; wait for that, or use --force"
+                f"worker {others[0]!r} is emptied already, by {owner}; wait for that", forcible=True
             )
         consumed = {reading.name: reading.queues for reading in readings}
         workers = []

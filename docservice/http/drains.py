@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from docservice.workers import WorkerControl
 
 _SAVE_SECONDS = 0.5
+#: What the API's body and the console's dialog both call it.
+_FORCE = "drain it with force"
 #: How long restoring the consumers may take when this process ends.
 _RESTORE_SECONDS = 15.0
 
@@ -61,7 +63,7 @@ class Drainer:
         try:
             refuse(self._names, answering, force=force)
         except DrainError as fault:
-            raise ApiError(409, str(fault)) from fault
+            raise ApiError(409, fault.with_advice(_FORCE)) from fault
 
     async def begin(self, *, seconds: float) -> None:
         """Store the drain; raises DrainRunsError when another runs."""
@@ -96,7 +98,9 @@ class Drainer:
             return self._failed("the API stopped before it ended; a daemon restores cancelled consumers")
         try:
             ended = work.result()
-        except (BrokerError, DrainError) as fault:
+        except DrainError as fault:
+            return self._failed(fault.with_advice(_FORCE))
+        except BrokerError as fault:
             return self._failed(str(fault))
         except Exception:  # noqa: BLE001 - logged; whatever it is, the row must not stay "running"
             self._log.exception("drain.failed", drain=str(self._id))

@@ -83,19 +83,26 @@ function showOverride(found, fault = null) {
 const MINUTES = {label: "Minutes", name: "minutes", type: "number", min: 1, max: 10080, step: 1, value: 60, required: true};
 const WHY = {label: "Why", name: "why", maxlength: 500};
 
-async function change(title, lines, body, inputs = []) {
-  const answer = await confirm(title, lines, {action: title, inputs});
-  if (answer === null) return;
-  const {minutes, why, ...values} = answer;
-  for (const [key, value] of Object.entries(values)) if (value !== "") body[key] = Number(value);
-  if (minutes) body.expires_in_seconds = Number(minutes) * 60;
-  if (why) body.why = why;
-  try {
-    showOverride(await session.data("POST", "admin/celery/autoscale", {body, key: newKey()}));
-    say(`${title}: done. The autoscaler follows from its next tick.`);
-  } finally {
-    await readAudit();
-  }
+// Change the override as `fixed` and the inputs say. Resolves to whether it was changed.
+async function change(title, lines, fixed, inputs = []) {
+  const changed = await confirm(title, lines, {action: title, inputs, work: async ({minutes, why, ...bounds}) => {
+    const body = {...fixed};
+    for (const [key, value] of Object.entries(bounds)) body[key] = value === "" ? null : Number(value);
+    if (minutes) body.expires_in_seconds = Number(minutes) * 60;
+    if (why) body.why = why;
+    if (Object.values(bounds).length && Object.values(bounds).every((value) => value === "")) {
+      throw new Failure(422, "Give a minimum, a maximum or both. Remove limits removes both.");
+    }
+    try {
+      return await session.data("POST", "admin/celery/autoscale", {body, key: newKey()});
+    } finally {
+      await readAudit().catch(said);
+    }
+  }});
+  if (changed === null) return false;
+  showOverride(changed);
+  say(`${title}: done. The autoscaler follows from its next tick.`);
+  return true;
 }
 
 function pause() {
@@ -106,9 +113,11 @@ function resume() {
   return change("Resume", ["The autoscaler resizes workers again from its next tick. Limits and holds remain."], {paused: false});
 }
 
-function setLimits() {
-  const bound = (label, key) => ({label, name: key, type: "number", min: 1, max: 10000, step: 1, value: override?.[key] ?? ""});
-  return change("Set limits", ["Each worker is kept within these processes until the limits end. What is left empty stays as it is."],
+// The dialog shows both bounds as they are, and sends both as they are left.
+async function setLimits() {
+  await readAutoscaler();
+  const bound = (label, key) => ({label, name: key, type: "number", min: 1, max: 10000, step: 1, value: override[key] ?? ""});
+  await change("Set limits", ["Each worker is kept within these processes until the limits end. An empty field is no limit: the autoscaler's own setting holds."],
     {}, [bound("Minimum", "min"), bound("Maximum", "max"), MINUTES, WHY]);
 }
 
@@ -144,8 +153,9 @@ function workerRow(worker) {
   if (!worker.answered) {
     return element("tr", {}, element("td", {}, name(worker.worker)), element("td", {colspan: 6, class: "bad"}, "does not answer"), element("td", {}));
   }
-  const act = (label, work) => element("button", {
-    type: "button", "aria-label": `${label} ${worker.worker}`, onclick: (event) => attempt(event.currentTarget, () => work(worker)),
+  const act = (label, work, refusal = null) => element("button", {
+    type: "button", "aria-label": `${label} ${worker.worker}`, disabled: refusal !== null, title: refusal,
+    onclick: (event) => attempt(event.currentTarget, () => work(worker)),
   }, label);
   const held = override?.hold_until[worker.worker];
   return element("tr", {},
@@ -153,91 +163,94 @@ function workerRow(worker) {
     element("td", {}, worker.size ?? "unknown"), element("td", {}, worker.busy ?? "unknown"), element("td", {}, worker.reserved ?? "unknown"),
     element("td", {}, `${worker.kind ?? ""}${worker.companion ? "" : ", no companion"}`),
     element("td", {}, name((worker.queues ?? []).join(", "))), element("td", {}, uptime(worker.uptime_seconds)),
-    element("td", {}, element("span", {class: "buttons"}, act("Grow", (one) => resize(one, "grow")), act("Shrink", (one) => resize(one, "shrink")),
+    element("td", {}, element("span", {class: "buttons"}, act("Grow", (one) => resize(one, "grow")),
+      act("Shrink", (one) => resize(one, "shrink"), worker.size === 1 ? "A worker keeps at least one process." : null),
       held ? act("Release", release) : act("Hold", hold), act("Drain", drain))));
 }
 
 async function resize(worker, action) {
-  const sign = action === "grow" ? 1 : -1;
-  const title = action === "grow" ? "Grow" : "Shrink";
-  const answer = await confirm(`${title} a worker`, [
-    [name(worker.worker), ` has ${processes(worker.size)}, ${worker.busy ?? "an unknown number"} of them busy. ${action === "grow" ? "It gets" : "It loses"} as many as you say; no task is lost.`],
+  const grows = action === "grow";
+  const title = grows ? "Grow" : "Shrink";
+  await command(title, `${title} a worker`, [
+    [name(worker.worker), ` has ${processes(worker.size)}, ${worker.busy ?? "an unknown number"} of them busy. ${grows ? "It gets" : "It loses"} as many as you say; no task is lost.`],
     "The autoscaler then leaves this worker alone for the minutes below, and decides again after them.",
   ], {
-    action: title,
     inputs: [
-      {label: "Processes", name: "processes", type: "number", min: 1, max: sign > 0 ? 1000 : Math.max(1, worker.size - 1), step: 1, value: 1, required: true},
+      {label: "Processes", name: "processes", type: "number", min: 1, max: grows ? 1000 : Math.max(1, worker.size - 1), step: 1, value: 1, required: true},
       {label: "Minutes left alone", name: "minutes", type: "number", min: 0, max: 10080, step: 1, value: 5, required: true},
     ],
+    path: `admin/celery/${action}`,
+    body: (answer) => ({workers: [worker.worker], processes: Number(answer.processes), hold_seconds: Number(answer.minutes) * 60}),
+    show: (outcomes, line) => {
+      line.replaceChildren(`${title}: `, ...outcomes.flatMap((one) => [name(one.worker),
+        ` ${one.outcome}: ${one.before ?? "?"} → ${one.after ?? "?"}${one.detail ? `, ${one.detail}` : ""} `]));
+      line.className = "good";
+    },
   });
-  if (answer === null) return;
-  const body = {workers: [worker.worker], processes: Number(answer.processes), hold_seconds: Number(answer.minutes) * 60};
-  await command(title, `admin/celery/${action}`, body, (outcome) =>
-    `${outcome.outcome}: ${outcome.before ?? "?"} → ${outcome.after ?? "?"}${outcome.detail ? `, ${outcome.detail}` : ""}`);
 }
 
-// Send a command once, and show what came of it for each worker.
-async function command(title, path, body, text) {
-  byId("outcome").hidden = false;
-  const line = element("li", {}, `${title}: sent, waiting for the outcome`);
-  byId("outcomes").prepend(line);
-  byId("outcome").focus();
+// Ask for a command, send it once for each time it is confirmed, and show what came of it. A refusal is shown in the
+// dialog, to be corrected there. Without an answer it may still take effect, so that it is not offered again.
+async function command(action, title, lines, {inputs, path, body, show}) {
+  let line = null;
+  const work = async (answer) => {
+    line = element("li", {}, `${action}: sent, waiting for the outcome`);
+    byId("outcomes").prepend(line);
+    byId("outcome").hidden = false;
+    try {
+      return {data: await session.data("POST", path, {body: body(answer), key: newKey()})};
+    } catch (fault) {
+      if (!(fault instanceof Failure)) throw fault;
+      const unknown = fault.status === 504 || fault.status === 0;
+      line.className = "bad";
+      line.textContent = unknown
+        ? `${action}: no answer. It may still take effect: inspect before you repeat it. ${fault.message}`
+        : `${action}: not done. ${fault.message}`;
+      if (unknown) return {data: null};
+      throw fault;
+    }
+  };
   try {
-    const outcomes = await session.data("POST", path, {body, key: newKey()});
-    line.replaceChildren(`${title}: `, ...outcomes.flatMap((one) => [name(one.worker), ` ${text(one)} `]));
-    line.className = "good";
-  } catch (fault) {
-    if (!(fault instanceof Failure)) throw fault;
-    const unknown = fault.status === 504 || fault.status === 0;
-    line.className = "bad";
-    line.replaceChildren(unknown
-      ? `${title}: no answer. It may still take effect: inspect before you repeat it. ${fault.message}`
-      : `${title}: not done. ${fault.message}`);
+    const answered = await confirm(title, lines, {action, inputs, work});
+    if (line) byId("outcome").focus();
+    if (answered?.data) await show(answered.data, line);
   } finally {
-    await readWorkers().catch(said);
-    await readAudit().catch(said); // last, so that it shows the command with its outcome
+    if (line) {
+      await readWorkers().catch(said);
+      await readAudit().catch(said); // last, so that it shows the command with its outcome
+    }
   }
 }
 
 async function hold(worker) {
-  await change("Hold", [["The autoscaler leaves ", name(worker.worker), ` at its ${processes(worker.size)}.`]], {hold: [worker.worker]}, [MINUTES, WHY]);
-  await inspect();
+  if (await change("Hold", [["The autoscaler leaves ", name(worker.worker), ` at its ${processes(worker.size)}.`]], {hold: [worker.worker]}, [MINUTES, WHY])) await inspect();
 }
 
 async function release(worker) {
-  await change("Release", [["The autoscaler sizes ", name(worker.worker), " again from its next tick."]], {release: [worker.worker]});
-  await inspect();
+  if (await change("Release", [["The autoscaler sizes ", name(worker.worker), " again from its next tick."]], {release: [worker.worker]})) await inspect();
 }
 
 async function drain(worker) {
-  const answer = await confirm("Drain and end a worker", [
+  await command("Drain", "Drain and end a worker", [
     [name(worker.worker), ` takes no new task, finishes those that run (${worker.busy ?? "unknown"}) and ends. What it has fetched goes back to its queue.`],
     "A worker that is still busy at the deadline goes on to work, and the report says so.",
   ], {
-    action: "Drain",
     inputs: [
       {label: "Deadline in seconds", name: "deadline", type: "number", min: 1, max: 86400, step: 1, value: 300, required: true},
-      {label: "Also when it is the last worker of a queue", name: "force", type: "checkbox"},
+      {label: "Force: also when it is the last worker of a queue, or is emptied already", name: "force", type: "checkbox"},
     ],
+    path: "admin/celery/drain_shutdown",
+    body: (answer) => ({workers: [worker.worker], deadline_seconds: Number(answer.deadline), force: answer.force}),
+    show: async (begun, line) => {
+      try {
+        await follow(begun, line);
+      } catch (fault) {
+        if (!(fault instanceof Failure)) throw fault;
+        line.className = "bad";
+        line.textContent = `Drain: begun, and its progress cannot be read: inspect before you repeat it. ${fault.message}`;
+      }
+    },
   });
-  if (answer === null) return;
-  byId("outcome").hidden = false;
-  const line = element("li", {}, "Drain: sent, waiting for the outcome");
-  byId("outcomes").prepend(line);
-  byId("outcome").focus();
-  try {
-    const begun = await session.data("POST", "admin/celery/drain_shutdown", {
-      body: {workers: [worker.worker], deadline_seconds: Number(answer.deadline), force: answer.force}, key: newKey(),
-    });
-    await follow(begun, line);
-  } catch (fault) {
-    if (!(fault instanceof Failure)) throw fault;
-    line.className = "bad";
-    line.textContent = `Drain: ${fault.status === 504 || fault.status === 0 ? "no answer; it may still take effect." : "not done."} ${fault.message}`;
-  } finally {
-    await inspect().catch(said);
-    await readAudit().catch(said);
-  }
 }
 
 // The progress of a drain until it ends, and its report.
@@ -268,15 +281,15 @@ async function listColumns() {
 }
 
 async function removeColumn(row) {
-  const sure = await confirm("Remove a column", [["The grid of ", name(row.module), " no longer shows ", name(row.label), " for ", name(row.document_type), ". No document changes."]], {action: "Remove"});
-  if (sure === null) return;
-  await session.fetch("DELETE", `document-type-columns/${row.id}`);
+  const removed = await confirm("Remove a column", [["The grid of ", name(row.module), " no longer shows ", name(row.label), " for ", name(row.document_type), ". No document changes."]],
+    {action: "Remove", work: () => session.fetch("DELETE", `document-type-columns/${row.id}`)});
+  if (removed === null) return;
   say("The column was removed.");
   await listColumns();
 }
 
 async function addColumn() {
-  const answer = await confirm("Show a column", ["The grid of the module shows this column for this type of document."], {
+  const added = await confirm("Show a column", ["The grid of the module shows this column for this type of document."], {
     action: "Show",
     inputs: [
       {label: "Module", name: "module", required: true, maxlength: 100},
@@ -285,10 +298,10 @@ async function addColumn() {
       {label: "Label", name: "label", maxlength: 100},
       {label: "Position", name: "position", type: "number", min: 0, max: 10000, step: 1, value: 0, required: true},
     ],
+    work: ({label, position, ...body}) =>
+      session.data("POST", "document-type-columns", {body: {...body, position: Number(position), ...(label ? {label} : {})}}),
   });
-  if (answer === null) return;
-  const {label, position, ...body} = answer;
-  await session.data("POST", "document-type-columns", {body: {...body, position: Number(position), ...(label ? {label} : {})}});
+  if (added === null) return;
   say("The column is shown.");
   await listColumns();
 }

@@ -113,40 +113,68 @@ export async function attempt(control, work) {
   }
 }
 
-// Ask once. Resolves to the values of the named inputs in it, or to null when it was cancelled.
-export function confirm(title, lines, {action, inputs = []}) {
+// Ask once. `work` is given the values of the named inputs. While it runs, and where it fails, the dialog stays open
+// with what was typed and what came of it. Resolves to what `work` returns, or to null when it was cancelled.
+export function confirm(title, lines, {action, inputs = [], work = (values) => values}) {
   const dialog = byId("dialog");
   const fields = inputs.map(({label, ...attributes}) => {
     const field = element("input", attributes);
     return {field, row: element("label", {class: "field"}, label, " ", field)};
   });
-  const fault = element("p", {class: "bad", role: "alert"});
-  return new Promise((resolve) => {
-    const close = (value) => {
-      dialog.close();
-      resolve(value);
+  const note = element("p", {role: "alert"});
+  const told = (text, {bad = false} = {}) => {
+    note.textContent = text;
+    note.classList.toggle("bad", bad);
+  };
+  // Closed while its work ran, the dialog may be another's by now.
+  const isOpen = () => dialog.open && note.isConnected;
+  return new Promise((resolve, reject) => {
+    let sent = false;
+    const end = (settle, value) => {
+      if (isOpen()) dialog.close();
+      settle(value);
     };
-    const go = () => {
+    const cancel = () => (sent ? dialog.close() : end(resolve, null));
+    const goes = element("button", {type: "button", class: "primary", onclick: () => go()}, action);
+    const stays = element("button", {type: "button", onclick: cancel}, "Cancel");
+    const sending = (value) => {
+      sent = value;
+      if (value) goes.setAttribute("aria-busy", "true");
+      else goes.removeAttribute("aria-busy");
+      stays.textContent = value ? "Close" : "Cancel"; // what was sent cannot be taken back
+    };
+    const go = async () => {
+      if (sent) return;
       const wrong = fields.find(({field}) => !field.checkValidity());
       if (wrong) {
-        fault.textContent = wrong.field.validationMessage;
+        told(wrong.field.validationMessage, {bad: true});
         wrong.field.focus();
         return;
       }
-      close(Object.fromEntries(fields.map(({field}) => [field.name, field.type === "checkbox" ? field.checked : field.value])));
+      sending(true);
+      told("Waiting for the outcome.");
+      try {
+        end(resolve, await work(Object.fromEntries(fields.map(({field}) => [field.name, field.type === "checkbox" ? field.checked : field.value]))));
+      } catch (fault) {
+        if (fault instanceof Failure && isOpen()) told(fault.message, {bad: true});
+        else end(reject, fault);
+      } finally {
+        sending(false);
+      }
     };
     dialog.replaceChildren(
       element("h2", {id: "dialog-title"}, title),
       ...lines.map((line) => element("p", {}, ...[line].flat())),
       ...fields.map(({row}) => row),
-      fault,
-      element("p", {class: "buttons"},
-        element("button", {type: "button", class: "primary", onclick: go}, action),
-        element("button", {type: "button", onclick: () => close(null)}, "Cancel")),
+      note,
+      element("p", {class: "buttons"}, goes, stays),
     );
     dialog.oncancel = (event) => {
       event.preventDefault();
-      close(null);
+      cancel();
+    };
+    dialog.onclose = () => {
+      if (!dialog.open && !sent) resolve(null); // a browser may close it without asking
     };
     dialog.onkeydown = (event) => {
       if (event.key === "Enter" && event.target instanceof HTMLInputElement) {

@@ -12,6 +12,7 @@ let grid = null;
 let module = "";
 let search = "";
 let pageFault = false;
+let question = null; // what the page has asked last: answers to anything else come too late to be shown
 
 askForToken(session, async (caller) => {
   can.change = caller.role !== "viewer";
@@ -39,7 +40,9 @@ async function listModules() {
 
 function wire() {
   const select = byId("module");
-  select.addEventListener("change", () => attempt(select, async () => {
+  // Not one at a time: the module that was chosen last is shown, however long another one takes.
+  select.addEventListener("change", () => attempt(null, async () => {
+    say("");
     if (select.value === "" && !(await nameModule(select))) return;
     module = select.value;
     search = byId("text").value = "";
@@ -96,14 +99,17 @@ async function show() {
   grid?.destroy();
   grid = null;
   byId("document").hidden = true;
+  const asked = question = Symbol(module);
   let columns;
   try {
     columns = await session.data("GET", `modules/${encodeURIComponent(module)}/columns`);
   } catch (fault) {
+    if (question !== asked) return;
     if (!(fault instanceof Failure) || fault.status !== 404) throw fault;
     byId("total").textContent = "No document yet.";
     return;
   }
+  if (question !== asked) return;
   grid = agGrid.createGrid(byId("grid"), {
     theme: "legacy",
     columnDefs: columns.map((column) => ({
@@ -120,7 +126,7 @@ async function show() {
     rowSelection: {mode: "multiRow", headerCheckbox: false, enableClickSelection: false},
     getRowId: ({data}) => String(data.id),
     ensureDomOrder: true,
-    datasource: {getRows: (asked) => getRows(asked)},
+    datasource: {getRows: (block) => getRows(block)},
     onSelectionChanged: chosenChanged,
     onRowDoubleClicked: ({data}) => data && attempt(null, () => showDocument(data.id)),
     onCellKeyDown: ({event, data}) => event.key === "Enter" && data && attempt(null, () => showDocument(data.id)),
@@ -134,13 +140,16 @@ function filterModel(ofGrid) {
 }
 
 async function getRows({startRow, endRow, sortModel, filterModel: ofGrid, successCallback, failCallback}) {
+  const filters = filterModel(ofGrid);
+  const asked = question = JSON.stringify([module, filters]); // the same for every block of rows
   try {
     const found = await session.data("POST", `modules/${encodeURIComponent(module)}/grid`, {
-      body: {startRow, endRow, sortModel, filterModel: filterModel(ofGrid)},
+      body: {startRow, endRow, sortModel, filterModel: filters},
     });
     const last = startRow + found.rows.length;
     const ended = found.rows.length < endRow - startRow;
     successCallback(found.rows, ended ? last : found.total_capped ? -1 : found.total);
+    if (question !== asked) return;
     const about = found.total_capped ? `more than ${found.total.toLocaleString()}` : found.total.toLocaleString();
     byId("total").textContent = `${about} ${found.total === 1 && !found.total_capped ? "document" : "documents"}`;
     if (pageFault) say(""); // only what a page has said: the outcome of a change stays
@@ -148,6 +157,7 @@ async function getRows({startRow, endRow, sortModel, filterModel: ofGrid, succes
   } catch (fault) {
     failCallback();
     if (!(fault instanceof Failure)) throw fault;
+    if (question !== asked) return;
     pageFault = true;
     say(fault.message, {bad: true});
   }
@@ -209,11 +219,11 @@ async function change(action) {
   const lines = action === "delete"
     ? [["Delete ", name(what), ", with attachments, texts and files. This cannot be undone."]]
     : [["Process ", name(what), " again. Only failed documents are sent to the workers."]];
-  const sure = await confirm(action === "delete" ? "Delete" : "Process again", lines, {action: action === "delete" ? "Delete" : "Process again"});
-  if (sure === null) return;
-  const job = await session.data("POST", `modules/${encodeURIComponent(module)}/documents/${action}`, {
-    body: {ids: rows.map((row) => row.id)}, key: newKey(),
-  });
+  const title = action === "delete" ? "Delete" : "Process again";
+  const path = `modules/${encodeURIComponent(module)}/documents/${action}`;
+  const work = () => session.data("POST", path, {body: {ids: rows.map((row) => row.id)}, key: newKey()});
+  const job = await confirm(title, lines, {action: title, work});
+  if (job === null) return;
   grid.deselectAll();
   byId("grid-page").focus({preventScroll: true}); // the button is disabled now and would drop the focus
   for (;;) {

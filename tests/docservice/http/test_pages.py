@@ -315,11 +315,141 @@ def test_a_drain_is_followed_to_its_report(chromium: Chromium, live: Live, tmp_p
         tab = enter(chromium, live, "/admin", "system_admin")
         tab.expect_errors("504")  # no worker is left to inspect
         page = tab.page
+        shrink = page.get_by_role("button", name="Shrink leaving@test")
+        expect(shrink).to_be_disabled()
+        expect(shrink).to_have_attribute("title", "A worker keeps at least one process.")
         page.get_by_role("button", name="Drain leaving@test").click()
         page.get_by_label("Also when it is the last worker").check()
         page.locator("#dialog").get_by_role("button", name="Drain").click()
         expect(page.locator("#outcomes")).to_contain_text("Drain: done", timeout=60_000)
         expect(page.locator("#outcomes")).to_contain_text("leaving@test")
+
+
+@pytest.mark.slow
+@needs("chromium")
+def test_a_refusal_is_shown_in_its_dialog_which_keeps_what_was_typed(
+    chromium: Chromium, live: Live, worker: str
+) -> None:
+    tab = enter(chromium, live, "/admin", "system_admin")
+    tab.expect_errors("409|422")
+    page = tab.page
+    dialog = page.locator("#dialog")
+    refusal = dialog.get_by_role("alert")
+
+    page.get_by_role("button", name=f"Drain {worker}").click()
+    dialog.get_by_label("Deadline in seconds").fill("77")
+    dialog.get_by_role("button", name="Drain").click()
+    expect(refusal).to_have_text(
+        re.compile("^queue '.+' would be left without a worker; start another one, or drain it with force$")
+    )
+    expect(dialog.get_by_label("Deadline in seconds")).to_have_value("77")
+    expect(dialog.get_by_label("Force: also when it is the last worker of a queue")).not_to_be_checked()
+    assert tab.accessibility_faults() == []
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#outcomes")).to_contain_text("Drain: not done. queue")
+
+    page.get_by_role("button", name="Set limits").click()
+    dialog.get_by_label("Minimum").fill("5")
+    dialog.get_by_label("Maximum").fill("2")
+    dialog.get_by_label("Why").fill(HOSTILE)
+    dialog.get_by_role("button", name="Set limits").click()
+    expect(refusal).to_contain_text("min is 5, above max, 2")
+    expect(dialog.get_by_label("Why")).to_have_value(HOSTILE)
+    dialog.get_by_label("Maximum").fill("6")
+    dialog.get_by_role("button", name="Set limits").click()
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#override")).to_contain_text("5 to 6 processes")
+    page.get_by_role("button", name="Remove limits").click()
+    dialog.get_by_role("button", name="Remove the limits").click()
+    expect(page.locator("#override")).not_to_contain_text("5 to 6 processes")
+
+
+@pytest.mark.slow
+@needs("chromium")
+def test_one_limit_is_removed_alone_by_emptying_its_field(chromium: Chromium, live: Live) -> None:
+    with live.client("system_admin") as client:
+        changed = client.post("/admin/celery/autoscale", json={"min": 2, "max": 4})
+        assert changed.status_code == 200, changed.text
+        tab = enter(chromium, live, "/admin", "system_admin")
+        tab.expect_errors("504")  # there may be no worker to inspect
+        page = tab.page
+        dialog = page.locator("#dialog")
+        page.get_by_role("button", name="Set limits").click()
+        expect(dialog.get_by_label("Maximum")).to_have_value("4")
+        dialog.get_by_label("Maximum").fill("")
+        dialog.get_by_role("button", name="Set limits").click()
+        expect(page.locator("#override")).to_contain_text("2 to --max processes")
+        page.get_by_role("button", name="Set limits").click()
+        dialog.get_by_label("Minimum").fill("")
+        dialog.get_by_role("button", name="Set limits").click()
+        expect(dialog.get_by_role("alert")).to_have_text(
+            "Give a minimum, a maximum or both. Remove limits removes both."
+        )
+        dialog.get_by_role("button", name="Cancel").click()
+        left = client.get("/admin/celery/autoscale").json()["data"]["override"]
+        assert (left["min"], left["max"]) == (2, None)
+        client.post("/admin/celery/autoscale", json={"min": None})
+
+
+#: Resolves once the page has read one more answer and done what it does with it.
+_ANSWER_USED = """() => {
+  const read = Response.prototype.json;
+  window.answerUsed = new Promise((done) => {
+    Response.prototype.json = function () { return read.call(this).finally(() => setTimeout(done)); };
+  });
+}"""
+
+
+@pytest.mark.slow
+@needs("chromium")
+def test_a_late_answer_about_another_module_changes_nothing_on_the_page(
+    chromium: Chromium, live: Live
+) -> None:
+    tab = chromium.open(f"{live.url}/")
+    page = tab.page
+    held: list[Any] = []
+
+    def envelope(data: object) -> dict[str, Any]:
+        return {"success": True, "message": None, "data": data, "error": None, "meta": {}}
+
+    def rows(module: str, total: int) -> dict[str, Any]:
+        return envelope({"rows": [{"id": total, "title": module}], "total": total, "total_capped": False})
+
+    page.route(
+        re.compile(r"/modules\?"),
+        lambda route: route.fulfill(json=envelope([{"name": "slow"}, {"name": "quick"}, {"name": "unread"}])),
+    )
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route(
+        "**/modules/*/columns",
+        lambda route: route.fulfill(json=envelope([{"name": "title", "label": "Title", "kind": "text"}])),
+    )
+    page.route("**/modules/unread/columns", hold)
+    page.route("**/modules/quick/grid", lambda route: route.fulfill(json=rows("quick", 1)))
+    page.route("**/modules/slow/grid", hold)
+    page.get_by_label("API token").fill(live.tokens["viewer"])
+    with page.expect_request("**/modules/slow/grid"):
+        page.locator("#token-go").click()
+    page.get_by_label("Module").select_option("quick")
+    expect(page.locator("#total")).to_have_text("1 document")
+    page.evaluate(_ANSWER_USED)
+    held[0].fulfill(json=rows("slow", 7))
+    page.evaluate("() => window.answerUsed")
+    assert page.locator("#total").inner_text() == "1 document"
+    rows_are(page, "title", ["quick"])
+
+    with page.expect_request("**/modules/unread/columns"):
+        page.get_by_label("Module").select_option("unread")
+    page.get_by_label("Module").select_option("quick")
+    rows_are(page, "title", ["quick"])
+    page.evaluate(_ANSWER_USED)
+    held[1].fulfill(json=envelope([]))
+    page.evaluate("() => window.answerUsed")
+    rows_are(page, "title", ["quick"])
 
 
 @pytest.mark.slow

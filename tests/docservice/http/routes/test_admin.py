@@ -262,7 +262,7 @@ def test_a_drain_ends_a_worker_and_loses_nothing(live: Live, client: httpx.Clien
         last = post(client, "drain_shutdown", body)
         assert (last.status_code, last.json()["error"]["detail"]) == (
             409,
-            "queue 'lonely' would be left without a worker; start another one, or use --force",
+            "queue 'lonely' would be left without a worker; start another one, or drain it with force",
         )
         begun = post(client, "drain_shutdown", {**body, "force": True})
         assert begun.status_code == 202
