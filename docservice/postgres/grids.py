@@ -117,14 +117,7 @@ class Grids:
                 columns = [list(column) for column in zip(*items, strict=True)]
                 return await self._database.fetch(sql, *columns)
 
-            return _Plan(
-                arguments,
-                Batcher(
-                    run_together,
-                    max_items=int(__import__("os").environ.get("EXP_ITEMS", "8")),
-                    max_in_flight=int(__import__("os").environ.get("EXP_FLIGHT", "2")),
-                ),
-            )
+            return _Plan(arguments, Batcher(run_together, max_items=_MAX_LOOKUPS, max_in_flight=2))
         arguments = Arguments(direct)
         statement = page_statement(query, arguments)
         with_values = uses_search(query)
