@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _OUT_OF_MEMORY = 77
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+#: They reach a whole group of processes, such as Ctrl-C. The parent decides, and ends its child.
+_MEANT_FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _READ_BYTES = 64 * 1024
 _MAX_LINE_BYTES = 32 * 2**20
 
@@ -106,8 +108,9 @@ def _work_and_exit(work: Callable[[], Iterator[Any]], write_end: int) -> None:
     code = 1
     try:
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-        for number in (signal.SIGALRM, signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        for number in _MEANT_FOR_THE_PARENT:
+            signal.signal(number, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.closerange(3, write_end)
         os.closerange(write_end + 1, os.sysconf("SC_OPEN_MAX"))

@@ -63,6 +63,15 @@ def test_a_child_that_crashes_is_named_after_what_it_sent(ends: Callable[[], obj
     assert (str(crashed.value), psutil.pid_exists(pid)) == (how, False)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_to_all_processes_of_a_worker_is_no_crash_of_the_child(number: signal.Signals) -> None:
+    def work() -> Iterator[Any]:
+        os.kill(os.getpid(), number)
+        yield "read"
+
+    assert received(work) == ["read"]
+
+
 def test_the_limit_on_memory_holds_for_the_child() -> None:
     def work() -> Iterator[Any]:
         resource.setrlimit(resource.RLIMIT_DATA, (2**29, 2**29))
