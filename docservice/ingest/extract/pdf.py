@@ -16,12 +16,19 @@ from typing import TYPE_CHECKING, Any
 from docservice.domain.documents import storable
 from docservice.domain.extraction import Extraction
 from docservice.ingest.extract.apart import Crashed, in_child
-from docservice.ingest.extract.limits import MAX_FINDINGS, MAX_TEXT_CHARACTERS, ProcessingError
+from docservice.ingest.extract.limits import (
+    MAX_FINDINGS,
+    MAX_FORM_FIELDS,
+    MAX_TEXT_CHARACTERS,
+    ProcessingError,
+)
 from docservice.ingest.extract.pdf_native import open_natively
 from docservice.ingest.extract.pdf_pypdf import checked_count, form_values, open_pypdf, page_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from pypdf import PdfReader
 
     from docservice.ingest.extract.pdf_native import NativePage
 
@@ -160,8 +167,6 @@ def _read(data: bytes, first: int, left: int, *, native: bool) -> Iterator[dict[
         yield from _items(data, first, left, native=native)
     except ProcessingError as fault:
         yield {"failure": str(fault)}
-    except RecursionError:
-        yield {"failure": "its parts are nested too deep"}
     yield _DONE
 
 
@@ -194,7 +199,21 @@ def _items(data: bytes, first: int, left: int, *, native: bool) -> Iterator[dict
             "finding": reason and f"{'is damaged' if whole else 'could not be read'} ({reason})",
         }
     if reader is not None:
-        yield from ({"value": storable(value)} for value in form_values(reader, pages))
+        yield from _values(reader, pages)
+
+
+def _values(reader: PdfReader, pages: list[Any]) -> Iterator[dict[str, Any]]:
+    """The values of the form, each once: one list of options may belong to thousands of fields."""
+    left, sent = MAX_TEXT_CHARACTERS, set()
+    for value in form_values(reader, pages):
+        if value in sent:
+            continue
+        if left <= 0 or len(sent) == MAX_FORM_FIELDS:
+            yield {"finding": "its form has more values than are kept"}
+            return
+        sent.add(value)
+        yield {"value": storable(value[:left])}
+        left -= len(value)
 
 
 def _clean(text: str, left: int) -> str:

@@ -54,8 +54,10 @@ def open_pypdf(data: bytes) -> tuple[pypdf.PdfReader, list[Any]]:
     """
     try:
         return _opened(data)
-    except (ProcessingError, RecursionError, MemoryError):
+    except (ProcessingError, MemoryError):
         raise
+    except RecursionError as fault:
+        raise ProcessingError("its parts are nested too deep") from fault
     except (FileNotDecryptedError, WrongPasswordError) as fault:
         raise ProcessingError(_PASSWORD) from fault
     except (DependencyError, NotImplementedError) as fault:
@@ -143,7 +145,7 @@ def _stray_pages(reader: pypdf.PdfReader) -> Iterator[pypdf.PageObject]:
     for number in sorted(numbers)[:MAX_PDF_OBJECTS]:
         try:
             found = reader.get_object(number)
-        except (RecursionError, MemoryError):
+        except MemoryError:
             raise
         except Exception:  # noqa: BLE001, S112 - the other objects are read all the same
             continue
@@ -167,7 +169,7 @@ def page_text(page: pypdf.PageObject) -> tuple[str | None, list[str], str | None
             write_filters_out(page)
             lend_fonts(page)
             return page.extract_text(), _stamps(page), None
-    except (RecursionError, MemoryError):
+    except MemoryError:
         raise
     except Exception as fault:  # noqa: BLE001 - pypdf meets broken pages with many kinds
         reason = type(fault).__name__
@@ -176,7 +178,7 @@ def page_text(page: pypdf.PageObject) -> tuple[str | None, list[str], str | None
         content.set_data(_readable_content(page))
         page[NameObject("/Contents")] = content
         return page.extract_text(), _stamps(page), reason
-    except (RecursionError, MemoryError):
+    except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - the same
         return None, [], reason
@@ -196,7 +198,7 @@ def _annotation_text(page: pypdf.PageObject, annotation: Any) -> str:
         if not isinstance(shown, StreamObject):  # one for each state, as of a check box
             shown = shown[annotation["/AS"]].get_object()
         return page.extract_xform_text(shown, (0, 90, 180, 270), 200.0)
-    except (RecursionError, MemoryError):
+    except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - most annotations have no appearance, and a broken one has no text
         return ""
@@ -211,7 +213,7 @@ def _readable_content(page: Any) -> bytes:
         try:
             stream = item.get_object()
             written.append(stream.get_data() if isinstance(stream, StreamObject) else b"")
-        except (RecursionError, MemoryError):
+        except MemoryError:
             raise
         except Exception:  # noqa: BLE001, S112 - the other streams are read all the same
             continue
@@ -222,7 +224,7 @@ def form_values(reader: pypdf.PdfReader, pages: list[Any]) -> Iterator[str]:
     """What was filled into the fields of a form."""
     try:
         fields: list[Any] = list((reader.get_fields() or {}).values())
-    except (RecursionError, MemoryError):
+    except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - where the form is broken, its fields are found on the pages
         fields = [item for page in pages for item in annotations_of(page) if "/FT" in item]

@@ -119,7 +119,7 @@ def _what_is_broken_stays() -> Iterator[None]:
     """Broken files raise errors of many kinds; what could not be repaired is read as it is."""
     try:
         yield
-    except (RecursionError, MemoryError):
+    except MemoryError:
         raise
     except Exception:  # noqa: BLE001, S110 - see above
         pass

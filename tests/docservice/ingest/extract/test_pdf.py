@@ -125,7 +125,7 @@ def test_what_was_filled_into_a_form_is_text() -> None:
     ]
     form = DictionaryObject({NameObject("/Fields"): ArrayObject(writer._add_object(item) for item in fields)})
     writer.root_object[NameObject("/AcroForm")] = writer._add_object(form)
-    assert read(written(writer)) == Extraction(text="Name:\nAnn Example\nred\nred\ngreen", pages=1)
+    assert read(written(writer)) == Extraction(text="Name:\nAnn Example\nred\ngreen", pages=1)
 
 
 def test_a_stamp_on_a_page_is_text_and_a_hidden_one_is_not() -> None:
@@ -197,3 +197,29 @@ def test_without_time_nothing_is_read() -> None:
 def test_a_pdf_of_nothing_is_broken() -> None:
     with pytest.raises(ProcessingError, match="the PDF is broken"):
         read(b"%PDF-1.7\nnothing at all")
+
+
+def test_a_page_that_is_nested_too_deep_for_pypdf_is_read_by_pdfium_and_costs_no_other() -> None:
+    writer = of_pages("one", "two", "three")
+    content = DecodedStreamObject()
+    content.set_data(writer.pages[1]["/Contents"].get_object().get_data() + b"\n" + b"[" * 5000)
+    writer.pages[1][NameObject("/Contents")] = writer._add_object(content)
+    assert read(written(writer)) == Extraction(
+        text="one\ntwo\nthree", pages=3, findings=("page 2 is damaged (RecursionError)",)
+    )
+
+
+def test_a_list_of_options_that_many_fields_share_is_kept_once_and_in_bounds() -> None:
+    writer = of_pages("page")
+    options = writer._add_object(ArrayObject(TextStringObject(f"option {one}") for one in range(11_000)))
+    fields = ArrayObject(
+        writer._add_object(field(f"list {one}", "/Ch", f"chosen {one}", **{"/Opt": options}))
+        for one in range(50)
+    )
+    form = DictionaryObject({NameObject("/Fields"): fields})
+    writer.root_object[NameObject("/AcroForm")] = writer._add_object(form)
+    found = read(written(writer))
+    assert (found.text, found.findings) == (
+        "\n".join(["page", "chosen 0", *(f"option {one}" for one in range(9_999))]),
+        ("its form has more values than are kept",),
+    )
