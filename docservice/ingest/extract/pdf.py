@@ -204,7 +204,8 @@ def _items(data: bytes, first: int, left: int, *, native: bool) -> Iterator[dict
 
 def _values(reader: PdfReader, pages: list[Any]) -> Iterator[dict[str, Any]]:
     """The values of the form, each once: one list of options may belong to thousands of fields."""
-    left, sent = MAX_TEXT_CHARACTERS, set()
+    left = MAX_TEXT_CHARACTERS
+    sent: set[str] = set()
     for value in form_values(reader, pages):
         if value in sent:
             continue
