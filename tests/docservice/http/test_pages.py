@@ -367,6 +367,41 @@ def test_a_refusal_is_shown_in_its_dialog_which_keeps_what_was_typed(
 
 @pytest.mark.slow
 @needs("chromium")
+def test_what_comes_of_a_command_is_shown_though_its_dialog_was_closed(
+    chromium: Chromium, live: Live, worker: str
+) -> None:
+    tab = enter(chromium, live, "/admin", "system_admin")
+    tab.expect_errors("409")
+    page = tab.page
+    dialog = page.locator("#dialog")
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route("**/admin/celery/grow", hold)
+    page.get_by_role("button", name=f"Grow {worker}").click()
+    with page.expect_request("**/admin/celery/grow"):
+        dialog.get_by_role("button", name="Grow").click()
+    expect(dialog.get_by_role("alert")).to_have_text("Waiting for the outcome.")
+    dialog.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Pause").click()
+    dialog.get_by_label("Why").fill("a deployment")
+    refused = {"code": "busy", "detail": "another command to this worker is in progress"}
+    held[0].fulfill(
+        status=409, json={"success": False, "message": None, "data": [], "error": refused, "meta": {}}
+    )
+    line = f"Grow: not done. {refused['detail']}"
+    expect(page.locator("#outcomes li")).to_have_text([line])
+    expect(page.locator("#message")).to_have_text(refused["detail"])
+    expect(dialog.get_by_label("Why")).to_have_value("a deployment")
+    expect(dialog.get_by_role("alert")).to_be_empty()
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_be_hidden()
+
+
+@pytest.mark.slow
+@needs("chromium")
 def test_one_limit_is_removed_alone_by_emptying_its_field(chromium: Chromium, live: Live) -> None:
     with live.client("system_admin") as client:
         changed = client.post("/admin/celery/autoscale", json={"min": 2, "max": 4})
