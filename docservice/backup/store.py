@@ -113,14 +113,16 @@ class Store:
         return BlobStore(f"file://{self._folder.absolute()}/blobs")
 
     def new(self, now: datetime) -> Backup:
-        """An empty backup.
+        """An empty backup. What is made for it only its owner can enter.
 
         Raises:
             BackupError: when the folder cannot be written to.
         """
         folder = self._folder / now.strftime("%Y-%m-%dT%H-%M-%SZ")
         try:
-            folder.mkdir(parents=True, mode=0o700)
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self._folder / "blobs").mkdir(exist_ok=True, mode=0o700)
+            folder.mkdir(mode=0o700)
         except OSError as fault:
             raise BackupError(f"{folder} cannot be made ({fault.strerror}); give another folder") from fault
         return Backup(folder)

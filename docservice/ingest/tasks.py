@@ -22,6 +22,7 @@ from celery import signals
 from autoscaler.api import NoTraces
 from docservice.domain.number_pattern import number_pattern
 from docservice.ingest.blobs import BlobError, BlobStore
+from docservice.ingest.extract.apart import Killed
 from docservice.ingest.extract.limits import ProcessingError, Rules
 from docservice.ingest.extract.process import process
 from docservice.ingest.publish import TASK, Broker, make_celery
@@ -163,7 +164,7 @@ class Worker:
             if isinstance(extraction, str):
                 return await self._fail(claim, extraction)
             keys = await self._store_parts(extraction)
-        except BlobError as fault:
+        except (BlobError, Killed) as fault:
             return await self._again(claim, str(fault))
         except Exception as fault:  # noqa: BLE001 - a bug must not make a document wait forever
             self._log.exception("document.read_failed", document=claim.id)
@@ -184,7 +185,11 @@ class Worker:
     def _read(self, claim: Claim, data: bytes) -> Extraction | str:
         """The content of the document, or why it cannot be read.
 
-        No exception leaves: it would keep everything that reading allocated, and what follows needs memory.
+        No other exception leaves: it would keep everything that reading allocated, and what follows needs
+        memory.
+
+        Raises:
+            Killed: when a child that read it was killed.
         """
         seconds = self._settings.processing_seconds
         pages_until = time.monotonic() + seconds * _SHARE_FOR_PAGES

@@ -34,6 +34,10 @@ class Crashed(RuntimeError):  # noqa: N818 - what happened to the child, not a f
     """The child ended before its work did; the text says how, such as ``SIGSEGV``."""
 
 
+class Killed(RuntimeError):  # noqa: N818 - as above
+    """The child was killed from outside, as by the OOM killer: nothing is said about what it read."""
+
+
 class Child:
     """The process that does the work, and what it sends."""
 
@@ -49,6 +53,7 @@ class Child:
 
         Raises:
             Crashed: when the child ends before its work is done.
+            Killed: when another ends it.
             MemoryError: when the work needed more memory than it may have.
         """
         while goes_on():
@@ -72,6 +77,8 @@ class Child:
         code = os.waitstatus_to_exitcode(status)
         if code == _OUT_OF_MEMORY:
             raise MemoryError
+        if code == -signal.SIGKILL:
+            raise Killed("the process that read it was killed, as for want of memory")
         if code < 0:
             raise Crashed(signal.Signals(-code).name)
         if code:

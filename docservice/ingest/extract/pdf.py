@@ -95,6 +95,7 @@ def read_pdf(data: bytes, in_time: Callable[[], bool]) -> Extraction:
     Raises:
         ProcessingError: when no page can be reached, a password is needed, or there are too many pages.
         MemoryError: when a page needs more memory than a document may use.
+        Killed: when the child was killed from outside; another time it may be read.
     """
     found = _Found()
     native = True

@@ -31,6 +31,7 @@ def process(
 
     Raises:
         ProcessingError: when it cannot be read, or holds more than the rules allow.
+        Killed: when what read it was killed from outside; another time it may be read.
     """
     try:
         match document_type:

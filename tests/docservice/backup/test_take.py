@@ -38,6 +38,15 @@ def remover(made: Bench) -> BulkRunner:
     )
 
 
+def test_only_the_owner_of_a_backup_can_enter_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "backups")
+    store.new(NOW)
+    store.new(NOW + timedelta(seconds=1))
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.rglob("*")} == dict.fromkeys(
+        ("backups", "blobs", "2026-11-26T20-00-00Z", "2026-11-26T20-00-01Z"), "0o700"
+    )
+
+
 def test_no_file_is_removed_while_a_backup_runs_and_all_are_afterwards(settings: Settings) -> None:
     async def walk() -> list[int]:
         async with bench(settings) as made:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import os
 import re
+import signal
 import sys
 import zlib
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import psutil
+import pypdf
 import pytest
 
 from autoscaler.demo.embedded import Process, RedisServer, wait_until
@@ -115,6 +120,43 @@ def test_a_file_that_takes_too_long_fails_alone(settings: Settings) -> None:
             assert await made.state(poisoned) == ("failed", "reading it took longer than 1 s")
 
     asyncio.run(walk())
+
+
+def many_pages(count: int) -> bytes:
+    writer = pypdf.PdfWriter()
+    for _ in range(count):
+        writer.append(io.BytesIO(sample_pdf("page")))
+    data = io.BytesIO()
+    writer.write(data)
+    return data.getvalue()
+
+
+def children() -> set[int]:
+    of_this_process = Path(f"/proc/self/task/{os.getpid()}/children")
+    return {int(pid) for pid in of_this_process.read_text().split()}
+
+
+def kill_next_child(servers: set[int]) -> None:
+    wait_until(lambda: children() > servers, within_seconds=60, what="a child")
+    for pid in children() - servers:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_pdf_whose_child_is_killed_from_outside_is_read_another_time(settings: Settings) -> None:
+    async def walk() -> list[object]:
+        async with bench(settings) as made:
+            pdf = await made.add(many_pages(500), DocumentType.PDF)
+            killer = Thread(target=kill_next_child, args=[children()])
+            killer.start()
+            with pytest.raises(TryAgainError):
+                await made.worker.process(pdf)
+            killer.join()
+            found = [await made.state(pdf), await made.worker.process(pdf)]
+            row = await made.documents.get(pdf) or {}
+            return [*found, row["pages"], row["findings"]]
+
+    again = ("received", None)
+    assert asyncio.run(walk()) == [again, Result.PROCESSED, 500, []]
 
 
 def test_a_claim_that_was_lost_stores_nothing(settings: Settings) -> None:

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from autoscaler.demo.embedded import wait_until
-from docservice.ingest.extract.apart import Crashed, in_child
+from docservice.ingest.extract.apart import Crashed, Killed, in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ def segfault() -> None:
     [
         (segfault, "SIGSEGV"),
         (os.abort, "SIGABRT"),
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), "SIGKILL"),
+        (lambda: os.kill(os.getpid(), signal.SIGBUS), "SIGBUS"),
         (lambda: sys.exit(3), "exit code 1"),
         (lambda: os._exit(3), "exit code 3"),
     ],
@@ -61,6 +61,14 @@ def test_a_child_that_crashes_is_named_after_what_it_sent(ends: Callable[[], obj
         with pytest.raises(Crashed) as crashed:
             next(items)
     assert (str(crashed.value), psutil.pid_exists(pid)) == (how, False)
+
+
+def test_a_child_that_another_kills_is_no_crash() -> None:
+    def work() -> Iterator[Any]:
+        yield os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(Killed):
+        received(work)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
