@@ -1,7 +1,7 @@
 """The keys that the autoscaler shares with others through Redis, and how its status is stored.
 
 ==============================  ====================================================================  ======
-``autoscaler:{name}:status``    JSON of the last tick; expires after 3 x max(interval, tick)          daemon
+``autoscaler:{name}:status``    JSON of the last tick; expires after 3 x max(interval, tick, timeout) daemon
 ``autoscaler:{name}:events``    stream of actions and their outcomes, about 1000                      daemon
 ``autoscaler:{name}:override``  JSON of an ``OverrideRequest`` (:mod:`autoscaler.broker.overrides`)   admins
 ``autoscaler:{name}:history``   hash of the last 24 hours, one more for each group; expires        daemon

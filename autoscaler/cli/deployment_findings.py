@@ -23,8 +23,29 @@ if TYPE_CHECKING:
     from autoscaler.sensors.workers import WorkersReading
     from autoscaler.settings.load import Settings
 
-#: A finding names no more than so many workers.
+#: A finding names no more than so many workers or fields.
 _MAX_NAMES = 5
+#: Fields that today's companion always reports. Others may be unknown to it.
+_ALWAYS_REPORTED = (
+    "busy",
+    "reserved",
+    "completed",
+    "uptime_seconds",
+    "rate_limited",
+    "discarded",
+    "consuming",
+    "resizers",
+)
+_ALWAYS_IN_LAYOUT = (
+    "separator",
+    "priority_steps",
+    "global_keyprefix",
+    "unacked_key",
+    "visibility_timeout_seconds",
+    "control_exchange",
+    "prefetch_disabled",
+    "serializer",
+)
 #: What to do about options of a shared URL that other programs read and the autoscaler does not.
 _OPTIONS = {
     "client_name": "give --redis-client-name",
@@ -140,16 +161,25 @@ def _of_worker(worker: WorkerReading) -> Iterator[Finding]:
             yield Finding(level="warn", subject=f"{subject} of {worker.name}", found=found, advice=advice)
     if not worker.companion:
         return
-    counts: dict[str, object] = {"size": worker.processes, "busy": worker.busy, "reserved": worker.reserved}
-    counts |= {"uptime_seconds": worker.uptime_seconds, "layout": worker.layout}
-    missing = [name for name, value in counts.items() if value is None]
+    missing = _missing(worker)
     if missing:
         yield Finding(
             level="warn",
             subject=f"companion of {worker.name}",
-            found=f"its report lacks {', '.join(missing)}, or has it in another form",
+            found=f"its report lacks {_names(missing)}, or has it in another form",
             advice="it is older than this daemon or somebody else's: upgrade it; what is missing is unknown",
         )
+
+
+def _missing(worker: WorkerReading) -> list[str]:
+    """What every report of today's companion has and this one has not, or in a form that cannot be read."""
+    missing = ["size"] if worker.processes is None else []
+    missing += [name for name in _ALWAYS_REPORTED if getattr(worker, name) is None]
+    if worker.layout is None:
+        return [*missing, "layout"]
+    return missing + [
+        f"layout.{name}" for name in _ALWAYS_IN_LAYOUT if getattr(worker.layout, name) in {None, ()}
+    ]
 
 
 def maxima(workers: Iterable[WorkerReading], settings: Settings) -> Iterator[Finding]:

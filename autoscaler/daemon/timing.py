@@ -42,5 +42,8 @@ class Timing:
         return max(6.0, 3 * self.interval_seconds)
 
     def status_seconds(self, tick_seconds: float) -> float:
-        """How long the stored status lasts after a tick of that length: three more such ticks."""
-        return 3 * max(self.interval_seconds, tick_seconds)
+        """How long the stored status lasts after a tick of that length: three more such ticks.
+
+        The next tick may wait for a worker that does not answer, however quick this one was.
+        """
+        return 3 * max(self.interval_seconds, tick_seconds, self.inspect_timeout_seconds)

@@ -411,3 +411,16 @@ def test_a_secret_that_json_would_escape_is_found_in_a_text_that_is_json():
     redact = Redactor()
     redact.add(['pw"\\é'])
     assert json.loads(redact(json.dumps({"why": 'bad pw"\\é here'}))) == {"why": "bad *** here"}
+
+
+def test_a_password_of_azure_that_ends_in_an_equals_sign_opens_both_connections(tmp_path):
+    password = "Zm9vYmFyCg1BQk9V0k4f0tYzCaC0Jzg="
+    with (
+        RedisServer(tmp_path / "redis", options=("--requirepass", password)) as server,
+        ExitStack() as stack,
+    ):
+        url = server.url.replace("redis://", f"redis://:{password}@")
+        plain = server.url.replace("redis://", f"redis://:{quote(password, safe='')}@")
+        cluster = Cluster(folder=tmp_path, stack=stack, server=server)
+        cluster.worker("t@h", "--pool", "solo", url=url, LEDGER=plain)
+        assert both(url) == both(plain) == [True, {"t@h": [{"ok": "pong"}]}]

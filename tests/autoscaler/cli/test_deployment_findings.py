@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autoscaler.broker.mailboxes import MailboxSet
@@ -9,15 +11,16 @@ from autoscaler.broker.url import parse_redis_url
 from autoscaler.cli.deployment_findings import address, maxima, nobody, unlike, url_options
 from autoscaler.cli.findings import Finding
 from autoscaler.control.addresses import Address
-from autoscaler.core.model import QueueReading, WorkerLayout
+from autoscaler.core.model import QueueReading
+from autoscaler.sensors.reports import parse_report
 from autoscaler.sensors.workers import WorkersReading
 from autoscaler.settings.load import load
 from tests.support.builders import MIB, container, worker
+from tests.support.worker_replies import FULL
 
 URL = {"REDIS_URL": "redis://h/0"}
 SETTINGS = load({}, URL)
-LAYOUT = WorkerLayout(contract=1, visibility_timeout_seconds=60.0)
-PLAIN = worker("a@h", layout=LAYOUT)
+PLAIN = parse_report("a@h", FULL)
 
 
 def test_each_option_of_the_url_without_effect_is_named_with_what_to_give_instead():
@@ -148,25 +151,25 @@ def test_where_nobody_answers_the_place_where_workers_may_be_is_named(
             id="a priority outside the steps",
         ),
         pytest.param(
-            WorkersReading(workers=(worker("a@h", layout=LAYOUT, late_running_seconds=61.0),)),
+            WorkersReading(workers=(PLAIN._replace(late_running_seconds=3601.0),)),
             (),
             "visibility timeout of a@h",
             id="a task beyond the visibility timeout",
         ),
         pytest.param(
-            WorkersReading(workers=(worker("a@h", layout=LAYOUT, late_running_seconds=60.0),)),
+            WorkersReading(workers=(PLAIN._replace(late_running_seconds=3600.0),)),
             (),
             None,
             id="a task within it",
         ),
         pytest.param(
-            WorkersReading(workers=(worker("a@h", layout=WorkerLayout(contract=2)),)),
+            WorkersReading(workers=(PLAIN._replace(layout=replace(PLAIN.layout, contract=2)),)),
             (),
             "companion of a@h",
             id="a newer companion",
         ),
         pytest.param(
-            WorkersReading(workers=(worker("a@h", None, layout=LAYOUT, busy=None),)),
+            WorkersReading(workers=(PLAIN._replace(processes=None, busy=None),)),
             (),
             "companion of a@h",
             id="an older or a foreign companion",

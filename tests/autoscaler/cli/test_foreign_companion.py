@@ -9,7 +9,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoscaler.cli.deployment_findings import maxima, unlike
@@ -74,6 +74,7 @@ def mine(decisions):
     return found
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # by the clock, which a loaded machine has not
 @given(st.dictionaries(st.sampled_from(FIELDS), st.just(ABSENT) | JUNK | HUGE, max_size=8))
 def test_fields_that_are_missing_of_a_wrong_type_or_huge_end_no_tick_and_shrink_nothing(changes):
     report = FULL
@@ -102,7 +103,12 @@ def test_each_field_alone_may_be_missing_of_a_wrong_type_or_huge(path, value):
         (("busy",), "busy"),
         (("reserved",), "reserved"),
         (("uptime_seconds",), "uptime_seconds"),
+        (("discarded",), "discarded"),
+        (("consuming",), "consuming"),
+        (("resizers",), "resizers"),
         (("layout",), "layout"),
+        (("layout", "separator"), "layout.separator"),
+        (("layout", "priority_steps"), "layout.priority_steps"),
     ],
 )
 def test_a_report_that_lacks_what_decides_is_a_finding(gone, said):

@@ -118,6 +118,8 @@ def test_an_administrators_override_is_kept_to_until_it_expires(cluster):
     write_override(cluster.redis, "default", OverrideRequest(max_processes=3), now=time.time())
     started(lambda: size(daemon) == 3, what="growth to the lowered max")
     started(lambda: daemon.reason(W1) == "at_max", what="the stop at the lowered max")
+    assert daemon.status()["workers"][0]["limits"]["max"] == 3
+    assert daemon.metric("worker_processes_limit", worker=W1, bound="max") == 3
     hold = OverrideRequest(hold_until={W1: time.time() + 600})
     write_override(cluster.redis, "default", hold, now=time.time())
     started(lambda: daemon.reason(W1) == "held", what="the hold")

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from autoscaler.broker.keys import read_status
 from autoscaler.demo.embedded import RedisServer
 from tests.autoscaler.daemon.test_daemon import W1, size
 from tests.support.cluster import started
@@ -185,3 +186,15 @@ def test_a_queue_of_the_wrong_type_is_unknown_and_the_other_grows_its_worker(clu
     }
     assert readings["broken"] == (True, "WRONGTYPE: a key of this queue is not a list")
     assert readings["celery"] == (False, None)
+
+
+@pytest.mark.slow
+def test_a_password_that_is_one_of_our_own_words_changes_no_key_of_what_is_stored(cluster):
+    cluster.worker()
+    cluster.redis.execute_command("ACL", "SETUSER", "scaler", "on", ">worker", "~*", "&*", "+@all")
+    daemon = cluster.daemon(url=cluster.server.url.replace("redis://", "redis://scaler:worker@"))
+    started(lambda: read_status(cluster.redis, "default"), what="the stored status")
+    started(lambda: healthy(daemon), what="the first reading")
+    stored = read_status(cluster.redis, "default")
+    assert [one["worker"] for one in stored["workers"]] == [W1]
+    assert daemon.status().keys() == stored.keys()

@@ -9,6 +9,8 @@ from dataclasses import replace
 import pytest
 
 from autoscaler.broker.connections import Connections, Redactor, RedisTuning
+from autoscaler.broker.keys import Keys
+from autoscaler.broker.mailboxes import MAILBOXES_KEY
 from autoscaler.control.remote import Remote
 from autoscaler.control.resize import ResizeRequest, WorkerResizer
 from autoscaler.core.decider import Decider
@@ -19,6 +21,8 @@ from tests.autoscaler.daemon.test_daemon import W1, W2, size
 from tests.autoscaler.daemon.test_faults_redis import resizes
 from tests.support.builders import prompt_policy
 from tests.support.cluster import started
+
+STATUS = Keys(name="default").status
 
 
 @pytest.mark.slow
@@ -178,3 +182,28 @@ def test_a_hung_worker_costs_the_others_of_a_tick_nothing(cluster):
         **dict.fromkeys(well, Result.DONE),
     }
     assert seconds < 6, "one timeout for all of them, not one for each"
+
+
+@pytest.mark.slow
+def test_the_stored_status_never_expires_in_a_tick_that_waits_for_mailboxes_of_dead_workers(cluster):
+    cluster.worker()
+    daemon = cluster.daemon("--inspect-timeout", "2")
+    client, missing = cluster.redis, []
+    started(lambda: client.exists(STATUS), what="the first status")
+
+    def shows(condition):
+        missing.append(not client.exists(STATUS))
+        return condition(daemon.status())
+
+    for dead in ("x@h", "y@h"):
+        started(lambda: shows(is_quick), what="a quick tick, whose status is short-lived")
+        client.sadd(MAILBOXES_KEY, f"\x06\x16\x06\x16{dead}.celery.pidbox")
+        started(
+            lambda dead=dead: shows(lambda found: dead in found["unresponsive"]),
+            what="the end of the tick that waited for it",
+        )
+    assert missing.count(True) == 0
+
+
+def is_quick(found):
+    return found["tick_seconds"] < 0.3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from celery import Celery
 from autoscaler.companion import stamp_published
 from autoscaler.sensors.queues import KeyLayout, QueueSensor
 from tests.autoscaler.daemon.test_daemon import W1, size
+from tests.autoscaler.daemon.test_deployment_daemon import conditions
 from tests.support.cluster import started
 
 
@@ -64,3 +66,22 @@ def test_a_worker_grows_for_what_it_has_fetched_and_an_idle_one_beside_it_does_n
     cluster.release()
     started(lambda: len(cluster.ended()) == 4, what="all tasks")
     assert cluster.lost_and_twice(4) == (0, 0)
+
+
+@pytest.mark.slow
+def test_a_target_that_the_bounds_cannot_keep_is_reported_with_what_it_would_take(cluster):
+    cluster.worker()
+    daemon = cluster.daemon("--target-wait", "2s", max="2")
+    for sent in (4, 8):
+        cluster.send(4, 0.3)
+        started(lambda count=sent: len(cluster.ended()) == count, what="the tasks to learn from")
+    cluster.send(60, 0.3)  # 18 s of work, of which two processes start 4 s within the target
+    started(lambda: daemon.metric("condition", kind="target_out_of_reach") == 1, what="the condition")
+    state = conditions(daemon)["target_out_of_reach", W1]
+    found = re.fullmatch(
+        r"tasks arrive faster than they can start within 2 s: it takes about (\d+) processes on celery, more"
+        r" than --max and the limits allow; raise them, add workers, or set a longer --target-wait",
+        state,
+    )
+    assert found is not None
+    assert 3 <= int(found[1]) <= 20

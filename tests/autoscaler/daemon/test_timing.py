@@ -22,6 +22,8 @@ def test_a_lease_outlives_what_its_holder_may_still_act_on(interval):
 def test_a_stored_status_lasts_for_three_ticks_of_the_length_that_they_have():
     timing = Timing(interval_seconds=2.0)
     assert (timing.status_seconds(0.1), timing.status_seconds(7.0)) == (6.0, 21.0)
+    short = Timing(interval_seconds=0.3, inspect_timeout_seconds=1.5)
+    assert (short.status_seconds(0.1), short.status_seconds(7.0)) == (4.5, 21.0)
 
 
 @pytest.mark.parametrize(
