@@ -66,7 +66,7 @@ def run(work: Awaitable[Done]) -> Done:
 
 
 async def with_schema(settings: Settings, work: Callable[[Database], Awaitable[Done]]) -> Done:
-    """As :func:`_with_database`; fails with one line where a migration is missing."""
+    """As :func:`with_database`; fails with one line where a migration is missing."""
 
     async def checked(database: Database) -> Done:
         if missing := await pending(database):

@@ -1,6 +1,7 @@
 """A span for each request, around the whole application; put there only where traces are recorded.
 
-It has the route's pattern and never what a caller wrote: no path, no query, no header but the trace's own.
+It has the route's pattern: no path and no query. Of headers it has the trace's own, and the
+request's id where that is legal.
 """
 
 from __future__ import annotations
