@@ -2,7 +2,8 @@
 
 Pure. Times are stored as seconds since the epoch and come back as monotonic seconds of the reader.
 :func:`.memory.remember_memory` gives a record that came back to a worker only where the memory limit and the
-queues are the same. Text from elsewhere is not trusted: a record that makes no sense is left out.
+queues are the same. Text from elsewhere is not trusted: a record that makes no sense is left out, and none
+holds for longer than one that was learnt here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from autoscaler.core.memory import FORGET_SECONDS, Breach, MemoryRecord, Peaks
+from autoscaler.core.memory import FORGET_SECONDS, MAX_BREACH_SECONDS, Breach, MemoryRecord, Peaks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 MAX_RECORDS = 200
 _MAX_NAME = 255
 _MAX_QUEUES = 100
+#: How far the clocks of the hosts that daemons run on one after another may be apart.
+_MAX_SKEW_SECONDS = 60.0
 
 
 def pack(records: Mapping[str, MemoryRecord], *, at: float, wall: float) -> str:
@@ -59,24 +62,25 @@ def unpack(text: str | bytes, *, at: float, wall: float) -> dict[str, MemoryReco
     for name, stored in list(found.items())[:MAX_RECORDS] if isinstance(found, dict) else ():
         try:
             record = _unpacked(stored, at - wall)
-        except (KeyError, TypeError, ValueError, IndexError):
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError):
             continue
         # A clock that jumped makes a record old, or one of the future.
-        if len(name) <= _MAX_NAME and 0 <= at - record.last_at <= FORGET_SECONDS:
+        if len(name) <= _MAX_NAME and -_MAX_SKEW_SECONDS <= at - record.last_at <= FORGET_SECONDS:
             records[name] = record
     return records
 
 
 def _unpacked(stored: Any, shift: float) -> MemoryRecord:
-    queues = stored["queues"]
-    if not all(isinstance(queue, str) for queue in queues):
+    queues, at = stored["queues"], _number(stored["at"])
+    if not isinstance(queues, list) or not all(isinstance(queue, str) for queue in queues):
         raise TypeError
     record = MemoryRecord(
-        last_at=_number(stored["at"]) + shift,
+        last_at=at + shift,
         limit_bytes=_count(stored["limit"]),
         queues=tuple(queues[:_MAX_QUEUES]),
         container_id=None if stored["container"] is None else str(stored["container"]),
         kills=_count(stored["kills"]),
+        earlier_kills=_count(stored["kills"]),
         oom_kills=_count_or_none(stored["oom_kills"]),
         memory_failcnt=_count_or_none(stored["failcnt"]),
         processes=max(1, _count(stored["processes"])),
@@ -86,11 +90,13 @@ def _unpacked(stored: Any, shift: float) -> MemoryRecord:
     )
     if stored["peaks"] is not None:
         usual, largest, since = stored["peaks"]
-        record = record._replace(peaks=Peaks(_count(usual), _count(largest), _number(since) + shift))
+        peaks = Peaks(_count(usual), _count(largest), min(_number(since), at) + shift)
+        record = record._replace(peaks=peaks)
     if stored["breach"] is not None:
         ceiling, until, hold = stored["breach"]
+        hold = max(0.0, min(_number(hold), MAX_BREACH_SECONDS))
         breach = Breach(
-            ceiling=max(1, _count(ceiling)), until=_number(until) + shift, hold_seconds=_number(hold)
+            ceiling=max(1, _count(ceiling)), until=min(_number(until), at + hold) + shift, hold_seconds=hold
         )
         record = record._replace(breach=breach)
     return record

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _HOLD_PEAK_SECONDS = 3600.0
 #: How long a breach holds the size down at first, and at most.
 _BREACH_SECONDS = 600.0
-_MAX_BREACH_SECONDS = 4 * 3600.0
+MAX_BREACH_SECONDS = 4 * 3600.0
 #: After that the ceiling rises by one process in so many seconds.
 _RISE_SECONDS = 60.0
 #: A breach within this many times its hold is a repeated one.
@@ -87,11 +87,12 @@ class MemoryRecord(NamedTuple):
 
     ``shared_bytes`` is the part of a peak that a further process does not need. ``oom_kills`` and
     ``memory_failcnt`` are the counters as last read, of the group ``container_id``; ``kills`` counts those
-    that happened while this record was kept, and before it where the worker was young. ``tried`` is True
-    once tasks have shown what they need, and ``running_since`` is since when tasks have been running before
-    that. ``processes`` is how many there were when last read, retiring ones too. ``queues``, ``limit_bytes``,
-    ``uptime_seconds`` and ``was_full`` are from the last reading; the last of them is whether memory was
-    nearly used up. ``restored`` is whether an earlier daemon has left it and no reading has come since.
+    that happened while this record was kept, and before it where the worker was young; an earlier daemon has
+    counted ``earlier_kills`` of them. ``tried`` is True once tasks have shown what they need, and
+    ``running_since`` is since when tasks have been running before that. ``processes`` is how many there were
+    when last read, retiring ones too. ``queues``, ``limit_bytes``, ``uptime_seconds`` and ``was_full`` are
+    from the last reading; the last of them is whether memory was nearly used up. ``restored`` is whether an
+    earlier daemon has left it and no reading has come since that says whose it is.
     """
 
     last_at: float
@@ -101,6 +102,7 @@ class MemoryRecord(NamedTuple):
     oom_kills: int | None = None
     memory_failcnt: int | None = None
     kills: int = 0
+    earlier_kills: int = 0
     processes: int = 1
     tried: bool = False
     running_since: float | None = None
@@ -118,12 +120,22 @@ def remember_memory(
     """The records after the readings of this tick; those of workers that are gone are kept for an hour."""
     present = {}
     for one in readings:
-        before = _of_same(records.get(one.name), one)
+        known = records.get(one.name)
+        if known is not None and known.restored and _is_undecided(known, one, at):
+            present[one.name] = known
+            continue
+        before = _of_same(known, one)
         record = advance(policy, before, one, at)
         present[one.name] = _inherit(record, records.values(), at) if before is None else record
     gone = [name for name in records.keys() - present if at - records[name].last_at <= FORGET_SECONDS]
     gone.sort(key=lambda name: (-records[name].last_at, name))
     return present | {name: records[name] for name in gone[:_MAX_ABSENT]}
+
+
+def _is_undecided(restored: MemoryRecord, reading: WorkerReading, at: float) -> bool:
+    """Whether nobody can say yet that it is of this worker: its limit could not be read so far."""
+    unread = reading.container is None or reading.container.memory_limit_bytes is None
+    return unread and at - restored.last_at <= FORGET_SECONDS
 
 
 def _of_same(before: MemoryRecord | None, reading: WorkerReading) -> MemoryRecord | None:
@@ -242,7 +254,7 @@ def _breached(before: Breach | None, size: int, at: float) -> Breach:
         # The size is still on its way down to what the last breach has asked for.
         hold, ceiling = before.hold_seconds, before.ceiling
     else:
-        hold, ceiling = min(_MAX_BREACH_SECONDS, 2 * before.hold_seconds), min(size, before.allowed(at)) - 1
+        hold, ceiling = min(MAX_BREACH_SECONDS, 2 * before.hold_seconds), min(size, before.allowed(at)) - 1
     return Breach(ceiling=max(1, ceiling), until=at + hold, hold_seconds=hold)
 
 

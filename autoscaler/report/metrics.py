@@ -164,12 +164,20 @@ class Metrics:
         self._last.take(record)
 
     def _count_kills(self, record: TickRecord) -> None:
-        """Count what was killed since the last tick; a worker that goes takes nothing off the count."""
-        now = {name: memory.kills for name, memory in record.memory.items()}
+        """Count what was killed since the last tick; a worker that goes takes nothing off the count.
+
+        What an earlier daemon has counted is not counted again: after its counter's reset that would pass for
+        new kills.
+        """
+        memory = record.memory
         for queues, workers in group_names(record).items():
-            more = sum(max(0, now[name] - self._killed.get(name, 0)) for name in workers if name in now)
+            more = sum(
+                max(0, memory[name].kills - self._killed.get(name, memory[name].earlier_kills))
+                for name in workers
+                if name in memory
+            )
             self._kills.labels(queues).inc(more)  # from 0 on: Prometheus sees no increase in a new series
-        self._killed = now
+        self._killed = {name: one.kills for name, one in memory.items()}
 
     def _choose_detail(self, workers: int) -> None:
         limit = MAX_WORKERS if self._last.detail == "worker" else WORKERS_AGAIN

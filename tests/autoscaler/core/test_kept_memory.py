@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from autoscaler.core.kept_memory import MAX_RECORDS, pack, unpack
@@ -40,9 +40,14 @@ def test_a_record_comes_back_on_the_clock_of_the_reader():
             last_at=-55.0,
             peaks=Peaks(50 * MIB, 110 * MIB, -65.0),
             breach=Breach(ceiling=3, until=545.0, hold_seconds=600.0),
+            earlier_kills=2,
             restored=True,
         )
     }
+
+
+def test_the_clock_of_another_host_may_be_a_little_behind():
+    assert kept({"w@h": RECORD}, wall=WALL - 30.0).keys() == {"w@h"}
 
 
 @pytest.mark.parametrize(
@@ -65,6 +70,7 @@ def test_the_newest_are_kept():
     assert len(pack(many, at=100.0, wall=WALL)) < 400 * MAX_RECORDS
 
 
+@example(10**400, "at")
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -79,6 +85,16 @@ def test_text_that_makes_no_sense_is_left_out_and_harms_no_other(odd, field):
     text = json.dumps({"odd@h": {**stored["w@h"], field: odd}, "worse@h": odd, **stored})
     assert "w@h" in unpack(text, at=100.0, wall=WALL)
     unpack(json.dumps(odd), at=100.0, wall=WALL)
+
+
+def test_nothing_that_was_stored_holds_for_longer_than_what_is_learnt_here():
+    stored = json.loads(pack({"w@h": RECORD}, at=100.0, wall=WALL))
+    stored["w@h"] |= {"peaks": [1, 2, 9e99], "breach": [1, 9e99, 9e99]}
+    found = unpack(json.dumps(stored), at=100.0, wall=WALL)["w@h"]
+    assert (found.peaks.since, found.breach) == (
+        100.0,
+        Breach(ceiling=1, until=100.0 + 4 * 3600.0, hold_seconds=4 * 3600.0),
+    )
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", b"\xff", "[" * 100_000])
@@ -113,3 +129,20 @@ def test_a_kill_while_no_daemon_ran_is_noticed_by_the_next_one():
     box = container(memory_limit_bytes=300 * MIB, memory_limited=True, oom_kills=3, container_id="a")
     reading = worker("w@h", queues=("celery",), container=box)
     assert remember_memory(Policy(), kept({"w@h": RECORD}), (reading,), 5.0)["w@h"].kills == 3
+
+
+@pytest.mark.parametrize("unread", [None, container(child_peak_bytes=40 * MIB)], ids=["nothing", "no limit"])
+def test_what_an_earlier_daemon_left_waits_until_the_limit_can_be_read(unread):
+    box = container(memory_limit_bytes=300 * MIB, memory_limited=True, oom_kills=2, container_id="a")
+    records = kept({"w@h": RECORD})
+    for at, seen in ((5.0, unread), (7.0, box)):
+        reading = worker("w@h", queues=("celery",), container=seen, uptime_seconds=9000.0)
+        records = remember_memory(Policy(), records, (reading,), at)
+    record = records["w@h"]
+    assert (record.peaks.largest, record.breach.ceiling, record.restored) == (110 * MIB, 3, False)
+
+
+def test_what_an_earlier_daemon_left_is_dropped_where_no_limit_can_be_read_for_an_hour():
+    reading = worker("w@h", queues=("celery",), container=None)
+    record = remember_memory(Policy(), kept({"w@h": RECORD}), (reading,), 3600.0)["w@h"]
+    assert (record.breach, record.peaks) == (None, None)

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import autoscaler
 from autoscaler.core.decider import Decider, Mode
+from autoscaler.core.memory import MemoryRecord
 from autoscaler.core.model import Outcome, Override, QueueReading, Reason, Result
 from autoscaler.core.state import State
 from autoscaler.report.metrics import Metrics
@@ -307,6 +308,25 @@ def test_a_group_says_of_its_workers_what_an_alert_on_one_of_them_asks():
         counted.append(exported.of("group_oom_kills_total"))
     # What a worker had when it was first seen is not counted, and its end takes nothing off.
     assert counted == [{"celery": 0}, {"celery": 2}, {"celery": 2}]
+
+
+def test_kills_that_an_earlier_daemon_has_counted_are_not_counted_again():
+    exported = Exported(detail="group")
+    earlier = MemoryRecord(
+        last_at=990.0,
+        container_id="c",
+        oom_kills=7,
+        kills=7,
+        earlier_kills=7,
+        queues=("celery",),
+        limit_bytes=1000,
+        restored=True,
+    )
+    exported.state = State(memory={"a@h": earlier})
+    box = container(memory_limit_bytes=1000, memory_limited=True, oom_kills=8, container_id="c")
+    exported.tick(look(0, worker("a@h", container=box)))
+    # One came while no daemon ran. After the reset of a counter all of 8 would pass for new ones.
+    assert exported.of("group_oom_kills_total") == {"celery": 1}
 
 
 def test_many_workers_have_series_by_group_until_they_are_clearly_fewer():
