@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
-#: Seconds to the next look while tasks wait for room, and between two lines of the log that say so.
+#: Seconds to the next look while tasks wait for room, after which that is said, and between two such lines.
 _NEXT_LOOK_SECONDS = 0.05
+_SAY_AFTER_SECONDS = 10.0
 _SAY_SECONDS = 60.0
 #: How billiard says that SIGKILL ended a child.
 _KILLED = -signal.SIGKILL
@@ -36,7 +37,7 @@ class Admission:
         self._feeding = feeding
         self._gate = gate
         self._holds_back = False  # some children get no job
-        self._looks_at = self._says_at = 0.0
+        self._holds_since = self._looks_at = self._says_at = 0.0
 
     def on_tick(self, staying: Callable[[], list[Any]]) -> None:
         """Called in each turn of the worker's loop, before it writes jobs."""
@@ -62,12 +63,15 @@ class Admission:
         busy = [child.pid for child in children if feeding.holds_job(child, holders)]
         idle = [child for child in staying if feeding.is_up(child) and not feeding.holds_job(child, holders)]
         room = self._gate.room(busy, [child.pid for child in idle])
+        if not self._holds_back:
+            self._holds_since = time.monotonic()
         self._holds_back = room is not None
         self._feed_only(staying if room is None else idle[:room], staying, holders)
         if was_closed and not self._gate.closed:
             self._hub.call_soon(self._pool.maintain_pool)
-        if self._holds_back:
-            self._look_again(waits=room == 0 and bool(self._pool.outbound_buffer))
+        # A worker without tasks is not woken up for nothing: a task that comes turns the loop.
+        if self._holds_back and (self._pool.outbound_buffer or self._gate.closed):
+            self._look_again(waits=room == 0)
 
     def _feed_only(self, chosen: list[Any], staying: list[Any], holders: set[Any]) -> None:
         feeding = self._feeding
@@ -87,9 +91,13 @@ class Admission:
         if now >= self._looks_at:
             self._looks_at = now + _NEXT_LOOK_SECONDS
             self._hub.call_later(_NEXT_LOOK_SECONDS, _pass)
-        if waits and now >= self._says_at:
+        if waits and now - self._holds_since >= _SAY_AFTER_SECONDS and now >= self._says_at:
             self._says_at = now + _SAY_SECONDS
-            _log.info("memory: tasks wait until there is room for one more below the memory limit")
+            # Celery's log shows no less than warnings unless it is told to.
+            _log.warning(
+                "memory: tasks wait until there is room for one more below the memory limit;"
+                " a higher limit or autoscaler_memory_gate = False lets them start"
+            )
 
 
 def _pass() -> None:

@@ -22,15 +22,16 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .cgroup import find_memory_group
-from .process_memory import Process, look
+from .process_memory import look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from .cgroup import MemoryGroup
+    from .process_memory import Process
 
 #: Share of the limit that may be filled.
 _FULL = 0.95
@@ -49,8 +50,22 @@ _TRY_SECONDS = 0.5
 #: How long a kill keeps tasks from starting at most, and how long it makes careful.
 _CLOSED_SECONDS = 10.0
 _CAREFUL_SECONDS = 600.0
-#: How long a peak counts after it was last reached.
+#: How long a peak counts after it was last reached, and at what share of it it counts as reached again.
 _HOLD_PEAK_SECONDS = 3600.0
+_REACHED = 0.9
+
+
+class _Seen(NamedTuple):
+    """A process as it was when it was last looked at, in bytes.
+
+    ``highest`` is the kernel's peak, which it never forgets, and ``peak`` that of the last hour, last reached
+    at ``reached_at``.
+    """
+
+    resident: int
+    highest: int
+    peak: int
+    reached_at: float
 
 
 class MemoryGate:
@@ -72,7 +87,7 @@ class MemoryGate:
         self._now = now
         self._group: MemoryGroup | None = None
         self._group_at = -math.inf
-        self._seen: dict[int, Process] = {}
+        self._seen: dict[int, _Seen] = {}
         self._turn = 0
         self._largest = 0
         self._largest_at = -math.inf
@@ -83,6 +98,7 @@ class MemoryGate:
         self._decide_at = -math.inf
         self._room: int | None = None
         self._busy_then: frozenset[int] = frozenset()
+        self._ran: frozenset[int] = frozenset()
         self._tried = False
         self._first_at: float | None = None
 
@@ -131,7 +147,10 @@ class MemoryGate:
         now = self._now()
         if self._stays_closed(running):
             return 0
-        self._tried = self._tried or not self._busy_then.isdisjoint(idle)
+        if not self._tried:
+            # Of every call: a short task is over before the next decision.
+            self._ran |= running
+            self._tried = not self._ran.isdisjoint(idle)
         if now < self._decide_at:
             started = len(running - self._busy_then)
             return None if self._room is None else max(0 if running else 1, self._room - started)
@@ -172,12 +191,12 @@ class MemoryGate:
             return None
         sizes = sorted(one.peak for one in self._seen.values())
         usual = sizes[math.ceil(0.95 * len(sizes)) - 1]
-        largest = self._hold_largest(sizes[-1])
+        largest = self._hold_largest()
         if self._now() - self._killed_at < _CAREFUL_SECONDS:
             usual = largest
         base = min(one.resident for one in self._seen.values())
-        fresh = Process(base, base)
-        growing = sum(max(0, usual - self._seen.get(pid, fresh).resident) for pid in running)
+        held = (self._seen[pid].resident if pid in self._seen else base for pid in running)
+        growing = sum(max(0, usual - resident) for resident in held)
         free = int(_FULL * limit_bytes) - used - growing
         each, first = max(1, usual - base), max(1, largest - base)
         if free >= first + each * (len(idle) - 1):
@@ -204,15 +223,27 @@ class MemoryGate:
         for pid in {*(unseen + in_turn)[:_LOOKS], *idle[:_IDLE_LOOKS]}:
             found = self._look_at(pid)
             if found is not None:
-                self._seen[pid] = found
+                self._seen[pid] = _followed(self._seen.get(pid), found, self._now())
 
-    def _hold_largest(self, living: int) -> int:
+    def _hold_largest(self) -> int:
         """The largest peak of the last hour: of the living, and of one that has ended since the last look."""
         now = self._now()
         collected = self._collected()
         ended = collected if collected > self._collected_before else 0
         self._collected_before = collected
-        seen = max(living, ended)
-        if seen >= self._largest or now - self._largest_at > _HOLD_PEAK_SECONDS:
-            self._largest, self._largest_at = seen, now
+        peak, reached_at = max([(ended, now), *((one.peak, one.reached_at) for one in self._seen.values())])
+        if peak >= self._largest or now - self._largest_at > _HOLD_PEAK_SECONDS:
+            self._largest, self._largest_at = peak, reached_at
         return self._largest
+
+
+def _followed(before: _Seen | None, found: Process, at: float) -> _Seen:
+    """A process after a look at it; a peak is dropped an hour after it was last reached."""
+    resident, highest = found.resident, found.peak
+    if before is None or highest > before.highest:
+        return _Seen(resident, highest, highest, at)
+    if resident >= _REACHED * before.peak:
+        return _Seen(resident, highest, max(resident, before.peak), at)
+    if at - before.reached_at > _HOLD_PEAK_SECONDS:
+        return _Seen(resident, highest, resident, at)
+    return before._replace(resident=resident)

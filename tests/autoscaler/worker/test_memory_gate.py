@@ -147,6 +147,32 @@ def test_twice_as_many_try_each_half_second_until_a_first_task_has_ended():
     assert gate.room([2], [1, 3, 4, 5, 6, 7, 8]) is None
 
 
+def test_a_first_task_that_is_over_before_the_next_decision_has_been_tried_too():
+    world = World(processes=dict.fromkeys(range(1, 5), IDLE))
+    gate = world.gate(tried=False)
+    found = []
+    for running, idle in (([], [1, 2, 3, 4]), ([1], [2, 3, 4]), ([], [1, 2, 3, 4])):
+        found.append(gate.room(running, idle))
+        world.now += 0.005
+    world.now += 1
+    assert [*found, gate.room([], [1, 2, 3, 4])] == [1, 0, 1, None]
+
+
+def test_a_peak_counts_for_an_hour_after_it_was_last_reached_though_its_process_lives_on():
+    processes = {1: Process(30 * MIB, 230 * MIB), 2: IDLE, 3: IDLE, 4: IDLE}
+    world = World(processes=processes, group=Group(held=130 * MIB))
+    gate = world.gate()
+    found = [gate.room([2], [1, 3, 4])]
+    world.now += 1800
+    world.processes[1] = Process(215 * MIB, 230 * MIB)  # once more, nearly
+    found.append(gate.room([1], [2, 3, 4]))
+    world.processes[1] = Process(30 * MIB, 230 * MIB)
+    for seconds in (3500, 200):
+        world.now += seconds
+        found.append(gate.room([2], [1, 3, 4]))
+    assert found == [0, 0, 0, None]
+
+
 def test_a_worker_without_a_limit_or_with_much_room_is_left_alone():
     world = World(group=None)
     assert world.gate().is_roomy(4)

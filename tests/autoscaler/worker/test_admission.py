@@ -1,0 +1,84 @@
+"""Holding a pool's tasks back: who is fed, and when the worker's loop is woken up."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+
+from autoscaler.worker.admission import Admission
+from autoscaler.worker.feeding import Feeding
+
+
+@dataclass(eq=False)
+class Child:
+    pid: int
+
+    @property
+    def inqW_fd(self):  # noqa: N802 - billiard's name
+        return self.pid
+
+
+class Pool:
+    """What Celery's pool keeps of idle children, as the worker's loop finds it."""
+
+    def __init__(self, children):
+        self._pool = [Child(pid) for pid in range(1, children + 1)]
+        self._fileno_to_inq = {child.inqW_fd: child for child in self._pool}
+        self._all_inqueues = {child.inqW_fd for child in self._pool}
+        self._busy_workers, self._active_writes, self._cache = set(), set(), {}
+        self.outbound_buffer = deque()
+
+
+@dataclass
+class Hub:
+    wakes: int = 0
+
+    def call_later(self, _delay, _callback):
+        self.wakes += 1
+
+    def remove_writer(self, fd):
+        """Nothing: no writer is registered."""
+
+
+@dataclass
+class Gate:
+    """A gate that has decided."""
+
+    decided: int | None
+    closed: bool = False
+    asked: list = field(default_factory=list)
+
+    def is_roomy(self, _processes):
+        return self.decided is None
+
+    def room(self, busy, idle):
+        self.asked.append((busy, idle))
+        return self.decided
+
+
+def tick(pool, hub, gate):
+    admission = Admission(pool, hub, Feeding(pool, hub), gate)
+    pool.outbound_buffer.append("a task")
+    admission.on_tick(lambda: pool._pool)
+    return admission
+
+
+@pytest.mark.parametrize(("room", "fed"), [(None, {1, 2, 3}), (2, {1, 2}), (0, set())])
+def test_as_many_idle_children_are_fed_as_there_is_room_for(room, fed):
+    pool, hub = Pool(3), Hub()
+    tick(pool, hub, Gate(room))
+    assert (pool._all_inqueues, hub.wakes) == (fed, int(room is not None))
+
+
+def test_a_worker_without_tasks_is_not_woken_up_again_and_again():
+    pool, hub, gate = Pool(3), Hub(), Gate(1)
+    admission = tick(pool, hub, gate)
+    pool.outbound_buffer.clear()
+    admission._looks_at = 0.0  # the last wake-up is over
+    admission.on_tick(lambda: pool._pool)
+    assert (hub.wakes, len(gate.asked)) == (1, 2)
+    gate.closed = True  # a kill: processes are to be started again once it is over
+    admission.on_tick(lambda: pool._pool)
+    assert hub.wakes == 2
