@@ -116,6 +116,7 @@ class Scaler:
         self._log = log
         self._one_at_a_time = Lock()
         self._unknown: set[tuple[str, tuple[str, ...]]] = set()
+        self._watching = Lock()
         self._taken: dict[str, Taken] = {}
         self._targets: dict[tuple[str, str, tuple[str, ...]], int] = {}
 
@@ -194,13 +195,16 @@ class Scaler:
         Raises:
             UnknownError: where there would be no work otherwise.
         """
-        consumed = self._fleet.consumed()
-        for queue, depth in waiting.items():
-            before = self._taken.pop(queue, None)
-            self._taken[queue] = follow(before, depth, consumed_at=consumed.get(queue), at=at)
-        while len(self._taken) > _MAX_QUEUES:
-            del self._taken[next(iter(self._taken))]
-        taken = {name: self._taken[name].peak for name in waiting if self._taken[name].taken_at is not None}
+        consumed, taken = self._fleet.consumed(), {}
+        with self._watching:  # calls come from many threads
+            for queue, depth in waiting.items():
+                before = self._taken.pop(queue, None)
+                now = follow(before, depth, consumed_at=consumed.get(queue), at=at)
+                self._taken[queue] = now
+                if now.taken_at is not None:
+                    taken[queue] = now.peak
+            while len(self._taken) > _MAX_QUEUES:
+                del self._taken[next(iter(self._taken))]
         if taken and not found.active:
             raise UnknownError(
                 f"messages of queue {min(taken)!r} were taken in the last {UNSEEN_SECONDS / 60:.0f} minutes"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 
 import pytest
 from structlog import get_logger
@@ -82,6 +84,35 @@ def test_what_somebody_unseen_took_may_run_for_ten_minutes(seconds, expected):
         return
     with pytest.raises(UnknownError, match=refused):
         served.scaler.answer(FOUR)
+
+
+class Asked(dict):
+    """Queues that workers consume. To look one up takes as long as a second question, or half a second."""
+
+    def __init__(self):
+        super().__init__()
+        self.looked_up, self.answered = Event(), Event()
+
+    def get(self, *_):
+        if not self.looked_up.is_set():
+            self.looked_up.set()
+            self.answered.wait(0.5)
+
+
+def test_what_somebody_unseen_took_is_known_to_two_questions_at_once():
+    served = Served()
+    for depth in (3, 2):
+        served.depths.waiting = depth
+        served.watched.look()
+        served.scaler.answer(FOUR)
+    asked = Asked()
+    served.watched.fleet.consumed = lambda: asked
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(served.scaler.answer, FOUR)
+        assert asked.looked_up.wait(5)
+        second = served.scaler.answer(FOUR)
+        asked.answered.set()
+        assert (first.result().processes, second.processes) == (3, 3)
 
 
 def test_what_a_worker_took_that_is_seen_is_not_unknown():
