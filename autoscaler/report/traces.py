@@ -52,12 +52,16 @@ def start_traces(
     exporter = _exporter(environment)
     if exporter is None or traces_fault(environment) is not None:
         return NoTraces()
-    from autoscaler.report.otel import make  # noqa: PLC0415 - only where traces are asked for
-
     named = bool(environment.get("OTEL_SERVICE_NAME")) or "service.name=" in environment.get(
         "OTEL_RESOURCE_ATTRIBUTES", ""
     )
-    return make(exporter=exporter, service=service, version=version(_DISTRIBUTION), named=named, say=say)
+    try:
+        from autoscaler.report.otel import make  # noqa: PLC0415 - only where traces are asked for
+
+        return make(exporter=exporter, service=service, version=version(_DISTRIBUTION), named=named, say=say)
+    except Exception as fault:  # noqa: BLE001 - whatever the SDK refuses: the work goes on without traces
+        say("traces.off", {"why": f"{type(fault).__name__}: {fault}"})
+        return NoTraces()
 
 
 def _exporter(environment: Mapping[str, str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -121,6 +122,19 @@ def test_a_variable_that_cannot_be_followed_is_named(environment: dict[str, str]
     if fault is not None:
         found = start_traces(environment, service="x", say=lambda *_: None)
         assert isinstance(found, NoTraces)
+
+
+def test_what_the_library_refuses_is_said_and_no_trace_is_worth_the_work() -> None:
+    code = (
+        "import os; from autoscaler.api import start_traces;"
+        "print(start_traces(os.environ, service='y', say=print).enabled)"
+    )
+    environment = {**os.environ, "OTEL_TRACES_EXPORTER": "otlp", "OTEL_BSP_MAX_QUEUE_SIZE": "-1"}
+    done = subprocess.run(
+        (sys.executable, "-c", code), capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60
+    )
+    said = "traces.off {'why': 'ValueError: max_queue_size must be a positive integer.'}\nFalse\n"
+    assert (done.returncode, done.stdout) == (0, said)
 
 
 def test_without_the_variables_nothing_of_the_library_is_loaded() -> None:
