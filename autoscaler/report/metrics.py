@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 import autoscaler
 from autoscaler.core.decider import Mode
+from autoscaler.core.memory import FORGET_SECONDS
 from autoscaler.core.model import Action, Result
 from autoscaler.report.group_series import group_families, group_names
 from autoscaler.report.status import applied_bounds, condition_counts
@@ -136,6 +137,7 @@ class Metrics:
             "queues",
         )
         self._killed: dict[str, int] = {}
+        self._groups_seen: dict[str, float] = {}
         self._detail_changed = detail_changed
         self._auto = detail == "auto"
         self._last = _LastTick(
@@ -169,8 +171,9 @@ class Metrics:
         What an earlier daemon has counted is not counted again: after its counter's reset that would pass for
         new kills.
         """
-        memory = record.memory
+        memory, at = record.memory, record.observation.at
         for queues, workers in group_names(record).items():
+            self._groups_seen[queues] = at
             more = sum(
                 max(0, memory[name].kills - self._killed.get(name, memory[name].earlier_kills))
                 for name in workers
@@ -178,6 +181,10 @@ class Metrics:
             )
             self._kills.labels(queues).inc(more)  # from 0 on: Prometheus sees no increase in a new series
         self._killed = {name: one.kills for name, one in memory.items()}
+        # With worker_direct each pod has a queue of its own, and so a name of the group.
+        for queues in [queues for queues, seen in self._groups_seen.items() if at - seen > FORGET_SECONDS]:
+            del self._groups_seen[queues]
+            self._kills.remove(queues)
 
     def _choose_detail(self, workers: int) -> None:
         limit = MAX_WORKERS if self._last.detail == "worker" else WORKERS_AGAIN

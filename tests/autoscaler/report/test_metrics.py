@@ -329,6 +329,14 @@ def test_kills_that_an_earlier_daemon_has_counted_are_not_counted_again():
     assert exported.of("group_oom_kills_total") == {"celery": 1}
 
 
+def test_the_count_of_kills_of_a_group_that_is_gone_goes_an_hour_later():
+    exported, found = Exported(detail="group"), []
+    for at, pod in ((1000, "a"), (4000, "b"), (5000, "b")):  # worker_direct: a queue for each pod
+        exported.tick(look(0, worker(f"{pod}@h", queues=("celery", f"{pod}@h.dq")), at=at))
+        found.append(sorted(exported.of("group_oom_kills_total")))
+    assert found == [["a@h.dq+celery"], ["a@h.dq+celery", "b@h.dq+celery"], ["b@h.dq+celery"]]
+
+
 def test_many_workers_have_series_by_group_until_they_are_clearly_fewer():
     exported = Exported()
     shown = []
