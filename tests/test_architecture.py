@@ -60,7 +60,6 @@ TESTED_BY = {
     "autoscaler/report/spans": "autoscaler/report/test_traces",
     "autoscaler/report/streams": "autoscaler/report/test_page",
     "autoscaler/report/waits": "autoscaler/daemon/test_waits",
-    "autoscaler/worker/admission": "autoscaler/daemon/test_memory",
     "autoscaler/worker/feeding": "autoscaler/worker/test_prefork",
     "autoscaler/worker/resizers": "autoscaler/worker/test_commands",
     "autoscaler/worker/slots": "autoscaler/worker/test_prefork",
