@@ -142,11 +142,12 @@ class Cluster:
         python: str = sys.executable,
         tree: Path = ROOT,
         environment: Mapping[str, str] | None = None,
+        log_path: Path | None = None,
         **flags: str,
     ) -> Daemon:
         """Start a daemon of ``tree`` with prompt delays.
 
-        ``flags`` override them, ``words`` are added as they are.
+        ``flags`` override them, ``words`` are added as they are. It logs to ``log_path``, or to a file.
         """
         listen = f"127.0.0.1:{free_port()}"
         given = {**PROMPT, **{f"--{key.replace('_', '-')}": value for key, value in flags.items()}}
@@ -154,7 +155,7 @@ class Cluster:
         process = self.stack.enter_context(
             Process(
                 (python, "-m", "autoscaler", "run", "--listen", listen, *flat, *words),
-                log_path=self.folder / f"daemon-{listen.rpartition(':')[2]}.log",
+                log_path=log_path or self.folder / f"daemon-{listen.rpartition(':')[2]}.log",
                 environment={
                     **({} if url == "" else {"REDIS_URL": url or self.server.url}),
                     **(environment or {}),
