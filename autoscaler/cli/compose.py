@@ -237,10 +237,11 @@ def _connections(settings: Settings, redactor: Redactor) -> Connections:
     return connections
 
 
-def compose(settings: Settings, *, single_look: bool = False, traced: bool = False) -> App:
+def compose(settings: Settings, *, single_look: bool = False, daemon: bool = False) -> App:
     """Put the parts together; nothing connects yet. A ``single_look`` waits for what else runs aside.
 
-    ``traced`` sends traces where the standard variables of OpenTelemetry ask for them.
+    A ``daemon`` keeps what it learns of memory in Redis, and sends traces where the standard variables of
+    OpenTelemetry ask for them.
     """
     redactor = Redactor()
     log = get_logger(level=settings.log_level, style=settings.log_format, redact=redactor)
@@ -248,9 +249,9 @@ def compose(settings: Settings, *, single_look: bool = False, traced: bool = Fal
     timing = _timing(settings)
     control = _control(settings, connections, log)
     history, recorder = _history(settings, redactor, timing, log)
-    traces = _traces(log) if traced else NoTraces()
+    traces = _traces(log) if daemon else NoTraces()
     reported = _reported(recorder, traces, redactor)
-    memory = None if single_look else _memory(settings, connections, log)
+    memory = _memory(settings, connections, log) if daemon else None
     edges = _edges(settings, connections, control, timing, reported, memory=memory, single_look=single_look)
     metrics = _metrics(settings, log)
     loop = controller(

@@ -43,7 +43,7 @@ _END_SECONDS, _ASIDE_SECONDS, _TRACES_SECONDS = 3.0, 0.5, 0.5
 @with_settings(table.ALL, logs=True)
 def command(settings: Settings) -> None:
     """Run the daemon. It ticks until SIGTERM or SIGINT."""
-    app = compose(settings, traced=True)
+    app = compose(settings, daemon=True)
     streams = Streams(partial(_live, app))
     app.recorder.watchers.append(streams)
     pages = Pages(
