@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.broker.connections import Connections, Redactor, RedisTuning
 from autoscaler.broker.errors import BrokerError
-from autoscaler.control.remote import Remote, UnreadableReply
+from autoscaler.control.remote import UnreadableReply
 from autoscaler.control.resize import ResizeRequest, WorkerResizer, command_for, judge
 from autoscaler.core.model import Outcome, PoolKind, Result
 from tests.support.builders import worker
@@ -203,14 +202,3 @@ def test_a_broker_that_fails_leaves_every_outcome_unknown_with_its_one_line():
     found = WorkerResizer(remote).resize([request(1, processes=2), request(0, "b@h", processes=2)])
     assert found[0] == outcome(1, Result.UNKNOWN, "ConnectionError: gone")
     assert found[1].result is Result.REFUSED
-
-
-@pytest.mark.slow
-def test_two_replies_of_real_workers_of_one_name_are_no_known_outcome(cluster):
-    twins = [cluster.worker("twin@h", wait=False) for _ in range(2)]
-    for twin in twins:
-        twin.wait_until(lambda twin=twin: "ready." in twin.log(), within_seconds=60, what="its start")
-    connections = Connections(lambda: cluster.server.url, RedisTuning(), Redactor())
-    resizer = WorkerResizer(Remote(connections.kombu, timeout_seconds=5))
-    found = resizer.resize([request(2, "twin@h", processes=1)])
-    assert found == [outcome(2, Result.UNKNOWN, TWINS, before=1, name="twin@h")]
