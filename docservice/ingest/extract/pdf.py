@@ -224,10 +224,13 @@ def _clean(text: str, left: int) -> str:
 
 def _better(text: str, stamps: list[str], second: NativePage | None) -> str:
     """PDFium's text of a page where the fonts name its letters, else the one with fewer unreadable ones."""
-    unreadable = len(_UNREADABLE.findall(text))
-    if second is None or not second.text.strip() or (text.strip() and second.unnamed > unreadable):
+    if second is None or not second.text.strip():
         return "\n".join([text, *stamps])
     letters = _letters(second.text)
+    if text.strip() and _letters(text) != letters:
+        unreadable = len(_UNREADABLE.findall(text))
+        if second.count_unnamed() > unreadable:
+            return "\n".join([text, *stamps])
     return "\n".join([second.text, *(stamp for stamp in stamps if _letters(stamp) not in letters)])
 
 

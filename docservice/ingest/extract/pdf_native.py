@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pypdfium2
 import pypdfium2.raw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: PDFium's mark for a hyphen at the end of a line, whose two halves it joins.
 _LINE_HYPHEN = "\ufffe"
@@ -18,10 +22,13 @@ _HYPHEN_OF_NUMBER = re.compile(rf"{_LINE_HYPHEN}(?=\d)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NativePage:
-    """The text of a page, and how many of its letters the font does not name: those are guessed."""
+    """The text of a page; ``count_unnamed`` says how many of its letters the font does not name.
+
+    Those are guessed. Counting them takes a call for each letter, longer than reading the page.
+    """
 
     text: str
-    unnamed: int
+    count_unnamed: Callable[[], int]
 
 
 class NativePdf:
@@ -45,15 +52,14 @@ class NativePdf:
             page = self._document[index]
             letters = page.get_textpage()
             count = min(letters.count_chars(), max_characters)
-            unnamed = sum(
-                pypdfium2.raw.FPDFText_HasUnicodeMapError(letters, place) == 1 for place in range(count)
-            )
             text = letters.get_text_range(0, count) if count else ""
-            letters.close()
-            page.close()
         except pypdfium2.PdfiumError:
             return None
-        return NativePage(text=_plain(text), unnamed=unnamed)
+        return NativePage(text=_plain(text), count_unnamed=lambda: _count_unnamed(letters, count))
+
+
+def _count_unnamed(letters: pypdfium2.PdfTextPage, count: int) -> int:
+    return sum(pypdfium2.raw.FPDFText_HasUnicodeMapError(letters, place) == 1 for place in range(count))
 
 
 def open_natively(data: bytes) -> NativePdf | None:
