@@ -23,8 +23,6 @@ def test_a_lost_mailbox_is_bound_again_by_itself(make_bench: MakeBench) -> None:
     bench = make_bench()
     assert bench.broker.srem(KEY, MEMBER) == 1
     await_true(lambda: bench.broker.sismember(KEY, MEMBER), "the worker's mailbox")
-    line = "the mailbox churn@bench.celery.pidbox was missing in the broker and is bound again"
-    await_true(lambda: line in bench.worker.log(), "the worker's line about it")
 
 
 @pytest.mark.slow
