@@ -23,7 +23,7 @@ from autoscaler.demo.embedded import Process
 from tests.support.cluster import ROOT, started
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.support.cluster import Cluster, Daemon
 
@@ -83,15 +83,22 @@ def group() -> Iterator[Group]:
 
 
 def start_worker(
-    cluster: Cluster, group: Group, *, late: bool, processes: int = 1, **conf: object
+    cluster: Cluster,
+    group: Group,
+    *,
+    late: bool,
+    processes: int = 1,
+    other_groups: Sequence[Path] = (),
+    **conf: object,
 ) -> Process:
-    """A prefork worker that lives in the group from its first instruction."""
+    """A prefork worker that lives in the group, and in those of other controllers, from its start."""
     number = next(_numbers)
     words = (
         *(sys.executable, "-m", "celery", "-A", "tests.support.worker_app", "worker", "-n", W1),
         *("-c", str(processes), "--loglevel", "INFO", "--without-mingle", "-I", "autoscaler.companion"),
     )
-    enter = f'echo $$ > {group.folder}/cgroup.procs && exec "$0" "$@"'
+    folders = (group.folder, *other_groups)
+    enter = "".join(f"echo $$ > {folder}/cgroup.procs && " for folder in folders) + 'exec "$0" "$@"'
     process = cluster.stack.enter_context(
         Process(
             ("sh", "-c", enter, *words),
