@@ -21,6 +21,7 @@ CPU = Path("/sys/fs/cgroup/cpu")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.host,
+    pytest.mark.timeout(300),
     needs("prometheus"),
     pytest.mark.skipif(
         os.geteuid() != 0 or not all(os.access(one / "cgroup.procs", os.W_OK) for one in (V1, CPU)),

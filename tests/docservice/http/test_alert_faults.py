@@ -59,6 +59,7 @@ def hang_the_only_attempt(folder: Path, environment: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @needs("prometheus")
 def test_a_killed_worker_a_missing_redis_a_full_store_and_an_api_that_is_gone_fire_what_names_them(
     servers: Servers, tmp_path: Path
@@ -81,6 +82,8 @@ def test_a_killed_worker_a_missing_redis_a_full_store_and_an_api_that_is_gone_fi
         def fires(*names: str) -> bool:
             return {(name,) for name in names} <= firing(server)
 
+        zero = 'docservice_swept_total{result="failed"} == 0'
+        started(lambda: server.query(zero), within_seconds=60, what="the counter before a document fails")
         assert upload(client) == 202
         hang_the_only_attempt(tmp_path, environment)
         failed = "DocserviceDocumentsFailing"
