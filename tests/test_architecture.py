@@ -123,6 +123,7 @@ SCENARIOS = {
     "autoscaler/daemon/test_target_wait_daemon": "a daemon with a target wait",
     "autoscaler/daemon/test_two_daemons": "two daemons on one fleet",
     "autoscaler/report/test_alert_faults": "alerts, by real faults",
+    "autoscaler/report/test_alert_faults_of_containers": "alerts, by real faults",
     "autoscaler/report/test_monitoring": "Prometheus, its rules and the dashboard",
     "autoscaler/report/test_page_in_chromium": "the page as a person sees it",
     "autoscaler/sensors/test_deployments": "workers as they are deployed, for all sensors",
