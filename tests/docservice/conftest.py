@@ -87,10 +87,10 @@ def servers() -> Iterator[Servers]:
 
 
 @contextmanager
-def fresh_database(servers: Servers) -> Iterator[str]:
-    """A migrated database, dropped at the end."""
+def fresh_database(servers: Servers, *, template: str = "template_documents") -> Iterator[str]:
+    """A migrated database, or an empty one of ``template1``; dropped at the end."""
     name = f"test_{next(servers.counter)}"
-    asyncio.run(_execute(servers.postgres.url, f"create database {name} template template_documents"))
+    asyncio.run(_execute(servers.postgres.url, f"create database {name} template {template}"))
     try:
         yield urlsplit(servers.postgres.url)._replace(path=f"/{name}").geturl()
     finally:
@@ -195,6 +195,19 @@ def run_api(
     ) as process:
         process.wait_until(lambda: is_ready(url), within_seconds=90, what="the API's first answer")
         yield Live(process, url, environment, tokens)
+
+
+@contextmanager
+def run_worker(folder: Path, environment: dict[str, str], *, tree: Path | None = None) -> Iterator[Process]:
+    """A worker process of ``tree`` with one child; it is killed at the end, as its own end takes long."""
+    words = (sys.executable, "-m", "docservice", "worker", "-c", "1")
+    with Process(
+        words, log_path=folder / "worker.log", environment=environment, working_folder=tree
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")

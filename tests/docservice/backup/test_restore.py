@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shutil
-import sys
 import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,11 @@ import pytest
 import redis
 from click.testing import CliRunner
 
-from autoscaler.demo.embedded import PostgresServer, Process, RedisServer
+from autoscaler.demo.embedded import PostgresServer, RedisServer
 from docservice.cli.main import main
 from docservice.config import read_settings
 from docservice.dev.samples import sample_mail
-from tests.docservice.conftest import Servers, fresh_database, run_api
+from tests.docservice.conftest import Servers, fresh_database, run_api, run_worker
 from tests.docservice.ingest.insides import bench
 from tests.support.cluster import started
 
@@ -67,16 +66,6 @@ def uploading(client: httpx.Client, begin: int) -> Iterator[list[tuple[int, byte
     finally:
         ended.set()
         thread.join()
-
-
-@contextmanager
-def worker(folder: Path, environment: dict[str, str]) -> Iterator[Process]:
-    words = (sys.executable, "-m", "docservice", "worker", "-c", "1")
-    with Process(words, log_path=folder / "worker.log", environment=environment) as process:
-        try:
-            yield process
-        finally:
-            process.kill()  # its own end takes Celery half a minute
 
 
 def process(environment: dict[str, str], ids: list[int]) -> None:
@@ -149,7 +138,7 @@ def test_everything_that_was_accepted_before_a_backup_began_is_restored_opened_a
         api = stack.enter_context(run_api(tmp_path, new))
         client = stack.enter_context(api.client(None))
         client.headers["Authorization"] = f"Bearer {tokens['operator']}"
-        stack.enter_context(worker(tmp_path, new))
+        stack.enter_context(run_worker(tmp_path, new))
         started(
             lambda: {state(client, one) for one, _ in accepted} == {"processed"},
             within_seconds=90,

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import subprocess
 import sys
 import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
-from autoscaler.demo.embedded import Process, RedisServer
+from autoscaler.demo.embedded import RedisServer
 from docservice.dev.samples import sample_mail
 from docservice.postgres.migrations import migrations
-from tests.docservice.conftest import Servers, _execute, run_api
+from tests.docservice.conftest import Servers, fresh_database, run_api, run_worker
 from tests.support.cluster import started
 from tests.support.previous import ROOT, unpack
 
@@ -40,28 +38,6 @@ def docservice(tree: Path, environment: dict[str, str], *words: str) -> tuple[in
         check=False,
     )
     return done.returncode, done.stdout + done.stderr
-
-
-@contextmanager
-def empty_database(servers: Servers) -> Iterator[str]:
-    name = f"empty_{next(servers.counter)}"
-    asyncio.run(_execute(servers.postgres.url, f"create database {name}"))
-    try:
-        yield urlsplit(servers.postgres.url)._replace(path=f"/{name}").geturl()
-    finally:
-        asyncio.run(_execute(servers.postgres.url, f"drop database {name} with (force)"))
-
-
-@contextmanager
-def worker(tree: Path, folder: Path, environment: dict[str, str]) -> Iterator[None]:
-    words = (sys.executable, "-m", "docservice", "worker", "-c", "1")
-    with Process(
-        words, log_path=folder / "worker.log", environment=environment, working_folder=tree
-    ) as process:
-        try:
-            yield
-        finally:
-            process.kill()  # its own end takes Celery half a minute
 
 
 def upload(client: httpx.Client, number: int) -> int:
@@ -117,7 +93,7 @@ def test_the_older_api_answers_during_and_after_the_migration_and_either_worker_
     previous = unpack(tmp_path / "previous")
     with ExitStack() as stack:
         environment = {
-            "DATABASE_URL": stack.enter_context(empty_database(servers)),
+            "DATABASE_URL": stack.enter_context(fresh_database(servers, template="template1")),
             "REDIS_URL": stack.enter_context(RedisServer(tmp_path / "redis")).url,
             "DOCSERVICE_BLOB_URL": f"file://{tmp_path}/blobs",
             "DOCSERVICE_SWEEP_SECONDS": "0.5",
@@ -142,7 +118,7 @@ def test_the_older_api_answers_during_and_after_the_migration_and_either_worker_
         assert "sent_at" in next(iter(rows(new).values()))
         for client, other in ((old, new), (new, old)):
             assert upload(client, 50) in rows(other)
-        with worker(ROOT, tmp_path, environment):
+        with run_worker(tmp_path, environment, tree=ROOT):
             started(
                 lambda: {state(new, one) for one in (*before, *meanwhile)} == {"processed"},
                 within_seconds=WITHIN,
@@ -154,7 +130,7 @@ def test_the_older_api_answers_during_and_after_the_migration_and_either_worker_
         old_api.process.stop()
         with run_api(tmp_path, environment, tree=previous) as again, again.client() as client:
             waiting = [later, upload(client, 70)]
-            with worker(previous, tmp_path, environment):
+            with run_worker(tmp_path, environment, tree=previous):
                 started(
                     lambda: {state(client, one) for one in waiting} == {"processed"},
                     within_seconds=WITHIN,

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from autoscaler.demo.embedded import Process, RedisServer
+from autoscaler.demo.embedded import RedisServer
 from docservice.dev.samples import sample_mail
-from tests.docservice.conftest import Servers, _execute, fresh_database, run_api
+from tests.docservice.conftest import Servers, _execute, fresh_database, run_api, run_worker
 from tests.support.cluster import started
 from tests.support.collector import collecting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     import httpx
@@ -27,16 +25,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 WITHIN = 90
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 UPLOAD = "POST /modules/{module}/documents"
-
-
-@contextmanager
-def worker(folder: Path, environment: dict[str, str]) -> Iterator[Process]:
-    words = (sys.executable, "-m", "docservice", "worker", "-c", "1")
-    with Process(words, log_path=folder / "worker.log", environment=environment) as process:
-        try:
-            yield process
-        finally:
-            process.kill()  # its own end takes Celery half a minute
 
 
 def upload(client: httpx.Client, number: int, **headers: str) -> int:
@@ -72,7 +60,7 @@ def test_an_upload_its_messages_and_its_processing_are_one_trace_also_where_the_
         long_ago = "update documents set enqueued_at = now() - interval '1 hour'"
         asyncio.run(_execute(database_url, long_ago))
         started(lambda: len(collector.named("send celery")) == 2, within_seconds=WITHIN, what="the sweep")
-        stack.enter_context(worker(tmp_path, {**environment, **collector.environment}))
+        stack.enter_context(run_worker(tmp_path, {**environment, **collector.environment}))
         started(lambda: states(client) == {"processed": 2}, within_seconds=WITHIN, what="mail and attachment")
         started(lambda: len(collector.named("process celery")) == 2, within_seconds=WITHIN, what="the spans")
         params = {"mail_number.prefix": "MN-SECRET", "limit": "1"}
@@ -138,7 +126,7 @@ def test_a_collector_that_hangs_delays_neither_uploads_nor_work_nor_the_end(
         }
         api = stack.enter_context(run_api(tmp_path, environment, **traced))
         client = stack.enter_context(api.client())
-        work = stack.enter_context(worker(tmp_path, {**environment, **traced}))
+        work = stack.enter_context(run_worker(tmp_path, {**environment, **traced}))
         upload(client, 1)
         started(lambda: states(client) == {"processed": 2}, within_seconds=WITHIN, what="mail and attachment")
         for process in (api.process, work):
