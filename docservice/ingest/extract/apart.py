@@ -10,6 +10,7 @@ A fork of a process with threads is safe for what is done in it: no lock of the 
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import resource
@@ -118,6 +119,7 @@ def _work_and_exit(work: Callable[[], Iterator[Any]], write_end: int) -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         for number in _MEANT_FOR_THE_PARENT:
             signal.signal(number, signal.SIG_IGN)
+        gc.freeze()  # a collection would touch, and so copy, all that the child has from its parent
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.closerange(3, write_end)
         os.closerange(write_end + 1, os.sysconf("SC_OPEN_MAX"))
