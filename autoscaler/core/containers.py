@@ -85,16 +85,35 @@ def split(fits: int, claims: Sequence[Sequence[int]]) -> list[int]:
     smallest part first. What is left after the last claim is shared out evenly.
     """
     sizes = [1] * len(claims)
-    left = fits - len(claims)
     for wanted in [*zip(*claims, strict=True), (fits,) * len(claims)]:
-        while left > 0:
-            short = [place for place, size in enumerate(sizes) if size < wanted[place]]
-            if not short:
-                break
-            smallest = min(short, key=lambda place: (sizes[place], place))
-            sizes[smallest] += 1
-            left -= 1
+        sizes = _raised(sizes, wanted, fits - sum(sizes))
     return sizes
+
+
+def _raised(sizes: list[int], wanted: Sequence[int], left: int) -> list[int]:
+    """Sizes raised by ``left`` in all, the smallest first, each to what is wanted of it at most.
+
+    That is a level to which they are filled up, found by halving: ``left`` may be huge.
+    """
+
+    def up_to(level: int) -> list[int]:
+        return [max(size, min(level, most)) for size, most in zip(sizes, wanted, strict=True)]
+
+    if left <= 0:
+        return sizes
+    level, high = min(sizes), max(wanted)
+    while level < high:
+        middle = (level + high + 1) // 2
+        if sum(up_to(middle)) - sum(sizes) <= left:
+            level = middle
+        else:
+            high = middle - 1
+    raised = up_to(level)
+    left -= sum(raised) - sum(sizes)
+    short = [place for place, size in enumerate(raised) if size == level < wanted[place]]
+    for place in short[:left]:
+        raised[place] += 1
+    return raised
 
 
 def _claims(together: Sequence[KnownWorker], observation: Observation) -> list[tuple[int, int, int]]:

@@ -36,6 +36,24 @@ def test_the_parts_are_what_fits_and_no_busy_process_goes_while_an_idle_one_stay
     assert not short or all(size <= max(1, busy) for size, (busy, *_) in zip(sizes, claims, strict=True))
 
 
+def one_by_one(fits, claims):
+    """The same as `split`, process by process."""
+    sizes = [1] * len(claims)
+    for wanted in [*zip(*claims, strict=True), (fits,) * len(claims)]:
+        while sum(sizes) < fits and (short := [n for n, size in enumerate(sizes) if size < wanted[n]]):
+            sizes[min(short, key=lambda n: (sizes[n], n))] += 1
+    return sizes
+
+
+@given(st.integers(0, 60), st.lists(st.tuples(*[st.integers(0, 25)] * 3).map(sorted), min_size=1, max_size=5))
+def test_the_split_is_that_of_one_process_after_the_other(fits, claims):
+    assert split(fits, claims) == one_by_one(fits, claims)
+
+
+def test_room_for_any_number_is_split_at_once():
+    assert split(2**60, [(0, 3, 3), (1, 1, 1)]) == [2**59, 2**59]
+
+
 def test_a_part_stands_in_the_place_of_the_whole_where_there_is_a_limit():
     bounds = Bounds(min_processes=1, max_processes=9, cpu_processes=8)
     assert Part(cpu_processes=3, memory_processes=2).within(bounds) == Bounds(
