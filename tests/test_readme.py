@@ -41,7 +41,7 @@ CHECKED = {
         "tests/docs/test_picture.py::test_the_picture_that_is_kept_shows_a_resize_and_loads_nothing"
     ),
     "The demo starts an embedded Valkey and Postgres": DEMO,
-    "It uploads 350 files at once, PDFs of 6 pages": (
+    "It uploads 350 files at once, PDFs of 4 pages": (
         f"{HERE}::test_its_figures_of_the_demo_are_those_of_the_code"
     ),
     "stops what it started when you press\nCtrl-C": (

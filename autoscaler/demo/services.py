@@ -35,7 +35,7 @@ MAILS = 250
 PDFS = 100
 #: Of each PDF, attached ones too. Reading one of so many pages takes a process tens of milliseconds, and all
 #: of them longer than the target wait: one process cannot do it.
-PAGES = 6
+PAGES = 4
 #: Every mail has a PDF attached, which becomes a document too.
 DOCUMENTS = 2 * MAILS + PDFS
 _BATCH = 50
