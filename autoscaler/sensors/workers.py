@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: How often everyone is called when all is well: a namesake, or a worker without a mailbox, is found by it.
 _ROLL_CALL_EVERY_SECONDS = 60.0
-#: How soon after a roll call the next one may follow while a worker does not respond.
+#: How soon after a roll call the next one may follow while a worker does not respond or a name has several.
 _MIN_PATIENCE_SECONDS = 5.0
 #: A worker that is unresponsive for so long is no longer reported; a roll call can still bring it back.
 _FORGET_SECONDS = 600.0
@@ -182,7 +182,8 @@ class WorkerSensor:
                 one.beat = True
             else:
                 self._miss(one, at)
-        if any(self._known[name].misses == 1 for name in asked):
+        # A second worker of a name is mostly the successor of one that ends: a rolling restart.
+        if any(self._known[name].misses == 1 or self._known[name].duplicate for name in asked):
             self._call_soon, self._patience_seconds = True, _MIN_PATIENCE_SECONDS
 
     def _miss(self, one: _Known, at: float) -> None:
@@ -214,7 +215,8 @@ class WorkerSensor:
         if unresponsive & self._named:
             wait = _MIN_PATIENCE_SECONDS
         else:
-            wait = self._wait_seconds if unresponsive else _ROLL_CALL_EVERY_SECONDS
+            unsettled = unresponsive or any(one.duplicate for one in self._known.values())
+            wait = self._wait_seconds if unsettled else _ROLL_CALL_EVERY_SECONDS
         return at >= self._called_at + wait
 
     def _begin_roll_call(self, at: float, run: Callable[[Callable[[], None]], None]) -> None:
@@ -250,6 +252,8 @@ class WorkerSensor:
             self._miss_in_roll_call(name, roll_call.at, at)
 
     def _apply_replies(self, one: _Known, replies: Sequence[object], at: float) -> None:
+        if len(replies) > 1 and not one.duplicate:
+            self._wait_seconds = self._patience_seconds = _MIN_PATIENCE_SECONDS
         one.duplicate = len(replies) > 1
         one.pinged = True
         if one.misses and one.ask_again_at == math.inf:

@@ -327,6 +327,26 @@ def test_a_second_worker_of_the_name_that_comes_later_is_found_by_its_clock():
     assert sensor.read({"a@h"}, 2.0) == WorkersReading(duplicates=("a@h",))
 
 
+def test_the_new_worker_of_a_name_is_read_soon_after_the_old_one_ended():
+    remote = FakeWorkers({"a@h": with_companion()})
+    sensor = WorkerSensor(remote)
+    for at in range(0, 300, 2):
+        sensor.read({"a@h"}, float(at))
+    remote.twins = frozenset({"a@h"})
+    assert sensor.read({"a@h"}, 300.0).duplicates == ("a@h",)
+    remote.twins = frozenset()
+    found = [sensor.read({"a@h"}, float(at)).workers != () for at in range(302, 312, 2)]
+    assert found == [False, False, False, True, True]
+
+
+def test_two_workers_of_one_name_that_both_stay_are_called_ever_less_often():
+    remote = FakeWorkers({"a@h": with_companion()}, twins=frozenset({"a@h"}))
+    sensor = WorkerSensor(remote)
+    for at in range(0, 300, 2):
+        assert sensor.read({"a@h"}, float(at)).duplicates == ("a@h",)
+    assert remote.roll_calls <= 10
+
+
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(
