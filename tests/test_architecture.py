@@ -120,6 +120,7 @@ SCENARIOS = {
     "autoscaler/daemon/test_not_consuming": "workers that answer and take nothing",
     "autoscaler/daemon/test_pod_names": "pods that come and go under new names",
     "autoscaler/daemon/test_previous_release": "a daemon and a companion of two releases",
+    "autoscaler/daemon/test_rolling_restart": "a worker that takes the place of one of its name",
     "autoscaler/daemon/test_target_wait_daemon": "a daemon with a target wait",
     "autoscaler/daemon/test_two_daemons": "two daemons on one fleet",
     "autoscaler/report/test_alert_faults": "alerts, by real faults",

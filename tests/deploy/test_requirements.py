@@ -90,7 +90,8 @@ def test_a_daemon_on_the_packages_of_its_image_resizes_a_worker_and_stays_small(
         cluster = Cluster(tmp_path, stack, server)
         worker = psutil.Process(cluster.worker("w1@h").pid)
         cluster.hold(2)
-        daemon = cluster.daemon("--target-wait", "1s", python=str(python), max="3")
+        # A target that a process which starts slowly can keep: else the size would be held for an hour.
+        daemon = cluster.daemon("--target-wait", "10s", python=str(python), max="3")
         wait_until(lambda: len(worker.children()) >= 2, within_seconds=60, what="growth")
         cluster.release()
         wait_until(lambda: len(cluster.ended()) == 2, within_seconds=60, what="the end of both tasks")

@@ -65,7 +65,8 @@ def test_a_real_worker_is_seen_to_grow_to_lose_redis_and_to_go_on_with_its_histo
     cluster: Cluster, chromium: Chromium
 ) -> None:
     cluster.worker(processes=1)
-    daemon = cluster.daemon("--base-path", "/scaler", target_wait="2s")
+    # A target that a process which starts slowly can keep: else the size would be held for an hour.
+    daemon = cluster.daemon("--base-path", "/scaler", target_wait="10s")
     tab = chromium.open(f"{daemon.page}/scaler/")
     tab.expect_errors(GONE)
     page = tab.page
