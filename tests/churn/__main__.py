@@ -3,6 +3,7 @@
     uv run python -m tests.churn                     10,000 resizes, then the comparison and the growth times
     uv run python -m tests.churn --slice             what the tests run, a minute or two
     uv run python -m tests.churn --only 'kill -9'    the scenarios whose name has this in it
+    uv run python -m tests.churn --memory            where memory is short; needs root and v1 groups
     uv run python -m tests.churn --tasks 20000       so many tasks with late acks, retries and countdowns
 
 A table goes to the screen, everything as JSON to ``--json FILE``. It exits 1 where the companion lost or
@@ -21,7 +22,7 @@ from typing import Any
 from tests.churn.churn import Churn, Mode
 from tests.churn.growth import measure_growth
 from tests.churn.report import describe, growth_table, run_table, totals
-from tests.churn.scenarios import COMPARED, LONG, SCENARIOS, SLICE, VERSIONS, Scenario
+from tests.churn.scenarios import COMPARED, LONG, MEMORY, SCENARIOS, SLICE, VERSIONS, Scenario
 
 Step = tuple[Mode, Scenario, int]
 
@@ -46,7 +47,8 @@ def main() -> int:
 def _plan(options: argparse.Namespace) -> list[Step]:
     if options.tasks:
         return [(Mode.OURS, LONG, 0)]
-    scenarios = SLICE if options.slice else VERSIONS if options.versions else SCENARIOS
+    chosen = ((options.slice, SLICE), (options.versions, VERSIONS), (options.memory, MEMORY))
+    scenarios = next((several for asked, several in chosen if asked), SCENARIOS)
     plan = [(Mode.OURS, scenario, _share(options.resizes, len(scenarios))) for scenario in scenarios]
     if options.compare:
         share = _share(options.compare, len(COMPARED))
@@ -100,6 +102,7 @@ def _parse() -> argparse.Namespace:
     add("--growth", type=int, default=10, help="growths to time (%(default)s; 0: none)")
     add("--slice", action="store_true", help="the few scenarios that the tests have time for")
     add("--versions", action="store_true", help="the few that each supported Celery is put through")
+    add("--memory", action="store_true", help="those in a control group whose memory is short")
     add("--tasks", type=int, default=0, help="tasks of one long run, instead of all else (%(default)s)")
     add("--only", default="", help="run only what has this in its name, '<mode>: <scenario>'")
     add("--seed", type=int, default=1, help="of the random sizes and tasks (%(default)s)")

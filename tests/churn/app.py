@@ -66,8 +66,10 @@ def ledger() -> Redis:
 
 
 @app.task(bind=True, name="churn.work")  # type: ignore[untyped-decorator]
-def work(self: Any, number: int, seconds: float, retries: int = 0) -> None:
+def work(self: Any, number: int, seconds: float, retries: int = 0, mebibytes: int = 0) -> None:
     """Write down the start, take ``seconds``, write down the end; a soft time limit ends it early.
+
+    It holds ``mebibytes`` meanwhile.
 
     It is retried ``retries`` times, and each attempt is written down under a number of its own.
     """
@@ -81,8 +83,10 @@ def work(self: Any, number: int, seconds: float, retries: int = 0) -> None:
         if again:
             both.sadd("redelivered", number)
         both.execute()
+    held = bytearray(b"x") * (mebibytes * 2**20)
     with suppress(SoftTimeLimitExceeded):
         time.sleep(seconds)
+    del held
     with ledger().pipeline() as both:
         both.hincrby("ends", str(number), 1)
         both.hdel("running", str(pid))

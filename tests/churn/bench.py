@@ -16,9 +16,12 @@ from redis import Redis
 
 from autoscaler.demo.embedded import Process, RedisServer, wait_until
 from tests.churn.scenarios import Pool, Scenario, Trouble
+from tests.support.memory_group import entering, memory_group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from tests.support.memory_group import MemoryGroup
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = "churn@bench"
@@ -28,6 +31,8 @@ _REPLY_SECONDS = 20.0
 #: How long the broker waits for the acknowledgement of a message before it gives it to another.
 _EXPIRES_SECONDS = 12
 _FOR_EVER_SECONDS = 3600
+#: Room for the worker and four or five tasks of a scenario whose tasks hold memory, and not for eight.
+_SHORT_MEBIBYTES = 340
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,7 @@ class Bench:
         self._ledger_server = RedisServer(folder / "ledger")
         self.worker: Process
         self.deaths = 0  # of workers, by themselves
+        self._group: MemoryGroup | None = None
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
@@ -66,6 +72,8 @@ class Bench:
             self.app.conf.broker_transport_options = {"visibility_timeout": self._visibility_seconds}
             self.app.conf.update(json.loads((self._setup.environment or {}).get("CHURN_CONF", "{}")))
             undo.callback(self.app.close)
+            if self._scenario.mebibytes:
+                self._group = undo.enter_context(memory_group(_SHORT_MEBIBYTES))
             self.start_worker()
             undo.callback(self.stop_worker)
             self._stack = undo.pop_all()
@@ -83,12 +91,15 @@ class Bench:
         options += ["--without-mingle", "--without-gossip", *self._setup.options]
         if self._scenario.pool is not Pool.PREFORK:
             options += ["-P", self._scenario.pool]
+        if self._scenario.fast:
+            options += ["-O", "fast"]
         if self._scenario.max_tasks_per_child:
             options += ["--max-tasks-per-child", str(self._scenario.max_tasks_per_child)]
         if self._scenario.max_kilobytes_per_child:
             options += ["--max-memory-per-child", str(self._scenario.max_kilobytes_per_child)]
+        enter = () if self._group is None else entering(self._group.folder)
         self.worker = Process(
-            (self._setup.python, "-m", "celery", "-A", "tests.churn.app", "worker", *options),
+            (*enter, self._setup.python, "-m", "celery", "-A", "tests.churn.app", "worker", *options),
             log_path=log_path,
             working_folder=ROOT,
             environment={
@@ -111,6 +122,10 @@ class Bench:
     def stop_worker(self) -> None:
         """End it by a warm shutdown, and by force when that does not end."""
         self.worker.stop()
+
+    def oom_kills(self) -> int:
+        """Processes of the worker that the OOM killer has ended."""
+        return 0 if self._group is None else self._group.oom_kills
 
     def ask(self, command: str, /, *, within_seconds: float = _REPLY_SECONDS, **arguments: Any) -> Any:
         """The worker's reply to a remote command, or None where there is none in time."""

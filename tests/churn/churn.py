@@ -63,6 +63,7 @@ class Outcome:
     twice: int
     redelivered: int
     excused: int
+    oom_kills: int
     stalled: bool
     exact: bool
     insides: dict[str, Any]
@@ -118,6 +119,7 @@ class Churn:
             twice=verdict.twice,
             redelivered=verdict.redelivered,
             excused=verdict.excused,
+            oom_kills=bench.oom_kills(),
             stalled=not rested,
             exact=rested and insides == self._wanted_insides(insides),
             insides=insides,
@@ -135,7 +137,7 @@ class Churn:
             self._sent |= {number + attempt * NEXT_ATTEMPT: task for attempt in range(task.retries + 1)}
             bench.app.send_task(
                 "churn.work",
-                (number, task.seconds, task.retries),
+                (number, task.seconds, task.retries, task.mebibytes),
                 countdown=task.countdown,
                 soft_time_limit=task.soft_time_limit,
                 time_limit=task.time_limit,

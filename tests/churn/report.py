@@ -17,9 +17,21 @@ _COLUMNS = {
     "twice": "run twice",
     "redelivered": "redelivered",
     "excused": "killed",
+    "oom_kills": "OOM kills",
     "exact": "exact at the end",
 }
-_SUMMED = ("resizes", "refused", "troubles", "deaths", "published", "lost", "twice", "redelivered", "excused")
+_SUMMED = (
+    "resizes",
+    "refused",
+    "troubles",
+    "deaths",
+    "published",
+    "lost",
+    "twice",
+    "redelivered",
+    "excused",
+    "oom_kills",
+)
 
 _VERSIONS = """
 import json, platform

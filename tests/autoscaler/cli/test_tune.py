@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.slow
 def test_tune_prints_flags_that_simulate_takes_and_that_keep_the_target(tmp_path: Path):
-    trace = workloads.on_off(seed=2, seconds=900)
+    trace = workloads.on_off(seed=2, seconds=300)
     rows = zip(trace.arrivals_seconds, trace.services_seconds, strict=True)
     path = written(tmp_path, "offset_s,service_s\n" + "\n".join(f"{at},{takes}" for at, takes in rows))
     tuned = run(tune_command, path, "--target-wait", "4s", "--max", "40")

@@ -5,15 +5,11 @@ Each group holds one worker and at most 300 MiB, so that only processes of that 
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-import os
 import random
 import signal
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,14 +17,15 @@ from celery import Celery
 
 from autoscaler.demo.embedded import Process
 from tests.support.cluster import ROOT, started
+from tests.support.memory_group import MIB, can_be_made, entering, memory_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from tests.support.cluster import Cluster, Daemon
+    from tests.support.memory_group import MemoryGroup
 
-V1 = Path("/sys/fs/cgroup/memory")
-MIB = 2**20
 W1 = "w1@h"
 WITHIN_SECONDS = 240
 _numbers = itertools.count()
@@ -37,54 +34,23 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(WITHIN_SECONDS + 60),
     pytest.mark.skipif(
-        os.geteuid() != 0 or not os.access(V1 / "cgroup.procs", os.W_OK),
+        not can_be_made(),
         reason="makes real v1 groups: needs root and a writable /sys/fs/cgroup/memory",
     ),
 ]
 acks = pytest.mark.parametrize("late", [False, True], ids=["early acks", "late acks"])
 
 
-@dataclass
-class Group:
-    """A control group with a memory limit."""
-
-    folder: Path
-
-    @property
-    def oom_kills(self) -> int:
-        words = (self.folder / "memory.oom_control").read_text().split()
-        return int(words[words.index("oom_kill") + 1])
-
-    def end(self) -> None:
-        """End what is left in it, and remove it."""
-
-        def gone() -> bool:
-            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-                for pid in (self.folder / "cgroup.procs").read_text().split():
-                    os.kill(int(pid), signal.SIGKILL)
-            with contextlib.suppress(OSError):  # busy for a moment after its last process ended
-                self.folder.rmdir()
-            return not self.folder.exists()
-
-        started(gone, what=f"the removal of {self.folder}")
-
-
 @pytest.fixture
-def group() -> Iterator[Group]:
-    """A group of 300 MiB. What runs in it ends before it does."""
-    folder = V1 / f"autoscaler-memory-{os.getpid()}-{next(_numbers)}"
-    folder.mkdir()
-    made = Group(folder)
-    (folder / "memory.limit_in_bytes").write_text(str(300 * MIB))
-    try:
+def group() -> Iterator[MemoryGroup]:
+    """A group of 300 MiB."""
+    with memory_group(300) as made:
         yield made
-    finally:
-        made.end()
 
 
 def start_worker(
     cluster: Cluster,
-    group: Group,
+    group: MemoryGroup,
     *,
     late: bool,
     processes: int = 1,
@@ -97,11 +63,9 @@ def start_worker(
         *(sys.executable, "-m", "celery", "-A", "tests.support.worker_app", "worker", "-n", W1),
         *("-c", str(processes), "--loglevel", "INFO", "--without-mingle", "-I", "autoscaler.companion"),
     )
-    folders = (group.folder, *other_groups)
-    enter = "".join(f"echo $$ > {folder}/cgroup.procs && " for folder in folders) + 'exec "$0" "$@"'
     process = cluster.stack.enter_context(
         Process(
-            ("sh", "-c", enter, *words),
+            (*entering(group.folder, *other_groups), *words),
             log_path=cluster.folder / f"memory-worker-{number}.log",
             environment={
                 "BROKER": cluster.server.url,
@@ -151,7 +115,7 @@ def runs_nothing(cluster: Cluster) -> bool:
         app.close()
 
 
-def report(title: str, cluster: Cluster, group: Group, daemon: Daemon, sent: int) -> dict[str, object]:
+def report(title: str, cluster: Cluster, group: MemoryGroup, daemon: Daemon, sent: int) -> dict[str, object]:
     """The figures of one run; ``pytest -s`` shows them."""
     lost, twice = cluster.lost_and_twice(sent)
     found = {
@@ -169,22 +133,22 @@ def report(title: str, cluster: Cluster, group: Group, daemon: Daemon, sent: int
 def test_tasks_of_80_mib_in_300_mib_meet_no_kill_and_none_is_lost(cluster, group, late):
     start_worker(cluster, group, late=late)
     daemon = start_daemon(cluster)
-    send(cluster, "fill", [(80, 1.0)] * 60)
-    started(lambda: len(cluster.ended()) == 60, within_seconds=WITHIN_SECONDS, what="all tasks")
+    send(cluster, "fill", [(80, 1.0)] * 30)
+    started(lambda: len(cluster.ended()) == 30, within_seconds=WITHIN_SECONDS, what="all tasks")
     started(settled(cluster), what="the last acknowledgement")
-    found = report(f"80 MiB, late={late}", cluster, group, daemon, 60)
+    found = report(f"80 MiB, late={late}", cluster, group, daemon, 30)
     assert (found["kills"], found["lost"], found["twice"]) == (0, 0, 0)
 
 
 @acks
 @pytest.mark.parametrize(
-    ("processes", "light"), [(4, 0), (1, 60)], ids=["four at the start", "after light tasks"]
+    ("processes", "light"), [(4, 0), (1, 30)], ids=["four at the start", "after light tasks"]
 )
 def test_a_kill_teaches_and_takes_no_task_that_started_after_it(cluster, group, late, processes, light):
     # Nobody can know what the heavy tasks will need: no such task was ever seen. Those that start at the
     # same moment may be killed together, and none that starts once one of them was.
     start_worker(cluster, group, late=late, processes=processes)
-    send(cluster, "fill", [(1, 0.4)] * light + [(80, 1.0)] * 24)
+    send(cluster, "fill", [(1, 0.4)] * light + [(80, 1.0)] * 16)
     daemon = start_daemon(cluster)
     redis, started_before = cluster.redis, set()
     idle = settled(cluster)
@@ -196,7 +160,7 @@ def test_a_kill_teaches_and_takes_no_task_that_started_after_it(cluster, group, 
 
     started(done, within_seconds=WITHIN_SECONDS, what="the start of all tasks")
     started(lambda: runs_nothing(cluster), what="the end of all tasks")
-    found = report(f"{processes} processes, {light} light, late={late}", cluster, group, daemon, light + 24)
+    found = report(f"{processes} processes, {light} light, late={late}", cluster, group, daemon, light + 16)
     assert set(redis.hkeys("started")) - set(redis.hkeys("ended")) <= started_before
     assert found["lost"] <= found["kills"] < 4
     assert found["twice"] == 0
@@ -226,11 +190,11 @@ def test_tasks_whose_need_varies_tenfold_meet_no_kill_once_the_largest_was_seen(
     start_worker(cluster, group, late=late)
     daemon = start_daemon(cluster)
     drawn = random.Random(4)
-    needs = [drawn.choices((8, 80), (9, 1))[0] for _ in range(59)]
+    needs = [drawn.choices((8, 80), (9, 1))[0] for _ in range(29)]
     send(cluster, "fill", [(each, 0.5) for each in (80, *needs)])
-    started(lambda: len(cluster.ended()) == 60, within_seconds=WITHIN_SECONDS, what="all tasks")
+    started(lambda: len(cluster.ended()) == 30, within_seconds=WITHIN_SECONDS, what="all tasks")
     started(settled(cluster), what="the last acknowledgement")
-    found = report(f"8 or 80 MiB, late={late}", cluster, group, daemon, 60)
+    found = report(f"8 or 80 MiB, late={late}", cluster, group, daemon, 30)
     assert (found["kills"], found["lost"], found["twice"]) == (0, 0, 0)
 
 
@@ -238,10 +202,10 @@ def test_tasks_whose_need_varies_tenfold_meet_no_kill_once_the_largest_was_seen(
 def test_a_leak_that_max_memory_per_child_ends_meets_no_kill(cluster, group, late):
     start_worker(cluster, group, late=late, worker_max_memory_per_child=110_000)
     daemon = start_daemon(cluster)
-    send(cluster, "leak", [(10,)] * 60)
-    started(lambda: len(cluster.ended()) == 60, within_seconds=WITHIN_SECONDS, what="all tasks")
+    send(cluster, "leak", [(10,)] * 30)
+    started(lambda: len(cluster.ended()) == 30, within_seconds=WITHIN_SECONDS, what="all tasks")
     started(settled(cluster), what="the last acknowledgement")
-    found = report(f"a leak, late={late}", cluster, group, daemon, 60)
+    found = report(f"a leak, late={late}", cluster, group, daemon, 30)
     assert (found["kills"], found["lost"], found["twice"]) == (0, 0, 0)
 
 
@@ -262,21 +226,21 @@ def test_a_daemon_that_starts_anew_knows_the_peaks_of_a_worker_that_is_gone(clus
     assert peak() > 100
     assert [line["workers"] for line in daemon.events("memory.restored")] == [1]
     daemon.process.stop()
-    (group.folder / "memory.limit_in_bytes").write_text(str(400 * MIB))
+    group.limit(400)
     daemon = start_daemon(cluster)
     started(lambda: daemon.metric("worker_processes", worker=W1) == 1, what="the reading of the worker")
     assert 0 < peak() < 100, "what was learnt below another limit does not count"
 
 
 def test_a_mapped_file_that_is_read_again_and_again_is_no_memory_pressure(cluster, group):
-    (group.folder / "memory.limit_in_bytes").write_text(str(1024 * MIB))
+    group.limit(1024)
     start_worker(cluster, group, late=False, processes=2)
     daemon = start_daemon(cluster, "--processes-per-core", "8")
     send(cluster, "reread", [(600, 1.0)] * 8)
     charged = []
 
     def done() -> bool:
-        charged.append(int((group.folder / "memory.usage_in_bytes").read_text()))
+        charged.append(group.used_bytes)
         return len(cluster.ended()) == 8
 
     started(done, within_seconds=WITHIN_SECONDS, what="all tasks")

@@ -12,7 +12,7 @@ from tests.support.traces import MODEL, POLICY, trace
 
 
 def test_tuning_puts_the_cheapest_that_keeps_the_target_first():
-    work = workloads.on_off(1, 1200.0)
+    work = workloads.on_off(1, 400.0)
     trials = tune(work, MODEL, POLICY, TargetWaitPolicy(), share=0.99)
     keeping = [trial for trial in trials if trial.keeps]
     assert len(trials) == 24
@@ -22,7 +22,7 @@ def test_tuning_puts_the_cheapest_that_keeps_the_target_first():
 
 @pytest.mark.slow
 def test_tuning_obeys_the_bounds_of_the_policy():
-    work = workloads.on_off(1, 600.0)
+    work = workloads.on_off(1, 120.0)
     trials = tune(work, MODEL, Policy(max_processes=2), TargetWaitPolicy())
     assert {trial.summary.peak_processes for trial in trials} == {2}
 
