@@ -10,14 +10,16 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core import memory as memory_of
-from autoscaler.core.model import Bounds, Override, Reason
+from autoscaler.core.model import Bounds, ContainerReading, Override, Reason
+from autoscaler.core.policy import MAX_PROCESSES
 
 if TYPE_CHECKING:
     from autoscaler.core.memory import MemoryRecord
-    from autoscaler.core.model import ContainerReading
     from autoscaler.core.policy import Policy
 
 _NO_OVERRIDE = Override()
+#: CPU time that a limit allows between two readings, below which no rate of use means anything.
+_MIN_CPU_SECONDS = 1e-6
 
 
 class Ceiling(NamedTuple):
@@ -28,18 +30,25 @@ class Ceiling(NamedTuple):
 
 
 def cpu_processes(cores: float, processes_per_core: float) -> int:
-    """Processes that fit on so many cores: at least 1."""
+    """Processes that fit on so many cores: at least 1, and no more than any worker is resized to."""
     # Quotas are quotients (150000/100000): a hair below a whole number is that number.
-    return max(1, math.floor(cores * processes_per_core + 1e-9))
+    return max(1, min(MAX_PROCESSES, math.floor(cores * processes_per_core + 1e-9)))
 
 
 def automatic_max(
-    policy: Policy, container: ContainerReading | None, record: MemoryRecord | None = None
+    policy: Policy,
+    container: ContainerReading | None,
+    record: MemoryRecord | None = None,
+    *,
+    size: int = 0,
 ) -> Ceiling | None:
-    """What ``max = auto`` stands for: the container's limits or else the machine's; None where unknown."""
+    """What ``max = auto`` stands for: the container's limits or else the machine's; None where unknown.
+
+    A worker of ``size`` processes keeps those that nearly fit (:func:`.memory.fitting`).
+    """
     if container is None or container.cpu_limit_cores is None:
         return None
-    fits = memory_of.fitting(policy, container, record)
+    fits = memory_of.fitting(policy, container, record, size=size)
     cpu = Ceiling(
         cpu_processes(container.cpu_limit_cores, policy.processes_per_core),
         Reason.CPU_CEILING if container.cpu_limited else Reason.MACHINE,
@@ -65,7 +74,11 @@ def bounds(
     """
     minimum = policy.min_processes if override.min_processes is None else override.min_processes
     maximum = policy.max_processes if override.max_processes is None else override.max_processes
-    highest = automatic_max(policy, container, record) if maximum is None else Ceiling(maximum, Reason.AT_MAX)
+    highest = (
+        automatic_max(policy, container, record, size=size)
+        if maximum is None
+        else Ceiling(maximum, Reason.AT_MAX)
+    )
     cpu = fits = None
     if container is not None and container.cpu_limited and container.cpu_limit_cores is not None:
         cpu = cpu_processes(container.cpu_limit_cores, policy.processes_per_core)
@@ -94,16 +107,47 @@ def lowest(applied: Bounds) -> Ceiling | None:
     return found
 
 
-def with_rates(before: ContainerReading | None, now: ContainerReading, seconds: float) -> ContainerReading:
-    """``now`` with its rates of use since ``before``, taken ``seconds`` earlier; None where unknown."""
-    if before is None or seconds <= 0 or not now.cpu_limit_cores:
+def keep_limits(before: ContainerReading, now: ContainerReading) -> ContainerReading:
+    """``now`` with each limit that is unknown as last known; what is in use is never carried over.
+
+    So a ceiling stays where it was while its files cannot be read, and moves again with the first good reading.
+    """
+    if now.cpu_limit_cores is None:
+        now = now._replace(
+            cpu_limit_cores=before.cpu_limit_cores,
+            cpu_limited=before.cpu_limited,
+            cpu_limit_id=before.cpu_limit_id,
+        )
+    if now.memory_limit_bytes is None:
+        now = now._replace(
+            memory_limit_bytes=before.memory_limit_bytes,
+            memory_limited=before.memory_limited,
+            memory_limit_stated=before.memory_limit_stated,
+            parent_rss_bytes=before.parent_rss_bytes,
+            container_id=before.container_id,
+        )
+    return now
+
+
+def with_rates(
+    before: ContainerReading | None, now: ContainerReading | None, seconds: float
+) -> ContainerReading | None:
+    """``now`` with its rates of use since ``before``, taken ``seconds`` earlier; None where unknown.
+
+    Limits that cannot be read now are those of ``before``.
+    """
+    if before is None:
+        return now
+    now = keep_limits(before, now or ContainerReading())
+    allowed = seconds * (now.cpu_limit_cores or 0.0)
+    if allowed < _MIN_CPU_SECONDS:
         return now
     used = _growth(before.cpu_usage_seconds, now.cpu_usage_seconds)
     throttled = _growth(before.throttled_seconds, now.throttled_seconds)
     # The kernel adds throttled time up over the CPUs that were held back.
-    spread = seconds * max(1.0, now.cpu_limit_cores)
+    spread = max(seconds, allowed)
     return now._replace(
-        cpu_usage_ratio=None if used is None else used / (seconds * now.cpu_limit_cores),
+        cpu_usage_ratio=None if used is None else used / allowed,
         cpu_throttled_ratio=None if throttled is None else min(1.0, throttled / spread),
     )
 
@@ -129,8 +173,8 @@ def pressure(
     """The upper bound that follows from the container's use, given the size it has now.
 
     Memory above ``memory_high`` asks for fewer processes at once, as many fewer as bring it back under;
-    ``retiring`` processes still fill memory and are on their way out already. CPU used up or throttled
-    asks for no more processes than there are.
+    ``retiring`` processes still fill memory and are on their way out already: where they are enough, it asks
+    for no more than there are, as does CPU that is used up or throttled.
     """
     if container is None:
         return None
@@ -141,7 +185,8 @@ def pressure(
         excess = (used - policy.memory_high) * (container.memory_limit_bytes or 0)
         sizes = [size for size in container.child_rss_bytes if size > 0]
         fewer = math.ceil(excess / memory_of.percentile_95(sizes)) if sizes else 1
-        return Ceiling(max(1, processes + retiring - max(1, fewer)), Reason.MEMORY_PRESSURE)
+        fewer = max(0, max(1, fewer) - retiring)
+        return Ceiling(max(1, processes - fewer), Reason.MEMORY_PRESSURE)
     # Used up or throttled: another process would only take time from those that run.
     cpu, throttled = container.cpu_usage_ratio or 0.0, container.cpu_throttled_ratio or 0.0
     if container.cpu_limited and (cpu > policy.cpu_high or throttled > policy.throttled_high):

@@ -7,7 +7,6 @@ target wait too. Nothing here reads the environment.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -44,7 +43,7 @@ class Parameter:
         if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
             kind = "a whole number" if whole else "a number"
             return f"{name} is {value!r}; it must be {kind} of {self.unit} from {self.low:g} to {self.high:g}"
-        if not (math.isfinite(value) and self.low <= value <= self.high):
+        if not self.low <= value <= self.high:  # NaN is not, and any whole number can be compared
             return f"{name} is {value!r}; it must be from {self.low:g} to {self.high:g} ({self.unit})"
         return None
 

@@ -204,9 +204,7 @@ def _plausible(reading: WorkerReading) -> WorkerReading:
 def _follow(policy: Policy, before: KnownWorker | None, reading: WorkerReading, at: float) -> KnownWorker:
     if before is None:
         return KnownWorker(reading=reading, read_at=at, rivals=remember_rivals(NONE, reading, at))
-    container = before.reading.container  # the last good one holds where none can be read
-    if reading.container is not None:
-        container = with_rates(container, reading.container, at - before.read_at)
+    container = with_rates(before.reading.container, reading.container, at - before.read_at)
     # A worker whose queues are not known this time still belongs to those who share them.
     queues = reading.queues if reading.queues_known else before.reading.queues
     if container is not reading.container or queues != reading.queues:

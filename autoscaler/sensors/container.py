@@ -76,10 +76,10 @@ def container_reading(report: Mapping[str, Any]) -> ContainerReading:
     resident = map(values.count, sizes if isinstance(sizes, list | tuple) else ())
     shared = report.get("memory_shared")
     return ContainerReading(
-        cpu_limit_cores=values.number(group.get("cpu_limit_cores")),
+        cpu_limit_cores=values.amount(group.get("cpu_limit_cores")),
         cpu_limited=bool(group.get("cpu_limited")),
-        cpu_usage_seconds=values.number(group.get("cpu_usage_seconds")),
-        throttled_seconds=values.number(group.get("throttled_seconds")),
+        cpu_usage_seconds=values.amount(group.get("cpu_usage_seconds")),
+        throttled_seconds=values.amount(group.get("throttled_seconds")),
         memory_limit_bytes=values.count(group.get("memory_limit_bytes")),
         memory_limited=bool(group.get("memory_limited")),
         memory_used_bytes=values.count(group.get("memory_used_bytes")),
@@ -92,7 +92,7 @@ def container_reading(report: Mapping[str, Any]) -> ContainerReading:
         memory_shared=shared if isinstance(shared, bool) else None,
         oom_kills=values.count(group.get("oom_kills")),
         memory_failcnt=values.count(group.get("memory_failcnt")),
-        memory_pressure=values.number(group.get("memory_pressure")),
+        memory_pressure=values.amount(group.get("memory_pressure")),
         container_id=_identity(group.get("container_id")),
         cpu_limit_id=_identity(group.get("cpu_limit_id")),
     )

@@ -21,6 +21,9 @@ _POOLS = {
     "solo": PoolKind.SOLO,
 }
 
+#: No process takes longer to start: it is the most that may be assumed of one, too.
+_MAX_START_SECONDS = 3600.0
+
 Reply = dict[str, Any]
 
 
@@ -57,13 +60,13 @@ def parse_report(worker: str, report: Reply, layouts: Layouts | None = None) -> 
         reserved=values.count(report.get("reserved")),
         scheduled=values.count(report.get("scheduled")),
         completed=values.count(report.get("completed")),
-        uptime_seconds=values.number(report.get("uptime_seconds")),
+        uptime_seconds=values.amount(report.get("uptime_seconds")),
         prefetch=values.count(report.get("prefetch")),
-        queues=tuple(sorted(str(queue) for queue in values.items(report.get("queues")))),
+        queues=values.names(report.get("queues")),
         autoscale=bool(report.get("autoscale")),
         companion=refusal is None,
         companion_refusal=None if refusal is None else str(refusal),
-        start_seconds=values.number(report.get("start_seconds")),
+        start_seconds=values.amount(report.get("start_seconds"), _MAX_START_SECONDS),
         layout=(layouts or Layouts()).parse(report),
         container=container_reading(report),
         resizers=parse_resizers(report.get("resizers")),
@@ -71,7 +74,7 @@ def parse_report(worker: str, report: Reply, layouts: Layouts | None = None) -> 
         discarded=values.count(report.get("discarded")),
         consuming=values.switch(report.get("consuming")),
         reconnects=values.count(report.get("reconnects")),
-        late_running_seconds=values.number(report.get("late_running_seconds")),
+        late_running_seconds=values.amount(report.get("late_running_seconds")),
     )
 
 
@@ -80,11 +83,11 @@ def parse_resizers(found: object) -> tuple[tuple[str, float], ...] | None:
     if not isinstance(found, dict):
         return None
     pairs = (
-        (values.text(name), values.number(seconds))
+        (values.text(name), values.amount(seconds))
         for name, seconds in list(found.items())[: values.MAX_NAMES]
     )
     return tuple(
-        sorted((name, seconds) for name, seconds in pairs if name and seconds is not None and seconds >= 0)
+        sorted((name, seconds) for name, seconds in pairs if name and seconds is not None)
     )
 
 
@@ -100,7 +103,7 @@ def parse_layout(report: Reply) -> WorkerLayout | None:
         priority_steps=values.steps(layout.get("priority_steps")),
         global_keyprefix=values.text(layout.get("global_keyprefix")),
         unacked_key=values.text(layout.get("unacked_key")) or None,
-        visibility_timeout_seconds=values.number(layout.get("visibility_timeout_seconds")),
+        visibility_timeout_seconds=values.amount(layout.get("visibility_timeout_seconds")),
         control_exchange=values.text(layout.get("control_exchange")) or None,
         eta_task_limit=values.count(layout.get("eta_task_limit")),
         prefetch_disabled=values.switch(layout.get("prefetch_disabled")),
@@ -131,7 +134,7 @@ def parse_stats(worker: str, stats: Reply) -> WorkerReading:
         pool=kind,
         processes=size,
         completed=started,
-        uptime_seconds=values.number(stats.get("uptime")),
+        uptime_seconds=values.amount(stats.get("uptime")),
         prefetch=values.count(stats.get("prefetch_count")),
         autoscale="autoscaler" in stats,
     )

@@ -30,6 +30,12 @@ def number(value: object) -> float | None:
     return float(value)
 
 
+def amount(value: object, highest: float = _MAX_NUMBER) -> float | None:
+    """A number from 0 to ``highest``: no time, use or limit is below nothing."""
+    found = number(value)
+    return found if found is not None and 0 <= found <= highest else None
+
+
 def mapping(value: object) -> dict[str, Any]:
     """A mapping, else an empty one."""
     return value if isinstance(value, dict) else {}
@@ -43,6 +49,11 @@ def items(value: object) -> list[Any]:
 def text(value: object) -> str | None:
     """A text of reasonable length."""
     return value if isinstance(value, str) and len(value) <= _MAX_CHARACTERS else None
+
+
+def names(value: object) -> tuple[str, ...]:
+    """What a list names, sorted, each once: a worker that consumes a queue twice is still one consumer."""
+    return tuple(sorted({str(one) for one in items(value)}))
 
 
 def texts(value: object) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from autoscaler.broker.errors import BrokerError
 from autoscaler.control.remote import UnreadableReply
+from autoscaler.sensors import values
 from autoscaler.sensors.aside import run_inline
 from autoscaler.sensors.reports import Layouts, is_unknown_command, parse_report, parse_stats, with_tasks
 
@@ -390,4 +391,4 @@ def _unreadable(replies: Iterable[object]) -> str | None:
 
 def _names(queues: list[Any] | None) -> tuple[str, ...]:
     found = (queue.get("name") for queue in queues or () if isinstance(queue, dict))
-    return tuple(sorted(str(queue) for queue in found if queue))
+    return values.names([queue for queue in found if queue])

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Completions(NamedTuple):
     """A count that only grows, and what each worker reported when it was last counted.
 
-    ``continuous`` is False where a worker was not counted before, or has started anew: its tasks since then
-    are not in the count.
+    ``continuous`` is False where a worker was not counted before, has started anew or is gone: its tasks since
+    then are not in the count.
     """
 
     total: int = 0
@@ -47,4 +47,6 @@ class Completions(NamedTuple):
                 continuous = False
             total += max(0, now - (now if before is None else before))
             counted[reading.name] = now
-        return Completions(total=total, counted=counted, continuous=continuous)
+        return Completions(
+            total=total, counted=counted, continuous=continuous and self.counted.keys() <= counted.keys()
+        )

@@ -36,6 +36,7 @@ MEMORY = {
         pytest.param(2.9999999999, 1, 3, id="a hair below a whole number is that number"),
         pytest.param(1.5, 4, 6, id="several for each core"),
         pytest.param(8, 0.25, 2, id="several cores for each"),
+        pytest.param(64, 1000, 10_000, id="no more than any worker is resized to"),
     ],
 )
 def test_so_many_processes_fit_on_the_cores(cores, each, processes):
@@ -110,6 +111,13 @@ def test_the_bounds_are_the_policys_or_an_administrators_and_the_containers():
     )
 
 
+def test_an_automatic_max_keeps_what_nearly_fits_as_a_stated_one_does():
+    # 8 of 107 MiB need 906 of 850 MiB, and stay below memory_high: a peak that moves a little resizes nothing.
+    box = container(**{**MEMORY, **CPU, "cpu_limit_cores": 30.0, "child_rss_bytes": (107 * MIB,)})
+    for policy in (Policy(max_processes=20), Policy()):
+        assert [lowest(bounds(policy, box, size=size)).processes for size in (7, 8, 9)] == [7, 8, 7]
+
+
 def test_rates_come_from_two_readings():
     before = container(cpu_limit_cores=2.0, cpu_usage_seconds=10.0, throttled_seconds=1.0)
     now = container(cpu_limit_cores=2.0, cpu_usage_seconds=15.0, throttled_seconds=2.0)
@@ -124,12 +132,43 @@ def test_rates_come_from_two_readings():
         pytest.param({"cpu_usage_seconds": 99.0, "throttled_seconds": 99.0}, 5.0, id="the counters fell"),
         pytest.param({}, 5.0, id="the counters were unknown"),
         pytest.param({"cpu_usage_seconds": 1.0}, 0.0, id="no time has passed"),
+        pytest.param(
+            {"cpu_usage_seconds": 1.0, "cpu_limit_cores": 5e-324}, 0.1, id="the limit allows nothing at all"
+        ),
     ],
 )
 def test_rates_are_unknown(before, seconds):
-    now = container(cpu_limit_cores=2.0, cpu_usage_seconds=15.0, throttled_seconds=2.0)
-    earlier = None if before is None else container(cpu_limit_cores=2.0, **before)
+    cores = (before or {}).get("cpu_limit_cores", 2.0)
+    now = container(cpu_limit_cores=cores, cpu_usage_seconds=15.0, throttled_seconds=2.0)
+    earlier = None if before is None else container(**{"cpu_limit_cores": cores, **before})
     assert with_rates(earlier, now, seconds) == now
+
+
+@pytest.mark.parametrize(
+    ("now", "held"),
+    [
+        pytest.param(None, {}, id="nothing could be read"),
+        pytest.param({"cpu_usage_seconds": 9.0}, {"cpu_usage_seconds": 9.0}, id="the limits could not"),
+        pytest.param(
+            {"cpu_limit_cores": 8.0, "memory_limit_bytes": MIB},
+            {
+                "cpu_limit_cores": 8.0,
+                "cpu_limited": False,
+                "cpu_limit_id": None,
+                "memory_limit_bytes": MIB,
+                "memory_limited": False,
+                "parent_rss_bytes": None,
+                "container_id": None,
+            },
+            id="they are lifted",
+        ),
+    ],
+)
+def test_limits_hold_until_they_are_read_anew_and_what_was_in_use_does_not(now, held):
+    limits = {**CPU, **MEMORY, "child_rss_bytes": (), "container_id": "a", "cpu_limit_id": "b"}
+    full = container(**limits, memory_used_bytes=999 * MIB, cpu_usage_ratio=1.0, cpu_throttled_ratio=1.0)
+    found = with_rates(full, None if now is None else container(**now), 1.0)
+    assert found == container(**{**limits, **held})
 
 
 def test_throttled_time_of_many_cpus_is_never_more_than_all_the_time():
@@ -169,3 +208,6 @@ def test_retiring_processes_are_counted_as_removed_already():
     full = container(**MEMORY, memory_used_bytes=1190 * MIB)
     found = pressure(Policy(), full, 5, retiring=3)
     assert found == Ceiling(processes=5, reason=Reason.MEMORY_PRESSURE)
+    # However many are on their way out: memory above the limit never makes room for growth.
+    found = pressure(Policy(), full, 2, retiring=10)
+    assert found == Ceiling(processes=2, reason=Reason.MEMORY_PRESSURE)

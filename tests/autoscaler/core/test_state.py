@@ -51,10 +51,13 @@ def test_the_last_known_container_holds_and_rates_come_from_two_readings():
     box = container(cpu_limit_cores=2.0, cpu_usage_seconds=10.0)
     known, _ = follow({}, worker("a@h", container=box), at=1.0)
     known, _ = follow(known, worker("a@h", container=None), at=2.0)
-    assert known["a@h"].reading.container == box
+    assert known["a@h"].reading.container == container(cpu_limit_cores=2.0)
     now = box._replace(cpu_usage_seconds=11.0)
     known, _ = follow(known, worker("a@h", container=now), at=3.0)
-    assert known["a@h"].reading.container == now._replace(cpu_usage_ratio=0.5)
+    assert known["a@h"].reading.container == now  # nobody knows when the ones before were read
+    later = box._replace(cpu_usage_seconds=12.0)
+    known, _ = follow(known, worker("a@h", container=later), at=4.0)
+    assert known["a@h"].reading.container == later._replace(cpu_usage_ratio=0.5)
 
 
 @pytest.mark.parametrize(

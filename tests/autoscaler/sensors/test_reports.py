@@ -76,6 +76,15 @@ def test_a_companion_that_refuses_to_resize_counts_as_none_and_says_why():
     )
 
 
+def test_a_queue_that_is_reported_twice_is_consumed_once():
+    assert parse_report("w@h", {"queues": ["b", "a", "b"]}).queues == ("a", "b")
+
+
+@pytest.mark.parametrize("seconds", [-5.0, 3601.0, 1e12])
+def test_a_start_of_no_believable_length_is_unknown(seconds):
+    assert parse_report("w@h", {"start_seconds": seconds}).start_seconds is None
+
+
 def test_an_empty_report_is_unknown_and_nowhere_zero():
     assert parse_report("w@h", {}) == WorkerReading(
         name="w@h", pool=PoolKind.OTHER, processes=None, companion=True, container=ContainerReading()
@@ -170,26 +179,26 @@ def test_an_unknown_command_is_distinguished_from_other_errors(reply, unknown):
     assert is_unknown_command(reply) is unknown
 
 
-def finite(reading: WorkerReading) -> bool:
+def sane(reading: WorkerReading) -> bool:
     parts: list[object] = [*reading, *(reading.container or ContainerReading())]
-    return all(math.isfinite(part) for part in parts if isinstance(part, int | float))
+    return all(0 <= part < math.inf for part in parts if isinstance(part, int | float))
 
 
 @given(st.dictionaries(st.sampled_from(sorted(REPORT)), JUNK))
 def test_a_report_of_junk_never_raises_and_never_brings_a_number_that_is_none(junk):
-    assert finite(parse_report("w@h", {**REPORT, **junk}))
+    assert sane(parse_report("w@h", {**REPORT, **junk}))
 
 
 @given(st.dictionaries(st.sampled_from(sorted(REPORT["container"])), JUNK))
 def test_a_container_of_junk_never_raises(junk):
-    assert finite(parse_report("w@h", {**REPORT, "container": junk}))
+    assert sane(parse_report("w@h", {**REPORT, "container": junk}))
 
 
 @given(st.dictionaries(st.sampled_from(sorted({*STATS, "autoscaler"})), JUNK), JUNK, JUNK)
 def test_stats_of_junk_never_raise(junk, implementation, processes):
     pool = {"implementation": implementation, "processes": processes, "max-concurrency": processes}
-    assert finite(parse_stats("w@h", {**STATS, **junk}))
-    assert finite(parse_stats("w@h", {**STATS, "pool": pool}))
+    assert sane(parse_stats("w@h", {**STATS, **junk}))
+    assert sane(parse_stats("w@h", {**STATS, "pool": pool}))
 
 
 LAYOUT = {

@@ -30,6 +30,18 @@ def test_what_is_no_exact_number_is_unknown(value):
     assert values.number(value) is None
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0, 0.0), (2.5, 2.5), (9, 9.0), (9.1, None), (-0.1, None), (math.nan, None)]
+)
+def test_an_amount_is_a_number_from_zero_to_what_is_the_highest(value, expected):
+    assert values.amount(value, 9) == expected
+
+
+def test_names_are_sorted_and_each_is_there_once():
+    assert values.names(["b", "a", "b", 7]) == ("7", "a", "b")
+    assert values.names(None) == ()
+
+
 def test_texts_are_sorted_each_once_and_the_others_are_left_out():
     assert values.texts(["b", "a", "b", "", 7, None, "x" * 201]) == ("a", "b")
     assert values.texts("ab") == values.texts(None) == ()
