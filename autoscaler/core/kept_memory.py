@@ -46,6 +46,7 @@ def _packed(record: MemoryRecord, shift: float) -> dict[str, Any]:
         "tried": record.tried,
         "shared": record.shared_bytes,
         "peaks": None if peaks is None else [peaks.usual, peaks.largest, round(peaks.since + shift, 1)],
+        "largest_since": None if peaks is None else round(peaks.largest_since + shift, 1),
         "breach": None
         if breach is None
         else [breach.ceiling, round(breach.until + shift, 1), breach.hold_seconds],
@@ -90,7 +91,10 @@ def _unpacked(stored: Any, shift: float) -> MemoryRecord:
     )
     if stored["peaks"] is not None:
         usual, largest, since = stored["peaks"]
-        peaks = Peaks(_count(usual), _count(largest), min(_number(since), at) + shift)
+        # An earlier version has stored one time for both.
+        times = (since, since if stored.get("largest_since") is None else stored["largest_since"])
+        reached, largest_reached = (min(_number(one), at) + shift for one in times)
+        peaks = Peaks(_count(usual), _count(largest), reached, largest_reached)
         record = record._replace(peaks=peaks)
     if stored["breach"] is not None:
         ceiling, until, hold = stored["breach"]

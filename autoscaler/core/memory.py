@@ -4,7 +4,7 @@ What belongs here: the record of one worker's memory, how a reading changes it, 
 limit. What may never enter: any other bound (:mod:`.capacity`), and I/O.
 
 A child's resident size says little: idle children are small. So the ceiling follows from peaks. The record
-keeps the highest peak of the last hour, over the death of children and over restarts of the worker. An OOM
+keeps the highest peaks of the last hour, over the death of children and over restarts of the worker. An OOM
 kill, or hits of the limit under pressure, is a breach: the record then holds a ceiling below the size at that
 moment, for ten minutes, twice as long each time; after that the ceiling rises by one process a minute, and as
 long as peaks fit. From a breach on, every process is taken to need the largest peak, not the usual one.
@@ -48,11 +48,20 @@ _MIN_SHARE = 0.1
 
 
 class Peaks(NamedTuple):
-    """What processes held at their peak, in bytes, shared pages included: 95 % of them, and the largest."""
+    """What processes held at their peak, in bytes, shared pages included: 95 % of them, and the largest.
+
+    ``since`` and ``largest_since`` are when each of the two was last reached.
+    """
 
     usual: int
     largest: int
     since: float
+    largest_since: float
+
+    @property
+    def last_reached(self) -> float:
+        """When one of the two was last reached."""
+        return max(self.since, self.largest_since)
 
 
 class Need(NamedTuple):
@@ -239,8 +248,8 @@ def _inherit(record: MemoryRecord, others: Iterable[MemoryRecord], at: float) ->
     ]
     peaks = record.peaks
     for one in alike:
-        if one.peaks is not None and at - one.peaks.since <= _HOLD_PEAK_SECONDS:
-            peaks = one.peaks if peaks is None else _higher(peaks, one.peaks)
+        if one.peaks is not None and at - one.peaks.last_reached <= _HOLD_PEAK_SECONDS:
+            peaks = _hold(one.peaks, peaks, at)
     breaches = [one.breach for one in alike if one.breach is not None and at < one.breach.until]
     breach = min(breaches, key=lambda one: one.ceiling, default=record.breach)
     tried = record.tried or any(one.tried for one in alike)
@@ -280,24 +289,24 @@ def _read_peaks(container: ContainerReading, at: float) -> Peaks | None:
     largest, usual = container.child_peak_bytes, container.child_peak_p95_bytes
     if largest or usual:
         usual = usual or largest or 0
-        return Peaks(usual, max(usual, largest or 0), at)
+        return Peaks(usual, max(usual, largest or 0), at, at)
     # An older companion knows resident sizes only: the highest of them is the nearest to a peak.
     sizes = [size for size in container.child_rss_bytes if size > 0]
-    return Peaks(percentile_95(sizes), percentile_95(sizes), at) if sizes else None
+    return Peaks(percentile_95(sizes), percentile_95(sizes), at, at) if sizes else None
 
 
 def _hold(held: Peaks | None, now: Peaks | None, at: float) -> Peaks | None:
-    """The higher of two peaks; what is held is dropped an hour after it was last reached."""
+    """The higher of two peaks, each of both kinds; what is held is dropped an hour after it was last reached."""
     if held is None or now is None:
         return held or now
-    if at - held.since > _HOLD_PEAK_SECONDS:
-        return now
-    return _higher(held, now)
+    usual = _higher((held.usual, held.since), (now.usual, now.since), at)
+    largest = _higher((held.largest, held.largest_since), (now.largest, now.largest_since), at)
+    largest = max(largest, usual, key=lambda peak: peak[0])
+    return Peaks(usual[0], largest[0], usual[1], largest[1])
 
 
-def _higher(held: Peaks, now: Peaks) -> Peaks:
-    largest = max(now.largest, held.largest)
-    return (now if now.usual >= held.usual else held)._replace(largest=largest)
+def _higher(held: tuple[int, float], now: tuple[int, float], at: float) -> tuple[int, float]:
+    return now if now[0] >= held[0] or at - held[1] > _HOLD_PEAK_SECONDS else held
 
 
 def need(policy: Policy, container: ContainerReading, record: MemoryRecord | None) -> Need | None:

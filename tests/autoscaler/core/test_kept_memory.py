@@ -15,7 +15,7 @@ from tests.support.builders import MIB, container, worker
 
 RECORD = MemoryRecord(
     last_at=100.0,
-    peaks=Peaks(50 * MIB, 110 * MIB, 90.0),
+    peaks=Peaks(50 * MIB, 110 * MIB, 90.0, 80.0),
     shared_bytes=10 * MIB,
     container_id="a",
     oom_kills=2,
@@ -38,12 +38,19 @@ def test_a_record_comes_back_on_the_clock_of_the_reader():
     assert kept({"w@h": RECORD}) == {
         "w@h": RECORD._replace(
             last_at=-55.0,
-            peaks=Peaks(50 * MIB, 110 * MIB, -65.0),
+            peaks=Peaks(50 * MIB, 110 * MIB, -65.0, -75.0),
             breach=Breach(ceiling=3, until=545.0, hold_seconds=600.0),
             earlier_kills=2,
             restored=True,
         )
     }
+
+
+def test_an_earlier_version_has_stored_one_time_for_both_peaks():
+    stored = json.loads(pack({"w@h": RECORD}, at=100.0, wall=WALL))
+    del stored["w@h"]["largest_since"]
+    found = unpack(json.dumps(stored), at=100.0, wall=WALL)["w@h"]
+    assert found.peaks == Peaks(50 * MIB, 110 * MIB, 90.0, 90.0)
 
 
 def test_the_clock_of_another_host_may_be_a_little_behind():
@@ -77,7 +84,18 @@ def test_the_newest_are_kept():
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     ),
     st.sampled_from(
-        ["at", "limit", "queues", "kills", "processes", "peaks", "breach", "container", "shared"]
+        [
+            "at",
+            "limit",
+            "queues",
+            "kills",
+            "processes",
+            "peaks",
+            "largest_since",
+            "breach",
+            "container",
+            "shared",
+        ]
     ),
 )
 def test_text_that_makes_no_sense_is_left_out_and_harms_no_other(odd, field):

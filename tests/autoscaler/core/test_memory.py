@@ -112,6 +112,23 @@ def test_a_peak_is_kept_for_an_hour_after_the_child_or_the_worker_is_gone_or_unr
     assert remember_memory(POLICY, {"celery@one": record}, (), 10.0 + 3601.0) == {}
 
 
+def test_the_usual_and_the_largest_peak_are_each_kept_for_an_hour_after_they_were_last_reached():
+    def peaks(*steps):
+        drawn = [
+            (at, {"child_peak_p95_bytes": usual * MIB, "child_peak_bytes": largest * MIB})
+            for at, usual, largest in steps
+        ]
+        found = follow(*drawn).peaks
+        return found.usual // MIB, found.largest // MIB
+
+    # The usual one is reached again and again: the largest, of one task hours ago, is not.
+    assert peaks((0.0, 60, 200), (1800.0, 60, 60), (3600.0, 60, 60)) == (60, 200)
+    assert peaks((0.0, 60, 200), (1800.0, 60, 60), (3601.0, 60, 60)) == (60, 60)
+    # The largest has just been reached when the usual one is an hour old.
+    assert peaks((0.0, 90, 90), (3599.0, 60, 200), (3601.0, 60, 60)) == (60, 200)
+    assert peaks((0.0, 60, 200), (3000.0, 90, 90), (3601.0, 60, 60)) == (90, 90)
+
+
 @pytest.mark.parametrize(
     ("changes", "ceiling"),
     [

@@ -11,7 +11,7 @@ from autoscaler.core.memory import MemoryRecord, Peaks
 from autoscaler.daemon.memory_keeper import MemoryKeeper
 from autoscaler.report.log import get_logger
 
-RECORDS = {"w@h": MemoryRecord(last_at=10.0, peaks=Peaks(5, 9, 10.0), limit_bytes=100, queues=("celery",))}
+RECORDS = {"w@h": MemoryRecord(last_at=10.0, peaks=Peaks(5, 9, 10.0, 10.0), limit_bytes=100, queues=("celery",))}
 
 
 class Clock:
@@ -38,7 +38,7 @@ def test_what_one_daemon_stores_the_next_one_restores_and_what_it_knows_itself_w
     first.store({})  # not for half a minute
     clock.now += 5
     restored = keeper(cluster.server.url, log, clock).restore({})
-    assert restored["w@h"].peaks == Peaks(5, 9, 10.0)
+    assert restored["w@h"].peaks == Peaks(5, 9, 10.0, 10.0)
     own = {"w@h": MemoryRecord(last_at=15.0)}
     assert keeper(cluster.server.url, log, clock).restore(own) == own
     first.store({}, now=True)
