@@ -110,7 +110,7 @@ def lowest(applied: Bounds) -> Ceiling | None:
 def keep_limits(before: ContainerReading, now: ContainerReading) -> ContainerReading:
     """``now`` with each limit that is unknown as last known; what is in use is never carried over.
 
-    So a ceiling stays where it was while its files cannot be read, and moves again with the first good reading.
+    So a ceiling stays where it was while its files cannot be read, and moves with the first good reading.
     """
     if now.cpu_limit_cores is None:
         now = now._replace(

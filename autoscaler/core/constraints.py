@@ -40,6 +40,12 @@ class Constraints(NamedTuple):
     blocked_by: Reason | None = None
     highest: Ceiling | None = None
 
+    def fixed(self) -> Constraints:
+        """The same for a worker that keeps the size it has."""
+        size = self.size
+        fixed = self.range._replace(current=size, min_target=size, max_target=size)
+        return self._replace(range=fixed, forced=None)
+
 
 def reach(
     size: int, steps: tuple[int, int], lowest: int | None = None, highest: int | None = None

@@ -33,14 +33,7 @@ from autoscaler.core.demand.pace import Looks
 from autoscaler.core.demand.passing import follow
 from autoscaler.core.demand.target_wait import TargetWaitPolicy, advance, advance_fleet
 from autoscaler.core.demand.thresholds import high_load, needs_of_load, thresholds
-from autoscaler.core.distribution import (
-    bounded,
-    distribute,
-    distribute_along_edges,
-    explain,
-    gate,
-    unseen,
-)
+from autoscaler.core.distribution import bounded, gate, shared_out, unseen
 from autoscaler.core.groups import Scope, split
 from autoscaler.core.measure import fleet, measure, signal
 from autoscaler.core.memory import remember_memory
@@ -106,10 +99,12 @@ class _Learnt(NamedTuple):
     size: int
     needs: Needs | None
 
-    @property
-    def recommendation(self) -> Recommendation:
-        """The same as what a policy recommends."""
-        return Recommendation(processes=self.size, reason=Reason.LATENCY, before_delays=self.size)
+    def recommendation(self, seen: _Seen) -> Recommendation:
+        """The same as what a policy recommends: what is not known may be work, and takes nothing away."""
+        size, reason = self.size, Reason.LATENCY
+        if seen.work.unknown and size <= seen.current_total:
+            size, reason = seen.current_total, seen.work.unknown
+        return Recommendation(processes=size, reason=reason, before_delays=size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,14 +196,14 @@ class Decider:
         memory, learnt = self._learn(memory, seen, queues, at)
         memory, recommended, needs = self._recommend(memory, seen, at)
         stabilized, learned = stabilize(memory, recommended, current_total), memory.target_wait
-        shadow = learnt.size if learnt is not None and self.shadow is not None else None
+        shadow = learnt.size if self.shadow is not None and seen.work.complete else None
         up, down = cooldowns(self.policy, memory, at)
-        if self.target_wait is not None and learnt is not None:
+        if self.target_wait is not None:
             # It keeps processes by what it learns, and a growth that waits would come too late: cooldowns
             # are for a start alone, when it has learnt nothing yet.
             up, down = 0.0, max(0.0, self.policy.scale_down_cooldown_seconds - (at - memory.seen_at))
             shadow, needs = stabilized.processes, learnt.needs
-            recommended = stabilized = learnt.recommendation
+            recommended = stabilized = learnt.recommendation(seen)
         blocked = _blocked_by(seen, memory, at)
         demand = unless_blocked(stabilized, current_total, blocked)
         desired = cool_down(demand, current_total, up=up, down=down)
@@ -274,10 +269,8 @@ class Decider:
 
     def _learn(
         self, memory: GroupState, seen: _Seen, queues: Mapping[str, QueueReading], at: float
-    ) -> tuple[GroupState, _Learnt | None]:
-        """What the target wait has learnt, and what it recommends; None where the work is not known."""
-        if not seen.work.complete:
-            return memory, None
+    ) -> tuple[GroupState, _Learnt]:
+        """What the target wait has learnt, and what it recommends."""
         parameters, looks = self._parameters, Looks(self.min_interval_seconds, self.interval_seconds)
         completions = memory.completions.add(member.reading for member in seen.members)
         own_queues = [queues[name] for name in seen.group.queues if name in queues]
@@ -286,11 +279,11 @@ class Decider:
             target_wait, needs = advance_fleet(parameters, memory.target_wait, shown, seen.fleet, looks)
             learnt = _Learnt(needs.total, needs)
         else:
-            target = self._target_of(seen.group.queues[0]) if seen.group.queues else None
-            if target not in {None, parameters.target_wait_seconds}:
-                parameters = replace(parameters, target_wait_seconds=target)
-            target_wait, size = advance(parameters, memory.target_wait, shown, looks)
+            aimed = parameters.aimed_at(self._target_of(next(iter(seen.group.queues), "")))
+            target_wait, size = advance(aimed, memory.target_wait, shown, looks)
             learnt = _Learnt(size, None)
+        if seen.work.unknown is Reason.STALE:
+            return memory, learnt  # what waits is not known: what was known of it is not forgotten
         ended = completions is not None and completions.total > memory.completions.total
         memory = memory._replace(
             ended_at=at if ended else memory.ended_at,
@@ -346,27 +339,14 @@ class Decider:
             )
             for member in seen.members
         ]
-        desired, total = trail.cooled, seen.current_total
-        if trail.needs is None or seen.fleet is None:
-            shares = distribute(desired, total, constraints)
-            grows, shrinks = desired.processes > total, desired.processes < total
-        else:
-            shares = distribute_along_edges(trail.needs, seen.fleet, constraints)
-            grows, shrinks = trail.needs.growth > 0, trail.needs.kept < total
-        unmet = sum(share.target for share in shares) - desired.processes
+        held = [self._held(member, override) for member in seen.members]
+        stay = [number for number, why in enumerate(held) if why is Reason.HELD]
+        shares, found = shared_out(trail, seen.current_total, constraints, stay)
         held_by = self._held_by(observation)
-        decisions = []
-        for member, found, share in zip(seen.members, constraints, shares, strict=True):
-            short = grows and share.short
-            decision = explain(
-                desired.reason,
-                found,
-                share.target,
-                grows=grows,
-                shrinks=shrinks and not short,
-                unmet=-1 if short else unmet,
-            )
-            decisions.append(gate(member, found, decision, held_by or self._held(member, override)))
+        decisions = [
+            gate(member, one, decision, held_by or why)
+            for member, one, decision, why in zip(seen.members, constraints, found, held, strict=True)
+        ]
         return constraints, tuple(shares), decisions
 
     def _held(self, member: KnownWorker, override: Override) -> Reason | None:

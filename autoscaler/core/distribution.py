@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from autoscaler.core.demand.fleet import Fleet, Needs
     from autoscaler.core.model import Recommendation
     from autoscaler.core.state import KnownWorker
+    from autoscaler.core.steps import Trail
 
 
 def distribute(
@@ -138,6 +139,49 @@ def _shrunk(needs: Needs, ranges: Sequence[TargetRange], grown: Sequence[int]) -
     ]
     targets = allocate(left, min(needs.total, sum(grown)))
     return [targets[one.worker] for one in ranges]
+
+
+def shared_out(
+    trail: Trail, current_total: int, constraints: Sequence[Constraints], held: Sequence[int] = ()
+) -> tuple[list[Share], list[Decision]]:
+    """Each worker's share of what the trail has come to, and the decision for it, explained.
+
+    ``held`` are the numbers of workers that will not be resized: the decision for them is what would be done,
+    and the others take what they would take.
+    """
+    shares, decisions = _shared_out(trail, current_total, constraints)
+    stuck = {number for number in held if shares[number].target > constraints[number].size}
+    if not stuck:
+        return shares, decisions
+    able = [one.fixed() if number in stuck else one for number, one in enumerate(constraints)]
+    shares, others = _shared_out(trail, current_total, able)
+    return shares, [decisions[number] if number in stuck else one for number, one in enumerate(others)]
+
+
+def _shared_out(
+    trail: Trail, current_total: int, constraints: Sequence[Constraints]
+) -> tuple[list[Share], list[Decision]]:
+    desired, needs = trail.cooled, trail.needs
+    if needs is None or trail.fleet is None:
+        shares = distribute(desired, current_total, constraints)
+        grows, shrinks = desired.processes > current_total, desired.processes < current_total
+    else:
+        shares = distribute_along_edges(needs, trail.fleet, constraints)
+        grows, shrinks = needs.growth > 0, needs.kept < current_total
+    unmet = sum(share.target for share in shares) - desired.processes
+    decisions = []
+    for found, share in zip(constraints, shares, strict=True):
+        short = grows and share.short
+        decision = explain(
+            desired.reason,
+            found,
+            share.target,
+            grows=grows,
+            shrinks=shrinks and not short,
+            unmet=-1 if short else unmet,
+        )
+        decisions.append(decision)
+    return shares, decisions
 
 
 def explain(

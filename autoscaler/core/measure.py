@@ -99,7 +99,7 @@ def signal(
     work: Work,
     completions: Completions | None,
 ) -> Signal:
-    """What the target wait learns from. The work has to be complete; ``completions`` is the group's count."""
+    """What the target wait sees and learns from; ``completions`` is the group's count."""
     readings = [member.reading for member in members]
     starts = [reading.start_seconds for reading in readings if reading.start_seconds is not None]
     if not all(reading.companion for reading in readings):
@@ -116,4 +116,5 @@ def signal(
         start_seconds=max(starts, default=None),
         continuous=completions is None or completions.continuous,
         passing=work.passing,
+        complete=work.complete,
     )

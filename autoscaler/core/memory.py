@@ -296,7 +296,7 @@ def _read_peaks(container: ContainerReading, at: float) -> Peaks | None:
 
 
 def _hold(held: Peaks | None, now: Peaks | None, at: float) -> Peaks | None:
-    """The higher of two peaks, each of both kinds; what is held is dropped an hour after it was last reached."""
+    """The higher of two peaks of each kind; what is held is dropped an hour after it was last reached."""
     if held is None or now is None:
         return held or now
     usual = _higher((held.usual, held.since), (now.usual, now.since), at)

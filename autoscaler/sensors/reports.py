@@ -86,9 +86,7 @@ def parse_resizers(found: object) -> tuple[tuple[str, float], ...] | None:
         (values.text(name), values.amount(seconds))
         for name, seconds in list(found.items())[: values.MAX_NAMES]
     )
-    return tuple(
-        sorted((name, seconds) for name, seconds in pairs if name and seconds is not None)
-    )
+    return tuple(sorted((name, seconds) for name, seconds in pairs if name and seconds is not None))
 
 
 def parse_layout(report: Reply) -> WorkerLayout | None:

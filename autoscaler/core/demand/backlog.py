@@ -7,6 +7,7 @@ fetches count evenly for those of its queues that had messages, and where none h
 
 from __future__ import annotations
 
+import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,6 +36,32 @@ class Backlog(NamedTuple):
     seen: Mapping[str, _Seen] = MappingProxyType({})
     ready_at: Mapping[str, float] = MappingProxyType({})
     runs: Mapping[str, Batches] = MappingProxyType({})
+
+
+def of_pool(batches: Batches, running: int, fleet: Fleet, ready_at: float) -> Backlog:
+    """The backlog of one worker that others have joined; ``batches`` are by arrival, oldest first.
+
+    Of what waited, and what was ``running`` before it, each channel has its part of what waits now. The last
+    processes are ready at ``ready_at``.
+    """
+    if not batches:
+        return Backlog()
+    known = ((batches[0][0], running), *batches)
+    waiting = sum(channel.waiting for channel in fleet.channels)
+    queues = {}
+    for channel in fleet.channels:
+        part = channel.waiting / waiting if waiting else 1 / len(fleet.channels)
+        queues[channel.queues] = tuple(
+            (since + channel.target_wait_seconds, math.ceil(count * part)) for since, count in known
+        )
+    return Backlog(queues=queues, ready_at=dict.fromkeys((one.name for one in fleet.members), ready_at))
+
+
+def as_pool(backlog: Backlog, target_wait_seconds: float) -> tuple[Batches, Batches]:
+    """The backlog of several workers as that of the one that is left: by arrival, and what runs."""
+    waiting = (*backlog.queues.values(), *backlog.held.values())
+    arrived = sorted((due - target_wait_seconds, count) for batches in waiting for due, count in batches)
+    return tuple(arrived), tuple(sorted(run for runs in backlog.runs.values() for run in runs))
 
 
 def follow(

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Completions(NamedTuple):
     """A count that only grows, and what each worker reported when it was last counted.
 
-    ``continuous`` is False where a worker was not counted before, has started anew or is gone: its tasks since
-    then are not in the count.
+    ``continuous`` is False where a worker was not counted before, has started anew or is gone: its tasks
+    since then are not in the count.
     """
 
     total: int = 0

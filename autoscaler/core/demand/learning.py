@@ -128,9 +128,8 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
         net_arrived = ended + more
         arrived = max(0, ended + signal.unended - last.unended)
     started = max(0, signal.busy - (0 if last is None else last.busy) + ended)
-    learnt = ended if signal.continuous and not doubted else 0
-    # Time in which other workers ran says nothing.
-    pending = 0.0 if doubted else state.pending_seconds + (busy_seconds if signal.continuous else 0.0)
+    learnt = ended if _is_telling(last, signal) and not doubted else 0
+    pending = 0.0 if doubted else state.pending_seconds + busy_seconds * _is_telling(last, signal)
     # The sums fade by tasks ended, not by time, so that a task of an hour raises the mean as it runs.
     remembered = max(parameters.remembered_tasks, state.arrivals_per_second * MIN_WINDOW_SECONDS)
     fade = math.exp(-learnt / remembered)
@@ -152,6 +151,14 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
         pending_seconds=0.0 if learnt else pending,
         running=signal.busy,
     )
+
+
+def _is_telling(last: Signal | None, signal: Signal) -> bool:
+    """Whether the time since the last signal says something of how long a task takes.
+
+    That in which other workers ran does not, nor does one of which a part is not known.
+    """
+    return signal.continuous and signal.complete and (last is None or last.complete)
 
 
 def start_seconds(parameters: TargetWaitPolicy, signal: Signal) -> float:

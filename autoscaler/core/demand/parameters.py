@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autoscaler.core.policy import PolicyError, parameter, validate
 
@@ -66,6 +66,12 @@ class TargetWaitPolicy:
         faults = validate(self)
         if faults:
             raise PolicyError(faults)
+
+    def aimed_at(self, target_wait_seconds: float) -> TargetWaitPolicy:
+        """The same for queues with a target of their own."""
+        if target_wait_seconds == self.target_wait_seconds:
+            return self
+        return replace(self, target_wait_seconds=target_wait_seconds)
 
     @property
     def planned_wait_seconds(self) -> float:

@@ -15,7 +15,8 @@ class Signal:
     age of the oldest of ``waiting``; ``start_seconds`` the learnt time from a resize to a ready process.
     Unknown is None. ``passing`` of those that wait will need no process when they are fetched.
     ``continuous`` is False where other workers ran than at the signal before: the time in between says
-    nothing about how long a task takes.
+    nothing about how long a task takes. It is not ``complete`` where a part of it could not be read: then the
+    counts are lower bounds, nothing is learnt from them, and nothing is taken away for them.
     """
 
     at: float
@@ -28,6 +29,7 @@ class Signal:
     start_seconds: float | None = None
     continuous: bool = True
     passing: int = 0
+    complete: bool = True
 
     def __post_init__(self) -> None:
         for name in ("waiting", "busy", "reserved", "processes"):

@@ -14,7 +14,7 @@ import math
 from typing import TYPE_CHECKING
 
 from autoscaler.core.demand import retention
-from autoscaler.core.demand.backlog import follow, runs_after
+from autoscaler.core.demand.backlog import Backlog, as_pool, follow, of_pool, runs_after
 from autoscaler.core.demand.fleet import Fleet, Needs
 from autoscaler.core.demand.learning import (
     MIN_WINDOW_SECONDS,
@@ -56,7 +56,7 @@ def advance(
     """
     if not _is_newer(state, signal):
         return state, max(1, signal.processes)
-    state = _in_time(state, signal)
+    state = _of_one(parameters, _in_time(state, signal))
     step = step_since(parameters, state, signal)
     batches = batches_after(state.batches, step, signal)
     size = max(signal.processes, signal.busy)
@@ -73,12 +73,14 @@ def advance(
         batches=batches,
         runs=runs,
         ready_at=signal.at + step.start_seconds if growing else state.ready_at,
-        retention=retention.track(parameters, state.retention, pool, _passed(parameters, step, hold)),
         due_at=due_at(pace, signal.at, [dated]),
     )
+    if signal.complete:
+        passed = _passed(parameters, step, hold)
+        after = after._replace(retention=retention.track(parameters, state.retention, pool, passed))
     if growing:
         return after, size
-    if signal.backlog:
+    if signal.backlog or not signal.complete:
         return after, max(1, signal.processes)
     floor = max(1, min(signal.busy, signal.processes))
     return after, retention.retained(parameters, after.retention, pool, floor, hold_seconds=hold)
@@ -97,10 +99,10 @@ def advance_fleet(
     :func:`advance`.
     """
     sizes = tuple(member.processes for member in fleet.members)
-    nothing = Needs((0,) * len(sizes), (0,) * len(fleet.channels), sizes, signal.processes)
+    nothing = Needs((0,) * len(sizes), (0,) * len(fleet.channels), sizes, sum(sizes))
     if not _is_newer(state, signal):
         return state, nothing
-    state = _in_time(state, signal)
+    state = _of_several(_in_time(state, signal), fleet)
     step = step_since(parameters, state, signal)
     backlog, fetched = follow(
         state.backlog,
@@ -110,25 +112,46 @@ def advance_fleet(
         at=signal.at,
         start_seconds=step.start_seconds,
     )
-    hold = _hold_seconds(parameters, state, step, looks)
+    targets = [channel.target_wait_seconds for channel in fleet.channels] or [parameters.target_wait_seconds]
+    # Where growth comes in time for some of the queues, no size is held for the others.
+    longest = parameters.aimed_at(max(targets))
+    hold = _hold_seconds(longest, state, step, looks)
     asked = bool(backlog.ready_at) and signal.processes > signal.busy
-    pace = _pace(parameters, step, looks, held=bool(hold), asked=asked)
+    pace = _pace(longest, step, looks, held=bool(hold), asked=asked)
     own, shared = own_and_shared(Look(fleet, backlog, pace, signal.at))
+    due = due_at(pace, signal.at, [*backlog.queues.values(), *backlog.held.values()])
+    after = _learn(state, signal, step)._replace(backlog=backlog, due_at=due)
+    needs = nothing._replace(own=tuple(own), shared=tuple(shared))
+    if not signal.complete:
+        return after, needs
+    passed = _passed(parameters.aimed_at(min(targets)), step, hold)
+    gaps, keep, kept = _retained(parameters, state, fleet, fetched, passed, at=signal.at, hold_seconds=hold)
+    return after._replace(gaps=gaps), needs._replace(keep=keep, kept=kept)
+
+
+def _retained(
+    parameters: TargetWaitPolicy,
+    state: TargetWaitState,
+    fleet: Fleet,
+    fetched: Sequence[int],
+    passed: Passed,
+    *,
+    at: float,
+    hold_seconds: float,
+) -> tuple[dict[str, Retention], tuple[int, ...], int]:
+    """The gaps of each worker, the size that each keeps at least, and what is worth keeping of all."""
     consumed = fleet.consumed()
-    keep = list(map(floor, fleet.members, consumed))
+    keep = tuple(map(floor, fleet.members, consumed))
     gaps: dict[str, Retention] = {}
     kept = 0
-    passed = _passed(parameters, step, hold)
     # A newcomer learns from what one of the others has learnt.
-    known = next(iter(state.gaps.values()), Retention())
+    known = next(iter(state.gaps.values()), state.retention)
     for member, one, arrived, least in zip(fleet.members, consumed, fetched, keep, strict=True):
-        pool = Pool(signal.at, member.processes, in_hand(member, one), arrived)
+        pool = Pool(at, member.processes, in_hand(member, one), arrived)
         learnt = retention.track(parameters, state.gaps.get(member.name, known), pool, passed)
         gaps[member.name] = learnt
-        kept += retention.retained(parameters, learnt, pool, max(1, least), hold_seconds=hold)
-    due = due_at(pace, signal.at, [*backlog.queues.values(), *backlog.held.values()])
-    after = _learn(state, signal, step)._replace(backlog=backlog, gaps=gaps, due_at=due)
-    return after, Needs(tuple(own), tuple(shared), tuple(keep), kept)
+        kept += retention.retained(parameters, learnt, pool, max(1, least), hold_seconds=hold_seconds)
+    return gaps, keep, kept
 
 
 def _is_newer(state: TargetWaitState, signal: Signal) -> bool:
@@ -139,6 +162,29 @@ def _is_newer(state: TargetWaitState, signal: Signal) -> bool:
 def _in_time(state: TargetWaitState, signal: Signal) -> TargetWaitState:
     """The state, begun anew where the clock went back further than a signal can be late."""
     return state if state.last is None or signal.at > state.last.at else since_anew(state, signal.at)
+
+
+def _of_one(parameters: TargetWaitPolicy, state: TargetWaitState) -> TargetWaitState:
+    """The state of the one worker that is left of several."""
+    if not state.backlog.seen:
+        return state
+    batches, runs = as_pool(state.backlog, parameters.target_wait_seconds)
+    return state._replace(
+        batches=batches,
+        runs=runs,
+        ready_at=max(state.backlog.ready_at.values(), default=-math.inf),
+        retention=next(iter(state.gaps.values()), state.retention),
+        backlog=Backlog(),
+        gaps={},
+    )
+
+
+def _of_several(state: TargetWaitState, fleet: Fleet) -> TargetWaitState:
+    """The state of one worker that others have joined."""
+    if state.backlog.seen or state.last is None:
+        return state
+    backlog = of_pool(state.batches, state.last.busy, fleet, state.ready_at)
+    return state._replace(backlog=backlog, batches=(), runs=())
 
 
 def _hold_seconds(parameters: TargetWaitPolicy, state: TargetWaitState, step: Step, looks: Looks) -> float:
@@ -168,7 +214,12 @@ def _passed(parameters: TargetWaitPolicy, step: Step, hold_seconds: float) -> Pa
 
 
 def _learn(state: TargetWaitState, signal: Signal, step: Step) -> TargetWaitState:
-    """What is learnt of the work as a whole: how long tasks take and how many come."""
+    """What is learnt of the work as a whole: how long tasks take and how many come.
+
+    Nothing is where a part of it is not known.
+    """
+    if not signal.complete:
+        return state._replace(last=signal)
     fresh = -math.expm1(-step.seconds / MIN_WINDOW_SECONDS)
     return TargetWaitState(
         last=signal,

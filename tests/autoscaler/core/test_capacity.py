@@ -112,7 +112,7 @@ def test_the_bounds_are_the_policys_or_an_administrators_and_the_containers():
 
 
 def test_an_automatic_max_keeps_what_nearly_fits_as_a_stated_one_does():
-    # 8 of 107 MiB need 906 of 850 MiB, and stay below memory_high: a peak that moves a little resizes nothing.
+    # 8 of 107 MiB need 906 of 850 MiB, and stay below memory_high: a peak that moves a little is no reason.
     box = container(**{**MEMORY, **CPU, "cpu_limit_cores": 30.0, "child_rss_bytes": (107 * MIB,)})
     for policy in (Policy(max_processes=20), Policy()):
         assert [lowest(bounds(policy, box, size=size)).processes for size in (7, 8, 9)] == [7, 8, 7]

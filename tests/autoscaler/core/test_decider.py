@@ -197,11 +197,12 @@ def test_one_missed_reply_about_its_queues_wipes_nothing_that_is_remembered_of_a
     walk = Walk(prompt_policy(stabilization_seconds=600), target_wait=TargetWaitPolicy())
     for tick in range(240):
         walk.see(0, steady(tick))
-    before = walk.state.groups["celery",]
+    before = walk.state.groups["celery",].target_wait
     missed = steady(240)._replace(queues=(), queues_known=False)
     plan = walk.see(0, missed)
     assert [one.group.queues for one in plan.groups] == [("celery",)]
-    assert walk.state.groups["celery",].target_wait == before.target_wait
+    after = walk.state.groups["celery",].target_wait
+    assert after == before._replace(last=after.last, runs=after.runs)
     service = walk.see(0, steady(241)).groups[0].service_seconds
     assert 3.5 < service < 4.5
 
@@ -216,6 +217,114 @@ def test_a_group_whose_workers_are_all_away_for_a_while_is_remembered():
     assert 3.5 < service < 4.5
     walk.see(0, other, after=3601)
     assert list(walk.state.groups) == [("mails",)]
+
+
+LOOKS = {"min_interval_seconds": 0.5, "interval_seconds": 2.0}
+
+
+def quick(completed, *names):
+    """Workers that end 50 short tasks a second each, with more of them at hand all the time."""
+    return [worker(name, 2, busy=2, reserved=4, completed=completed, start_seconds=1.0) for name in names]
+
+
+def test_a_worker_that_does_not_answer_makes_no_pool_grow_beyond_what_the_target_wait_asks_for():
+    walk = Walk(
+        prompt_policy(max_processes=64), target_wait=TargetWaitPolicy(target_wait_seconds=60), **LOOKS
+    )
+    for tick in range(60):
+        walk.see(200, *quick(100 * tick, "a", "b", "c"), after=2)
+    held = decision(2, 2, Reason.PEER_UNRESPONSIVE, name="a")
+    for tick in range(60, 67):
+        plan = walk.see(200, *quick(100 * tick, "a", "b"), after=2)
+        assert plan.decisions == (
+            held,
+            held._replace(worker="b"),
+            decision(None, None, Reason.UNKNOWN_SIZE, name="c"),
+        )
+    plan = walk.see(200, *quick(6700, "a", "b", "c"), after=2)
+    assert {one.reason for one in plan.decisions} == {Reason.LATENCY}
+    assert 0.03 < plan.groups[0].service_seconds < 0.05
+
+
+def slow(name, size):
+    """A worker whose tasks take ten seconds; none has ended for a while."""
+    return worker(name, size, busy=size, completed=0, start_seconds=1.0)
+
+
+def aged(change, *names):
+    """By look after a dozen tasks came: the oldest wait, and whether ``a`` grows.
+
+    The workers are the first of ``names``, and from look ``change`` on the second.
+    """
+    policy = prompt_policy(max_processes=40, stale_after_seconds=0.5)
+    walk = Walk(policy, target_wait=TargetWaitPolicy(target_wait_seconds=10), **LOOKS)
+    for tick in range(60):
+        ended = tick // 10
+        walk.see(0, *(slow(name, 4)._replace(completed=4 * ended) for name in names[0]))
+    found = []
+    for tick in range(1, 11):
+        there = names[tick >= change]
+        plan = walk.see(12, *(slow(name, 4)._replace(completed=20) for name in there))
+        found.append((round(plan.groups[0].oldest_wait_seconds), plan.decisions[0].target > 4))
+    return found
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("a", "ab"), ("ab", "a"), ("ab", "abc")])
+def test_tasks_that_wait_keep_their_age_when_a_worker_joins_or_leaves(names):
+    assert aged(6, *names) == [(age, age >= 9) for age in range(1, 11)]
+
+
+@pytest.mark.parametrize("names", ["a", "ab"])
+@pytest.mark.parametrize(("target", "other", "grows"), [(0.5, 600.0, True), (600.0, 0.5, False)])
+def test_a_target_of_its_own_is_the_same_to_a_queue_as_the_one_of_all(names, target, other, grows):
+    def targets(default, own):
+        policy = prompt_policy(max_processes=64)
+        walk = Walk(
+            policy, target_wait=TargetWaitPolicy(target_wait_seconds=default), target_waits=own, **LOOKS
+        )
+        for tick in range(60):
+            workers = [slow(name, 2)._replace(completed=tick // 5 * 2) for name in names]
+            walk.see(0, *workers, after=2)
+        walk.see(30, *(one._replace(reserved=2) for one in workers), after=2)
+        plan = walk.see(30, *(one._replace(reserved=2) for one in workers), after=2)
+        return [one.target for one in plan.decisions]
+
+    assert targets(other, {"celery": target}) == targets(target, {})
+    assert (sum(targets(target, {})) > 2 * len(names)) is grows
+
+
+def test_a_queue_with_time_to_spare_is_not_kept_to_the_target_of_another_that_no_growth_keeps():
+    walk = Walk(
+        prompt_policy(max_processes=64),
+        target_wait=TargetWaitPolicy(target_wait_seconds=0.5),
+        target_waits={"mails": 600.0},
+        **LOOKS,
+    )
+    both = slow("a", 4)._replace(queues=("celery", "mails"))
+    for tick in range(60):
+        walk.see(0, both._replace(completed=tick // 5 * 4), queues=(queue(0), queue(0, "mails")), after=2)
+    plan = walk.see(0, both, queues=(queue(0), queue(40, "mails")), after=2)
+    assert plan.decisions == (decision(4, 4, Reason.LATENCY, name="a"),)
+
+
+def test_tasks_that_run_are_seen_where_another_worker_does_not_say_what_it_does():
+    walk = Walk(prompt_policy(max_processes=20))
+    for waiting in (0, 10):
+        walk.see(waiting, worker("a", 2), worker("b", 2))
+    plans = [
+        walk.see(10, worker("a", 2, busy=2, reserved=2, completed=tick), worker("b", 2, busy=None), after=2)
+        for tick in range(20)
+    ]
+    assert {plan.groups[0].blocked_by for plan in plans} == {None}
+
+
+def test_others_take_what_a_worker_that_is_held_would_take():
+    held = Override(held_workers=frozenset({"a"}))
+    found = decide(look(6, worker("a", 1, busy=1), worker("b", 4, busy=4), override=held))
+    assert found == (
+        decision(1, 6, Reason.LOAD_HIGH, name="a", target=1, reason=Reason.HELD),
+        decision(4, 10, Reason.LOAD_HIGH, name="b"),
+    )
 
 
 def test_a_worker_that_refused_is_tried_again_after_a_pause():

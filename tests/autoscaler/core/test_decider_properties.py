@@ -35,6 +35,7 @@ FORCED = {
     Reason.CPU_CEILING,
     Reason.MEMORY_CEILING,
     Reason.MEMORY_PRESSURE,
+    Reason.MEMORY_BREACH,
     Reason.UNKNOWN_LIMIT,
 }
 

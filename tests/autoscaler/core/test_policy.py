@@ -57,7 +57,9 @@ def test_a_size_is_a_whole_number(value):
     ]
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, pytest.param(10**400, id="huge"), "1.5", None, True])
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, -math.inf, pytest.param(10**400, id="huge"), "1.5", None, True]
+)
 def test_a_share_is_a_finite_number(value):
     (fault,) = faults_of(cpu_high=value)
     assert fault.startswith(f"cpu_high is {value!r}; it must be ")

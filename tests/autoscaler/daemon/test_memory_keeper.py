@@ -11,7 +11,9 @@ from autoscaler.core.memory import MemoryRecord, Peaks
 from autoscaler.daemon.memory_keeper import MemoryKeeper
 from autoscaler.report.log import get_logger
 
-RECORDS = {"w@h": MemoryRecord(last_at=10.0, peaks=Peaks(5, 9, 10.0, 10.0), limit_bytes=100, queues=("celery",))}
+RECORDS = {
+    "w@h": MemoryRecord(last_at=10.0, peaks=Peaks(5, 9, 10.0, 10.0), limit_bytes=100, queues=("celery",))
+}
 
 
 class Clock:
