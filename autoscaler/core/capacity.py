@@ -158,12 +158,20 @@ def _growth(before: float | None, now: float | None) -> float | None:
 
 
 def growth_room(
-    policy: Policy, container: ContainerReading | None, record: MemoryRecord | None, processes: int
+    policy: Policy,
+    container: ContainerReading | None,
+    record: MemoryRecord | None,
+    processes: int,
+    *,
+    part: int | None = None,
 ) -> Ceiling | None:
-    """The size up to which there is room in memory as it is used now: never below the size it has."""
+    """The size up to which there is room in memory as it is used now: never below the size it has.
+
+    ``part`` is by how many processes it may grow where others share that room.
+    """
     if container is None or not container.memory_limited:
         return None
-    more = memory_of.room(policy, container, record)
+    more = memory_of.room(policy, container, record) if part is None else part
     return None if more is None else Ceiling(max(1, processes + more), Reason.MEMORY_CEILING)
 
 

@@ -90,7 +90,7 @@ def constrain(
     if size is None or blocked_by:
         fixed = TargetRange(reading.name, size or 0, size or 0, size or 0)
         return Constraints(range=fixed, size=size or 0, bounds=bounds, blocked_by=blocked_by)
-    highest = _upper(policy, bounds, member, size, record)
+    highest = _upper(policy, bounds, member, size, record=record, room=part.memory_room if part else None)
     found = _within(bounds, highest, member, size, steps)
     if not (reading.companion or may_shrink) and found.range.min_target < size:
         return _without_shrink(found)
@@ -140,9 +140,15 @@ def _without_shrink(found: Constraints) -> Constraints:
 
 
 def _upper(
-    policy: Policy, bounds: Bounds, member: KnownWorker, size: int, record: MemoryRecord | None
+    policy: Policy,
+    bounds: Bounds,
+    member: KnownWorker,
+    size: int,
+    *,
+    record: MemoryRecord | None,
+    room: int | None,
 ) -> Ceiling:
-    """The lowest upper bound of a worker and its name."""
+    """The lowest upper bound of a worker and its name; ``room`` is its part of the memory that is free."""
     if bounds.max_reason is Reason.MACHINE:
         # No limit is set: what the machine has ends growth and takes no process away.
         bounds = bounds._replace(max_processes=max(size, bounds.max_processes or 1))
@@ -152,7 +158,7 @@ def _upper(
     container, retiring = member.reading.container, member.reading.retiring
     for other in (
         capacity.pressure(policy, container, size, retiring=retiring),
-        capacity.growth_room(policy, container, record, size),
+        capacity.growth_room(policy, container, record, size, part=room),
     ):
         if other is not None and other.processes < highest.processes:
             highest = other

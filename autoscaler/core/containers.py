@@ -3,7 +3,8 @@
 Pure. A companion reports which group of processes a limit belongs to, so that workers of one container know
 each other. What fits is split in this order: one process for each worker, its busy ones, those that its tasks
 need, those that it has, and the rest evenly. So a worker that is idle gives way to one that is not, and
-nothing moves between two that are.
+nothing moves between two that are. What there is room for now, by what is in use, is shared in the same way:
+it is there once, and not for each of them.
 """
 
 from __future__ import annotations
@@ -27,10 +28,14 @@ _UNKNOWN = ContainerReading()
 
 
 class Part(NamedTuple):
-    """What one worker may have of what its container's limits allow, None where it has a limit to itself."""
+    """What one worker may have of what its container's limits allow, None where it has a limit to itself.
+
+    ``memory_room`` is by how many processes it may grow now.
+    """
 
     cpu_processes: int | None = None
     memory_processes: int | None = None
+    memory_room: int | None = None
 
     def within(self, bounds: Bounds) -> Bounds:
         """The bounds with this part in the place of the whole."""
@@ -58,7 +63,7 @@ def parts(
             by_cpu.setdefault(container.cpu_limit_id, []).append(worker)
         if container.memory_limited and container.container_id:
             by_memory.setdefault(container.container_id, []).append(worker)
-    cpu, memory = {}, {}
+    cpu, memory, room = {}, {}, {}
     for together in _several(by_cpu):
         cores = min(_container(worker).cpu_limit_cores or 0 for worker in together)
         cpu.update(_parts(capacity.cpu_processes(cores, policy.processes_per_core), together, observation))
@@ -66,7 +71,9 @@ def parts(
         fits = _fitting(policy, together, records)
         if fits is not None:
             memory.update(_parts(fits, together, observation))
-    return {name: Part(cpu.get(name), memory.get(name)) for name in cpu.keys() | memory.keys()}
+        room.update(_rooms(policy, together, records, observation))
+    names = cpu.keys() | memory.keys() | room.keys()
+    return {name: Part(cpu.get(name), memory.get(name), room.get(name)) for name in names}
 
 
 def _several(groups: Mapping[str, list[KnownWorker]]) -> list[list[KnownWorker]]:
@@ -76,6 +83,24 @@ def _several(groups: Mapping[str, list[KnownWorker]]) -> list[list[KnownWorker]]
 def _parts(fits: int, together: Sequence[KnownWorker], observation: Observation) -> dict[str, int]:
     sizes = split(fits, _claims(together, observation))
     return {worker.reading.name: size for worker, size in zip(together, sizes, strict=True)}
+
+
+def _rooms(
+    policy: Policy,
+    together: Sequence[KnownWorker],
+    records: Mapping[str, MemoryRecord],
+    observation: Observation,
+) -> dict[str, int]:
+    """By how many processes each may grow now: first those that its tasks need, the rest evenly."""
+    rooms = [memory_of.room(policy, _container(one), records.get(one.reading.name)) for one in together]
+    known = [room for room in rooms if room is not None]
+    if not known:
+        return {}
+    before = sizes = [worker.size or 0 for worker in together]
+    needed = [claims[1] for claims in _claims(together, observation)]
+    for wanted in (needed, [size + min(known) for size in before]):
+        sizes = _raised(sizes, wanted, min(known) + sum(before) - sum(sizes))
+    return {one.reading.name: now - size for one, now, size in zip(together, sizes, before, strict=True)}
 
 
 def split(fits: int, claims: Sequence[Sequence[int]]) -> list[int]:

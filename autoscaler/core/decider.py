@@ -141,11 +141,13 @@ class Decider:
         queues = {queue.name: queue for queue in observation.queues}
         limits = _Limits(memory_records, parts(self.policy, workers, memory_records, observation))
         decisions, plans, groups = [], [], {}
-        for group in split(workers, self.scope):
+        found = split(workers, self.scope)
+        recalled = recall(
+            state.groups, {group.key: not changed.isdisjoint(group.workers) for group in found}, at
+        )
+        for group in found:
             members = [workers[name] for name in group.workers]
-            moved = not changed.isdisjoint(group.workers)
-            memory = recall(state.groups.get(group.key), changed=moved, at=at)
-            memory, work = self._measure(memory, group, members, queues, at)
+            memory, work = self._measure(recalled[group.key], group, members, queues, at)
             seen = _Seen(
                 group=group,
                 members=members,

@@ -6,6 +6,7 @@ was killed and started again does nothing rash.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -110,11 +111,35 @@ class State:
     memory: Mapping[str, MemoryRecord] = field(default_factory=dict)
 
 
-def recall(before: GroupState | None, *, changed: bool, at: float) -> GroupState:
-    """The memory of a group that is there at ``at``; ``changed`` is True where a member's size changed."""
-    if before is None:
-        return GroupState(changed_at=at, seen_at=at, last_at=at)
-    return before._replace(last_at=at, changed_at=at if changed else before.changed_at)
+def recall(
+    before: Mapping[tuple[str, ...], GroupState], present: Mapping[tuple[str, ...], bool], at: float
+) -> dict[tuple[str, ...], GroupState]:
+    """The memories of the groups that are ``present`` at ``at``; by key, whether a member's size changed.
+
+    Where workers with other queues have joined a group or left it, it is another one: that goes on with what
+    was learnt of the work of one that is gone.
+    """
+    gone = {key: memory for key, memory in before.items() if key[0] and key not in present}
+    newest = max((memory.last_at for memory in gone.values()), default=-math.inf)
+    recalled = {}
+    for key, changed in present.items():
+        memory = before.get(key)
+        if memory is None or memory.last_at < newest:
+            memory = _newest_kin(key, memory, gone) or GroupState(changed_at=at, seen_at=at, last_at=at)
+        recalled[key] = memory._replace(last_at=at, changed_at=at if changed else memory.changed_at)
+    return recalled
+
+
+def _newest_kin(
+    key: tuple[str, ...], own: GroupState | None, gone: Mapping[tuple[str, ...], GroupState]
+) -> GroupState | None:
+    """What is remembered of a group or, where that is newer, of one that is gone and had queues of it."""
+    found = own
+    for other, memory in sorted(gone.items()):
+        newer = found is None or memory.last_at > found.last_at
+        if newer and not set(key).isdisjoint(other):
+            found = memory._replace(watch=Watch(), window=(), reach=Reach(), stalled_since=None)
+    return found
 
 
 def absent(

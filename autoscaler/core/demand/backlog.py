@@ -38,23 +38,21 @@ class Backlog(NamedTuple):
     runs: Mapping[str, Batches] = MappingProxyType({})
 
 
-def of_pool(batches: Batches, running: int, fleet: Fleet, ready_at: float) -> Backlog:
+def of_pool(
+    batches: Batches, running: int, target_wait_seconds: float, fleet: Fleet, ready_at: float
+) -> Backlog:
     """The backlog of one worker that others have joined; ``batches`` are by arrival, oldest first.
 
-    Of what waited, and what was ``running`` before it, each channel has its part of what waits now. The last
-    processes are ready at ``ready_at``.
+    The ``running`` tasks came before them, and the last processes are ready at ``ready_at``.
     """
     if not batches:
         return Backlog()
+    everything = tuple(sorted(queue for channel in fleet.channels for queue in channel.queues))
     known = ((batches[0][0], running), *batches)
-    waiting = sum(channel.waiting for channel in fleet.channels)
-    queues = {}
-    for channel in fleet.channels:
-        part = channel.waiting / waiting if waiting else 1 / len(fleet.channels)
-        queues[channel.queues] = tuple(
-            (since + channel.target_wait_seconds, math.ceil(count * part)) for since, count in known
-        )
-    return Backlog(queues=queues, ready_at=dict.fromkeys((one.name for one in fleet.members), ready_at))
+    dated = tuple((since + target_wait_seconds, count) for since, count in known)
+    return Backlog(
+        queues={everything: dated}, ready_at=dict.fromkeys((one.name for one in fleet.members), ready_at)
+    )
 
 
 def as_pool(backlog: Backlog, target_wait_seconds: float) -> tuple[Batches, Batches]:
@@ -72,6 +70,7 @@ def follow(
     Tasks that came since the last look came at ``since``; what was asked for at it was asked for at
     ``asked_at``.
     """
+    before = before._replace(queues=_by_present_channel(before.queues, fleet))
     fetched = [_fetched(before.seen.get(member.name), member) for member in fleet.members]
     queues, handed = _queued(before, fleet, fetched, since=since, at=at)
     held, seen, ready_at, runs = {}, {}, {}, {}
@@ -117,6 +116,27 @@ def _queued(
         if kept:
             queues[channel.queues] = kept
     return queues, handed
+
+
+def _by_present_channel(
+    before: Mapping[tuple[str, ...], Batches], fleet: Fleet
+) -> Mapping[tuple[str, ...], Batches]:
+    """What waited in each channel that there is now: which queues are one is by who consumes them.
+
+    What waited in one that is gone is that of those with its queues, by what waits in each.
+    """
+    present = {channel.queues for channel in fleet.channels}
+    if before.keys() <= present:
+        return before
+    found = {queues: batches for queues, batches in before.items() if queues in present}
+    for queues, batches in before.items():
+        heirs = [one for one in fleet.channels if not set(queues).isdisjoint(one.queues)]
+        waiting = sum(one.waiting for one in heirs)
+        for one in heirs if queues not in present else ():
+            part = one.waiting / waiting if waiting else 1 / len(heirs)
+            more = ((due, math.ceil(count * part)) for due, count in batches)
+            found[one.queues] = tuple(sorted((*found.get(one.queues, ()), *more)))
+    return found
 
 
 def runs_after(before: Batches, busy: int, started: int, started_at: float) -> Batches:

@@ -102,7 +102,8 @@ def advance_fleet(
     nothing = Needs((0,) * len(sizes), (0,) * len(fleet.channels), sizes, sum(sizes))
     if not _is_newer(state, signal):
         return state, nothing
-    state = _of_several(_in_time(state, signal), fleet)
+    targets = [channel.target_wait_seconds for channel in fleet.channels] or [parameters.target_wait_seconds]
+    state = _of_several(_in_time(state, signal), fleet, min(targets))
     step = step_since(parameters, state, signal)
     backlog, fetched = follow(
         state.backlog,
@@ -112,7 +113,6 @@ def advance_fleet(
         at=signal.at,
         start_seconds=step.start_seconds,
     )
-    targets = [channel.target_wait_seconds for channel in fleet.channels] or [parameters.target_wait_seconds]
     # Where growth comes in time for some of the queues, no size is held for the others.
     longest = parameters.aimed_at(max(targets))
     hold = _hold_seconds(longest, state, step, looks)
@@ -179,11 +179,11 @@ def _of_one(parameters: TargetWaitPolicy, state: TargetWaitState) -> TargetWaitS
     )
 
 
-def _of_several(state: TargetWaitState, fleet: Fleet) -> TargetWaitState:
+def _of_several(state: TargetWaitState, fleet: Fleet, target_wait_seconds: float) -> TargetWaitState:
     """The state of one worker that others have joined."""
     if state.backlog.seen or state.last is None:
         return state
-    backlog = of_pool(state.batches, state.last.busy, fleet, state.ready_at)
+    backlog = of_pool(state.batches, state.last.busy, target_wait_seconds, fleet, state.ready_at)
     return state._replace(backlog=backlog, batches=(), runs=())
 
 

@@ -111,3 +111,23 @@ def test_two_workers_of_one_container_share_its_memory():
     assert [(one.desired, one.reason) for one in decide(seen, policy=prompt_policy())] == [
         (3, Reason.MEMORY_CEILING)
     ] * 2
+
+
+def test_the_memory_that_is_free_in_a_container_is_there_once_for_all_its_workers():
+    used = container(
+        memory_limit_bytes=1000 * MIB,
+        memory_limited=True,
+        memory_used_bytes=600 * MIB,
+        child_peak_bytes=100 * MIB,
+        child_peak_p95_bytes=100 * MIB,
+        container_id="m",
+    )
+    names = ("celery@a", "celery@b", "celery@c")
+    busy = [worker(name, 1, busy=1, completed=9, container=used) for name in names]
+    # 1000 MiB x 0.85 - 600 is room for 2 more: those that work get it, in one tick.
+    assert [one.desired for one in decide(look(100, *busy))] == [2, 2, 1]
+    idle = busy[0]._replace(busy=0, queues=("other",))
+    found = decide(look(0, idle, *busy[1:], queues=(queue(100), queue(0, "other"))))
+    assert [one.desired for one in found] == [1, 2, 2]
+    alone = decide(look(100, busy[0]._replace(container=used._replace(container_id=None))))
+    assert [one.desired for one in alone] == [3]

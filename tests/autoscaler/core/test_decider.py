@@ -248,28 +248,45 @@ def test_a_worker_that_does_not_answer_makes_no_pool_grow_beyond_what_the_target
 
 def slow(name, size):
     """A worker whose tasks take ten seconds; none has ended for a while."""
-    return worker(name, size, busy=size, completed=0, start_seconds=1.0)
+    queues = ("celery", "mails") if name in "mn" else ("celery",)
+    return worker(name, size, busy=size, completed=0, start_seconds=1.0, queues=queues)
 
 
 def aged(change, *names):
-    """By look after a dozen tasks came: the oldest wait, and whether ``a`` grows.
+    """By look after a dozen tasks came: the oldest wait, and whether a worker grows.
 
-    The workers are the first of ``names``, and from look ``change`` on the second.
+    The workers are the first of ``names``, and from look ``change`` on the second: m and n consume another
+    queue too.
     """
     policy = prompt_policy(max_processes=40, stale_after_seconds=0.5)
     walk = Walk(policy, target_wait=TargetWaitPolicy(target_wait_seconds=10), **LOOKS)
     for tick in range(60):
         ended = tick // 10
-        walk.see(0, *(slow(name, 4)._replace(completed=4 * ended) for name in names[0]))
+        workers = (slow(name, 4)._replace(completed=4 * ended) for name in names[0])
+        walk.see(0, *workers, queues=(queue(0), queue(0, "mails")))
     found = []
     for tick in range(1, 11):
         there = names[tick >= change]
-        plan = walk.see(12, *(slow(name, 4)._replace(completed=20) for name in there))
-        found.append((round(plan.groups[0].oldest_wait_seconds), plan.decisions[0].target > 4))
+        workers = (slow(name, 4)._replace(completed=20) for name in there)
+        plan = walk.see(12, *workers, queues=(queue(12), queue(0, "mails")))
+        grows = any(one.target > 4 for one in plan.decisions)
+        found.append((round(plan.groups[0].oldest_wait_seconds), grows))
     return found
 
 
-@pytest.mark.parametrize("names", [("a", "a"), ("a", "ab"), ("ab", "a"), ("ab", "abc")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a", "a"),
+        ("a", "ab"),
+        ("ab", "a"),
+        ("ab", "abc"),
+        pytest.param(("a", "am"), id="another queue is theirs from now on"),
+        pytest.param(("am", "a"), id="another queue is theirs no more"),
+        pytest.param(("mn", "mnb"), id="one more consumes one of two queues that were consumed alike"),
+        pytest.param(("mnb", "mn"), id="two queues are consumed alike from now on"),
+    ],
+)
 def test_tasks_that_wait_keep_their_age_when_a_worker_joins_or_leaves(names):
     assert aged(6, *names) == [(age, age >= 9) for age in range(1, 11)]
 
