@@ -24,8 +24,9 @@ from autoscaler.core.model import (
     Result,
     WorkerReading,
 )
-from autoscaler.core.policy import Policy
+from autoscaler.core.policy import MAX_PROCESSES, Policy
 from autoscaler.core.state import State
+from autoscaler.sensors.reports import parse_report
 from tests.support.builders import outcome
 
 MIB = 1024 * 1024
@@ -273,6 +274,72 @@ def test_more_work_never_asks_for_fewer_processes(policy, waiting, size, busy):
         return Decider(policy=prompt).decide(State(), seen)[1].decisions[0].target
 
     assert target(waiting) <= target(waiting + 1)
+
+
+# Reports: whoever sends them.
+
+numbers = st.integers(0, 9) | st.sampled_from(
+    [None, -1, 0.5, 5e-324, 1e-9, 2**31, 2**53, -(2.0**53), float("nan"), float("inf"), "1", True]
+)
+OF_WORKER = [
+    "size",
+    "retiring",
+    "busy",
+    "reserved",
+    "scheduled",
+    "completed",
+    "uptime_seconds",
+    "prefetch",
+    "start_seconds",
+    "rate_limited",
+    "discarded",
+    "parent_rss_bytes",
+    "worker_memory_bytes",
+]
+OF_CONTAINER = [
+    "cpu_limit_cores",
+    "cpu_usage_seconds",
+    "throttled_seconds",
+    "memory_limit_bytes",
+    "memory_used_bytes",
+    "oom_kills",
+    "memory_failcnt",
+    "memory_pressure",
+]
+limits = st.fixed_dictionaries(
+    {
+        **dict.fromkeys(OF_CONTAINER, numbers),
+        "cpu_limited": st.booleans(),
+        "memory_limited": st.booleans(),
+        "container_id": st.just("c"),
+    }
+)
+reports = st.fixed_dictionaries(
+    {
+        **dict.fromkeys(OF_WORKER, numbers),
+        "pool": st.just("prefork"),
+        "queues": st.sampled_from([["a"], ["a", "a"], ["a", "b"], []]),
+        "container": limits,
+        "child_peak_bytes": st.fixed_dictionaries({"max": numbers}),
+    }
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(policies(), demands, st.lists(st.tuples(reports, reports), min_size=1, max_size=5))
+def test_whatever_workers_report_every_tick_ends_with_sizes_that_a_worker_takes(policy, demand, ticks):
+    decider, state = Decider(policy=policy, target_wait=demand, interval_seconds=2.0), State()
+    for tick, pair in enumerate(ticks):
+        seen = Observation(
+            at=2.0 * tick,
+            queues=(QueueReading(name="a", waiting=1_000_000), QueueReading(name="b", waiting=3)),
+            workers=tuple(parse_report(f"w{number}", report) for number, report in enumerate(pair)),
+        )
+        state, plan = decider.decide(state, seen)
+        assert all(group.steps for group in plan.groups)
+        for decision in plan.decisions:
+            if decision.action is Action.GROW:
+                assert 1 <= decision.target <= (policy.max_processes or MAX_PROCESSES)
 
 
 # Progress: what is safe because it never does anything is no autoscaler.
