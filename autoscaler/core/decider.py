@@ -33,7 +33,7 @@ from autoscaler.core.demand.pace import Looks
 from autoscaler.core.demand.passing import follow
 from autoscaler.core.demand.target_wait import TargetWaitPolicy, advance, advance_fleet
 from autoscaler.core.demand.thresholds import high_load, needs_of_load, thresholds
-from autoscaler.core.distribution import bounded, gate, shared_out, unseen
+from autoscaler.core.distribution import Desired, bounded, gate, shared_out, unseen
 from autoscaler.core.groups import Scope, split
 from autoscaler.core.measure import fleet, measure, signal
 from autoscaler.core.memory import remember_memory
@@ -343,7 +343,8 @@ class Decider:
         ]
         held = [self._held(member, override) for member in seen.members]
         stay = [number for number, why in enumerate(held) if why is Reason.HELD]
-        shares, found = shared_out(trail, seen.current_total, constraints, stay)
+        desired = Desired(trail.cooled, trail.needs, seen.fleet, seen.current_total)
+        shares, found = shared_out(desired, constraints, stay)
         held_by = self._held_by(observation)
         decisions = [
             gate(member, one, decision, held_by or why)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from autoscaler.core.demand.fleet import Fleet, Needs
     from autoscaler.core.model import Recommendation
     from autoscaler.core.state import KnownWorker
-    from autoscaler.core.steps import Trail
 
 
 def distribute(
@@ -141,39 +140,49 @@ def _shrunk(needs: Needs, ranges: Sequence[TargetRange], grown: Sequence[int]) -
     return [targets[one.worker] for one in ranges]
 
 
+class Desired(NamedTuple):
+    """What is desired of all workers of a group together, and where; ``current_total`` is what they have.
+
+    ``needs`` and ``fleet`` are None where one worker does all the work.
+    """
+
+    total: Recommendation
+    needs: Needs | None
+    fleet: Fleet | None
+    current_total: int
+
+
 def shared_out(
-    trail: Trail, current_total: int, constraints: Sequence[Constraints], held: Sequence[int] = ()
+    desired: Desired, constraints: Sequence[Constraints], held: Sequence[int] = ()
 ) -> tuple[list[Share], list[Decision]]:
-    """Each worker's share of what the trail has come to, and the decision for it, explained.
+    """Each worker's share of what is desired, and the decision for it, explained.
 
     ``held`` are the numbers of workers that will not be resized: the decision for them is what would be done,
     and the others take what they would take.
     """
-    shares, decisions = _shared_out(trail, current_total, constraints)
+    shares, decisions = _shared_out(desired, constraints)
     stuck = {number for number in held if shares[number].target > constraints[number].size}
     if not stuck:
         return shares, decisions
     able = [one.fixed() if number in stuck else one for number, one in enumerate(constraints)]
-    shares, others = _shared_out(trail, current_total, able)
+    shares, others = _shared_out(desired, able)
     return shares, [decisions[number] if number in stuck else one for number, one in enumerate(others)]
 
 
-def _shared_out(
-    trail: Trail, current_total: int, constraints: Sequence[Constraints]
-) -> tuple[list[Share], list[Decision]]:
-    desired, needs = trail.cooled, trail.needs
-    if needs is None or trail.fleet is None:
-        shares = distribute(desired, current_total, constraints)
-        grows, shrinks = desired.processes > current_total, desired.processes < current_total
+def _shared_out(desired: Desired, constraints: Sequence[Constraints]) -> tuple[list[Share], list[Decision]]:
+    total, needs, fleet, current_total = desired
+    if needs is None or fleet is None:
+        shares = distribute(total, current_total, constraints)
+        grows, shrinks = total.processes > current_total, total.processes < current_total
     else:
-        shares = distribute_along_edges(needs, trail.fleet, constraints)
+        shares = distribute_along_edges(needs, fleet, constraints)
         grows, shrinks = needs.growth > 0, needs.kept < current_total
-    unmet = sum(share.target for share in shares) - desired.processes
+    unmet = sum(share.target for share in shares) - total.processes
     decisions = []
     for found, share in zip(constraints, shares, strict=True):
         short = grows and share.short
         decision = explain(
-            desired.reason,
+            total.reason,
             found,
             share.target,
             grows=grows,
