@@ -62,7 +62,8 @@ class Admission:
         children = self._pool._pool  # noqa: SLF001
         busy = [child.pid for child in children if feeding.holds_job(child, holders)]
         idle = [child for child in staying if feeding.is_up(child) and not feeding.holds_job(child, holders)]
-        room = self._gate.room(busy, [child.pid for child in idle])
+        starting = sum(not feeding.is_up(child) for child in children)
+        room = self._gate.room(busy, [child.pid for child in idle], starting)
         if not self._holds_back:
             self._holds_since = time.monotonic()
         self._holds_back = room is not None

@@ -9,8 +9,8 @@ itself holds tasks back:
 
 * Until a first task has ended nothing is known of what they need: one starts, half a second later there are
   two, then four.
-* A task starts only while one more process has room at the largest peak that was seen and the others at the
-  usual one. One task may run in any case, or nothing would ever be done.
+* A task starts only while one more process has room at the largest peak that was seen and the others at what
+  is usual for processes that have ended a task. One task may run in any case, or nothing would ever be done.
 * After a kill by the OOM killer none starts until those that ran at that moment have ended, or ten seconds
   have passed: only then is it known what they need. For ten minutes from then on each process is taken to
   grow to the largest peak.
@@ -21,6 +21,7 @@ A container with much room costs the read of one small file, every 20 ms at most
 from __future__ import annotations
 
 import math
+import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 _FULL = 0.95
 #: Below this share, with every process at its largest peak, nothing needs a closer look.
 _ROOMY = 0.5
-#: Seconds that a decision holds, and that a group holds as the one whose limit counts.
+#: Seconds that a decision holds, at least and at most, and that a group holds as the one whose limit counts.
 _DECISION_SECONDS = 0.02
+_MAX_DECISION_SECONDS = 0.25
 _GROUP_SECONDS = 30.0
 #: A closer look may take this share of the time at most.
 _MAX_SHARE = 0.02
@@ -98,7 +100,9 @@ class MemoryGate:
         self._decide_at = -math.inf
         self._room: int | None = None
         self._busy_then: frozenset[int] = frozenset()
-        self._ran: frozenset[int] = frozenset()
+        self._decided_for = 0
+        self._busy_before: frozenset[int] = frozenset()
+        self._ended_one: set[int] = set()  # those of the processes that have ended a task
         self._tried = False
         self._first_at: float | None = None
 
@@ -124,50 +128,53 @@ class MemoryGate:
         now = self._now()
         if self._closed or self._room is not None or not self._tried:
             return self._find() is None
-        if now < self._decide_at:
+        if now < self._decide_at and processes <= self._decided_for:
             return True
         group = self._find()
         if group is None:
-            self._decide_at = now + _GROUP_SECONDS
+            self._decide_at, self._decided_for = now + _GROUP_SECONDS, sys.maxsize
             return True
         charged = group.read_charged_bytes()
         if charged is None or not self._largest:
             return charged is None
         if charged + processes * self._largest > _ROOMY * group.limit_bytes:
             return False
-        self._decide_at = now + _DECISION_SECONDS
+        self._decide_at, self._decided_for = now + _DECISION_SECONDS, processes
         return True
 
-    def room(self, busy: Iterable[int], idle: Sequence[int]) -> int | None:
+    def room(self, busy: Iterable[int], idle: Sequence[int], starting: int = 0) -> int | None:
         """How many of the ``idle`` processes may be given a task; None where all may, again and again.
 
-        ``busy`` are those that hold one, retiring ones too; both are process ids.
+        ``busy`` are those that hold one, retiring ones too; both are process ids. ``starting`` counts the
+        processes that are not up yet.
         """
         running = frozenset(busy)
         now = self._now()
         if self._stays_closed(running):
             return 0
-        if not self._tried:
-            # Of every call: a short task is over before the next decision.
-            self._ran |= running
-            self._tried = not self._ran.isdisjoint(idle)
-        if now < self._decide_at:
+        # In every call: a short task is over before the next decision.
+        self._ended_one |= self._busy_before.intersection(idle)
+        self._busy_before = running
+        self._tried = self._tried or bool(self._ended_one)
+        # A decision that all may start says nothing of a process that has come since.
+        holds = self._room is not None or len(running) + len(idle) <= self._decided_for
+        if now < self._decide_at and holds:
             started = len(running - self._busy_then)
             return None if self._room is None else max(0 if running else 1, self._room - started)
-        self._room = self._decide(running, idle)
-        self._busy_then = running
+        self._room = self._decide(running, idle, starting)
+        self._busy_then, self._decided_for = running, len(running) + len(idle)
         took = self._now() - now
-        self._decide_at = now + max(_DECISION_SECONDS, took / _MAX_SHARE)
+        self._decide_at = now + min(max(_DECISION_SECONDS, took / _MAX_SHARE), _MAX_DECISION_SECONDS)
         return self._room
 
-    def _decide(self, running: frozenset[int], idle: Sequence[int]) -> int | None:
+    def _decide(self, running: frozenset[int], idle: Sequence[int], starting: int) -> int | None:
         group = self._find()
         used = None if group is None else group.read_held_bytes()
         if group is None or used is None:
             return None
         if self.notice_kills() and self._stays_closed(running):
             return 0
-        more = self._fitting(group.limit_bytes, used, running, idle)
+        more = self._fitting(int(_FULL * group.limit_bytes) - used, running, idle, starting)
         return more if self._tried else self._trying(more, len(running))
 
     def _stays_closed(self, running: frozenset[int]) -> bool:
@@ -184,25 +191,27 @@ class MemoryGate:
         return allowed if more is None else min(more, allowed)
 
     def _fitting(
-        self, limit_bytes: int, used: int, running: frozenset[int], idle: Sequence[int]
+        self, unused: int, running: frozenset[int], idle: Sequence[int], starting: int
     ) -> int | None:
         self._look(running, idle)
         if not self._seen:
             return None
-        sizes = sorted(one.peak for one in self._seen.values())
-        usual = sizes[math.ceil(0.95 * len(sizes)) - 1]
         largest = self._hold_largest()
-        if self._now() - self._killed_at < _CAREFUL_SECONDS:
-            usual = largest
+        usual = largest if self._now() - self._killed_at < _CAREFUL_SECONDS else self._usual(largest)
         base = min(one.resident for one in self._seen.values())
         held = (self._seen[pid].resident if pid in self._seen else base for pid in running)
         growing = sum(max(0, usual - resident) for resident in held)
-        free = int(_FULL * limit_bytes) - used - growing
+        free = unused - growing - starting * base
         each, first = max(1, usual - base), max(1, largest - base)
         if free >= first + each * (len(idle) - 1):
             return None
         more = 0 if free < first else 1 + (free - first) // each
         return more if running else max(1, more)
+
+    def _usual(self, largest: int) -> int:
+        """The peak of all but a few of those that have ended a task: a new process tells nothing."""
+        sizes = sorted(one.peak for pid, one in self._seen.items() if pid in self._ended_one)
+        return sizes[math.ceil(0.95 * len(sizes)) - 1] if sizes else largest
 
     def _find(self) -> MemoryGroup | None:
         now = self._now()
@@ -216,6 +225,7 @@ class MemoryGate:
     def _look(self, running: frozenset[int], idle: Sequence[int]) -> None:
         present = running.union(idle)
         self._seen = {pid: one for pid, one in self._seen.items() if pid in present}
+        self._ended_one &= present
         unseen = [pid for pid in present if pid not in self._seen]
         ordered = sorted(running)
         self._turn = (self._turn + _LOOKS) % max(1, len(ordered))

@@ -31,8 +31,8 @@ _REPLY_SECONDS = 20.0
 #: How long the broker waits for the acknowledgement of a message before it gives it to another.
 _EXPIRES_SECONDS = 12
 _FOR_EVER_SECONDS = 3600
-#: Room for the worker and four or five tasks of a scenario whose tasks hold memory, and not for eight.
-_SHORT_MEBIBYTES = 340
+#: Room for eight processes and three or four tasks of a scenario whose tasks hold memory.
+_SHORT_MEBIBYTES = 440
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +91,6 @@ class Bench:
         options += ["--without-mingle", "--without-gossip", *self._setup.options]
         if self._scenario.pool is not Pool.PREFORK:
             options += ["-P", self._scenario.pool]
-        if self._scenario.fast:
-            options += ["-O", "fast"]
         if self._scenario.max_tasks_per_child:
             options += ["--max-tasks-per-child", str(self._scenario.max_tasks_per_child)]
         if self._scenario.max_kilobytes_per_child:

@@ -105,6 +105,7 @@ class Churn:
             rested = self._come_to_rest(bench)
             insides = self._insides(bench)
             verdict = self._judge(bench)
+            oom_kills = bench.oom_kills()
             if verdict.lost:
                 print(f"lost: {verdict.lost_numbers[:20]}", flush=True)
         return Outcome(
@@ -119,7 +120,7 @@ class Churn:
             twice=verdict.twice,
             redelivered=verdict.redelivered,
             excused=verdict.excused,
-            oom_kills=bench.oom_kills(),
+            oom_kills=oom_kills,
             stalled=not rested,
             exact=rested and insides == self._wanted_insides(insides),
             insides=insides,

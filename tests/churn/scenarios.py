@@ -78,7 +78,6 @@ class Scenario:
     prefetches: bool = True  # else worker_disable_prefetch, of Celery 5.6
     returns: bool = False  # some tasks have a countdown, some are retried after one
     mebibytes: int = 0  # held by each task, in a group without room for the largest pool of them
-    fast: bool = False  # -O fast: tasks are written to children that still run others
 
     def __str__(self) -> str:
         recycled = f", {self.max_tasks_per_child} tasks a child" if self.max_tasks_per_child else ""
@@ -86,7 +85,6 @@ class Scenario:
         recycled += "" if self.prefetches else ", prefetch disabled"
         recycled += ", retries and countdowns" if self.returns else ""
         recycled += f", {self.mebibytes} MiB a task" if self.mebibytes else ""
-        recycled += ", -O fast" if self.fast else ""
         trouble = "" if self.trouble is Trouble.NOTHING else f", {self.trouble}"
         pool = "" if self.pool is Pool.PREFORK else f"{self.pool}, "
         pool += "spawn, " if self.spawns else ""
@@ -154,19 +152,15 @@ SCENARIOS = (
     Scenario(acks=Acks.LATE, prefetch=1, max_kilobytes_per_child=1),
     Scenario(acks=Acks.LATE, prefetch=1, prefetches=False, work=Work.MIXED),
     Scenario(acks=Acks.LATE, prefetch=4, returns=True),
-    Scenario(fast=True, prefetch=4),
-    Scenario(fast=True, acks=Acks.LATE, prefetch=4, work=Work.MIXED),
-    Scenario(fast=True, acks=Acks.REJECT, prefetch=4, work=Work.MIXED, trouble=Trouble.KILL),
 )
 
 #: In a control group whose memory is short, so that the worker holds tasks back. Needs root and groups of v1.
 MEMORY = (
-    Scenario(acks=Acks.LATE, prefetch=4, mebibytes=40),
-    Scenario(prefetch=1, work=Work.MIXED, mebibytes=40),
-    Scenario(acks=Acks.REJECT, prefetch=4, max_tasks_per_child=5, mebibytes=40),
-    Scenario(acks=Acks.LATE, prefetch=4, returns=True, mebibytes=40),
-    Scenario(prefetch=4, fast=True, mebibytes=40),
-    Scenario(spawns=True, prefetch=1, mebibytes=40),
+    Scenario(acks=Acks.LATE, prefetch=4, mebibytes=60),
+    Scenario(prefetch=1, work=Work.MIXED, mebibytes=60),
+    Scenario(acks=Acks.REJECT, prefetch=4, max_tasks_per_child=5, mebibytes=60),
+    Scenario(acks=Acks.LATE, prefetch=4, returns=True, mebibytes=60),
+    Scenario(spawns=True, prefetch=1, mebibytes=60),
 )
 
 #: Late acknowledgements with retries and countdowns, for as many tasks as are asked for.

@@ -11,6 +11,7 @@ import pytest
 
 from autoscaler.demo.embedded import Process
 from tests.churn.bench import ROOT
+from tests.support.memory_group import can_be_made
 from tests.support.other_celery import SUPPORTED, python_with, python_with_celery
 
 if TYPE_CHECKING:
@@ -38,6 +39,16 @@ def _churn(tmp_path: Path, *options: str) -> dict[str, Any]:
 def test_churn_loses_and_repeats_nothing(tmp_path: Path) -> None:
     totals = _churn(tmp_path, "--slice", "--resizes", "72", "--compare", "0", "--growth", "0")
     assert totals["resizes"] + totals["refused"] == 72
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not can_be_made(), reason="makes real v1 groups: needs root and writable ones")
+def test_churn_where_memory_is_short_meets_no_kill(tmp_path: Path) -> None:
+    # Late acknowledgement, countdowns and retries: one of the five.
+    options = ("--memory", "--only", "retries", "--resizes", "100", "--compare", "0", "--growth", "0")
+    totals = _churn(tmp_path, *options)
+    assert (totals["resizes"] + totals["refused"], totals["oom_kills"]) == (20, 0)
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ class Gate:
     def is_roomy(self, _processes):
         return self.decided is None
 
-    def room(self, busy, idle):
+    def room(self, busy, idle, _starting):
         self.asked.append((busy, idle))
         return self.decided
 

@@ -94,6 +94,41 @@ def test_a_decision_counts_the_tasks_that_were_started_on_it():
     assert [gate.room([1], [2, 3]), gate.room([1, 2], [3])] == [1, 0]
 
 
+def test_a_decision_that_all_may_start_does_not_hold_for_a_process_that_comes_after_it():
+    world = World(processes={1: HEAVY, 2: HEAVY, 3: IDLE, 4: IDLE})
+    gate = world.gate()
+    world.group.held = 260 * MIB
+    assert [gate.room([1, 2], []), gate.room([1, 2], [3, 4])] == [None, 0]
+
+
+def test_much_room_for_some_processes_does_not_hold_for_more():
+    world = World(processes={1: HEAVY, 2: IDLE})
+    gate = world.gate()
+    world.group.limit_bytes, world.group.held = 1000 * MIB, 180 * MIB
+    assert (gate.room([1], [2]), gate.is_roomy(2)) == (None, True)
+    assert (gate.is_roomy(8), gate.is_roomy(2)) == (False, True)
+
+
+def test_processes_that_are_not_up_yet_will_take_what_an_idle_one_has():
+    world = World(processes={1: HEAVY, 2: IDLE, 3: IDLE})
+    world.group.held = 100 * MIB
+    found = []
+    for starting in (0, 1, 3):
+        gate = world.gate()
+        found.append(gate.room([1], [2, 3], starting))
+    assert found == [None, 1, 1], "185 MiB, of which 80 for each and 30 for each that starts"
+
+
+def test_new_processes_tell_nothing_of_what_tasks_need():
+    world = World(processes={1: ONCE_HEAVY, **dict.fromkeys(range(2, 60), IDLE)})
+    world.group.limit_bytes, world.group.held = 1000 * MIB, 200 * MIB
+    gate = world.gate()
+    look_often(world, gate, range(1, 41), range(41, 60))
+    assert gate.room(range(1, 41), range(41, 60)) == 0, "those that run may grow by 80 each"
+    world.now += 1
+    assert gate.room([1], range(41, 60)) == 8, "950 less 200, 80 each, of which one is for the one that runs"
+
+
 def test_after_a_kill_no_task_starts_until_those_that_ran_have_ended():
     world = World(processes=dict.fromkeys(range(1, 5), IDLE))
     gate = world.gate()
@@ -126,6 +161,8 @@ def test_after_a_kill_each_process_is_taken_to_grow_to_the_largest_peak_for_ten_
     light = dict.fromkeys(range(2, 41), Process(10 * MIB, 12 * MIB))
     world = World(processes={1: Process(10 * MIB, 90 * MIB), **light}, group=Group(limit_bytes=1000 * MIB))
     gate = world.gate()
+    gate.room(range(1, 41), [])
+    gate.room([], range(1, 41))
     assert look_often(world, gate, range(1, 11), range(11, 41)) is None, "95 % need 12 MiB"
     world.group.kills = 1
     gate.notice_kills()
