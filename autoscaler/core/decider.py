@@ -114,7 +114,8 @@ class Decider:
     ``name`` is the autoscaler's own: by it, it yields to another that acts on the same worker.
     ``quiesces`` is True where a worker without companion is emptied before a shrink, and so may shrink.
     With ``target_wait`` the target wait decides, else the thresholds; with ``shadow`` it only reports what it
-    would have recommended. ``target_waits`` gives single queues a target of their own, in seconds.
+    would have recommended. ``target_waits`` gives single queues a target of their own, in seconds. The next
+    tick comes ``interval_seconds`` later, or ``min_interval_seconds`` where one is due; None where not known.
     """
 
     policy: Policy

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Batches = tuple[tuple[float, int], ...]
 #: Size, busy, reserved and completed of a worker.
 _Seen = tuple[int, int, int, int | None]
+#: What came in a gap is taken for so many batches.
+_GAP_BATCHES = 16
 #: Batches that are remembered of one queue or worker; above it the two oldest are merged.
 _MAX_BATCHES = 64
 
@@ -63,16 +65,23 @@ def as_pool(backlog: Backlog, target_wait_seconds: float) -> tuple[Batches, Batc
 
 
 def follow(
-    before: Backlog, fleet: Fleet, *, since: float, asked_at: float, at: float, start_seconds: float
+    before: Backlog,
+    fleet: Fleet,
+    *,
+    since: float,
+    asked_at: float,
+    at: float,
+    start_seconds: float,
+    gap_seconds: float = 0.0,
 ) -> tuple[Backlog, list[int]]:
     """The backlog as it is at ``at``, and how many tasks each worker has fetched since the last look.
 
-    Tasks that came since the last look came at ``since``; what was asked for at it was asked for at
-    ``asked_at``.
+    Tasks that came since the last look came at ``since``, or within ``gap_seconds`` after it. What was asked
+    for at that look was asked for at ``asked_at``.
     """
     before = before._replace(queues=_by_present_channel(before.queues, fleet))
     fetched = [_fetched(before.seen.get(member.name), member) for member in fleet.members]
-    queues, handed = _queued(before, fleet, fetched, since=since, at=at)
+    queues, handed = _queued(before, fleet, fetched, since=since, gap_seconds=gap_seconds, at=at)
     held, seen, ready_at, runs = {}, {}, {}, {}
     for number, (member, consumed) in enumerate(zip(fleet.members, fleet.consumed(), strict=True)):
         last, name = before.seen.get(member.name), member.name
@@ -90,7 +99,7 @@ def follow(
 
 
 def _queued(
-    before: Backlog, fleet: Fleet, fetched: Sequence[int], *, since: float, at: float
+    before: Backlog, fleet: Fleet, fetched: Sequence[int], *, since: float, gap_seconds: float, at: float
 ) -> tuple[dict[tuple[str, ...], Batches], dict[int, list[tuple[float, int]]]]:
     """What waits in each channel, and what each worker, by its number, was handed from them."""
     by_channel = _by_channel(before, fleet, fetched)
@@ -104,7 +113,7 @@ def _queued(
             continue
         arrived = max(0, waiting - sum(count for _, count in old) + taken)
         due = since + channel.target_wait_seconds
-        known = (*old, (due, arrived)) if arrived else old
+        known = (*old, *spread(due, gap_seconds, arrived))
         gone, _ = _split(known, taken)
         for taker, count in takers.items():
             part, gone = _split(gone, count)
@@ -137,6 +146,19 @@ def _by_present_channel(
             more = ((due, math.ceil(count * part)) for due, count in batches)
             found[one.queues] = tuple(sorted((*found.get(one.queues, ()), *more)))
     return found
+
+
+def spread(since: float, gap_seconds: float, count: int) -> Batches:
+    """When ``count`` tasks came: all at ``since`` at the earliest, or evenly over a gap that began then.
+
+    What happened in a gap nobody saw: all of it at its beginning would make each task late.
+    """
+    if not gap_seconds:
+        return ((since, count),) if count else ()
+    each, rest = divmod(count, _GAP_BATCHES)
+    counts = [each + (place < rest) for place in range(_GAP_BATCHES)]
+    step = gap_seconds / _GAP_BATCHES
+    return tuple((since + step * place, part) for place, part in enumerate(counts) if part)
 
 
 def runs_after(before: Batches, busy: int, started: int, started_at: float) -> Batches:

@@ -11,7 +11,7 @@ import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from autoscaler.core.demand.backlog import Backlog
+from autoscaler.core.demand.backlog import Backlog, spread
 from autoscaler.core.demand.retention import Retention, since_then
 
 if TYPE_CHECKING:
@@ -30,6 +30,12 @@ _UNKNOWN_SERVICE_SECONDS = 1.0
 #: rests on so many tasks.
 _MAX_SPEED_UP = 20.0
 _MIN_KNOWN_TASKS = 10.0
+
+
+#: Two signals have a gap between them where they are further apart than both: so many seconds, so many ticks.
+_MIN_GAP_SECONDS, _GAP_TICKS = 10.0, 4
+#: So many ticks change what is known of the length of one, however long it took.
+_MAX_TICKS = 10
 
 
 class TargetWaitState(NamedTuple):
@@ -81,11 +87,13 @@ class Step(NamedTuple):
     """What happened since the last signal, and what a plan has to allow for from now on.
 
     ``arrived`` counts all that came, ``net_arrived`` what a process will run; that is below 0 where tasks
-    left without having ended, such as revoked or expired ones.
+    left without having ended, such as revoked or expired ones. ``gap_seconds`` is 0 but where the signals are
+    far further apart than usual: tasks came within that time from ``since`` on, and not all at once.
     """
 
     since: float
     seconds: float
+    gap_seconds: float
     tick_seconds: float
     arrived: int
     net_arrived: int
@@ -138,7 +146,8 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
     return Step(
         since=since,
         seconds=seconds,
-        tick_seconds=0.8 * state.tick_seconds + 0.2 * seconds,
+        gap_seconds=seconds if seconds > max(_MIN_GAP_SECONDS, _GAP_TICKS * state.tick_seconds) else 0.0,
+        tick_seconds=0.8 * state.tick_seconds + 0.2 * min(seconds, _MAX_TICKS * state.tick_seconds),
         arrived=arrived,
         net_arrived=net_arrived,
         started=started,
@@ -205,7 +214,7 @@ def batches_after(
     if not remaining:
         return ()
     kept: list[tuple[float, int]] = []
-    for since, count in ((step.since, step.arrived), *reversed(batches)):
+    for since, count in reversed((*batches, *spread(step.since, step.gap_seconds, step.arrived))):
         taken = min(count, remaining)
         if taken:
             kept.append((since, taken))

@@ -112,6 +112,7 @@ def advance_fleet(
         asked_at=signal.at if state.last is None else state.last.at,
         at=signal.at,
         start_seconds=step.start_seconds,
+        gap_seconds=step.gap_seconds,
     )
     # Where growth comes in time for some of the queues, no size is held for the others.
     longest = parameters.aimed_at(max(targets))

@@ -246,6 +246,22 @@ def test_a_worker_that_does_not_answer_makes_no_pool_grow_beyond_what_the_target
     assert 0.03 < plan.groups[0].service_seconds < 0.05
 
 
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_what_waits_after_an_outage_has_not_all_come_at_its_beginning(names):
+    policy = prompt_policy(max_processes=64, stale_after_seconds=15)
+    walk = Walk(policy, target_wait=TargetWaitPolicy(target_wait_seconds=30), **LOOKS)
+    for tick in range(60):
+        walk.see(0, *quick(100 * tick, *names), after=2)
+    for _ in range(30):  # nothing can be read: the workers go on, and are forgotten on the way
+        others = worker("other", 1, queues=("mails",))
+        walk.see(None, others, queues=(queue(None), queue(0, "mails")), after=2)
+    plan = walk.see(40, *quick(9000, *names), after=2)
+    sizes = [one.target for one in plan.decisions if one.worker in names]
+    assert sum(sizes) <= 4 * len(names)  # 40 wait of thousands that came in that minute
+    tick_seconds = walk.state.groups["celery",].target_wait.tick_seconds
+    assert 2 <= tick_seconds < 6
+
+
 def slow(name, size):
     """A worker whose tasks take ten seconds; none has ended for a while."""
     queues = ("celery", "mails") if name in "mn" else ("celery",)

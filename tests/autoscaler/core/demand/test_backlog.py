@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.core.demand.backlog import Backlog, follow
+from autoscaler.core.demand.backlog import Backlog, follow, spread
 from autoscaler.core.demand.fleet import Channel, Fleet, Member
 
 
@@ -45,6 +45,13 @@ def test_the_age_of_the_oldest_message_overrules_what_was_counted():
     seen = fleet(3, (1, 1, 0, 0))
     seen = seen._replace(channels=(seen.channels[0]._replace(oldest_age_seconds=4.0),))
     assert walk(seen)[0].queues == {("q",): ((1.0, 3),)}
+
+
+def test_what_came_in_a_gap_came_evenly_and_else_at_its_earliest():
+    assert spread(5.0, 0.0, 3) == ((5.0, 3),)
+    assert spread(5.0, 0.0, 0) == spread(5.0, 16.0, 0) == ()
+    assert spread(5.0, 16.0, 3) == ((5.0, 1), (6.0, 1), (7.0, 1))
+    assert spread(5.0, 16.0, 33) == ((5.0, 3), *((5.0 + number, 2) for number in range(1, 16)))
 
 
 def test_new_processes_take_tasks_once_they_have_started():
