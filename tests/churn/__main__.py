@@ -5,6 +5,7 @@
     uv run python -m tests.churn --only 'kill -9'    the scenarios whose name has this in it
     uv run python -m tests.churn --memory            where memory is short; needs root and v1 groups
     uv run python -m tests.churn --tasks 20000       so many tasks with late acks, retries and countdowns
+    uv run python -m tests.churn --daemon-kills 20   daemons killed between a batch and its outcomes
 
 A table goes to the screen, everything as JSON to ``--json FILE``. It exits 1 where the companion lost or
 repeated a task, or where size, processes or prefetch did not agree at the end.
@@ -16,13 +17,17 @@ import argparse
 import json
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from autoscaler.demo.embedded import RedisServer
 from tests.churn.churn import Churn, Mode
 from tests.churn.growth import measure_growth
+from tests.churn.kills import Kills
 from tests.churn.report import describe, growth_table, run_table, totals
 from tests.churn.scenarios import COMPARED, LONG, MEMORY, SCENARIOS, SLICE, VERSIONS, Scenario
+from tests.support.cluster import Cluster
 
 Step = tuple[Mode, Scenario, int]
 
@@ -30,6 +35,8 @@ Step = tuple[Mode, Scenario, int]
 def main() -> int:
     """Run what was asked for."""
     options = _parse()
+    if options.daemon_kills:
+        return _kill_daemons(options)
     results: dict[str, Any] = {"versions": describe(options.python), "runs": [], "growth": []}
     for number, step in enumerate(_plan(options)):
         results["runs"].append(_run(step, options.python, options.seed + number, options.tasks))
@@ -70,6 +77,15 @@ def _run(step: Step, python: str, seed: int, tasks: int) -> dict[str, Any]:
     return outcome.as_json()
 
 
+def _kill_daemons(options: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory(prefix="churn-") as name, ExitStack() as stack:
+        server = stack.enter_context(RedisServer(Path(name) / "redis", persistent=True))
+        found = Kills(Cluster(Path(name), stack, server), seed=options.seed).run(options.daemon_kills)
+    _write(options.json, found)
+    print(json.dumps(found))
+    return 1 if found["lost"] or found["twice"] or found["gathered"] or not found["exact"] else 0
+
+
 def _growth(mode: Mode, options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="churn-") as folder:
         return measure_growth(Path(folder), mode, rounds=options.growth, python=options.python)
@@ -104,6 +120,7 @@ def _parse() -> argparse.Namespace:
     add("--versions", action="store_true", help="the few that each supported Celery is put through")
     add("--memory", action="store_true", help="those in a control group whose memory is short")
     add("--tasks", type=int, default=0, help="tasks of one long run, instead of all else (%(default)s)")
+    add("--daemon-kills", type=int, default=0, help="kills of a daemon, instead of all else (%(default)s)")
     add("--only", default="", help="run only what has this in its name, '<mode>: <scenario>'")
     add("--seed", type=int, default=1, help="of the random sizes and tasks (%(default)s)")
     add("--python", default=sys.executable, help="the Python whose Celery runs the worker")

@@ -11,11 +11,14 @@ import pytest
 
 from autoscaler.demo.embedded import Process
 from tests.churn.bench import ROOT
+from tests.churn.kills import Kills
 from tests.support.memory_group import can_be_made
 from tests.support.other_celery import SUPPORTED, python_with, python_with_celery
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.cluster import Cluster
 
 
 def _churn(tmp_path: Path, *options: str) -> dict[str, Any]:
@@ -72,3 +75,14 @@ def test_churn_loses_and_repeats_nothing_on_each_supported_celery(tmp_path: Path
     totals = _churn(tmp_path, *options, "--python", os.fspath(python))
     assert totals["resizes"] + totals["refused"] == 24
     assert json.loads((tmp_path / "churn.json").read_text())["versions"]["celery"].startswith(version)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_daemon_killed_between_a_batch_and_its_outcomes_leaves_a_fleet_that_converges(
+    cluster: Cluster,
+) -> None:
+    found = Kills(cluster, seed=1).run(2)
+    assert found == {
+        "kills": 2, "gathered": 0, "tasks": found["tasks"], "lost": 0, "twice": 0, "exact": True,
+    }  # fmt: skip

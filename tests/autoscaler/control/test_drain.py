@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 
 import pytest
@@ -20,6 +19,7 @@ from autoscaler.control.remote import Remote
 from autoscaler.demo.embedded import Process
 from tests.autoscaler.daemon.test_daemon import W1, W2
 from tests.support.cluster import ROOT, command, started
+from tests.support.traffic import Traffic
 
 
 def drain(cluster, *words):
@@ -31,35 +31,6 @@ def consumers_of(cluster):
     connections = Connections(lambda: cluster.server.url, RedisTuning(), Redactor())
     remote = Remote(connections.kombu, timeout_seconds=1.5)
     return Consumers(remote, connections.redis, CANCELLED_KEY, owner="drain", wall=time.time)
-
-
-class Traffic:
-    """Sends naps as fast as they are taken, until it is stopped."""
-
-    def __init__(self, cluster, seconds):
-        self.sent = 0
-        self._cluster, self._seconds = cluster, seconds
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self):
-        client = self._cluster.redis
-        app = Celery("traffic", broker=self._cluster.server.url, set_as_current=False)
-        while not self._stop.is_set():
-            if client.llen("celery") < 30:
-                app.send_task("nap", args=[self._seconds], queue="celery", ignore_result=True)
-                self.sent += 1
-            else:
-                self._stop.wait(0.005)
-        app.close()
 
 
 def drains_under_traffic(cluster, count):
