@@ -74,6 +74,8 @@ class Fleet:
 
     def _answer(self, envelope: dict[str, Any]) -> None:
         asked = json.loads(base64.b64decode(envelope["body"]))
+        if "reply_to" not in asked:
+            return
         queue = f"{asked['reply_to']['routing_key']}.reply.celery.pidbox"
         names = self._sizes if asked["destination"] is None else asked["destination"]
         replies = [

@@ -54,12 +54,18 @@ class Proxy:
                 continue
             far = socket.create_connection(("127.0.0.1", self.target))
             self._open |= {near, far}
-            threading.Thread(target=self._pump, args=(near, far), daemon=True).start()
-            threading.Thread(target=self._pump, args=(far, near), daemon=True).start()
+            for source, sink, answer in ((near, far, False), (far, near, True)):
+                threading.Thread(
+                    target=self._pump, args=(source, sink), kwargs={"answer": answer}, daemon=True
+                ).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def passed(self, sender: socket.socket, data: bytes, *, answer: bool) -> None:
+        """What came from a client, or as an ``answer`` from the server; for those who count."""
+
+    def _pump(self, source: socket.socket, sink: socket.socket, *, answer: bool) -> None:
         try:
             while data := source.recv(65536):
+                self.passed(source, data, answer=answer)
                 if self.mode == "slow":
                     time.sleep(0.02)  # each way: a round trip takes 40 ms more
                 if self.mode == "reset":
