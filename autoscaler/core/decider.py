@@ -259,7 +259,8 @@ class Decider:
         plan = replace(
             plan, target_seconds=target, oldest_wait_seconds=wait, needed=memory.reach.needed or None
         )
-        shortest = reach.shortest_learnt(self.target_wait, memory.target_wait, self.interval_seconds)
+        looks = Looks(self.min_interval_seconds, self.interval_seconds)
+        shortest = reach.shortest_learnt(self.target_wait, memory.target_wait, looks)
         return memory, replace(plan, shortest_target_seconds=shortest)
 
     @property

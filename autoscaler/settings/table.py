@@ -279,7 +279,7 @@ SCOPE = (
 #: How the daemon runs.
 RUN = (
     _setting("--interval", "2", number(0.2, 300), "Seconds between two ticks.", metavar="SECONDS"),
-    _setting("--min-interval", "0.5", number(0.1, 300), "The shortest, while tasks wait.", metavar="SECONDS"),
+    _setting("--min-interval", "0.5", number(0.1, 300), "The shortest, as tasks need it.", metavar="SECONDS"),
     _setting(
         "--listen",
         DEFAULT_LISTEN,

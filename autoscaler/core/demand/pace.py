@@ -26,6 +26,13 @@ class Looks(NamedTuple):
     soonest_seconds: float | None = None
     usual_seconds: float | None = None
 
+    @property
+    def least_seconds(self) -> float | None:
+        """The shortest time between two looks, None where the usual one is not known."""
+        if self.usual_seconds is None or self.soonest_seconds is None:
+            return self.usual_seconds
+        return min(self.usual_seconds, self.soonest_seconds)
+
 
 UNKNOWN_LOOKS = Looks()
 
@@ -45,6 +52,11 @@ class Pace(NamedTuple):
     start_known: bool = True
     service_known: bool = True
     held_seconds: float | None = None
+
+    @property
+    def growth_seconds(self) -> float:
+        """How long a growth takes, late ticks and starts included."""
+        return self.start_seconds + self.margin_seconds
 
     def freed(self, runs: Runs, at: float, horizon: float) -> float:
         """Starts on processes that are busy now, since the times of ``runs``.

@@ -15,6 +15,7 @@ from autoscaler.core.demand.learning import start_seconds
 
 if TYPE_CHECKING:
     from autoscaler.core.demand.learning import TargetWaitState
+    from autoscaler.core.demand.pace import Looks
     from autoscaler.core.demand.parameters import TargetWaitPolicy
 
 #: How long a need is remembered after it was last seen.
@@ -62,18 +63,31 @@ class Reach(NamedTuple):
         return max(self.current, self.earlier)
 
 
-def shortest(parameters: TargetWaitPolicy, starts_in: float, look_seconds: float) -> float:
-    """The shortest target that growth can keep: a task is seen a look later, and then a process starts."""
-    return starts_in + look_seconds + parameters.margin_seconds
+def look_within(target_seconds: float, growth_seconds: float, looks: Looks) -> float:
+    """Seconds within which to look again although nothing is due, so that a growth keeps the target.
+
+    A task is seen a look later, and a growth takes its time from there on. Infinite where the usual look
+    comes in time, and where none can.
+    """
+    usual, least = looks.usual_seconds, looks.least_seconds
+    if usual is None or least is None or comes_too_late(target_seconds, growth_seconds, looks):
+        return math.inf
+    left = max(least, target_seconds - growth_seconds)
+    return left if left < usual else math.inf
 
 
-def shortest_learnt(
-    parameters: TargetWaitPolicy, state: TargetWaitState, look_seconds: float | None
-) -> float | None:
-    """The same by what is learnt of starts; None where nobody knows how often is looked."""
-    if state.last is None or look_seconds is None:
+def comes_too_late(target_seconds: float, growth_seconds: float, looks: Looks) -> bool:
+    """Whether a growth cannot keep the target, however often is looked."""
+    least = looks.least_seconds
+    return least is not None and target_seconds < least + growth_seconds
+
+
+def shortest_learnt(parameters: TargetWaitPolicy, state: TargetWaitState, looks: Looks) -> float | None:
+    """The shortest target that growth can keep, as learnt; None where nobody knows how often is looked."""
+    least = looks.least_seconds
+    if state.last is None or least is None:
         return None
-    return shortest(parameters, start_seconds(parameters, state.last), look_seconds)
+    return least + start_seconds(parameters, state.last) + parameters.margin_seconds
 
 
 def follow(before: Reach, look: Look) -> Reach:

@@ -26,13 +26,13 @@ from autoscaler.core.demand.learning import (
 )
 from autoscaler.core.demand.pace import UNKNOWN_LOOKS, YOUNG_SHARE, Looks, Pace, Runs
 from autoscaler.core.demand.parameters import TargetWaitPolicy
-from autoscaler.core.demand.reach import shortest
+from autoscaler.core.demand.reach import comes_too_late, look_within
 from autoscaler.core.demand.retention import Passed, Pool, Retention
 from autoscaler.core.demand.shares import Look, due_at, floor, in_hand, need_of, own_and_shared, positions
 from autoscaler.core.demand.signal import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 #: A signal that is older than the last one by more than this comes from a clock that went back.
 _MAX_CLOCK_SLIP_SECONDS = 5.0
@@ -73,7 +73,10 @@ def advance(
         batches=batches,
         runs=runs,
         ready_at=signal.at + step.start_seconds if growing else state.ready_at,
-        due_at=due_at(pace, signal.at, [dated]),
+        due_at=min(
+            due_at(pace, signal.at, [dated]),
+            _look_at([parameters.target_wait_seconds], pace, signal.at, looks),
+        ),
     )
     if signal.complete:
         passed = _passed(parameters, step, hold)
@@ -121,6 +124,7 @@ def advance_fleet(
     pace = _pace(longest, step, looks, held=bool(hold), asked=asked)
     own, shared = own_and_shared(Look(fleet, backlog, pace, signal.at))
     due = due_at(pace, signal.at, [*backlog.queues.values(), *backlog.held.values()])
+    due = min(due, _look_at(set(targets), pace, signal.at, looks))
     after = _learn(state, signal, step)._replace(backlog=backlog, due_at=due)
     needs = nothing._replace(own=tuple(own), shared=tuple(shared))
     if not signal.complete:
@@ -188,13 +192,18 @@ def _of_several(state: TargetWaitState, fleet: Fleet, target_wait_seconds: float
     return state._replace(backlog=backlog, batches=(), runs=())
 
 
+def _look_at(targets: Iterable[float], pace: Pace, at: float, looks: Looks) -> float:
+    """When to look for tasks that have not come yet, infinite where the usual look comes in time."""
+    return at + min((look_within(one, pace.growth_seconds, looks) for one in targets), default=math.inf)
+
+
 def _hold_seconds(parameters: TargetWaitPolicy, state: TargetWaitState, step: Step, looks: Looks) -> float:
     """How long to keep what the tasks needed last, whatever it costs: 0 where growth comes in time.
 
     Where it does not, only what is there already starts a task in time.
     """
-    usual = looks.usual_seconds
-    if usual is None or parameters.target_wait_seconds >= shortest(parameters, step.start_seconds, usual):
+    growth_seconds = step.start_seconds + parameters.margin_seconds
+    if not comes_too_late(parameters.target_wait_seconds, growth_seconds, looks):
         return 0.0
     tasks_seconds = _HELD_TASKS / max(state.arrivals_per_second, 1e-9)
     hold = max(tasks_seconds, _HELD_SERVICES * step.service_seconds, _MIN_HOLD_SECONDS)

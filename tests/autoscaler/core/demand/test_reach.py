@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from autoscaler.core.decider import Decider, Mode
@@ -126,8 +128,9 @@ def test_no_more_than_64_arrivals_are_remembered():
     assert (len(state.arrivals), sum(tasks for _, tasks in state.arrivals)) == (64, 199)
 
 
-def test_a_target_shorter_than_a_look_and_a_start_is_named_and_kept_by_what_was_needed_before():
-    target = TargetWaitPolicy(target_wait_seconds=1.0)
+def bursts_of_20(target_seconds):
+    """A replay of twenty at the default intervals, of tasks of 2 s."""
+    target = TargetWaitPolicy(target_wait_seconds=target_seconds)
     recorder = Recorder(64, target_wait=target, min_interval_seconds=0.5, interval_seconds=2.0)
     arrivals = bursts(20, count=20)
     trace = Trace(
@@ -137,7 +140,20 @@ def test_a_target_shorter_than_a_look_and_a_start_is_named_and_kept_by_what_was_
         duration_seconds=1300.0,
     )
     scaler = DecidedScaler(recorder, name="ours", start_seconds=1.0, interval_seconds=2.0)
-    result = simulate(trace, scaler, PoolModel(max_processes=64))
+    return recorder, simulate(trace, scaler, PoolModel(max_processes=64))
+
+
+def test_a_target_shorter_than_the_usual_look_and_a_start_is_kept_by_looking_more_often():
+    recorder, result = bursts_of_20(3.0)
+    looks = [observation.at for observation, _ in recorder.seen]
+    assert max(result.waits_seconds) <= 3.0
+    assert max(later - earlier for earlier, later in pairwise(looks)) == pytest.approx(1.8)
+    assert result.timeline[-1][2] == 1  # nothing is held after a burst
+    assert recorder.seen[-1][1].groups[0].shortest_target_seconds < 3.0
+
+
+def test_a_target_shorter_than_any_look_and_a_start_is_named_and_kept_by_what_was_needed_before():
+    recorder, result = bursts_of_20(1.0)
     # The first burst finds one process, and its need is a guess until its tasks have ended.
     late = [number // 20 for number, wait in enumerate(result.waits_seconds) if wait > 1.0]
     assert late == [*[0] * 19, 1]
@@ -145,9 +161,9 @@ def test_a_target_shorter_than_a_look_and_a_start_is_named_and_kept_by_what_was_
     record = TickRecord(observation=observation, plan=plan, workers={}, name="a")
     (worker,) = observation.workers
     assert conditions(record, Mode.ACT)["target_too_short", worker.name] == (
-        "a task may be seen one --interval after it came, and a process takes a while to start: a target of"
-        " 1 s is kept by processes that are there already, not by growth. As many are kept as were needed"
-        " lately, so the first tasks of a larger burst are late; set --target-wait 4s or more, or --min to"
+        "a task may be seen one --min-interval after it came, and a process takes a while to start: a target"
+        " of 1 s is kept by processes that are there already, not by growth. As many are kept as were needed"
+        " lately, so the first tasks of a larger burst are late; set --target-wait 2s or more, or --min to"
         " what a burst needs"
     )
     assert condition_counts(record, Mode.ACT)["target_too_short"] == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from autoscaler.core.demand.target_wait import TargetWaitPolicy
@@ -74,6 +76,14 @@ def test_of_workers_that_share_one_queue_the_total_is_that_of_one_worker(waiting
     # Caution counts for each worker: a fleet never has less.
     assert all(fleet >= single for fleet, single in zip(two, one, strict=True))
     assert all(fleet <= single + 2 for fleet, single in zip(two, one, strict=True))
+
+
+@pytest.mark.parametrize(("mails", "next_look"), [(5.0, math.inf), (3.0, 1.8), (1.0, math.inf)])
+def test_the_next_look_comes_in_time_for_the_queue_of_the_shortest_target(mails, next_look):
+    usual = {"target_wait": TargetWaitPolicy(), "min_interval_seconds": 0.5, "interval_seconds": 2.0}
+    walk = Walk(prompt_policy(), target_waits={"mails": mails}, **usual)
+    plan = walk.see(0, *IMAGES_AND_MAILS, queues=(queue(0, "images"), queue(0, "mails")))
+    assert plan.due_at - plan.at == pytest.approx(next_look)
 
 
 @pytest.mark.parametrize("load", [0.3, 0.5, 0.8])

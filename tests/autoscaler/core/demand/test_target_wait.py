@@ -90,6 +90,27 @@ def test_the_next_decision_is_due_when_the_most_urgent_task_needs_its_process():
     assert state.due_at == math.inf
 
 
+@pytest.mark.parametrize(
+    ("target_seconds", "start_seconds", "next_look"),
+    [
+        (5.0, 1.0, math.inf),  # the usual one, 2 s later, comes in time
+        (3.2, 1.0, math.inf),
+        (3.0, 1.0, 1.8),
+        (1.7, 1.0, 0.5),
+        (1.6, 1.0, math.inf),  # no look comes in time
+        (5.0, 3.5, 1.3),
+        (5.0, 4.5, math.inf),
+    ],
+)
+def test_although_nothing_waits_the_next_look_comes_in_time_for_a_short_target(
+    target_seconds, start_seconds, next_look
+):
+    shown = replace(signal(600.0, 0, 0, 1), start_seconds=start_seconds)
+    target = TargetWaitPolicy(target_wait_seconds=target_seconds)
+    state, _ = advance(target, TargetWaitState(), shown, Looks(0.5, 2.0))
+    assert state.due_at - shown.at == pytest.approx(next_look)
+
+
 def test_before_it_is_known_how_long_a_start_takes_a_growth_does_not_wait():
     state, done = learnt(300, 2)
     waits = signal(600.0, 1, 2, 2, completed=done, start_seconds=None)
@@ -114,7 +135,7 @@ def _sizes_after_a_burst(target_seconds: float, *, looks: Looks) -> list[int]:
 
 def test_where_growth_comes_too_late_what_was_needed_is_kept_for_an_hour():
     usual = Looks(0.5, 2.0)
-    assert [_sizes_after_a_burst(target, looks=usual) for target in (1.0, 3.1, 3.3)] == [
+    assert [_sizes_after_a_burst(target, looks=usual) for target in (1.0, 1.6, 1.7)] == [
         [8, 8, 1],
         [8, 8, 1],
         [1, 1, 1],
