@@ -44,7 +44,7 @@ class Kills:
         self._redis: Redis = cluster.redis
         self._chance = random.Random(seed)
         self._app = Celery("asks", broker=cluster.server.url, set_as_current=False)
-        self._size = 0
+        self._size = self._kills = 0
 
     def run(self, rounds: int) -> dict[str, Any]:
         """What came of every task and every worker after so many kills."""
@@ -62,7 +62,7 @@ class Kills:
         exact = [self._is_exact(name) for name in WORKERS]
         self._app.close()
         return {
-            "kills": rounds,
+            "kills": self._kills,
             "gathered": gathered,
             "tasks": traffic.sent,
             "lost": lost,
@@ -73,18 +73,17 @@ class Kills:
     # -- kills
 
     def _kill(self, rounds: int) -> int:
-        """How many outcomes the daemons had gathered when they were killed."""
+        """How many outcomes the daemons had gathered of the batches over which they were killed."""
         self._size = self._chance.choice(SIZES)
         self._limit(self._size)
         daemon, gathered = self._cluster.daemon(), 0
         self._await_sizes(WORKERS)
-        for number in range(rounds):
+        while self._kills < rounds:
             self._size = self._chance.choice([size for size in SIZES if size != self._size])
-            stopped = self._chance.sample(WORKERS, self._chance.choice((1, 2)))
-            self._kill_over(stopped, daemon)
-            gathered += self._gathered(daemon)
+            stopped = self._kill_over(daemon)
+            gathered += self._gathered(daemon, stopped)
             self._redis.delete(_KEYS.lease)  # as if it had run out
-            if number % 2:
+            if self._chance.random() < 0.5:
                 self._go_on(stopped)
                 daemon = self._cluster.daemon()
             else:
@@ -96,42 +95,61 @@ class Kills:
             self._await_sizes(WORKERS)
         return gathered
 
-    def _kill_over(self, stopped: list[str], daemon: Daemon) -> None:
-        """Let the daemon resize all workers in one batch, and end it before it has the outcomes."""
-        for name in stopped:
+    def _kill_over(self, daemon: Daemon) -> list[str]:
+        """Let the daemon resize the workers, and end it before it has the outcomes; those that stopped.
+
+        It counts as a kill where two workers or more were in the batch: one that was late with its report is
+        in the next one.
+        """
+        for name in self._chance.sample(WORKERS, self._chance.choice((1, 2))):
             moment = self._chance.choice((BEFORE, AFTER))
             self._redis.set(key_of(name), f"{moment} {daemon.process.pid}")
         self._limit(self._size)
-        processes = [psutil.Process(self._cluster.workers[name].pid) for name in stopped]
-        wait_until(
-            lambda: all(process.status() == psutil.STATUS_STOPPED for process in processes),
-            within_seconds=_WITHIN_SECONDS,
-            what=f"the stop of {stopped}",
-        )
         daemon.process.wait(within_seconds=_WITHIN_SECONDS)
-        self._await_sizes([name for name in WORKERS if name not in stopped])
+        stopped = [name for name in WORKERS if self._stops(name)]
+        self._redis.delete(*map(key_of, WORKERS))
+        resized = [name for name in WORKERS if name not in stopped and self._has_size(name)]
+        self._kills += len(stopped) + len(resized) > 1
+        return stopped
+
+    def _stops(self, name: str) -> bool:
+        """Whether the worker has stopped; one that answers has done before what it was told before."""
+        process, answers = psutil.Process(self._cluster.workers[name].pid), False
+
+        def known() -> bool:
+            nonlocal answers
+            answers = process.status() != psutil.STATUS_STOPPED and bool(self._ask(name, "ping", 2))
+            return answers or process.status() == psutil.STATUS_STOPPED
+
+        wait_until(known, within_seconds=_WITHIN_SECONDS, what=f"the stop of {name}, or an answer of it")
+        return not answers
 
     def _go_on(self, stopped: list[str]) -> None:
         for name in stopped:
             self._cluster.workers[name].send(signal.SIGCONT)
 
-    def _gathered(self, daemon: Daemon) -> int:
+    def _gathered(self, daemon: Daemon, stopped: list[str]) -> int:
         lines = [line for line in daemon.process.log().splitlines() if line[:1] + line[-1:] == "{}"]
         events = [event for event in map(json.loads, lines) if event["event"].startswith("pool.resize")]
-        return sum(event["target"] == self._size for event in events)
+        return sum(event["target"] == self._size and event["worker"] in stopped for event in events)
 
     def _limit(self, size: int) -> None:
         self._redis.set(_KEYS.override, json.dumps({"min": size, "max": size}))
 
     # -- workers
 
-    def _ask(self, name: str, command: str) -> Any:
-        replies = self._app.control.broadcast(command, destination=[name], reply=True, timeout=20)
+    def _ask(self, name: str, command: str, within_seconds: float = 20) -> Any:
+        replies = self._app.control.broadcast(
+            command, destination=[name], reply=True, timeout=within_seconds, limit=1
+        )
         return replies[0][name] if replies else {}
 
-    def _await_sizes(self, names: list[str] | tuple[str, ...]) -> None:
+    def _has_size(self, name: str) -> bool:
+        return bool(self._ask(name, "pool_report").get("size") == self._size)
+
+    def _await_sizes(self, names: tuple[str, ...]) -> None:
         wait_until(
-            lambda: all(self._ask(name, "pool_report").get("size") == self._size for name in names),
+            lambda: all(map(self._has_size, names)),
             within_seconds=_WITHIN_SECONDS,
             what=f"{self._size} processes in {names}",
         )
