@@ -82,7 +82,7 @@ def test_churn_loses_and_repeats_nothing_on_each_supported_celery(tmp_path: Path
 def test_a_daemon_killed_between_a_batch_and_its_outcomes_leaves_a_fleet_that_converges(
     cluster: Cluster,
 ) -> None:
-    found = Kills(cluster, seed=1).run(2)
+    found = Kills(cluster, seed=2).run(1)
     assert found == {
-        "kills": 2, "gathered": 0, "tasks": found["tasks"], "lost": 0, "twice": 0, "exact": True,
+        "kills": 1, "gathered": 0, "tasks": found["tasks"], "lost": 0, "twice": 0, "exact": True,
     }  # fmt: skip
