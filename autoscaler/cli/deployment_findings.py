@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from autoscaler.cli.findings import Finding
 from autoscaler.control.addresses import Address
 from autoscaler.core import memory as memory_of
-from autoscaler.core.capacity import bounds, cpu_processes, lowest
+from autoscaler.core.capacity import cpu_processes, lowest, unlearnt_bounds
 from autoscaler.report.deployment import contract_text, redelivery_text, stray_text
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def maxima(workers: Iterable[WorkerReading], settings: Settings) -> Iterator[Fin
 
 
 def _too_many(members: Sequence[WorkerReading], settings: Settings) -> Iterator[Finding]:
-    ceilings = [lowest(bounds(settings.policy, member.container)) for member in members]
+    ceilings = [lowest(unlearnt_bounds(settings.policy, member.container)) for member in members]
     if None in ceilings:
         return  # one cannot grow at all, which has a finding of its own
     most = sum(ceiling.processes for ceiling in ceilings if ceiling is not None)

@@ -6,7 +6,6 @@ group does not grow for it.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autoscaler.core.model import Reason
@@ -68,4 +67,4 @@ def unless_blocked(demand: Recommendation, current_total: int, blocked: Reason |
     """The recommendation, or the current size where it would grow and that would not help."""
     if blocked is None or demand.processes <= current_total:
         return demand
-    return replace(demand, processes=current_total, reason=blocked)
+    return demand._replace(processes=current_total, reason=blocked)

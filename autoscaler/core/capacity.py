@@ -14,7 +14,7 @@ from autoscaler.core.model import Bounds, ContainerReading, Override, Reason
 from autoscaler.core.policy import MAX_PROCESSES
 
 if TYPE_CHECKING:
-    from autoscaler.core.memory import MemoryRecord
+    from autoscaler.core.memory import Breach, MemoryRecord, Need
     from autoscaler.core.policy import Policy
 
 _NO_OVERRIDE = Override()
@@ -36,19 +36,16 @@ def cpu_processes(cores: float, processes_per_core: float) -> int:
 
 
 def automatic_max(
-    policy: Policy,
-    container: ContainerReading | None,
-    record: MemoryRecord | None = None,
-    *,
-    size: int = 0,
+    policy: Policy, container: ContainerReading | None, each: Need | None = None, *, size: int = 0
 ) -> Ceiling | None:
     """What ``max = auto`` stands for: the container's limits or else the machine's; None where unknown.
 
-    A worker of ``size`` processes keeps those that nearly fit (:func:`.memory.fitting`).
+    ``each`` is what a process needs of memory, None where that is not known. A worker of ``size`` processes
+    keeps those that nearly fit (:func:`.memory.fitting`).
     """
     if container is None or container.cpu_limit_cores is None:
         return None
-    fits = memory_of.fitting(policy, container, record, size=size)
+    fits = memory_of.fitting(policy, container, each, size=size)
     cpu = Ceiling(
         cpu_processes(container.cpu_limit_cores, policy.processes_per_core),
         Reason.CPU_CEILING if container.cpu_limited else Reason.MACHINE,
@@ -63,48 +60,49 @@ def bounds(
     container: ContainerReading | None,
     override: Override = _NO_OVERRIDE,
     *,
-    record: MemoryRecord | None = None,
+    each: Need | None = None,
+    breach: Breach | None = None,
     size: int = 0,
     at: float = 0.0,
 ) -> Bounds:
     """The bounds on a worker of ``size`` processes: the policy's, an administrator's, and the container's.
 
     Of the container only limits that someone set count, beside an automatic max: a bare machine's cores are
-    no reason to overrule ``max``. ``record`` is what is known of its memory at ``at``.
+    no reason to overrule ``max``. ``each`` is what a process needs of its memory, and ``breach`` what has
+    exceeded it before ``at``.
     """
     minimum = policy.min_processes if override.min_processes is None else override.min_processes
     maximum = policy.max_processes if override.max_processes is None else override.max_processes
-    highest = (
-        automatic_max(policy, container, record, size=size)
-        if maximum is None
-        else Ceiling(maximum, Reason.AT_MAX)
-    )
+    reason = Reason.AT_MAX
+    if maximum is None:
+        highest = automatic_max(policy, container, each, size=size)
+        maximum, reason = highest or (None, Reason.UNKNOWN_LIMIT)
     cpu = fits = None
     if container is not None and container.cpu_limited and container.cpu_limit_cores is not None:
         cpu = cpu_processes(container.cpu_limit_cores, policy.processes_per_core)
     if container is not None and container.memory_limited:
-        fits = memory_of.fitting(policy, container, record, size=size)
-    return Bounds(
-        min_processes=minimum,
-        max_processes=highest.processes if highest else None,
-        max_reason=highest.reason if highest else Reason.UNKNOWN_LIMIT,
-        cpu_processes=cpu,
-        memory_processes=fits,
-        breach_processes=record.breach.allowed(at) if record and record.breach else None,
-    )
+        fits = memory_of.fitting(policy, container, each, size=size)
+    return Bounds(minimum, maximum, reason, cpu, fits, breach.allowed(at) if breach else None)
+
+
+def unlearnt_bounds(
+    policy: Policy, container: ContainerReading | None, override: Override = _NO_OVERRIDE
+) -> Bounds:
+    """The same by one reading alone, where nothing has been learnt of the container's memory."""
+    each = None if container is None else memory_of.need(policy, container, None)
+    return bounds(policy, container, override, each=each)
 
 
 def lowest(applied: Bounds) -> Ceiling | None:
     """The lowest upper bound and its name; None where none is known."""
-    found = None if applied.max_processes is None else Ceiling(applied.max_processes, applied.max_reason)
-    for processes, reason in (
-        (applied.cpu_processes, Reason.CPU_CEILING),
-        (applied.memory_processes, Reason.MEMORY_CEILING),
-        (applied.breach_processes, Reason.MEMORY_BREACH),
-    ):
-        if processes is not None and (found is None or processes < found.processes):
-            found = Ceiling(processes, reason)
-    return found
+    _, processes, reason, cpu, memory, breach = applied
+    if cpu is not None and (processes is None or cpu < processes):
+        processes, reason = cpu, Reason.CPU_CEILING
+    if memory is not None and (processes is None or memory < processes):
+        processes, reason = memory, Reason.MEMORY_CEILING
+    if breach is not None and (processes is None or breach < processes):
+        processes, reason = breach, Reason.MEMORY_BREACH
+    return None if processes is None else Ceiling(processes, reason)
 
 
 def keep_limits(before: ContainerReading, now: ContainerReading) -> ContainerReading:
@@ -146,9 +144,9 @@ def with_rates(
     throttled = _growth(before.throttled_seconds, now.throttled_seconds)
     # The kernel adds throttled time up over the CPUs that were held back.
     spread = max(seconds, allowed)
-    return now._replace(
-        cpu_usage_ratio=None if used is None else used / allowed,
-        cpu_throttled_ratio=None if throttled is None else min(1.0, throttled / spread),
+    return now.with_rates(
+        None if used is None else used / allowed,
+        None if throttled is None else min(1.0, throttled / spread),
     )
 
 
@@ -161,17 +159,18 @@ def growth_room(
     policy: Policy,
     container: ContainerReading | None,
     record: MemoryRecord | None,
+    each: Need | None,
     processes: int,
     *,
     part: int | None = None,
 ) -> Ceiling | None:
     """The size up to which there is room in memory as it is used now: never below the size it has.
 
-    ``part`` is by how many processes it may grow where others share that room.
+    ``each`` is what a process needs; ``part`` is by how many it may grow where others share that room.
     """
     if container is None or not container.memory_limited:
         return None
-    more = memory_of.room(policy, container, record) if part is None else part
+    more = memory_of.room(policy, container, record, each) if part is None else part
     return None if more is None else Ceiling(max(1, processes + more), Reason.MEMORY_CEILING)
 
 

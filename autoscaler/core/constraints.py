@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core import capacity
+from autoscaler.core import memory as memory_of
 from autoscaler.core.allocation import TargetRange
 from autoscaler.core.capacity import Ceiling
 from autoscaler.core.model import Reason
@@ -83,14 +84,25 @@ def constrain(
     ``may_shrink`` is True where a shrink harms nothing even though the worker has no companion.
     """
     size, reading = member.size, member.reading
-    bounds = capacity.bounds(policy, reading.container, override, record=record, size=size or 0, at=at)
+    container = reading.container
+    each = None if container is None else memory_of.need(policy, container, record)
+    breach = None if record is None else record.breach
+    bounds = capacity.bounds(policy, container, override, each=each, breach=breach, size=size or 0, at=at)
     if part is not None:
         bounds = part.within(bounds)
     blocked_by = _blocked_by(member, at)
     if size is None or blocked_by:
         fixed = TargetRange(reading.name, size or 0, size or 0, size or 0)
         return Constraints(range=fixed, size=size or 0, bounds=bounds, blocked_by=blocked_by)
-    highest = _upper(policy, bounds, member, size, record=record, room=part.memory_room if part else None)
+    highest = _upper(bounds, size)
+    if container is not None:
+        room = part.memory_room if part else None
+        for other in (
+            capacity.pressure(policy, container, size, retiring=reading.retiring),
+            capacity.growth_room(policy, container, record, each, size, part=room),
+        ):
+            if other is not None and other.processes < highest.processes:
+                highest = other
     found = _within(bounds, highest, member, size, steps)
     if not (reading.companion or may_shrink) and found.range.min_target < size:
         return _without_shrink(found)
@@ -100,28 +112,24 @@ def constrain(
 def _within(
     bounds: Bounds, highest: Ceiling, member: KnownWorker, size: int, steps: tuple[int, int]
 ) -> Constraints:
-    maximum = highest.processes
-    minimum = min(bounds.min_processes, maximum)
-    step_up, step_down = steps
+    reading, (maximum, max_reason), (up, down) = member.reading, highest, steps
+    minimum, at_minimum = bounds.min_processes, Reason.AT_MIN
+    if maximum < minimum:
+        # It is what stops a shrink, and a growth too.
+        minimum, at_minimum = maximum, max_reason
     current, min_target, max_target = reach(size, steps, minimum, maximum)
-    target_range = TargetRange(
-        worker=member.reading.name,
-        current=current,
-        min_target=min_target,
-        max_target=max_target,
-        idle=max(0, size - (member.reading.busy or 0)),
-    )
-    # Where the highest size is below the minimum, it is what stops a shrink, and a growth too.
-    at_minimum = highest.reason if maximum < bounds.min_processes else Reason.AT_MIN
-    forced = None if current == size else Reason.AT_MIN if current > size else highest.reason
+    forced = None
+    if current != size:
+        forced = Reason.AT_MIN if current > size else max_reason
     return Constraints(
-        range=target_range,
-        size=size,
-        bounds=bounds,
-        min_reason=Reason.STEP if size - step_down > minimum else at_minimum,
-        max_reason=Reason.STEP if size + step_up < maximum else highest.reason,
-        forced=forced,
-        highest=highest,
+        TargetRange(reading.name, current, min_target, max_target, max(0, size - (reading.busy or 0))),
+        size,
+        bounds,
+        Reason.STEP if size - down > minimum else at_minimum,
+        Reason.STEP if size + up < maximum else max_reason,
+        forced,
+        None,
+        highest,
     )
 
 
@@ -139,37 +147,23 @@ def _without_shrink(found: Constraints) -> Constraints:
     )
 
 
-def _upper(
-    policy: Policy,
-    bounds: Bounds,
-    member: KnownWorker,
-    size: int,
-    *,
-    record: MemoryRecord | None,
-    room: int | None,
-) -> Ceiling:
-    """The lowest upper bound of a worker and its name; ``room`` is its part of the memory that is free."""
+def _upper(bounds: Bounds, size: int) -> Ceiling:
+    """The lowest upper bound of a worker and its name, by the limits alone."""
     if bounds.max_reason is Reason.MACHINE:
         # No limit is set: what the machine has ends growth and takes no process away.
         bounds = bounds._replace(max_processes=max(size, bounds.max_processes or 1))
     highest = capacity.lowest(bounds)
     if highest is None or (bounds.max_processes is None and highest.processes >= max(1, size)):
-        highest = Ceiling(max(1, size), Reason.UNKNOWN_LIMIT)
-    container, retiring = member.reading.container, member.reading.retiring
-    for other in (
-        capacity.pressure(policy, container, size, retiring=retiring),
-        capacity.growth_room(policy, container, record, size, part=room),
-    ):
-        if other is not None and other.processes < highest.processes:
-            highest = other
+        return Ceiling(max(1, size), Reason.UNKNOWN_LIMIT)
     return highest
 
 
 def _blocked_by(member: KnownWorker, at: float) -> Reason | None:
-    if member.read_at != at or member.reading.processes is None:
+    reading, read_at, outstanding, refusal, _ = member
+    if read_at != at or reading.processes is None:
         return Reason.UNKNOWN_SIZE
-    if member.reading.unsupported:
+    if reading.unsupported:
         return Reason.UNSUPPORTED
-    if member.outstanding:
+    if outstanding:
         return Reason.OUTSTANDING
-    return Reason.REFUSED if member.refusal and at < member.refusal.until else None
+    return Reason.REFUSED if refusal and at < refusal.until else None

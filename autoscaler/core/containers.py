@@ -92,7 +92,10 @@ def _rooms(
     observation: Observation,
 ) -> dict[str, int]:
     """By how many processes each may grow now: first those that its tasks need, the rest evenly."""
-    rooms = [memory_of.room(policy, _container(one), records.get(one.reading.name)) for one in together]
+    rooms = []
+    for one in together:
+        container, record = _container(one), records.get(one.reading.name)
+        rooms.append(memory_of.room(policy, container, record, memory_of.need(policy, container, record)))
     known = [room for room in rooms if room is not None]
     if not known:
         return {}
@@ -166,15 +169,11 @@ def _fitting(
     """Processes of all of them that fit in their memory limit, None where that is not known."""
     parents = sum(_container(worker).parent_rss_bytes or 0 for worker in together)
     size = sum(worker.size or 0 for worker in together)
-    fits = [
-        memory_of.fitting(
-            policy,
-            _container(worker)._replace(parent_rss_bytes=parents),
-            records.get(worker.reading.name),
-            size=size,
-        )
-        for worker in together
-    ]
+    fits = []
+    for worker in together:
+        container = _container(worker)._replace(parent_rss_bytes=parents)
+        each = memory_of.need(policy, container, records.get(worker.reading.name))
+        fits.append(memory_of.fitting(policy, container, each, size=size))
     known = [one for one in fits if one is not None]
     return min(known) if known else None
 

@@ -20,8 +20,9 @@ says what would have been done.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.blockage import blocked_by, stalled_since, unless_blocked
@@ -32,13 +33,13 @@ from autoscaler.core.demand import reach
 from autoscaler.core.demand.pace import Looks
 from autoscaler.core.demand.passing import follow
 from autoscaler.core.demand.target_wait import TargetWaitPolicy, advance, advance_fleet
-from autoscaler.core.demand.thresholds import high_load, needs_of_load, thresholds
+from autoscaler.core.demand.thresholds import high_load, needs_of_load, own_tasks, thresholds
 from autoscaler.core.distribution import Desired, bounded, gate, shared_out, unseen
 from autoscaler.core.groups import Scope, split
 from autoscaler.core.measure import fleet, measure, signal
 from autoscaler.core.memory import remember_memory
 from autoscaler.core.model import Reason, Recommendation
-from autoscaler.core.plan import GroupPlan, Plan
+from autoscaler.core.plan import GroupPlan, Notes, Plan, TargetPlan, plan_group
 from autoscaler.core.policy import MAX_PROCESSES
 from autoscaler.core.rivals import yields_to
 from autoscaler.core.stabilization import cool_down, cooldowns, keep, stabilize
@@ -156,20 +157,21 @@ class Decider:
                 current_total=sum(member.size or 0 for member in members),
                 fleet=fleet(group, members, queues, work, self._target_of),
             )
-            groups[group.key], group_plan, trail = self._decide_group(seen, memory, queues, at)
+            memory, trail, notes = self._demand(seen, memory, queues, at)
             constraints, shares, decided = self._decide_workers(seen, trail, observation, limits)
+            memory, target = self._reach(seen, memory, notes.blocked_by, decided, at)
             trail = trail._replace(constraints=constraints, decisions=decided)
-            group_plan = replace(group_plan, shares=shares, trail=trail)
-            groups[group.key], group_plan = self._reach(groups[group.key], group_plan, decided, at)
-            plans.append(group_plan)
+            plans.append(plan_group(group, work, memory, trail, notes, shares, target))
+            groups[group.key] = memory
             decisions += decided
         decisions += [unseen(name) for name in sorted(self.scope.workers - workers.keys())]
         decisions.sort(key=lambda decision: decision.worker)
+        mine = [self.scope.may_touch(one.worker) for one in decisions]
         plan = Plan(
             at=at,
-            decisions=tuple(one for one in decisions if self.scope.may_touch(one.worker)),
+            decisions=tuple(compress(decisions, mine)),
             groups=tuple(plans),
-            peers=tuple(one for one in decisions if not self.scope.may_touch(one.worker)),
+            peers=tuple(compress(decisions, [not one for one in mine])),
             due_at=min((memory.target_wait.due_at for memory in groups.values()), default=math.inf)
             if self.target_wait
             else math.inf,
@@ -192,13 +194,14 @@ class Decider:
         fetched, passing = follow(memory.fetched, readings, own)
         return memory._replace(fetched=fetched), work._replace(passing=min(passing, work.waiting))
 
-    def _decide_group(
+    def _demand(
         self, seen: _Seen, memory: GroupState, queues: Mapping[str, QueueReading], at: float
-    ) -> tuple[GroupState, GroupPlan, Trail]:
+    ) -> tuple[GroupState, Trail, Notes]:
+        """What is remembered, and what the group is to have before the bounds on its workers."""
         current_total = seen.current_total
         memory, learnt = self._learn(memory, seen, queues, at)
         memory, recommended, needs = self._recommend(memory, seen, at)
-        stabilized, learned = stabilize(memory, recommended, current_total), memory.target_wait
+        stabilized = stabilize(memory, recommended, current_total)
         shadow = learnt.size if self.shadow is not None and seen.work.complete else None
         up, down = cooldowns(self.policy, memory, at)
         if self.target_wait is not None:
@@ -219,49 +222,40 @@ class Decider:
             needs=bounded(needs, demand, desired, current_total, helps=blocked is None),
             fleet=seen.fleet,
         )
-        plan = GroupPlan(
-            group=seen.group,
-            work=seen.work,
-            recommended=demand.processes,
-            desired=desired.processes,
-            reason=desired.reason,
-            up_cooldown_seconds=up,
-            down_cooldown_seconds=down,
-            shadow_recommended=shadow,
-            blocked_by=blocked,
-            ended_at=memory.ended_at,
-            service_seconds=learned.service_seconds if learned.ended else None,
-            arrivals_per_second=learned.arrivals_per_second if learned.last else None,
-        )
-        return memory, plan, trail
+        return memory, trail, Notes(up, down, shadow, blocked)
 
     def _reach(
-        self, memory: GroupState, plan: GroupPlan, decisions: Sequence[Decision], at: float
-    ) -> tuple[GroupState, GroupPlan]:
-        """What is remembered and planned, with whether the bounds allow the target wait to be kept."""
-        if self.target_wait is None or not plan.work.complete:
-            return memory, plan
+        self,
+        seen: _Seen,
+        memory: GroupState,
+        blocked: Reason | None,
+        decisions: Sequence[Decision],
+        at: float,
+    ) -> tuple[GroupState, TargetPlan | None]:
+        """What is remembered and said of whether the bounds allow the target wait to be kept."""
+        if self.target_wait is None or not seen.work.complete:
+            return memory, None
+        target = min(map(self._target_of, seen.group.queues), default=self.target_wait.target_wait_seconds)
         highest = [lowest(one.bounds) if one.bounds else None for one in decisions]
         limits = [one.processes for one in highest if one is not None]
-        target = min(map(self._target_of, plan.group.queues), default=self.target_wait.target_wait_seconds)
-        work = plan.work
+        work, learnt = seen.work, memory.target_wait
         look = reach.Look(
             at=at,
             tasks=work.tasks,
             backlog=work.waiting - work.passing + work.reserved,
             ended=memory.completions.total,
             target_seconds=target,
-            service_seconds=plan.service_seconds,
-            limit=sum(limits) if len(limits) == len(decisions) and plan.blocked_by is None else None,
+            service_seconds=learnt.service_seconds if learnt.ended else None,
+            limit=sum(limits) if len(limits) == len(decisions) and blocked is None else None,
         )
-        memory = memory._replace(reach=reach.follow(memory.reach, look))
-        wait = memory.target_wait.oldest_wait_seconds(at, target)
-        plan = replace(
-            plan, target_seconds=target, oldest_wait_seconds=wait, needed=memory.reach.needed or None
-        )
+        reached = reach.follow(memory.reach, look)
         looks = Looks(self.min_interval_seconds, self.interval_seconds)
-        shortest = reach.shortest_learnt(self.target_wait, memory.target_wait, looks)
-        return memory, replace(plan, shortest_target_seconds=shortest)
+        return memory._replace(reach=reached), TargetPlan(
+            seconds=target,
+            oldest_wait_seconds=learnt.oldest_wait_seconds(at, target),
+            needed=reached.needed or None,
+            shortest_seconds=reach.shortest_learnt(self.target_wait, learnt, looks),
+        )
 
     @property
     def _parameters(self) -> TargetWaitPolicy:
@@ -304,8 +298,11 @@ class Decider:
     ) -> tuple[GroupState, Recommendation, Needs | None]:
         """What the load asks for, kept in the window; the current size where the work is not known."""
         work, current_total = seen.work, seen.current_total
-        needs = needs_of_load(seen.fleet) if seen.fleet else None
-        highest = high_load(seen.fleet, needs, work) if seen.fleet and needs else None
+        needs = highest = None
+        if seen.fleet is not None:
+            tasks = own_tasks(seen.fleet)
+            needs = needs_of_load(seen.fleet, tasks)
+            highest = high_load(seen.fleet, tasks, needs, work)
         watch, found = thresholds(self.policy, memory.watch, work, at, highest)
         if not work.readable or (work.unknown and found.reason is Reason.STEADY):
             unknown = Recommendation(
@@ -313,7 +310,7 @@ class Decider:
             )
             return memory._replace(watch=watch), unknown, needs
         if found.reason in {Reason.STEADY, Reason.DELAYED}:
-            found = replace(found, processes=current_total)
+            found = found._replace(processes=current_total)
         # A fresh start has recommended what it found.
         window = memory.window or ((at, current_total),)
         if work.complete:
@@ -330,14 +327,15 @@ class Decider:
         """The constraints on each member, its share of the recommendation and the decision for it."""
         override = observation.override
         idle = seen.work.complete and seen.work.tasks == 0 == seen.work.waiting
+        steps, may_shrink = self._steps, idle or self.quiesces
         constraints = [
             constrain(
                 self.policy,
                 override,
                 member,
                 observation.at,
-                steps=self._steps,
-                may_shrink=idle or self.quiesces,
+                steps=steps,
+                may_shrink=may_shrink,
                 record=limits.records.get(member.reading.name),
                 part=limits.parts.get(member.reading.name),
             )

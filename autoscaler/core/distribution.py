@@ -107,22 +107,18 @@ def along_edges(needs: Needs, fleet: Fleet, sizes: Sequence[int], ranges: Sequen
                 short.update(members)
         shared = total_of(flow, len(ranges))
     grown = [target + more for target, more in zip(targets, shared, strict=True)]
-    shrinks = needs.kept < sum(member.processes for member in fleet.members)
+    shrinks = needs.kept < sum([member.processes for member in fleet.members])
     return Along(_shrunk(needs, ranges, grown) if shrinks else grown, shared, frozenset(short))
 
 
 def distribute_along_edges(needs: Needs, fleet: Fleet, constraints: Sequence[Constraints]) -> list[Share]:
     """Each worker's share, within its range: of its own needs, and of those of the queues it consumes."""
     found = along_edges(needs, fleet, [one.size for one in constraints], [one.range for one in constraints])
+    short = found.short
+    parts = zip(constraints, found.targets, needs.own, found.shared, strict=True)
     return [
-        Share(
-            worker=one.range.worker,
-            target=found.targets[number],
-            own=needs.own[number],
-            shared=found.shared[number],
-            short=number in found.short,
-        )
-        for number, one in enumerate(constraints)
+        Share(one.range.worker, target, own, shared, number in short)
+        for number, (one, target, own, shared) in enumerate(parts)
     ]
 
 
@@ -177,7 +173,7 @@ def _shared_out(desired: Desired, constraints: Sequence[Constraints]) -> tuple[l
     else:
         shares = distribute_along_edges(needs, fleet, constraints)
         grows, shrinks = needs.growth > 0, needs.kept < current_total
-    unmet = sum(share.target for share in shares) - total.processes
+    unmet = sum([share.target for share in shares]) - total.processes
     decisions = []
     for found, share in zip(constraints, shares, strict=True):
         short = grows and share.short
@@ -211,15 +207,7 @@ def explain(
         reason = Reason.STEADY
     else:
         reason = recommended_for
-    return Decision(
-        worker=found.range.worker,
-        current=found.size,
-        desired=target,
-        desired_reason=reason,
-        target=target,
-        reason=reason,
-        bounds=found.bounds,
-    )
+    return Decision(found.range.worker, found.size, target, reason, target, reason, found.bounds)
 
 
 def gate(member: KnownWorker, found: Constraints, decision: Decision, held_by: Reason | None) -> Decision:

@@ -36,20 +36,24 @@ def measure(
     A worker that did not answer in this tick counts as it was last seen, and makes the work incomplete.
     """
     waiting = [queues[name].waiting if name in queues else None for name in group.queues]
-    readings = [member.reading for member in members]
-    if None in waiting:
-        unknown = Reason.STALE
-    elif all(_answered_in_full(member, at) for member in members):
-        unknown = None
-    else:
-        unknown = Reason.PEER_UNRESPONSIVE
-    return Work(
-        waiting=0 if waits_for_eta(readings) else sum(depth or 0 for depth in waiting),
-        reserved=sum(reading.reserved or 0 for reading in readings),
+    reserved = running = processes = 0
+    in_full = True
+    for member in members:
+        reading = member.reading
+        in_full = in_full and _answered_in_full(member, at)
+        reserved += reading.reserved or 0
+        processes += reading.processes or 0
         # A retiring process does its own task; that task asks for no other process.
-        running=sum(max(0, (reading.busy or 0) - reading.retiring) for reading in readings),
-        processes=sum(reading.processes or 0 for reading in readings),
-        unknown=unknown,
+        running += max(0, (reading.busy or 0) - reading.retiring)
+    unknown = None if in_full else Reason.PEER_UNRESPONSIVE
+    return Work(
+        waiting=0
+        if waits_for_eta([member.reading for member in members])
+        else sum([depth or 0 for depth in waiting]),
+        reserved=reserved,
+        running=running,
+        processes=processes,
+        unknown=Reason.STALE if None in waiting else unknown,
         readable=not waiting or any(depth is not None for depth in waiting),
     )
 

@@ -162,57 +162,73 @@ def _of_same(before: MemoryRecord | None, reading: WorkerReading) -> MemoryRecor
 
 def advance(policy: Policy, before: MemoryRecord | None, reading: WorkerReading, at: float) -> MemoryRecord:
     """The record of a worker after ``reading``."""
-    known = before or MemoryRecord(last_at=at)
-    container = reading.container
+    known, container = before or MemoryRecord(last_at=at), reading.container
     since = at if known.running_since is None else known.running_since
     running_since = since if reading.busy else None
     waited = running_since is not None and at - running_since >= _TRIED_SECONDS
-    record = known._replace(
+    tried = known.tried or waited or bool(reading.completed) or reading.busy is None
+    processes = known.processes
+    if reading.processes is not None:
+        processes = max(1, reading.processes + reading.retiring)
+    queues = reading.queues if reading.queues_known and reading.queues else known.queues
+    if container is None:
+        return known._replace(
+            last_at=at,
+            restored=False,
+            processes=processes,
+            running_since=running_since,
+            tried=tried,
+            queues=queues,
+            uptime_seconds=reading.uptime_seconds,
+        )
+    pressed = _is_pressed(policy, container)
+    kills, breach = _exceeded(before, reading, container, at, processes=processes, pressed=pressed)
+    shared = container.child_shared_bytes
+    return MemoryRecord(
         last_at=at,
-        restored=False,
-        processes=known.processes
-        if reading.processes is None
-        else max(1, reading.processes + reading.retiring),
-        running_since=running_since,
-        tried=known.tried or waited or bool(reading.completed) or reading.busy is None,
-        queues=reading.queues if reading.queues_known and reading.queues else known.queues,
-        uptime_seconds=reading.uptime_seconds,
-    )
-    return record if container is None else _with_container(policy, before, record, reading, at)
-
-
-def _with_container(
-    policy: Policy, before: MemoryRecord | None, record: MemoryRecord, reading: WorkerReading, at: float
-) -> MemoryRecord:
-    """The record with what its container says: peaks, kills and hits since the reading ``before``."""
-    container, known = reading.container, before or MemoryRecord(last_at=at)
-    assert container is not None  # noqa: S101 - for the type checker; the caller has looked
-    kills = _growth(known, container, known.oom_kills, container.oom_kills)
-    hits = _growth(known, container, known.memory_failcnt, container.memory_failcnt)
-    record = record._replace(
         peaks=_hold(known.peaks, _read_peaks(container, at), at),
-        shared_bytes=known.shared_bytes
-        if container.child_shared_bytes is None
-        else container.child_shared_bytes,
+        shared_bytes=known.shared_bytes if shared is None else shared,
         container_id=container.container_id,
         oom_kills=container.oom_kills,
         memory_failcnt=container.memory_failcnt,
-        kills=known.kills + kills,
+        kills=kills,
+        earlier_kills=known.earlier_kills,
+        processes=processes,
+        tried=tried,
+        running_since=running_since,
+        breach=breach,
+        queues=queues,
         limit_bytes=container.memory_limit_bytes,
-        was_full=container.memory_limited and _is_pressed(policy, container),
+        uptime_seconds=reading.uptime_seconds,
+        was_full=pressed and container.memory_limited,
     )
+
+
+def _exceeded(
+    before: MemoryRecord | None,
+    reading: WorkerReading,
+    container: ContainerReading,
+    at: float,
+    *,
+    processes: int,
+    pressed: bool,
+) -> tuple[int, Breach | None]:
+    """All kills so far, and the breach in force, with what has happened since the reading ``before``."""
+    known = before or MemoryRecord(last_at=at)
+    kills = _growth(known, container, known.oom_kills, container.oom_kills)
+    hits = _growth(known, container, known.memory_failcnt, container.memory_failcnt)
+    breach = known.breach
     if _ended_full(known, reading):
-        return record._replace(breach=_breached(known.breach, known.processes, at))
-    if kills or (hits and _is_pressed(policy, container)):
+        breach = _breached(breach, known.processes, at)
+    elif kills or (hits and pressed):
         # After growth, the size before it is the one that is known to fit.
-        size = max(known.processes, min(known.processes + 1, record.processes))
-        return record._replace(breach=_breached(known.breach, size, at))
-    if before is None:
+        breach = _breached(breach, max(known.processes, min(known.processes + 1, processes)), at)
+    elif before is None:
         breach = _breach_before(reading, at)
-        record = record._replace(breach=breach, kills=(container.oom_kills or 0) if breach else 0)
-    if record.breach and not record.breach.remembered(at):
-        record = record._replace(breach=None)
-    return record
+        return (container.oom_kills or 0) if breach else 0, breach
+    elif breach and not breach.remembered(at):
+        breach = None
+    return known.kills + kills, breach
 
 
 def _growth(known: MemoryRecord, now: ContainerReading, before: int | None, count: int | None) -> int:
@@ -230,11 +246,12 @@ def _is_pressed(policy: Policy, container: ContainerReading) -> bool:
 def _ended_full(known: MemoryRecord, reading: WorkerReading) -> bool:
     """Whether the whole worker was ended with its memory nearly used up, and came back in another group."""
     container, uptime = reading.container, reading.uptime_seconds
-    if container is None or None in {known.container_id, container.container_id}:
+    if not known.was_full or container is None or None in {known.container_id, container.container_id}:
         return False
     is_new = known.container_id != container.container_id
-    restarted = uptime is not None and known.uptime_seconds is not None and uptime < known.uptime_seconds
-    return known.was_full and is_new and restarted
+    return (
+        is_new and uptime is not None and known.uptime_seconds is not None and uptime < known.uptime_seconds
+    )
 
 
 def _inherit(record: MemoryRecord, others: Iterable[MemoryRecord], at: float) -> MemoryRecord:
@@ -312,28 +329,29 @@ def _higher(held: tuple[int, float], now: tuple[int, float], at: float) -> tuple
 def need(policy: Policy, container: ContainerReading, record: MemoryRecord | None) -> Need | None:
     """What one process needs at its peak, None where nothing is known of it."""
     peaks = _read_peaks(container, 0.0) if record is None else record.peaks
-    shared = container.child_shared_bytes if record is None else record.shared_bytes
+    shared = (container.child_shared_bytes or 0) if record is None else record.shared_bytes
     stated = int(policy.memory_per_process_bytes or 0)
-    if peaks is None and not stated:
-        return None
-    usual, largest = (0, 0) if peaks is None else (peaks.usual, peaks.largest)
-    usual, largest = (
-        max(1, stated, int(size * _MIN_SHARE), size - (shared or 0)) for size in (usual, largest)
-    )
+    if peaks is None:
+        return Need(stated, stated) if stated else None
+    largest = _own_part(peaks.largest, shared, stated)
     # Where processes were killed, their number is of those that need the most.
-    careful = bool(container.oom_kills) or (record is not None and record.breach is not None)
-    return Need(largest if careful else usual, largest)
+    if container.oom_kills or (record is not None and record.breach is not None):
+        return Need(largest, largest)
+    return Need(_own_part(peaks.usual, shared, stated), largest)
 
 
-def fitting(
-    policy: Policy, container: ContainerReading, record: MemoryRecord | None, *, size: int = 0
-) -> int | None:
+def _own_part(peak: int, shared: int, stated: int) -> int:
+    """What of a peak a further process needs, at least what is ``stated``."""
+    return max(1, stated, int(peak * _MIN_SHARE), peak - shared)
+
+
+def fitting(policy: Policy, container: ContainerReading, each: Need | None, *, size: int = 0) -> int | None:
     """Processes that fit in the memory limit at their peak, at least 1; None where that is not known.
 
-    It is what fits below ``memory_headroom``. A worker that already has ``size`` processes keeps those that
-    fit below ``memory_high``, so that a small change of a peak is no reason for a resize.
+    ``each`` is what a process needs. It is what fits below ``memory_headroom``. A worker that already has
+    ``size`` processes keeps those that fit below ``memory_high``, so that a small change of a peak is no
+    reason for a resize.
     """
-    each = need(policy, container, record)
     if container.memory_limit_bytes is None or each is None:
         return None
     fit = _fit(container, each, policy.memory_headroom)
@@ -345,18 +363,21 @@ def _fit(container: ContainerReading, each: Need, share: float) -> int:
     return 1 + max(0, int((available - each.largest) // each.usual))
 
 
-def room(policy: Policy, container: ContainerReading, record: MemoryRecord | None) -> int | None:
+def room(
+    policy: Policy, container: ContainerReading, record: MemoryRecord | None, each: Need | None
+) -> int | None:
     """How many more processes there is room for now, by what is in use; None where that is not known.
 
-    None at all as long as no task has shown what it needs, where its companion reports peaks, and while
-    processes wait for memory: file pages that are in use are free on paper only.
+    ``each`` is what a process needs. None at all as long as no task has shown what it needs, where its
+    companion reports peaks, and while processes wait for memory: file pages that are in use are free on paper
+    only.
     """
     if container.memory_limited and (container.memory_pressure or 0.0) > _PRESSURE:
         return 0
     stated = policy.memory_per_process_bytes
     if record is not None and not record.tried and container.child_peak_bytes and not stated:
         return 0
-    each, used = need(policy, container, record), container.limited_use_bytes
+    used = container.limited_use_bytes
     if each is None or used is None or container.memory_limit_bytes is None:
         return None
     free = container.memory_limit_bytes * policy.memory_headroom - used

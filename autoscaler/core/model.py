@@ -113,8 +113,6 @@ class ContainerReading(NamedTuple):
     cpu_limited: bool = False
     cpu_usage_seconds: float | None = None
     throttled_seconds: float | None = None
-    cpu_usage_ratio: float | None = None
-    cpu_throttled_ratio: float | None = None
     memory_limit_bytes: int | None = None
     memory_limited: bool = False
     memory_limit_stated: bool = False
@@ -131,6 +129,13 @@ class ContainerReading(NamedTuple):
     memory_pressure: float | None = None
     container_id: str | None = None
     cpu_limit_id: str | None = None
+    # The last two are not read but computed, for each worker in each tick.
+    cpu_usage_ratio: float | None = None
+    cpu_throttled_ratio: float | None = None
+
+    def with_rates(self, usage: float | None, throttled: float | None) -> ContainerReading:
+        """The same with these rates: several times as quick as ``_replace``."""
+        return ContainerReading._make((*self[:-2], usage, throttled))
 
     @property
     def own_memory_bytes(self) -> int | None:
@@ -207,20 +212,25 @@ class WorkerReading(NamedTuple):
     completed: int | None = None
     uptime_seconds: float | None = None
     prefetch: int | None = None
-    queues: tuple[str, ...] = ()
     queues_known: bool = True
     autoscale: bool = False
     companion: bool = False
     companion_refusal: str | None = None
     start_seconds: float | None = None
     layout: WorkerLayout | None = None
-    container: ContainerReading | None = None
     resizers: tuple[tuple[str, float], ...] | None = None
     rate_limited: int | None = None
     discarded: int | None = None
     consuming: bool | None = None
     reconnects: int | None = None
     late_running_seconds: float | None = None
+    # The last two are not always those of the reply, but what is known of the worker.
+    queues: tuple[str, ...] = ()
+    container: ContainerReading | None = None
+
+    def known_by(self, queues: tuple[str, ...], container: ContainerReading | None) -> WorkerReading:
+        """The same with these: several times as quick as ``_replace``."""
+        return WorkerReading._make((*self[:-2], queues, container))
 
     @property
     def unsupported(self) -> str | None:
@@ -269,8 +279,7 @@ class Observation:
     outcomes: tuple[Outcome, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recommendation:
+class Recommendation(NamedTuple):
     """The size that the demand recommends, in processes, before any bound.
 
     ``before_delays`` is what the load alone asks for: the stabilization window remembers it.

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.steps import steps_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from autoscaler.core.demand.fleet import Share
     from autoscaler.core.demand.work import Work
     from autoscaler.core.groups import Group
     from autoscaler.core.model import Decision, Reason
+    from autoscaler.core.state import GroupState
     from autoscaler.core.steps import Step, Trail
 
 
@@ -56,6 +59,57 @@ class GroupPlan:
     def steps(self) -> tuple[Step, ...]:
         """How the size came about, step by step; empty for a plan that no decider has made."""
         return () if self.trail is None else steps_of(self.trail)
+
+
+class Notes(NamedTuple):
+    """What else is said of a group's demand: seconds of its cooldowns, the shadow's size, what blocks it."""
+
+    up_cooldown_seconds: float
+    down_cooldown_seconds: float
+    shadow_recommended: int | None
+    blocked_by: Reason | None
+
+
+class TargetPlan(NamedTuple):
+    """How a group is doing against its target wait; the fields are those of :class:`GroupPlan`."""
+
+    seconds: float
+    oldest_wait_seconds: float
+    needed: int | None
+    shortest_seconds: float | None
+
+
+def plan_group(  # noqa: PLR0917 - what a plan is made of
+    group: Group,
+    work: Work,
+    memory: GroupState,
+    trail: Trail,
+    notes: Notes,
+    shares: Sequence[Share],
+    target: TargetPlan | None,
+) -> GroupPlan:
+    """The plan for one group; ``target`` is None where no target wait decides or the work is not known."""
+    learnt, desired = memory.target_wait, trail.cooled
+    return GroupPlan(
+        group=group,
+        work=work,
+        recommended=trail.unblocked.processes,
+        desired=desired.processes,
+        reason=desired.reason,
+        up_cooldown_seconds=notes.up_cooldown_seconds,
+        down_cooldown_seconds=notes.down_cooldown_seconds,
+        service_seconds=learnt.service_seconds if learnt.ended else None,
+        arrivals_per_second=learnt.arrivals_per_second if learnt.last else None,
+        shadow_recommended=notes.shadow_recommended,
+        blocked_by=notes.blocked_by,
+        ended_at=memory.ended_at,
+        target_seconds=target.seconds if target else None,
+        needed=target.needed if target else None,
+        shortest_target_seconds=target.shortest_seconds if target else None,
+        oldest_wait_seconds=target.oldest_wait_seconds if target else None,
+        shares=tuple(shares),
+        trail=trail,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,6 @@ def rivals(reading: WorkerReading, own_name: str, known: Mapping[str, Rival] = N
 
 def yields_to(reading: WorkerReading, own_name: str, known: Mapping[str, Rival] = NONE) -> str | None:
     """The autoscaler that the one called ``own_name`` leaves the worker to, None where it acts itself."""
-    if not own_name:
+    if not own_name or not reading.resizers:
         return None
     return next((name for name in rivals(reading, own_name, known) if name < own_name), None)

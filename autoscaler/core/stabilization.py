@@ -6,7 +6,6 @@ change, with the reason.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autoscaler.core.model import Reason
@@ -31,8 +30,8 @@ def stabilize(memory: GroupState, recommendation: Recommendation, current_total:
         return recommendation
     largest = max((size for _, size in memory.window), default=recommendation.processes)
     if largest >= current_total:
-        return replace(recommendation, processes=current_total, reason=Reason.STABILIZING)
-    return replace(recommendation, processes=max(recommendation.processes, largest))
+        return recommendation._replace(processes=current_total, reason=Reason.STABILIZING)
+    return recommendation._replace(processes=max(recommendation.processes, largest))
 
 
 def cooldowns(policy: Policy, memory: GroupState, at: float) -> tuple[float, float]:
@@ -50,5 +49,5 @@ def cool_down(
     """Hold while the cooldown of the recommended direction runs, ``up`` or ``down`` seconds from now."""
     grows, shrinks = recommendation.processes > current_total, recommendation.processes < current_total
     if (grows and up > 0) or (shrinks and down > 0):
-        return replace(recommendation, processes=current_total, reason=Reason.COOLDOWN)
+        return recommendation._replace(processes=current_total, reason=Reason.COOLDOWN)
     return recommendation

@@ -233,19 +233,13 @@ def _follow(policy: Policy, before: KnownWorker | None, reading: WorkerReading, 
     # A worker whose queues are not known this time still belongs to those who share them.
     queues = reading.queues if reading.queues_known else before.reading.queues
     if container is not reading.container or queues != reading.queues:
-        reading = reading._replace(container=container, queues=queues)
+        reading = reading.known_by(queues, container)
     outstanding, refusal = before.outstanding, before.refusal
     if outstanding and _settled(policy, outstanding, before.reading, reading, at):
         outstanding = None
     if refusal and _differs(before.reading, reading):
         refusal = None
-    return KnownWorker(
-        reading=reading,
-        read_at=at,
-        outstanding=outstanding,
-        refusal=refusal,
-        rivals=remember_rivals(before.rivals, reading, at),
-    )
+    return KnownWorker(reading, at, outstanding, refusal, remember_rivals(before.rivals, reading, at))
 
 
 def _settled(

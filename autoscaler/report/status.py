@@ -7,7 +7,7 @@ names, for whoever reads them.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.core import capacity
@@ -111,7 +111,7 @@ class TickRecord:
 
 def limits(policy: Policy, container: ContainerReading | None) -> dict[str, int]:
     """The bounds on a worker's size by their names, before any decision and without an override."""
-    return capacity.bounds(policy, container).by_name()
+    return capacity.unlearnt_bounds(policy, container).by_name()
 
 
 def applied_bounds(plan: Plan) -> dict[str, Bounds]:
@@ -138,7 +138,7 @@ def status(record: TickRecord) -> dict[str, Any]:
         },
         "queues": [_queue(queue) for queue in observation.queues],
         "groups": [_group(group) for group in plan.groups],
-        "waits": [asdict(wait) for wait in record.waits],
+        "waits": [_wait(wait) for wait in record.waits],
         "workers": [
             _worker(record, name, bounds.get(name), shares.get(name), queues)
             for name in sorted(record.workers)
@@ -325,6 +325,16 @@ def _group(plan: GroupPlan) -> dict[str, Any]:
         "needed_for_target": plan.needed,
         "cooldown_up_seconds": round(plan.up_cooldown_seconds, 3),
         "cooldown_down_seconds": round(plan.down_cooldown_seconds, 3),
+    }
+
+
+def _wait(wait: Wait) -> dict[str, Any]:
+    return {
+        "queues": wait.queues,
+        "seconds": wait.seconds,
+        "target_seconds": wait.target_seconds,
+        "missed_seconds": wait.missed_seconds,
+        "cause": wait.cause,
     }
 
 

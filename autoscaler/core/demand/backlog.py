@@ -79,22 +79,23 @@ def follow(
     Tasks that came since the last look came at ``since``, or within ``gap_seconds`` after it. What was asked
     for at that look was asked for at ``asked_at``.
     """
-    before = before._replace(queues=_by_present_channel(before.queues, fleet))
-    fetched = [_fetched(before.seen.get(member.name), member) for member in fleet.members]
+    before = _by_present_channel(before, fleet)
+    lasts = [before.seen.get(member.name) for member in fleet.members]
+    fetched = list(map(_fetched, lasts, fleet.members))
     queues, handed = _queued(before, fleet, fetched, since=since, gap_seconds=gap_seconds, at=at)
     held, seen, ready_at, runs = {}, {}, {}, {}
-    for number, (member, consumed) in enumerate(zip(fleet.members, fleet.consumed(), strict=True)):
-        last, name = before.seen.get(member.name), member.name
-        if member.reserved:
+    for number, (member, last) in enumerate(zip(fleet.members, lasts, strict=True)):
+        name, processes, busy, reserved, completed, *_ = member
+        if reserved:
             had = (*before.held.get(name, ()), *sorted(handed.get(number, ())))
-            held[name] = _newest(had, member.reserved, since + consumed.target_wait_seconds)
-        if last is not None and member.processes > last[0]:
+            held[name] = _newest(had, reserved, since + fleet.consumed[number].target_wait_seconds)
+        if last is not None and processes > last[0]:
             ready_at[name] = asked_at + start_seconds
         elif before.ready_at.get(name, at) > at:
             ready_at[name] = before.ready_at[name]
-        if member.busy:
-            runs[name] = runs_after(before.runs.get(name, ()), member.busy, _started(last, member), at)
-        seen[name] = (member.processes, member.busy, member.reserved, member.completed)
+        if busy:
+            runs[name] = runs_after(before.runs.get(name, ()), busy, _started(last, member), at)
+        seen[name] = (processes, busy, reserved, completed)
     return Backlog(queues=queues, held=held, seen=seen, ready_at=ready_at, runs=runs), fetched
 
 
@@ -127,16 +128,14 @@ def _queued(
     return queues, handed
 
 
-def _by_present_channel(
-    before: Mapping[tuple[str, ...], Batches], fleet: Fleet
-) -> Mapping[tuple[str, ...], Batches]:
+def _by_present_channel(backlog: Backlog, fleet: Fleet) -> Backlog:
     """What waited in each channel that there is now: which queues are one is by who consumes them.
 
     What waited in one that is gone is that of those with its queues, by what waits in each.
     """
-    present = {channel.queues for channel in fleet.channels}
+    before, present = backlog.queues, {channel.queues for channel in fleet.channels}
     if before.keys() <= present:
-        return before
+        return backlog
     found = {queues: batches for queues, batches in before.items() if queues in present}
     for queues, batches in before.items():
         heirs = [one for one in fleet.channels if not set(queues).isdisjoint(one.queues)]
@@ -145,7 +144,7 @@ def _by_present_channel(
             part = one.waiting / waiting if waiting else 1 / len(heirs)
             more = ((due, math.ceil(count * part)) for due, count in batches)
             found[one.queues] = tuple(sorted((*found.get(one.queues, ()), *more)))
-    return found
+    return backlog._replace(queues=found)
 
 
 def spread(since: float, gap_seconds: float, count: int) -> Batches:
@@ -167,8 +166,10 @@ def runs_after(before: Batches, busy: int, started: int, started_at: float) -> B
 
 
 def _fetched(last: _Seen | None, member: Member) -> int:
-    in_hand = member.busy + member.reserved
-    return in_hand if last is None else max(0, in_hand - last[1] - last[2] + _ended(last, member))
+    more = member.busy + member.reserved
+    if last is not None:
+        more += _ended(last, member) - last[1] - last[2]
+    return max(0, more)
 
 
 def _started(last: _Seen | None, member: Member) -> int:
@@ -176,9 +177,9 @@ def _started(last: _Seen | None, member: Member) -> int:
 
 
 def _ended(last: _Seen, member: Member) -> int:
-    if member.completed is None or last[3] is None:
-        return 0
-    return max(0, member.completed - last[3])  # a worker that restarted counts from 0 again
+    now, before = member.completed, last[3]
+    # A worker that restarted counts from 0 again.
+    return 0 if now is None or before is None or now < before else now - before
 
 
 def _by_channel(before: Backlog, fleet: Fleet, fetched: Sequence[int]) -> dict[int, dict[int, int]]:

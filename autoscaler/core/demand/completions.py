@@ -41,12 +41,15 @@ class Completions(NamedTuple):
             now = count(reading)
             if now is None:
                 return None
-            before = self.counted.get(reading.name)
-            # A stock worker's count is the difference of two readings: it may fall by what it runs.
-            if before is None or now < before - (reading.processes or 0):
-                continuous = False
-            total += max(0, now - (now if before is None else before))
             counted[reading.name] = now
+            before = self.counted.get(reading.name)
+            if before is None:
+                continuous = False
+            elif now >= before:
+                total += now - before
+            # A stock worker's count is the difference of two readings: it may fall by what it runs.
+            elif now < before - (reading.processes or 0):
+                continuous = False
         return Completions(
             total=total, counted=counted, continuous=continuous and self.counted.keys() <= counted.keys()
         )

@@ -51,8 +51,8 @@ class Channel(NamedTuple):
 class Consumed(NamedTuple):
     """What workers that consume the same channels have in common.
 
-    ``exclusive`` are the channels that nobody else consumes, ``exclusive_tasks`` what waits there and needs a
-    process. ``part`` is one worker's part of all that waits in the channels and needs one.
+    ``exclusive`` are the channels that nobody else consumes and where something waits, ``exclusive_tasks``
+    what of it needs a process. ``part`` is one worker's part of all that waits in the channels and needs one.
     ``target_wait_seconds`` is the shortest, 0 without a channel, and ``waits`` is whether anything waits.
     """
 
@@ -64,25 +64,25 @@ class Consumed(NamedTuple):
 
 
 class Fleet(NamedTuple):
-    """The workers of a group and the channels between them; a worker's number is its place here."""
+    """The workers of a group and the channels between them; a worker's number is its place here.
+
+    ``consumed`` is what each worker consumes: one value for all that consume the same.
+    """
 
     members: tuple[Member, ...]
     channels: tuple[Channel, ...]
+    consumed: tuple[Consumed, ...]
 
     def shared(self) -> list[int]:
         """The channels that more than one worker consumes, by number."""
         return [number for number, channel in enumerate(self.channels) if len(channel.consumers) > 1]
 
-    def consumed(self) -> list[Consumed]:
-        """What each worker consumes, by its number: made once for all that consume the same."""
-        known: dict[tuple[int, ...], Consumed] = {}
-        found = []
-        for member in self.members:
-            one = known.get(member.channels)
-            if one is None:
-                one = known[member.channels] = _consumed([self.channels[place] for place in member.channels])
-            found.append(one)
-        return found
+    @classmethod
+    def of(cls, members: Sequence[Member], channels: Sequence[Channel]) -> Fleet:
+        """A fleet of these."""
+        sets = {member.channels for member in members}
+        by_set = {places: _consumed([channels[place] for place in places]) for places in sets}
+        return cls(tuple(members), tuple(channels), tuple([by_set[member.channels] for member in members]))
 
 
 class Needs(NamedTuple):
@@ -161,18 +161,16 @@ def fleet_of(
     for (places, target), names in merged.items():
         for place in places:
             reached[place].append(len(channels))
-        members = tuple(sorted(member for place in places for member in sets[place]))
+        reaching = tuple(sorted([member for place in places for member in sets[place]]))
         found = [depths[name] for name in names if name in depths]
-        channels.append(_channel(names, found, target, members, share_run))
+        channels.append(_channel(names, found, target, reaching, share_run))
     of_member = {number: tuple(reached[place]) for place, numbers in enumerate(sets) for number in numbers}
-    return Fleet(
-        tuple(_member(reading, sizes[number], of_member[number]) for number, reading in enumerate(readings)),
-        tuple(channels),
-    )
+    members = [_member(reading, sizes[number], of_member[number]) for number, reading in enumerate(readings)]
+    return Fleet.of(members, channels)
 
 
 def _consumed(channels: Sequence[Channel]) -> Consumed:
-    exclusive = tuple(channel for channel in channels if len(channel.consumers) == 1)
+    exclusive = tuple([one for one in channels if one.waiting and len(one.consumers) == 1])
     return Consumed(
         exclusive=exclusive,
         exclusive_tasks=sum(channel.tasks for channel in exclusive),

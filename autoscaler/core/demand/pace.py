@@ -64,6 +64,8 @@ class Pace(NamedTuple):
         A task that is younger than most of the service time does not end yet; then each process becomes free
         at a rate of one over the service time.
         """
+        if not runs:
+            return 0.0
         young = YOUNG_SHARE * self.service_seconds
         freed = 0.0
         for since, count in runs:
@@ -76,6 +78,8 @@ class Pace(NamedTuple):
 
     def spare(self, spare: int, horizon: float, spare_in: float) -> float:
         """Starts on processes that are idle, or will be ready in ``spare_in``."""
+        if not spare:
+            return 0.0
         spare_in = spare_in if self.held_seconds is None else 0.0
         return spare * self.started(horizon - spare_in) if horizon >= spare_in else 0.0
 

@@ -49,7 +49,8 @@ def follow(
     share = _share(before, more, others) if waits else 0.0
     after = Fetched(passed=passed, kept=kept, share=share, waited=waits, passing=more > 0)
     # A burst whose fetching has just begun has shown nothing yet: it is judged at the next signal.
-    return after, int((share if before.waited else 1.0) * _open(readings, queues))
+    part = share if before.waited else 1.0
+    return after, int(part * _open(readings, queues)) if part and waits else 0
 
 
 def _share(before: Fetched, passed: int, kept: int) -> float:
@@ -62,7 +63,9 @@ def _share(before: Fetched, passed: int, kept: int) -> float:
 
 def _open(readings: Sequence[WorkerReading], queues: Mapping[str, QueueReading]) -> int:
     """The messages that workers are free to fetch at this moment."""
-    open_queues = {name for reading in readings if _may_fetch(reading) for name in reading.queues}
+    # A fleet has many workers and few sets of queues.
+    open_sets = {reading.queues for reading in readings if _may_fetch(reading)}
+    open_queues = {name for consumed in open_sets for name in consumed}
     return sum(queues[name].waiting or 0 for name in open_queues if name in queues)
 
 
@@ -84,14 +87,13 @@ def _may_fetch(reading: WorkerReading) -> bool:
 
 def _passed(reading: WorkerReading) -> int | None:
     """All that it has thrown away, and what waits in its timer."""
-    return _sum(reading.discarded, reading.scheduled)
+    discarded, scheduled = reading.discarded, reading.scheduled
+    return None if discarded is None or scheduled is None else discarded + scheduled
 
 
 def _kept(reading: WorkerReading) -> int | None:
     """All that it has fetched for a process."""
-    return _sum(reading.completed, reading.busy, reading.reserved, reading.rate_limited or 0)
-
-
-def _sum(*counts: int | None) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
+    completed, busy, reserved = reading.completed, reading.busy, reading.reserved
+    if completed is None or busy is None or reserved is None:
+        return None
+    return completed + busy + reserved + (reading.rate_limited or 0)

@@ -92,29 +92,35 @@ def shortest_learnt(parameters: TargetWaitPolicy, state: TargetWaitState, looks:
 
 def follow(before: Reach, look: Look) -> Reach:
     """What is remembered after one look."""
-    last = before.last
-    after = before._replace(last=look)
+    last, current, earlier = before.last, before.current, before.earlier
     if before.needed and (
         look.at - before.needed_at > HOLD_SECONDS or (look.limit is not None and before.needed <= look.limit)
     ):
-        after = after._replace(current=0, earlier=0)
+        current = earlier = 0
     if last is None or look.at - last.at > _MAX_GAP_SECONDS or look.at <= last.at:
-        return after._replace(arrivals=())
+        return Reach(look, (), current, earlier, before.needed_at)
     arrived = max(0, look.ended - last.ended) + look.tasks - last.tasks
     known = before.arrivals if last.backlog else ()
     if not last.backlog:
-        after = after._replace(current=0, earlier=after.needed)
+        current, earlier = 0, max(current, earlier)
     arrivals = (*known, ((last.at + look.at) / 2, arrived)) if arrived > 0 else known
     while len(arrivals) > _MAX_ARRIVALS:
         arrivals = ((arrivals[0][0], arrivals[0][1] + arrivals[1][1]), *arrivals[2:])
-    after = after._replace(arrivals=arrivals)
-    needed = _needed(arrivals, look)
-    if look.limit is None or needed <= look.limit or not _is_late(arrivals, look, look.limit):
-        return after
+    needed = _missed(arrivals, look)
+    if not needed:
+        return Reach(look, arrivals, current, earlier, before.needed_at)
     # What was said stands while it is about right: who reads it should not have to read it at each look.
-    if abs(needed - after.current) <= _ABOUT * after.current:
-        needed = after.current
-    return after._replace(current=needed, needed_at=look.at)
+    return Reach(
+        look, arrivals, current if abs(needed - current) <= _ABOUT * current else needed, earlier, look.at
+    )
+
+
+def _missed(arrivals: tuple[tuple[float, int], ...], look: Look) -> int:
+    """The processes that are needed, where they are more than is allowed and a task will be late; else 0."""
+    if look.limit is None or sum([tasks for _, tasks in arrivals]) <= look.limit:
+        return 0
+    needed = _needed(arrivals, look)
+    return needed if needed > look.limit and _is_late(arrivals, look, look.limit) else 0
 
 
 def _needed(arrivals: tuple[tuple[float, int], ...], look: Look) -> int:

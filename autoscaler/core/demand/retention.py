@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from autoscaler.core.policy import MAX_PROCESSES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from autoscaler.core.demand.parameters import TargetWaitPolicy
 
 #: A size is tracked exactly up to here, and in steps of about an eighth above.
@@ -24,17 +26,26 @@ _BIN_ENDS = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0, 16.0)
 _BIN_WIDTHS = (1 / 8, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 #: Gain of keeping a process, as a share of a start's worth, below which it is rounding.
 _MIN_GAIN = 1e-6
+#: Share of a task below which an imagined pool has no more tasks in it than the real one.
+_NOTHING = 1e-9
 
 
 class Gaps(NamedTuple):
     """How often a size was needed again at each age of its gap, one entry for each bin.
 
     ``needs`` over ``exposure`` is the hazard; exposure and age are in units of a start's worth, so that
-    keeping a process pays where the hazard is above 1.
+    keeping a process pays where the hazard is above 1. ``worth`` is what follows for a gap of each age:
+    whether a process is worth keeping.
     """
 
     exposure: tuple[float, ...]
     needs: tuple[float, ...]
+    worth: tuple[bool, ...]
+
+    def worth_at(self, age: float) -> bool:
+        """Whether a process that was not needed for so long is worth keeping."""
+        place = bisect.bisect_right(_BIN_ENDS, age)
+        return place < len(_BIN_ENDS) and self.worth[place]
 
 
 class Pool(NamedTuple):
@@ -94,45 +105,91 @@ def track(parameters: TargetWaitPolicy, before: Retention, pool: Pool, passed: P
     A pool of ``n`` processes is too small when more tasks are in it than start within the slack: ``n`` run
     and ``n * slack / service`` follow. It has never fewer tasks in it than the real pool.
     """
-    tasks_at, needed_at, gaps = list(before.tasks_at), list(before.needed_at), list(before.gaps)
-    at, in_system, arrived = pool.at, pool.in_system, pool.arrived
-    while len(tasks_at) < rungs_up_to(pool.processes):
-        tasks_at.append(float(in_system))
-        needed_at.append(at)
-        gaps.append(_PRIOR)
-    ended_each, refilled_each, crowd, tick_seconds = passed
-    for rung, (tasks_before, processes) in enumerate(zip(tasks_at, _SIZES, strict=False)):
+    at, processes, in_system, arrived = pool
+    if len(before.tasks_at) < rungs_up_to(processes):
+        before = _with_rungs(before, pool)
+    if not (in_system or arrived or any(before.tasks_at)):
+        return before  # nothing is left in any of them, and nothing has come
+    ended_each, refilled_each, crowd, _ = passed
+    tasks_at, crowded = [], []
+    for rung, (tasks_before, size) in enumerate(zip(before.tasks_at, _SIZES, strict=False)):
         tasks = tasks_before + arrived
-        if tasks <= processes:
+        if tasks <= size:
             tasks -= tasks * ended_each
         else:
-            tasks -= processes * ended_each + min(tasks - processes, processes * refilled_each)
-        if tasks < in_system:  # noqa: PLR1730 - this is the innermost loop, and max() is twice as slow
+            tasks -= size * ended_each + min(tasks - size, size * refilled_each)
+        if tasks < in_system + _NOTHING:
             tasks = in_system
-        if tasks > processes * crowd:
-            tasks = processes * crowd  # larger sizes take the rest
-            pause = at - needed_at[rung]
-            if pause > 1.5 * tick_seconds:  # else the need goes on
-                gaps[rung] = learn_gap(parameters, gaps[rung], pause / parameters.start_worth_seconds)
-            needed_at[rung] = at
-        tasks_at[rung] = tasks
-    return Retention(tasks_at=tuple(tasks_at), needed_at=tuple(needed_at), gaps=tuple(gaps))
+        if tasks > size * crowd:
+            tasks = size * crowd  # larger sizes take the rest
+            crowded.append(rung)
+        tasks_at.append(tasks)
+    after = Retention(tuple(tasks_at), before.needed_at, before.gaps)
+    return _needed_again(parameters, after, crowded, at, passed) if crowded else after
 
 
-#: One need at the break-even hazard in each bin: keeping is neither gain nor loss until more is known.
-_PRIOR = Gaps(exposure=(1.0,) * len(_BIN_ENDS), needs=(1.0,) * len(_BIN_ENDS))
+def _with_rungs(before: Retention, pool: Pool) -> Retention:
+    """The same with the rungs that lead to the pool's size: they begin with what is in the real pool."""
+    more = rungs_up_to(pool.processes) - len(before.tasks_at)
+    return Retention(
+        before.tasks_at + (float(pool.in_system),) * more,
+        before.needed_at + (pool.at,) * more,
+        before.gaps + (_PRIOR,) * more,
+    )
+
+
+def _needed_again(
+    parameters: TargetWaitPolicy, before: Retention, crowded: Sequence[int], at: float, passed: Passed
+) -> Retention:
+    """The same where the rungs that are ``crowded`` have been too small until now."""
+    needed_at = list(before.needed_at)
+    for rung in crowded:
+        needed_at[rung] = at
+    # Where one was too small at the look before, the need goes on.
+    long = 1.5 * passed.tick_seconds
+    paused = [rung for rung in crowded if at - before.needed_at[rung] > long]
+    if not paused:
+        return before._replace(needed_at=tuple(needed_at))
+    gaps = list(before.gaps)
+    same = learnt = _PRIOR
+    same_pause = 0.0
+    for rung in paused:
+        pause, known = at - before.needed_at[rung], gaps[rung]
+        if known is not same or pause != same_pause:  # rungs with one past have one value
+            same, same_pause = known, pause
+            learnt = learn_gap(parameters, known, pause / parameters.start_worth_seconds)
+        gaps[rung] = learnt
+    return before._replace(needed_at=tuple(needed_at), gaps=tuple(gaps))
 
 
 def learn_gap(parameters: TargetWaitPolicy, gaps: Gaps, age: float) -> Gaps:
     """Add a gap that has just ended at ``age``."""
     last = bisect.bisect_right(_BIN_ENDS, age)
-    lived = [*_BIN_WIDTHS[:last], age - (_BIN_ENDS[last - 1] if last else 0.0)]
-    lived += [0.0] * len(_BIN_ENDS)
     fade = 1 - 1 / parameters.remembered_gaps
-    return Gaps(
-        exposure=tuple(1 + (before - 1) * fade + lived[index] for index, before in enumerate(gaps.exposure)),
-        needs=tuple(1 + (before - 1) * fade + (index == last) for index, before in enumerate(gaps.needs)),
-    )
+    exposure = [1 + (before - 1) * fade for before in gaps.exposure]
+    needs = [1 + (before - 1) * fade for before in gaps.needs]
+    for index, width in enumerate(_BIN_WIDTHS[:last]):
+        exposure[index] += width
+    if last < len(_BIN_ENDS):
+        exposure[last] += age - (_BIN_ENDS[last - 1] if last else 0.0)
+        needs[last] += 1
+    return _gaps(exposure, needs)
+
+
+def _gaps(exposure: Sequence[float], needs: Sequence[float]) -> Gaps:
+    """Gaps, with whether there is a time to keep on for whose saved starts outweigh the idle seconds."""
+    worth, gain = [False] * len(_BIN_ENDS), 0.0
+    for index in reversed(range(len(_BIN_ENDS))):
+        hazard = needs[index] / exposure[index]
+        needed = -math.expm1(-hazard * _BIN_WIDTHS[index])
+        # To the end of this age, and on where that gains more.
+        gain = needed * (1 - 1 / hazard) + (1 - needed) * max(0.0, gain)
+        worth[index] = gain > _MIN_GAIN
+    return Gaps(tuple(exposure), tuple(needs), tuple(worth))
+
+
+#: One need at the break-even hazard in each bin: keeping is neither gain nor loss until more is known.
+_PRIOR = _gaps((1.0,) * len(_BIN_ENDS), (1.0,) * len(_BIN_ENDS))
 
 
 def retained(
@@ -142,27 +199,16 @@ def retained(
 
     What was needed within ``hold_seconds`` is kept whatever it costs.
     """
+    if pool.processes <= smallest:
+        return smallest
     for rung in range(min(len(learnt.tasks_at), rungs_up_to(pool.processes)) - 1, -1, -1):
         size = min(_SIZES[rung] + 1, pool.processes)  # the size that is needed where this rung is too small
         if size <= smallest:
             break
         age = pool.at - learnt.needed_at[rung]
-        if age < hold_seconds or _worth_keeping(learnt.gaps[rung], age / parameters.start_worth_seconds):
+        if age < hold_seconds or learnt.gaps[rung].worth_at(age / parameters.start_worth_seconds):
             return size
     return smallest
-
-
-def _worth_keeping(gaps: Gaps, age: float) -> bool:
-    """Tell whether there is a time to keep on for whose saved starts outweigh the idle seconds."""
-    gain, still_idle = 0.0, 1.0
-    for index in range(bisect.bisect_right(_BIN_ENDS, age), len(_BIN_ENDS)):
-        hazard = gaps.needs[index] / gaps.exposure[index]
-        needed = -math.expm1(-hazard * _BIN_WIDTHS[index])
-        gain += still_idle * needed * (1 - 1 / hazard)
-        if gain > _MIN_GAIN:
-            return True
-        still_idle *= 1 - needed
-    return False
 
 
 def _sizes() -> tuple[int, ...]:

@@ -58,18 +58,14 @@ _Supplies = Callable[[float], Sequence[float]]
 def own_and_shared(look: Look) -> tuple[list[int], list[int]]:
     """More processes by worker, for what only it can start, and by channel, for its consumers together."""
     fleet = look.fleet
-    starts = [_starts(look, member) for member in fleet.members]
-    consumed = fleet.consumed()
-    own = [
-        _own(look, member, one, by) for member, one, by in zip(fleet.members, consumed, starts, strict=True)
-    ]
+    pairs = list(zip(fleet.members, fleet.consumed, strict=True))
+    own = [_own(look, member, one) for member, one in pairs]
     shared = [0] * len(fleet.channels)
     waiting = [one for one in fleet.shared() if fleet.channels[one].waiting]
     if not waiting:
         return own, shared
-    mine = [
-        member.reserved + one.exclusive_tasks for member, one in zip(fleet.members, consumed, strict=True)
-    ]
+    starts = [_starts(look, member) for member in fleet.members]
+    mine = [member.reserved + one.exclusive_tasks for member, one in pairs]
     left = _left_over(look.pace, starts, own, mine)
     if len(waiting) == 1:
         needs = [_alone(look, fleet.channels[waiting[0]], left)]
@@ -82,18 +78,18 @@ def own_and_shared(look: Look) -> tuple[list[int], list[int]]:
     return own, shared
 
 
-def _own(look: Look, member: Member, consumed: Consumed, starts: _Starts) -> int:
-    backlog = look.backlog
-    queued = [_running(channel, backlog) for channel in consumed.exclusive if channel.waiting]
-    if not (member.reserved or queued):
+def _own(look: Look, member: Member, consumed: Consumed) -> int:
+    if not (member.reserved or consumed.exclusive):
         return 0
-    dated = [*positions(backlog.held.get(member.name, ()), 0)]
-    dated += _interleaved(queued, member.reserved)
-    need = need_of(dated, starts, look.pace, look.at)
-    spare = max(0, member.processes - member.busy)
-    more = max(0, min(need.asked(), member.reserved + consumed.exclusive_tasks - spare))
     # A process that is to go once its task ends is no free one: taking it back is a growth.
-    return more + max(0, member.busy - member.processes)
+    taken_back = max(0, member.busy - member.processes)
+    beyond = member.reserved + consumed.exclusive_tasks - max(0, member.processes - member.busy)
+    if beyond <= 0:
+        return taken_back
+    queued = [_running(channel, look.backlog) for channel in consumed.exclusive]
+    dated = [*positions(look.backlog.held.get(member.name, ()), 0), *_interleaved(queued, member.reserved)]
+    need = need_of(dated, _starts(look, member), look.pace, look.at)
+    return max(0, min(need.asked(), beyond)) + taken_back
 
 
 def _starts(look: Look, member: Member) -> _Starts:
@@ -160,7 +156,8 @@ def _left_over(pace: Pace, starts: Sequence[_Starts], own: Sequence[int], mine: 
         if horizon not in known:
             slack = pace.slack(horizon)
             new = pace.started(slack) if slack >= 0 else 0.0
-            known[horizon] = [max(0.0, by(horizon) + more * new - tasks) for by, more, tasks in parts]
+            beyond = [by(horizon) + more * new - tasks for by, more, tasks in parts]
+            known[horizon] = [one if one > 0 else 0.0 for one in beyond]
         return known[horizon]
 
     return left

@@ -145,17 +145,16 @@ def _retained(
     hold_seconds: float,
 ) -> tuple[dict[str, Retention], tuple[int, ...], int]:
     """The gaps of each worker, the size that each keeps at least, and what is worth keeping of all."""
-    consumed = fleet.consumed()
-    keep = tuple(map(floor, fleet.members, consumed))
+    keep = tuple(map(floor, fleet.members, fleet.consumed))
     gaps: dict[str, Retention] = {}
     kept = 0
     # A newcomer learns from what one of the others has learnt.
     known = next(iter(state.gaps.values()), state.retention)
-    for member, one, arrived, least in zip(fleet.members, consumed, fetched, keep, strict=True):
+    for member, one, arrived, least in zip(fleet.members, fleet.consumed, fetched, keep, strict=True):
         pool = Pool(at, member.processes, in_hand(member, one), arrived)
         learnt = retention.track(parameters, state.gaps.get(member.name, known), pool, passed)
         gaps[member.name] = learnt
-        kept += retention.retained(parameters, learnt, pool, max(1, least), hold_seconds=hold_seconds)
+        kept += retention.retained(parameters, learnt, pool, least or 1, hold_seconds=hold_seconds)
     return gaps, keep, kept
 
 

@@ -8,7 +8,6 @@ current size. Vocabulary and shape follow the Kubernetes HPA and Knative's autos
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.demand.fleet import Needs
@@ -16,13 +15,14 @@ from autoscaler.core.demand.routes import unmet
 from autoscaler.core.model import Reason, Recommendation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from autoscaler.core.demand.fleet import Fleet
     from autoscaler.core.demand.work import Work
     from autoscaler.core.policy import Policy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class Watch(NamedTuple):
     """Since when the load is beyond each threshold (monotonic seconds), None where it is not."""
 
     high_since: float | None = None
@@ -36,34 +36,39 @@ class HighLoad(NamedTuple):
     processes: int
 
 
-def high_load(fleet: Fleet, needs: Needs, work: Work) -> HighLoad:
-    """The load where it is highest: all of the work, one worker's own tasks, or one channel's consumers."""
-    tasks = own_tasks(fleet)
+def high_load(fleet: Fleet, tasks: Sequence[int], needs: Needs, work: Work) -> HighLoad:
+    """The load where it is highest: all of the work, one worker's own tasks, or one channel's consumers.
+
+    ``tasks`` are the :func:`own_tasks`.
+    """
     loads = [work.load]
     loads += [_load(count, member.processes) for count, member in zip(tasks, fleet.members, strict=True)]
     for channel in fleet.channels:
         if channel.waiting:
-            count = channel.tasks + sum(tasks[one] for one in channel.consumers)
-            loads.append(_load(count, sum(fleet.members[one].processes for one in channel.consumers)))
-    return HighLoad(max(loads), sum(member.processes for member in fleet.members) + needs.growth)
+            count = channel.tasks + sum([tasks[one] for one in channel.consumers])
+            loads.append(_load(count, sum([fleet.members[one].processes for one in channel.consumers])))
+    return HighLoad(max(loads), sum([member.processes for member in fleet.members]) + needs.growth)
 
 
-def needs_of_load(fleet: Fleet) -> Needs:
-    """A process for each task: for a worker's own tasks on it, for those of shared queues along the edges."""
-    tasks = own_tasks(fleet)
+def needs_of_load(fleet: Fleet, tasks: Sequence[int]) -> Needs:
+    """A process for each task: for a worker's own tasks on it, for those of shared queues along the edges.
+
+    ``tasks`` are the :func:`own_tasks`.
+    """
     sizes = [member.processes for member in fleet.members]
-    free = [max(0, size - count) for size, count in zip(sizes, tasks, strict=True)]
+    pairs = list(zip(sizes, tasks, strict=True))
     shared = [0] * len(fleet.channels)
     numbers = [one for one in fleet.shared() if fleet.channels[one].waiting]
-    waiting = [fleet.channels[one].tasks for one in numbers]
-    for number, left in zip(
-        numbers, unmet(waiting, free, [fleet.channels[one].consumers for one in numbers]), strict=True
-    ):
-        shared[number] = round(left)
+    if numbers:
+        free = [size - count if size > count else 0 for size, count in pairs]
+        waiting = [fleet.channels[one].tasks for one in numbers]
+        edges = [fleet.channels[one].consumers for one in numbers]
+        for number, left in zip(numbers, unmet(waiting, free, edges), strict=True):
+            shared[number] = round(left)
     return Needs(
-        own=tuple(max(0, count - size) for size, count in zip(sizes, tasks, strict=True)),
+        own=tuple([count - size if count > size else 0 for size, count in pairs]),
         shared=tuple(shared),
-        keep=tuple(min(size, count) for size, count in zip(sizes, tasks, strict=True)),
+        keep=tuple(map(min, sizes, tasks)),
         kept=sum(sizes),
     )
 
@@ -74,8 +79,10 @@ def own_tasks(fleet: Fleet) -> list[int]:
     By worker. A retiring process does its own task; that task asks for no other process.
     """
     return [
-        member.reserved + max(0, member.busy - member.retiring) + consumed.exclusive_tasks
-        for member, consumed in zip(fleet.members, fleet.consumed(), strict=True)
+        member.reserved
+        + (member.busy - member.retiring if member.busy > member.retiring else 0)
+        + consumed.exclusive_tasks
+        for member, consumed in zip(fleet.members, fleet.consumed, strict=True)
     ]
 
 

@@ -11,9 +11,10 @@ from autoscaler.core.capacity import (
     cpu_processes,
     lowest,
     pressure,
+    unlearnt_bounds,
     with_rates,
 )
-from autoscaler.core.memory import fitting
+from autoscaler.core.memory import fitting, need
 from autoscaler.core.model import Bounds, Override, Reason
 from autoscaler.core.policy import Policy
 from tests.support.builders import MIB, container
@@ -58,7 +59,8 @@ def test_so_many_processes_fit_on_the_cores(cores, each, processes):
     ],
 )
 def test_memory_limits_processes(changes, processes):
-    assert fitting(Policy(), container(**{**MEMORY, **changes}), None) == processes
+    box = container(**{**MEMORY, **changes})
+    assert fitting(Policy(), box, need(Policy(), box, None)) == processes
 
 
 @pytest.mark.parametrize(
@@ -87,8 +89,9 @@ def test_the_ceiling_is_the_lower_of_cpu_and_memory(limits, set_by_someone, auto
         return None if pair is None else Ceiling(processes=pair[0], reason=pair[1])
 
     seen = None if limits is None else container(**limits)
-    fixed = lowest(bounds(Policy(max_processes=99), seen))
-    found = (fixed, automatic_max(Policy(), seen), lowest(bounds(Policy(), seen)))
+    each = None if seen is None else need(Policy(), seen, None)
+    fixed = lowest(unlearnt_bounds(Policy(max_processes=99), seen))
+    found = (fixed, automatic_max(Policy(), seen, each), lowest(unlearnt_bounds(Policy(), seen)))
     by_limits = made(set_by_someone)
     assert found == (
         by_limits or Ceiling(processes=99, reason=Reason.AT_MAX),
@@ -100,13 +103,13 @@ def test_the_ceiling_is_the_lower_of_cpu_and_memory(limits, set_by_someone, auto
 def test_the_bounds_are_the_policys_or_an_administrators_and_the_containers():
     box = container(**{**MEMORY, **CPU})
     policy = Policy(min_processes=2, max_processes=9)
-    assert bounds(policy, box) == Bounds(
+    assert unlearnt_bounds(policy, box) == Bounds(
         min_processes=2, max_processes=9, cpu_processes=4, memory_processes=8
     )
-    overridden = bounds(policy, None, Override(min_processes=3, max_processes=5))
+    overridden = unlearnt_bounds(policy, None, Override(min_processes=3, max_processes=5))
     assert overridden == Bounds(min_processes=3, max_processes=5)
     assert overridden.by_name() == {"min": 3, "max": 5}
-    assert bounds(Policy(), None) == Bounds(
+    assert unlearnt_bounds(Policy(), None) == Bounds(
         min_processes=1, max_processes=None, max_reason=Reason.UNKNOWN_LIMIT
     )
 
@@ -115,7 +118,9 @@ def test_an_automatic_max_keeps_what_nearly_fits_as_a_stated_one_does():
     # 8 of 107 MiB need 906 of 850 MiB, and stay below memory_high: a peak that moves a little is no reason.
     box = container(**{**MEMORY, **CPU, "cpu_limit_cores": 30.0, "child_rss_bytes": (107 * MIB,)})
     for policy in (Policy(max_processes=20), Policy()):
-        assert [lowest(bounds(policy, box, size=size)).processes for size in (7, 8, 9)] == [7, 8, 7]
+        each = need(policy, box, None)
+        found = [lowest(bounds(policy, box, each=each, size=size)).processes for size in (7, 8, 9)]
+        assert found == [7, 8, 7]
 
 
 def test_rates_come_from_two_readings():

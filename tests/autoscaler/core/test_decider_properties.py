@@ -35,6 +35,7 @@ FORCED = {
     Reason.AT_MAX,
     Reason.CPU_CEILING,
     Reason.MEMORY_CEILING,
+    Reason.MEMORY_BREACH,
     Reason.MEMORY_PRESSURE,
     Reason.MEMORY_BREACH,
     Reason.UNKNOWN_LIMIT,
@@ -175,7 +176,9 @@ def test_every_command_is_legal_and_within_every_bound(history):
             assert observation.leader
             assert not override.paused
             assert decision.worker not in override.held_workers
-            ceiling = capacity.lowest(capacity.bounds(policy, reading.container)._replace(max_processes=None))
+            ceiling = capacity.lowest(
+                capacity.unlearnt_bounds(policy, reading.container)._replace(max_processes=None)
+            )
             if most is not None and decision.action is Action.GROW:
                 assert decision.target <= most
             if ceiling is not None:

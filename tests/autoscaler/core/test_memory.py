@@ -41,6 +41,16 @@ def box(**changes):
     return container(**{**GROUP, **changes})
 
 
+def fits(seen, *, size=0):
+    """How many processes fit, by one reading alone."""
+    return fitting(POLICY, seen, need(POLICY, seen, None), size=size)
+
+
+def more(policy, seen, record):
+    """How many more there is room for."""
+    return room(policy, seen, record, need(policy, seen, record))
+
+
 def follow(*steps, policy=POLICY, processes=4, **reading):
     """The record after readings at (seconds, changes of the container)."""
     record = None
@@ -93,10 +103,10 @@ def test_a_stated_need_counts_where_it_is_more_than_what_was_seen(stated, expect
 
 def test_as_many_fit_as_have_room_at_their_peak_one_of_them_the_largest():
     # 300 x 0.85 - 50 = 205 MiB: one of 100 and two of 50.
-    assert fitting(POLICY, box(child_peak_p95_bytes=60 * MIB), None) == 3
+    assert fits(box(child_peak_p95_bytes=60 * MIB)) == 3
     # 300 x 0.92 - 50 = 226 MiB: no more, and whoever has three keeps them where peaks are a little higher.
     grown = box(child_peak_p95_bytes=65 * MIB)
-    assert [fitting(POLICY, grown, None, size=size) for size in (1, 2, 3, 4)] == [2, 2, 3, 2]
+    assert [fits(grown, size=size) for size in (1, 2, 3, 4)] == [2, 2, 3, 2]
 
 
 def test_a_peak_is_kept_for_an_hour_after_the_child_or_the_worker_is_gone_or_unresponsive():
@@ -198,18 +208,18 @@ def test_a_daemon_that_starts_after_kills_does_not_grow_a_young_worker(kills, up
 
 def test_there_is_no_room_until_a_task_has_shown_what_it_needs():
     fresh = {"completed": 0, "busy": 1}
-    assert room(POLICY, box(), follow((0.0, {}), **fresh)) == 0
-    assert room(POLICY, box(), follow((0.0, {}), (2.0, {}), **fresh)) == 0
-    assert room(POLICY, box(), follow((0.0, {}), (3.0, {}), **fresh)) == 1  # (255 - 80) / 100
-    assert room(POLICY, box(), follow((0.0, {}), completed=1)) == 1
+    assert more(POLICY, box(), follow((0.0, {}), **fresh)) == 0
+    assert more(POLICY, box(), follow((0.0, {}), (2.0, {}), **fresh)) == 0
+    assert more(POLICY, box(), follow((0.0, {}), (3.0, {}), **fresh)) == 1  # (255 - 80) / 100
+    assert more(POLICY, box(), follow((0.0, {}), completed=1)) == 1
     stated = Policy(memory_per_process_bytes=120 * MIB)
-    assert room(stated, box(), follow((0.0, {}), **fresh)) == 1
+    assert more(stated, box(), follow((0.0, {}), **fresh)) == 1
 
 
 def test_room_is_what_the_group_has_left_or_the_worker_below_a_stated_limit():
-    assert room(POLICY, box(memory_used_bytes=200 * MIB), follow((0.0, {}))) == 0
+    assert more(POLICY, box(memory_used_bytes=200 * MIB), follow((0.0, {}))) == 0
     own = {"memory_limit_stated": True, "memory_used_bytes": 9000 * MIB, "worker_memory_bytes": 100 * MIB}
-    assert room(POLICY, box(**own), follow((0.0, own))) == 1
+    assert more(POLICY, box(**own), follow((0.0, own))) == 1
 
 
 def test_use_belongs_to_what_the_limit_belongs_to():
@@ -269,12 +279,12 @@ def test_what_fits_does_fit_at_its_peak(drawn, size):
         child_peak_p95_bytes=usual,
         child_shared_bytes=shared,
     )
-    each, fit = need(POLICY, seen, None), fitting(POLICY, seen, None, size=size)
+    each, fit = need(POLICY, seen, None), fits(seen, size=size)
     share = POLICY.memory_high if fit == size else POLICY.memory_headroom
     assert fit >= 1
     assert fit == 1 or parent + each.largest + (fit - 1) * each.usual <= limit * share
     higher = seen._replace(child_peak_bytes=usual + more + MIB, child_peak_p95_bytes=usual + MIB)
-    assert fitting(POLICY, higher, None) <= fitting(POLICY, seen, None)
+    assert fits(higher) <= fits(seen)
 
 
 @given(
@@ -357,8 +367,8 @@ def test_a_worker_of_a_new_name_starts_with_what_those_of_its_queues_and_limit_h
 
 def test_there_is_no_room_while_processes_wait_for_memory():
     record = follow((1000.0, {}))
-    assert room(POLICY, box(), record) == 1
-    assert room(POLICY, box(memory_pressure=0.05), record) == 1
-    assert room(POLICY, box(memory_pressure=0.2), record) == 0
+    assert more(POLICY, box(), record) == 1
+    assert more(POLICY, box(memory_pressure=0.05), record) == 1
+    assert more(POLICY, box(memory_pressure=0.2), record) == 0
     # The machine's pressure says nothing of a worker without a limit.
-    assert room(POLICY, box(memory_pressure=0.2, memory_limited=False), record) == 1
+    assert more(POLICY, box(memory_pressure=0.2, memory_limited=False), record) == 1

@@ -10,9 +10,9 @@ from autoscaler.core.demand.fleet import Channel, Fleet, Member
 
 
 def fleet(waiting, *members, target=5.0):
-    return Fleet(
-        tuple(Member(f"w{number}", *counts, (0,)) for number, counts in enumerate(members)),
-        (Channel(("q",), target, waiting, tuple(range(len(members))), waiting),),
+    return Fleet.of(
+        [Member(f"w{number}", *counts, (0,)) for number, counts in enumerate(members)],
+        [Channel(("q",), target, waiting, tuple(range(len(members))), waiting)],
     )
 
 

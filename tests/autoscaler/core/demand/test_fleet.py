@@ -19,7 +19,7 @@ def test_queues_that_the_same_workers_consume_with_one_target_are_one_channel():
         Channel(("mails", "texts"), 5.0, 5, (0, 1), 5),
     )
     assert found.shared() == [1]
-    assert [one.exclusive for one in found.consumed()] == [(found.channels[0],), ()]
+    assert [one.exclusive for one in found.consumed] == [(found.channels[0],), ()]
 
 
 def test_another_target_is_another_channel_and_what_will_be_thrown_away_needs_no_process():

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
+import math
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscaler.core.demand.retention import Pool, Retention, learn_gap, passed, retained, track
 from autoscaler.core.demand.target_wait import TargetWaitState, advance
 from tests.support.target_wait import PARAMETERS, learnt, play, signal
+
+#: What happens within a second where a task takes one.
+SECOND = passed(1.0, service_seconds=1.0, slack_seconds=1.0, tick_seconds=1.0)
+#: The gaps of a size that has learnt nothing.
+EMPTY = track(PARAMETERS, Retention(), Pool(0.0, 1, 0, 0), SECOND).gaps[0]
 
 
 def test_an_idle_process_is_removed_where_nothing_says_that_it_is_needed_again():
@@ -41,3 +51,41 @@ def test_whether_idle_processes_wait_for_the_next_burst_is_learnt_from_the_gaps(
 def test_no_process_is_removed_while_a_task_waits():
     state, done = learnt(10, 4)
     assert play([signal(600.0, 1, 1, 4, completed=done + 3)], state=state)[1] == [4]
+
+
+@given(st.lists(st.floats(0.01, 40), max_size=60))
+def test_a_process_is_worth_keeping_where_some_time_to_keep_it_on_saves_more_than_it_costs(ages: list[float]):
+    gaps = learn_gap(PARAMETERS, EMPTY, 0.2)
+    for age in ages:
+        gaps = learn_gap(PARAMETERS, gaps, age)
+    widths = (1 / 8, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
+    gains, still_idle = [], 1.0
+    for live, needs, width in zip(gaps.exposure, gaps.needs, widths, strict=True):
+        hazard = needs / live
+        needed = 1 - math.exp(-hazard * width)
+        gains.append((gains[-1] if gains else 0.0) + still_idle * needed * (1 - 1 / hazard))
+        still_idle *= 1 - needed
+    assert gaps.worth_at(0.0) is (max(gains) > 1e-6)
+    assert not gaps.worth_at(16.0), "beyond the last age"
+
+
+def test_an_empty_pool_that_stays_empty_changes_nothing():
+    known = track(PARAMETERS, Retention(), Pool(0.0, 4, 0, 0), SECOND)
+    assert track(PARAMETERS, known, Pool(1.0, 4, 0, 0), SECOND) is known
+    assert retained(PARAMETERS, known, Pool(1.0, 4, 0, 0), 4) == 4
+
+
+def test_what_is_left_of_a_task_in_an_imagined_pool_is_gone_some_time():
+    learnt = track(PARAMETERS, Retention(), Pool(0.0, 4, 9, 9), SECOND)
+    for tick in range(1, 40):
+        learnt = track(PARAMETERS, learnt, Pool(float(tick), 4, 0, 0), SECOND)
+    assert learnt.tasks_at == (0, 0, 0, 0)
+
+
+def test_sizes_that_were_too_small_at_the_same_times_have_learnt_the_same():
+    learnt = Retention()
+    for tick in range(60):
+        tasks = 40 if tick % 20 == 0 else 0
+        learnt = track(PARAMETERS, learnt, Pool(float(tick), 4, tasks, tasks), SECOND)
+    assert learnt.gaps[0] != EMPTY
+    assert all(gaps is learnt.gaps[0] for gaps in learnt.gaps)
