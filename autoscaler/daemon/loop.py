@@ -191,7 +191,7 @@ class Controller:
         self._ticked_at = self._monotonic()
         if not seen.interrupted:
             self._metrics.record(record)
-            self._publisher.publish(record, self.status_text())
+            self._publisher.publish(record, self.status_text)
             if self._memory is not None and seen.observation.leader:
                 self._memory.store(self._state.memory)
             for decision in self._dry_run.update(plan.decisions):

@@ -134,12 +134,15 @@ class Publisher:
         self._expiry_seconds = 0.0
         self._refreshed_at: float | None = None
 
-    def publish(self, record: TickRecord, status: str) -> None:
-        """Log what changed, and store the status and the tick's events where this autoscaler acts."""
+    def publish(self, record: TickRecord, status: Callable[[], str]) -> None:
+        """Log what changed, and store the status and the tick's events where this autoscaler acts.
+
+        ``status`` is asked for the status where it is stored: that of a large fleet takes a while.
+        """
         found = conditions(record, self._mode)
         publishes = "backlog" not in record.faults and record.observation.leader
         if publishes:
-            self._store(record, status)
+            self._store(record, status())
         else:
             # What is stored is old, or another's: it must expire unless somebody stores it anew.
             self._refreshed_at = None

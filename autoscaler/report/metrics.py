@@ -7,6 +7,7 @@ decisions carry.
 
 from __future__ import annotations
 
+import collections
 import itertools
 from typing import TYPE_CHECKING
 
@@ -153,8 +154,9 @@ class Metrics:
 
     def record(self, record: TickRecord) -> None:
         """Take in one tick."""
-        for decision in record.plan.decisions:
-            self._decisions.labels(decision.action, decision.reason).inc()
+        made = collections.Counter((decision.action, decision.reason) for decision in record.plan.decisions)
+        for (action, reason), count in made.items():
+            self._decisions.labels(action, reason).inc(count)
         for outcome in record.outcomes:
             self._actions.labels(outcome.action, outcome.result).inc()
         for sensor in record.faults:

@@ -3,7 +3,7 @@
 The fleet is made up: one process answers over a real Redis as so many companions do, with the report that a
 real worker gave at the start of the run. Its workers share 100 queues (10 below 100 workers), and are idle.
 Tick and resize are what the daemon itself exports; CPU and memory are those of its process; bytes are what
-Redis counted less what the fleet's own process read and wrote.
+Redis counted less what the fleet's own process read and wrote. With ``--ticks`` the ticks alone are measured.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ import hiredis
 import psutil
 from celery import Celery
 
+from autoscaler.cli.compose import compose
+from autoscaler.cli.run import collect_less
 from autoscaler.demo.embedded import Process, RedisServer, free_port, wait_until
+from autoscaler.settings.load import load
 from tests.support.cluster import ROOT, Cluster, Daemon, ticked
 
 SECONDS = 30
@@ -199,6 +202,22 @@ class Measured:
         return self._daemon.metric("actions_total", action="grow", result="done") or 0
 
 
+def answering(stack: ExitStack, cluster: Cluster, folder: Path, count: int) -> Path:
+    """Begin a fleet of so many; returns the file with what it has read and written."""
+    counters, template = folder / "counters", folder / "template"
+    template.write_text(json.dumps(template_of(cluster)))
+    port = cluster.server.url.rpartition(":")[2].partition("/")[0]
+    stack.enter_context(
+        Process(
+            (sys.executable, "-m", "tests.bench.fleet", "--answer", port, template, counters, str(count)),
+            log_path=folder / "fleet.log",
+            working_folder=ROOT,
+        )
+    )
+    wait_until(counters.exists, within_seconds=60, what="the fleet")
+    return counters
+
+
 def measure(count: int, python: str) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -206,17 +225,7 @@ def measure(count: int, python: str) -> dict[str, Any]:
         ExitStack() as stack,
     ):
         cluster = Cluster(Path(folder), stack, server)
-        counters, template = Path(folder) / "counters", Path(folder) / "template"
-        template.write_text(json.dumps(template_of(cluster)))
-        port = server.url.rpartition(":")[2].partition("/")[0]
-        stack.enter_context(
-            Process(
-                (sys.executable, "-m", "tests.bench.fleet", "--answer", port, template, counters, str(count)),
-                log_path=Path(folder) / "fleet.log",
-                working_folder=ROOT,
-            )
-        )
-        wait_until(counters.exists, within_seconds=60, what="the fleet")
+        counters = answering(stack, cluster, Path(folder), count)
         listen = f"127.0.0.1:{free_port()}"
         process = stack.enter_context(
             Process(
@@ -252,13 +261,38 @@ def measure(count: int, python: str) -> dict[str, Any]:
         return found | measured.resize_all(count) | {"rss_mib_at_the_end": measured.rss()}
 
 
+def ticks(count: int, number: int = 20) -> dict[str, Any]:
+    """The CPU time of so many ticks in a row within this process, where nothing is to be done."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        RedisServer(Path(folder) / "redis") as server,
+        ExitStack() as stack,
+    ):
+        cluster = Cluster(Path(folder), stack, server)
+        answering(stack, cluster, Path(folder), count)
+        flags = {"redis_url": server.url, "max": "4", "log_level": "error"}
+        controller = compose(load(flags, {}), daemon=True).controller
+        collect_less()
+        deadline = time.monotonic() + 120
+        while len(controller.tick().observation.workers) < count:
+            assert time.monotonic() < deadline, "the fleet does not answer"
+        taken = []
+        for _ in range(number):
+            begun = time.process_time()
+            controller.tick()
+            taken.append((time.process_time() - begun) * 1000)
+        return {"best_ms": round(min(taken)), "p50_ms": round(statistics.median(taken))}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("counts", nargs="*", type=int, default=[10, 100, 1000, 3000])
     parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--ticks", action="store_true", help="the CPU time of ticks alone, in this process")
     given = parser.parse_args()
     for count in given.counts:
-        print(json.dumps({f"{count} workers": measure(count, given.python)}, indent=2), flush=True)
+        found = ticks(count) if given.ticks else measure(count, given.python)
+        print(json.dumps({f"{count} workers": found}, indent=2), flush=True)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ class Published:
         seen = look(0, leader=leader)
         _, plan = Decider(policy=prompt_policy()).decide(State(), seen)
         record = TickRecord(observation=seen, plan=plan, workers={}, seconds=seconds, faults=faults or {})
-        self.publisher.publish(record, '{"at": 1}')
+        self.publisher.publish(record, lambda: '{"at": 1}')
 
     def lasts_seconds(self) -> float:
         return self.redis.pttl(STATUS) / 1000
