@@ -46,6 +46,7 @@ def test_churn_loses_and_repeats_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.host
 @pytest.mark.skipif(not can_be_made(), reason="makes real v1 groups: needs root and writable ones")
 def test_churn_where_memory_is_short_meets_no_kill(tmp_path: Path) -> None:
     # Late acknowledgement, countdowns and retries: one of the five.

@@ -50,13 +50,18 @@ def one(objects: tuple[Manifest, ...], kind: str, name: str) -> Manifest:
     return found
 
 
+#: What makes pods.
+WORKLOADS = frozenset({"Deployment", "Job", "CronJob"})
+
+
 def pods(objects: tuple[Manifest, ...]) -> dict[str, Manifest]:
     """The pod templates of the workloads, by the workload's name."""
-    return {
-        item["metadata"]["name"]: item["spec"]["template"]
-        for item in objects
-        if item["kind"] in {"Deployment", "Job"}
-    }
+    found = {}
+    for item in objects:
+        spec = item["spec"]["jobTemplate"]["spec"] if item["kind"] == "CronJob" else item.get("spec", {})
+        if item["kind"] in WORKLOADS:
+            found[item["metadata"]["name"]] = spec["template"]
+    return found
 
 
 def containers(pod: Manifest) -> list[Manifest]:

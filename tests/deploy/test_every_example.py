@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.deploy.manifests import Manifest, breaches, built_from, containers, pods
+from tests.deploy.manifests import WORKLOADS, Manifest, breaches, built_from, containers, pods
 from tests.deploy.test_helm import ALL, rendered
 from tests.deploy.tools import TOP
 
@@ -57,9 +57,7 @@ def gaps(kind: str, pod: Manifest) -> Iterator[str]:
 
 
 def all_gaps(objects: tuple[Manifest, ...]) -> dict[str, list[str]]:
-    kinds = {
-        item["metadata"]["name"]: item["kind"] for item in objects if item["kind"] in {"Deployment", "Job"}
-    }
+    kinds = {item["metadata"]["name"]: item["kind"] for item in objects if item["kind"] in WORKLOADS}
     return {name: list(gaps(kinds[name], pod)) for name, pod in pods(objects).items()}
 
 

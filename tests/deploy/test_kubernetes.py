@@ -465,7 +465,7 @@ def test_each_part_logs_in_to_redis_as_a_user_of_its_own(folder: str):
     )
     users = {(secret, key): user for secret, key, user in made}
     told = {"api": "api", "migrate": "api", "worker": "worker", "autoscaler": "autoscaler"}
-    told |= {"scaler": "keda"} if folder.startswith("examples") else {}
+    told |= {"backup": "api", "scaler": "keda"} if folder.startswith("examples") else {}
     assert {name: users[place] for name, place in found.items()} == told
     acl = (TOP / "deploy/redis/users.acl").read_text().splitlines()
     assert set(told.values()) <= {line.split()[1] for line in acl}

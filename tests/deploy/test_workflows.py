@@ -14,6 +14,7 @@ import yaml
 from tests.deploy.tools import TOP, run_tool
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 GITHUB = TOP / ".github"
@@ -123,16 +124,21 @@ def test_no_test_of_a_pull_request_is_skipped_but_those_that_a_runner_cannot_run
         [*common, "tests/deploy", *leave_out],
     ]
     unmarked = [
-        f"{path.relative_to(TOP)}::{node.name}"
+        f"{path.relative_to(TOP)}::{name}"
         for path in sorted((TOP / "tests").rglob("test_*.py"))
-        for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.FunctionDef)
-        and re.search(
-            "needs_v1|needs_root|needs root|geteuid", said := " ".join(map(ast.unparse, node.decorator_list))
-        )
-        and "mark.host" not in said
+        for name, marks in marked(ast.parse(path.read_text()))
+        if re.search("needs_v1|needs_root|needs root|geteuid|can_be_made", marks) and "mark.host" not in marks
     ]
     assert unmarked == []
+
+
+def marked(module: ast.Module) -> Iterator[tuple[str, str]]:
+    """What is marked in a module, a test or all of them (``pytestmark``), and its marks as text."""
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, " ".join(map(ast.unparse, node.decorator_list))
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
+            yield "pytestmark", ast.unparse(node.value)
 
 
 def test_only_the_push_to_qa_leaves_the_runner_and_only_after_the_scan():

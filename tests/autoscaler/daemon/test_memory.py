@@ -32,6 +32,7 @@ _numbers = itertools.count()
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.host,
     pytest.mark.timeout(WITHIN_SECONDS + 60),
     pytest.mark.skipif(
         not can_be_made(),
