@@ -1,13 +1,15 @@
 """Cancels and restores the consumers of a worker, with a record of each cancellation in Redis.
 
 The record is written *before* the consumers are cancelled. A process that dies in between leaves a worker
-that consumes nothing, and the next daemon to start finds the record and restores its consumers. Nothing here
-waits or decides when: that is :mod:`autoscaler.control.evacuate`.
+that consumes nothing, and the next daemon to start finds the record and restores its consumers. A record only
+grows until its consumers are restored: who cancels after somebody else finds nothing consumed, and must not
+forget what was. Nothing here waits or decides when: that is :mod:`autoscaler.control.evacuate`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from autoscaler.broker.errors import broker_errors
 from autoscaler.control.remote import RemoteCommand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from redis import Redis
 
@@ -23,6 +25,17 @@ if TYPE_CHECKING:
 
 #: A record that nobody could act on for so long is of a worker that is gone.
 _FORGET_SECONDS = 3600.0
+#: Nobody empties a worker for longer than a drain's longest deadline, a day: its clock is wrong.
+_MAX_ACTIVE_SECONDS = 90_000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequest:
+    """Cancel these queues of a worker; the record says that it is at work for so many seconds."""
+
+    worker: str
+    queues: tuple[str, ...]
+    for_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,47 +72,66 @@ class Consumers:
         self._key = key
         self._wall = wall
 
-    def cancel(self, worker: str, queues: Sequence[str], *, for_seconds: float) -> bool:
-        """Write the record, then cancel; True where the worker answered for every queue.
+    def cancel_all(self, requests: Sequence[CancelRequest], *, force: bool = False) -> frozenset[str]:
+        """Write the records, then cancel, within one timeout for all; the workers that this was done for.
+
+        A worker that somebody else is emptying is left out, unless by ``force``. Whether a worker did what
+        it was asked shows in its next reading.
 
         Raises:
-            BrokerError: when the broker fails; the record says what may be cancelled.
+            BrokerError: when the broker fails; the records say what may be cancelled.
         """
-        until = self._wall() + for_seconds
-        record = json.dumps({"queues": list(queues), "until": until, "owner": self._owner})
+        if not requests:
+            return frozenset()
+        recorded = self._recorded()
+        others = {
+            one.worker
+            for one in self.active_cancellations(filter(None, recorded.values()))
+            if one.owner != self._owner and not force
+        }
+        mine = {one.worker: one for one in requests if one.worker not in others}
+        if not mine:
+            return frozenset()
+        records: Any = {name: self._record(one, recorded.get(name)) for name, one in mine.items()}
         with broker_errors():
-            self._redis().hset(self._key, worker, record)
-        return worker in self._send("cancel_consumer", {worker: queues})
+            self._redis().hset(self._key, mapping=records)
+        self._send("cancel_consumer", {name: one.queues for name, one in mine.items()})
+        return frozenset(mine)
 
-    def restore(self, cancellation: Cancellation) -> bool:
-        """Add the consumers again; True, and the record is gone, where the worker answered for every queue.
-
-        Raises:
-            BrokerError: when the broker fails; the record stays.
-        """
-        return cancellation.worker in self.restore_all([cancellation])
+    def _record(self, request: CancelRequest, before: Cancellation | None) -> str:
+        queues = {*request.queues, *(before.queues if before else ())}
+        until = self._wall() + request.for_seconds
+        return json.dumps({"queues": sorted(queues), "until": until, "owner": self._owner})
 
     def restore_all(self, cancellations: Sequence[Cancellation]) -> set[str]:
-        """Add the consumers of all of them again, within one timeout for all.
+        """Add the consumers of all of them again, and those that are recorded, within one timeout for all.
 
         The workers that answered for every queue; their records are gone.
 
         Raises:
             BrokerError: when the broker fails; the records stay.
         """
-        restored = self._send("add_consumer", {one.worker: one.queues for one in cancellations})
-        for worker in sorted(restored):
-            self.forget(worker)
+        if not cancellations:
+            return set()
+        recorded = self._recorded()
+        queues = {
+            one.worker: sorted({*one.queues, *(before.queues if before else ())})
+            for one in cancellations
+            for before in (recorded.get(one.worker),)
+        }
+        restored = self._send("add_consumer", queues)
+        self.forget(restored)
         return restored
 
-    def forget(self, worker: str) -> None:
-        """Drop the record of a worker that needs nothing restored.
+    def forget(self, workers: Collection[str]) -> None:
+        """Drop the records of workers that need nothing restored.
 
         Raises:
-            BrokerError: when Redis fails; the record stays.
+            BrokerError: when Redis fails; the records stay.
         """
-        with broker_errors():
-            self._redis().hdel(self._key, worker)
+        if workers:
+            with broker_errors():
+                self._redis().hdel(self._key, *sorted(workers))
 
     def cancellations(self) -> list[Cancellation]:
         """All records that can be acted on; unreadable and very old ones are dropped.
@@ -107,17 +139,17 @@ class Consumers:
         Raises:
             BrokerError: when Redis fails.
         """
-        found = []
+        recorded, oldest = self._recorded(), self._wall() - _FORGET_SECONDS
+        found = {name: one for name, one in recorded.items() if one is not None and one.until >= oldest}
+        self.forget(recorded.keys() - found.keys())
+        return list(found.values())
+
+    def _recorded(self) -> dict[str, Cancellation | None]:
+        """All records by worker, None for one that cannot be read."""
         with broker_errors():
             stored: Any = self._redis().hgetall(self._key)
-        for name, text in stored.items():
-            worker = name.decode(errors="replace")
-            cancellation = _parse(worker, text)
-            if cancellation is None or self._wall() - cancellation.until > _FORGET_SECONDS:
-                self.forget(worker)
-            else:
-                found.append(cancellation)
-        return found
+        names = ((name.decode(errors="replace"), text) for name, text in stored.items())
+        return {worker: _parse(worker, text) for worker, text in names}
 
     def emptied_by(self, owner: str) -> frozenset[str]:
         """The workers that ``owner`` is emptying now. Only reads.
@@ -125,23 +157,19 @@ class Consumers:
         Raises:
             BrokerError: when Redis fails.
         """
-        with broker_errors():
-            stored: Any = self._redis().hgetall(self._key)
-        found = [_parse(name.decode(errors="replace"), text) for name, text in stored.items()]
-        return frozenset(
-            one.worker for one in self.active_cancellations(filter(None, found)) if one.owner == owner
-        )
+        found = filter(None, self._recorded().values())
+        return frozenset(one.worker for one in self.active_cancellations(found) if one.owner == owner)
 
     def active_cancellations(self, cancellations: Iterable[Cancellation]) -> list[Cancellation]:
         """Those whose owner is still at work."""
-        return [one for one in cancellations if one.until > self._wall()]
+        now = self._wall()
+        return [one for one in cancellations if 0 < one.until - now <= _MAX_ACTIVE_SECONDS]
 
     def orphaned(self, cancellations: Iterable[Cancellation], *, just_started: bool) -> list[Cancellation]:
         """Those whose owner is gone: past their time and, after a start, our own earlier ones."""
-        now = self._wall()
-        return [
-            one for one in cancellations if one.until < now or (just_started and one.owner == self._owner)
-        ]
+        found = list(cancellations)
+        active = self.active_cancellations(found)
+        return [one for one in found if one not in active or (just_started and one.owner == self._owner)]
 
     def _send(self, command: str, queues: Mapping[str, Sequence[str]]) -> set[str]:
         """Send ``command`` for the queues of each worker; the workers that answered for all of theirs."""
@@ -160,17 +188,16 @@ class Consumers:
 
 
 def _succeeded(replies: Sequence[Any]) -> bool:
-    return bool(replies) and not any("error" in reply for reply in replies if isinstance(reply, dict))
+    """Whether each reply is Celery's plain ok; an error, and what is neither, leaves the record in place."""
+    return bool(replies) and all(isinstance(reply, dict) and "ok" in reply for reply in replies)
 
 
 def _parse(worker: str, text: str | bytes) -> Cancellation | None:
     try:
         stored = json.loads(text)
-        return Cancellation(
-            worker=worker,
-            queues=tuple(map(str, stored["queues"])),
-            until=float(stored["until"]),
-            owner=str(stored["owner"]),
-        )
+        queues, until, owner = stored["queues"], float(stored["until"]), str(stored["owner"])
+        if not isinstance(queues, list) or not math.isfinite(until):
+            return None
+        return Cancellation(worker=worker, queues=tuple(map(str, queues)), until=until, owner=owner)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

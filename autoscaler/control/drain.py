@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from autoscaler.broker.errors import BrokerError
-from autoscaler.control.evacuate import Evacuation, Stage
+from autoscaler.control.evacuate import Evacuation, Stage, cancel, restore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -116,8 +116,20 @@ def refuse(named: Collection[str], workers: Sequence[WorkerReading], *, force: b
 class _Worker:
     progress: Progress
     evacuation: Evacuation
+    reading: WorkerReading | None = None
     misses: int = 0
     missed_since: float | None = None
+
+    @property
+    def shown(self) -> tuple[Phase, int | None, int | None]:
+        """What a change of is reported."""
+        return self.progress.phase, self.progress.busy, self.progress.reserved
+
+    def take(self, reading: WorkerReading | None) -> None:
+        """Take in what was read of it, None where it did not answer."""
+        self.reading = reading
+        self.progress.busy = reading.busy if reading else None
+        self.progress.reserved = reading.reserved if reading else None
 
 
 class Drain:
@@ -159,8 +171,8 @@ class Drain:
         """
         workers = self._begin(named, self._monotonic() + deadline_seconds, force=force)
         try:
+            self._cancel(workers)
             for one in workers:
-                one.evacuation.cancel(self._monotonic())
                 self._on_progress(one.progress)
             while running := [one for one in workers if one.progress.phase not in _ENDED]:
                 self._look(running)
@@ -168,10 +180,10 @@ class Drain:
                 pause(_LOOK_EVERY_SECONDS)
         finally:
             # Interrupted, or the broker failed for good: no worker stays without consumers that need not.
-            for one in workers:
-                if one.progress.phase in {Phase.EMPTYING, Phase.SETTLING}:
-                    self._restore(one)
-                    self._on_progress(one.progress)
+            left = [one for one in workers if one.progress.phase in {Phase.EMPTYING, Phase.SETTLING}]
+            self._restore(left)
+            for one in left:
+                self._on_progress(one.progress)
         return [one.progress for one in workers]
 
     def _begin(self, named: Sequence[str], deadline: float, *, force: bool) -> list[_Worker]:
@@ -190,64 +202,79 @@ class Drain:
         for name in sorted(set(named)):
             # What somebody else has cancelled is restored with the rest.
             queues = {*consumed[name], *(recorded[name].queues if name in recorded else ())}
-            evacuation = Evacuation(
-                self._consumers, name, queues, deadline=deadline, margin_seconds=_RECORD_MARGIN_SECONDS
-            )
+            evacuation = Evacuation(name, queues, deadline=deadline, margin_seconds=_RECORD_MARGIN_SECONDS)
             progress = Progress(worker=name, queues=evacuation.queues, since=self._monotonic())
             workers.append(_Worker(progress, evacuation))
         return workers
 
     def _look(self, workers: Sequence[_Worker]) -> None:
-        over = self._stopped() or self._monotonic() > workers[0].evacuation.deadline
+        since = self._monotonic()
+        over = self._stopped() or since > workers[0].evacuation.deadline
+        before = [one.shown for one in workers]
         try:
             readings = {reading.name: reading for reading in self._read(everyone=False)}
             for one in workers:
-                self._advance(one, readings.get(one.progress.worker), over=over)
+                one.take(readings.get(one.progress.worker))
+            self._advance(workers, since, over=over)
         except BrokerError:
             if over:
                 raise
+        for one, shown in zip(workers, before, strict=True):
+            if shown != one.shown:
+                self._on_progress(one.progress)
 
-    def _advance(self, one: _Worker, reading: WorkerReading | None, *, over: bool) -> None:
-        now, progress = self._monotonic(), one.progress
-        before = (progress.phase, progress.busy, progress.reserved)
-        progress.busy = reading.busy if reading else None
-        progress.reserved = reading.reserved if reading else None
-        if progress.phase is Phase.STOPPING:
-            self._await_end(one, reading, now)
-        elif over:
-            self._restore(one)
-        else:
-            phase = _PHASE_OF[one.evacuation.advance(reading, now)]
-            progress.queues = one.evacuation.queues
-            if phase is Phase.STOPPING:
-                self._remote.cast("shutdown", {}, [progress.worker])
-            progress.enter(phase, now)
-        if before != (progress.phase, progress.busy, progress.reserved):
-            self._on_progress(progress)
+    def _advance(self, workers: Sequence[_Worker], since: float, *, over: bool) -> None:
+        """Go on with all of them by what was read no earlier than ``since``."""
+        now = self._monotonic()
+        stopping = [one for one in workers if one.progress.phase is Phase.STOPPING]
+        evacuated = [one for one in workers if one.progress.phase is not Phase.STOPPING]
+        # A shutdown that did not reach a worker: it must consume again.
+        ignored = [one for one in stopping if not self._await_end(one, now)]
+        self._restore([*ignored, *evacuated] if over else ignored)
+        if not over:
+            self._empty(evacuated, since, now)
 
-    def _await_end(self, one: _Worker, reading: WorkerReading | None, now: float) -> None:
-        progress = one.progress
+    def _empty(self, workers: Sequence[_Worker], since: float, now: float) -> None:
+        """Shut down those that are empty, and cancel again what the others consume."""
+        phases = [_PHASE_OF[one.evacuation.advance(one.reading, since, now)] for one in workers]
+        empty = [one for one, phase in zip(workers, phases, strict=True) if phase is Phase.STOPPING]
+        if empty:
+            self._remote.cast("shutdown", {}, [one.progress.worker for one in empty])
+        for one, phase in zip(workers, phases, strict=True):
+            one.progress.queues = one.evacuation.queues
+            one.progress.enter(phase, now)
+        self._cancel([one for one in workers if one.evacuation.must_cancel_again(now)])
+
+    def _await_end(self, one: _Worker, now: float) -> bool:
+        """Whether a worker that was sent a shutdown has ended, or still may."""
+        progress, reading = one.progress, one.reading
         if reading is None:
             one.misses += 1
             one.missed_since = now if one.missed_since is None else one.missed_since
             self._judge_silence(one, now, now - one.missed_since)
-            return
+            return True
         one.misses, one.missed_since = 0, None
         if reading.uptime_seconds is not None and reading.uptime_seconds < now - progress.since:
             progress.enter(Phase.DRAINED, now)  # its supervisor has started another one already
-            self._consumers.forget(progress.worker)
-        elif now - progress.since > _GONE_WITHIN_SECONDS:
-            self._restore(one)  # the shutdown did not reach it: it must consume again
+            self._consumers.forget([progress.worker])
+            return True
+        return now - progress.since <= _GONE_WITHIN_SECONDS
 
     def _judge_silence(self, one: _Worker, now: float, seconds: float) -> None:
         """One missed reply proves nothing: the worker may be busy, or its reply may have come too late."""
         mailboxes = self._mailboxes()
         if mailboxes is not None and one.progress.worker not in mailboxes and one.misses > 1:
-            self._consumers.forget(one.progress.worker)
+            self._consumers.forget([one.progress.worker])
             one.progress.enter(Phase.DRAINED, now)
         elif one.misses >= _GONE_AFTER_MISSES and seconds >= _GONE_AFTER_SECONDS:
             one.progress.enter(Phase.DRAINED, now)  # the record stays, for a worker that is alive after all
 
-    def _restore(self, one: _Worker) -> None:
-        phase = Phase.RESTORED if one.evacuation.restore() else Phase.GONE
-        one.progress.enter(phase, self._monotonic())
+    def _cancel(self, workers: Sequence[_Worker]) -> None:
+        # By force: that nobody else is at it was looked at in the beginning.
+        cancel(self._consumers, [one.evacuation for one in workers], self._monotonic(), force=True)
+
+    def _restore(self, workers: Sequence[_Worker]) -> None:
+        restored = restore(self._consumers, [one.evacuation for one in workers])
+        now = self._monotonic()
+        for one in workers:
+            one.progress.enter(Phase.RESTORED if one.progress.worker in restored else Phase.GONE, now)

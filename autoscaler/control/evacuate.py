@@ -3,19 +3,20 @@
 The parts that a drain (which shuts the worker down) and a quiesce (which shrinks it) have in common. A worker
 counts as empty only by a reading that says so: nothing runs, nothing is reserved, nothing is consumed. ETA
 tasks are left out, since a worker gives them back to the queue when it shuts down. No clock and no loop here:
-the caller gives the time of each reading, in monotonic seconds.
+the caller gives the times between which each reading was taken, in monotonic seconds.
 """
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from autoscaler.broker.errors import BrokerError
-from autoscaler.control.consumers import Cancellation
+from autoscaler.control.consumers import Cancellation, CancelRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from autoscaler.control.consumers import Consumers
     from autoscaler.core.model import WorkerReading
@@ -37,72 +38,77 @@ class Stage(StrEnum):
 class Evacuation:
     """Empties ``worker``, which consumes ``queues``, until ``deadline`` (monotonic seconds) at the latest.
 
-    The record of the cancellation lasts ``margin_seconds`` longer than that.
+    The record of the cancellation lasts ``margin_seconds`` longer than that. It sends nothing: :func:`cancel`
+    and :func:`restore` do, for several at once.
     """
 
     def __init__(
-        self,
-        consumers: Consumers,
-        worker: str,
-        queues: Collection[str],
-        *,
-        deadline: float,
-        margin_seconds: float = 0.0,
+        self, worker: str, queues: Collection[str], *, deadline: float, margin_seconds: float = 0.0
     ) -> None:
         self.worker = worker
         self.queues = tuple(sorted(queues))
         self.deadline = deadline
-        self._consumers = consumers
         self._margin_seconds = margin_seconds
         self._empty_since: float | None = None
-        self._cancel_again_at: float | None = None
+        self._consumes = False
+        self._cancel_again_at = -math.inf
 
     @property
     def cancellation(self) -> Cancellation:
         """What is cancelled, to be restored."""
         return Cancellation(worker=self.worker, queues=self.queues)
 
-    def cancel(self, now: float) -> None:
-        """Cancel all of its consumers, with a record of it.
-
-        Raises:
-            BrokerError: when the broker fails; the record says what may be cancelled.
-        """
+    def request(self, now: float) -> CancelRequest:
+        """What is to be cancelled, and for how long from ``now``."""
         seconds = max(0.0, self.deadline - now) + self._margin_seconds
-        self._consumers.cancel(self.worker, self.queues, for_seconds=seconds)
+        return CancelRequest(worker=self.worker, queues=self.queues, for_seconds=seconds)
 
-    def advance(self, reading: WorkerReading | None, now: float) -> Stage:
-        """The stage by what was just read.
+    def advance(self, reading: WorkerReading | None, since: float, now: float) -> Stage:
+        """The stage by what was read no earlier than ``since`` and no later than ``now``.
 
-        What it consumes is cancelled again, whatever it runs: the cancellation was lost, or a reconnect has
-        brought the consumers back.
-
-        Raises:
-            BrokerError: when the broker fails while they are cancelled again.
+        A worker whose look took long counts as empty by a reading that was certainly taken after the wait.
         """
-        if reading is not None and reading.queues:
-            self._empty_since = None
-            self._cancel_again(reading.queues, now)
-        elif not _holds_nothing(reading):
+        self._consumes = reading is not None and bool(reading.queues)
+        if reading is not None:
+            self.queues = tuple(sorted({*self.queues, *reading.queues}))
+        if self._consumes or not _holds_nothing(reading):
             self._empty_since = None
         elif self._empty_since is None:
             self._empty_since = now
         if self._empty_since is None:
             return Stage.EMPTYING
-        return Stage.EMPTY if now - self._empty_since >= FETCH_SECONDS else Stage.SETTLING
+        return Stage.EMPTY if since - self._empty_since >= FETCH_SECONDS else Stage.SETTLING
 
-    def _cancel_again(self, queues: Collection[str], now: float) -> None:
-        self.queues = tuple(sorted({*self.queues, *queues}))
-        if self._cancel_again_at is None or now >= self._cancel_again_at:
-            self._cancel_again_at = now + _CANCEL_AGAIN_SECONDS
-            self.cancel(now)
+    def must_cancel_again(self, now: float) -> bool:
+        """Whether its consumers are to be cancelled again, whatever it runs; once a second at most.
 
-    def restore(self) -> bool:
-        """Whether the consumers were added again; if not, the record stays for a daemon to restore later."""
-        try:
-            return self._consumers.restore(self.cancellation)
-        except BrokerError:
+        The cancellation was lost, or a reconnect has brought the consumers back.
+        """
+        if not self._consumes or now < self._cancel_again_at or now > self.deadline:
             return False
+        self._cancel_again_at = now + _CANCEL_AGAIN_SECONDS
+        return True
+
+
+def cancel(
+    consumers: Consumers, evacuations: Sequence[Evacuation], now: float, *, force: bool = False
+) -> frozenset[str]:
+    """Cancel the consumers of all, with a record of it; the workers that this was done for.
+
+    A worker that somebody else is emptying is left out, unless by ``force``.
+
+    Raises:
+        BrokerError: when the broker fails; the records say what may be cancelled.
+    """
+    return consumers.cancel_all([one.request(now) for one in evacuations], force=force)
+
+
+def restore(consumers: Consumers, evacuations: Sequence[Evacuation]) -> set[str]:
+    """Add the consumers of all again; those that answered. The others keep their records for a daemon."""
+    try:
+        return consumers.restore_all([one.cancellation for one in evacuations])
+    except BrokerError:
+        return set()
 
 
 def _holds_nothing(reading: WorkerReading | None) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autoscaler.broker.errors import BrokerError
-from autoscaler.control.evacuate import Evacuation, Stage
+from autoscaler.control.evacuate import Evacuation, Stage, cancel, restore
 from autoscaler.control.given_back import GivenBack
 from autoscaler.control.resize import ResizeRequest
 from autoscaler.core.model import Outcome, Result
@@ -32,6 +32,10 @@ class _Pending:
     evacuation: Evacuation
     target: int
 
+    @property
+    def name(self) -> str:
+        return self.evacuation.worker
+
 
 class QuiescingResizer:
     """Resizes by ``resizer`` and, where ``quiesces``, empties a worker without companion before a shrink.
@@ -49,7 +53,6 @@ class QuiescingResizer:
         self._deadline_seconds = deadline_seconds
         self._pending: dict[str, _Pending] = {}
         self._look_at: float | None = None
-        self._tried_at: dict[str, float] = {}
         self._given_back = GivenBack()
         #: The workers whose consumers are cancelled by somebody at work, as last read.
         self._cancelled: frozenset[str] = frozenset()
@@ -66,9 +69,8 @@ class QuiescingResizer:
         """
         direct = [request for request in requests if not self._must_empty(request)]
         outcomes = iter(self._resizer.resize(direct))
-        return [
-            self._begin(request, now) if self._must_empty(request) else next(outcomes) for request in requests
-        ]
+        begun = iter(self._begin([request for request in requests if self._must_empty(request)], now))
+        return [next(begun if self._must_empty(request) else outcomes) for request in requests]
 
     def _must_empty(self, request: ResizeRequest) -> bool:
         reading = request.reading
@@ -79,77 +81,65 @@ class QuiescingResizer:
             and request.target < reading.processes
         )
 
-    def _begin(self, request: ResizeRequest, now: float) -> Outcome:
-        reading, until = request.reading, now + self._deadline_seconds
-        evacuation = Evacuation(self._consumers, reading.name, reading.queues, deadline=until)
-        self._pending[reading.name] = _Pending(evacuation, request.target)
-        self._given_back.forget(reading.name)
-        result, detail = Result.BEGUN, None
+    def _begin(self, requests: Sequence[ResizeRequest], now: float) -> list[Outcome]:
+        until = now + self._deadline_seconds
+        evacuations = {
+            one.reading.name: Evacuation(one.reading.name, one.reading.queues, deadline=until)
+            for one in requests
+        }
+        fault, begun = None, frozenset(evacuations)
         try:
-            evacuation.cancel(now)
-        except BrokerError as fault:
-            result, detail = Result.UNKNOWN, str(fault)
-        return Outcome(
-            worker=reading.name,
-            before=reading.processes,
-            target=request.target,
-            command="quiesce",
-            result=result,
-            detail=detail,
-            settles_at=until,
-        )
+            begun = cancel(self._consumers, list(evacuations.values()), now)
+        except BrokerError as error:
+            fault = str(error)  # it may have been sent: it goes on, and ends at the deadline at the latest
+        for one in requests:
+            if one.reading.name in begun:
+                self._pending[one.reading.name] = _Pending(evacuations[one.reading.name], one.target)
+                self._given_back.forget(one.reading.name)
+        return [_begun(one, until, fault, emptied=one.reading.name not in begun) for one in requests]
 
-    def advance(self, readings: Mapping[str, WorkerReading], now: float) -> list[Outcome]:
-        """Go on with what has begun, by what was just read."""
-        outcomes = []
-        for name, pending in list(self._pending.items()):
-            reading = readings.get(name)
-            try:
-                stage = pending.evacuation.advance(reading, now)
-            except BrokerError:
-                stage = Stage.EMPTYING
-            if stage is Stage.EMPTY and reading is not None:
-                outcomes += self._shrink(reading, pending)
-            elif now > pending.evacuation.deadline:
-                outcomes += self._finish(pending, reading, "it did not become empty in time")
+    def advance(self, readings: Mapping[str, WorkerReading], since: float, now: float) -> list[Outcome]:
+        """Go on with what has begun, by what was read no earlier than ``since``."""
+        pending = list(self._pending.values())
+        stages = {one.name: one.evacuation.advance(readings.get(one.name), since, now) for one in pending}
+        empty = [one for one in pending if stages[one.name] is Stage.EMPTY]
+        late = [one for one in pending if one not in empty and now > one.evacuation.deadline]
+        again = [one.evacuation for one in pending if one.evacuation.must_cancel_again(now)]
+        outcomes = self._shrink([(one, readings[one.name]) for one in empty])
+        outcomes += self._finish(empty, late, readings)
+        with suppress(BrokerError):
+            cancel(self._consumers, again, now)
         return outcomes
 
     def close(self) -> None:
         """Restore all that is cancelled now; what cannot be restored stays recorded for the next start."""
-        cancellations = [pending.evacuation.cancellation for pending in self._pending.values()]
+        evacuations = [pending.evacuation for pending in self._pending.values()]
         self._pending.clear()
-        with suppress(BrokerError):
-            self._consumers.restore_all(cancellations)
+        restore(self._consumers, evacuations)
 
-    def _shrink(self, reading: WorkerReading, pending: _Pending) -> list[Outcome]:
-        outcomes = []
-        if reading.unsupported is None and (reading.processes or 0) > pending.target:
-            outcomes += self._resizer.resize([ResizeRequest(reading=reading, target=pending.target)])
-        return outcomes + self._finish(pending, reading, None)
-
-    def _finish(self, pending: _Pending, reading: WorkerReading | None, why: str | None) -> list[Outcome]:
-        restored = self._restore(pending)
-        if restored and why is None:
-            return []
-        detail = why if restored else "its consumers are still cancelled; they are restored when it answers"
-        return [
-            Outcome(
-                worker=pending.evacuation.worker,
-                before=reading.processes if reading else None,
-                target=pending.target,
-                command="quiesce",
-                result=Result.REFUSED if restored else Result.UNKNOWN,
-                detail=detail,
-            )
+    def _shrink(self, empty: Sequence[tuple[_Pending, WorkerReading]]) -> list[Outcome]:
+        requests = [
+            ResizeRequest(reading=reading, target=one.target)
+            for one, reading in empty
+            if reading.unsupported is None and (reading.processes or 0) > one.target
         ]
+        return self._resizer.resize(requests)
 
-    def _restore(self, pending: _Pending) -> bool:
-        """Whether the consumers were restored; if not, the record remains and it is tried again later."""
-        self._pending.pop(pending.evacuation.worker, None)
-        restored = pending.evacuation.restore()
-        if restored:
-            self._given_back.note(pending.evacuation.cancellation)
-        return restored
+    def _finish(
+        self, empty: Sequence[_Pending], late: Sequence[_Pending], readings: Mapping[str, WorkerReading]
+    ) -> list[Outcome]:
+        """Restore the consumers of all these; an outcome for each that did not go as it should."""
+        ended = [*empty, *late]
+        for one in ended:
+            del self._pending[one.name]
+        restored = restore(self._consumers, [one.evacuation for one in ended])
+        outcomes = []
+        for one in ended:
+            if one.name in restored:
+                self._given_back.note(one.evacuation.cancellation)
+            if one.name not in restored or one in late:
+                outcomes.append(_ended(one, readings.get(one.name), restored=one.name in restored))
+        return outcomes
 
     def restore_lost(
         self, readings: Mapping[str, WorkerReading], left_alone: Callable[[str], bool]
@@ -171,27 +161,47 @@ class QuiescingResizer:
         return []
 
     def restore_orphans(self, now: float) -> list[Cancellation]:
-        """Restore what a run that died left cancelled: one worker at a time, the longest untried first."""
+        """Restore what a run that died left cancelled, all within one timeout: many may be gone for good."""
         if self._look_at is not None and now < self._look_at:
             return []
-        restored: list[Cancellation] = []
         try:
             recorded = self._consumers.cancellations()
             found = self._consumers.orphaned(recorded, just_started=self._look_at is None)
             self._cancelled = frozenset({one.worker for one in recorded} - {one.worker for one in found})
             found = [one for one in found if one.worker not in self._pending]
-            self._tried_at = {
-                one.worker: self._tried_at[one.worker] for one in found if one.worker in self._tried_at
-            }
-            if found:
-                orphan = min(found, key=lambda one: self._tried_at.get(one.worker, -1.0))
-                self._tried_at[orphan.worker] = now
-                if self._consumers.restore(orphan):
-                    self._given_back.note(orphan)
-                    restored.append(orphan)
-                    if len(found) > 1:
-                        return restored  # the next one in the next tick
+            restored = self._consumers.restore_all(found)
         except BrokerError:
-            return restored
+            return []
         self._look_at = now + _LOOK_FOR_ORPHANS_EVERY_SECONDS
-        return restored
+        done = [one for one in found if one.worker in restored]
+        for one in done:
+            self._given_back.note(one)
+        return done
+
+
+def _begun(request: ResizeRequest, until: float, fault: str | None, *, emptied: bool) -> Outcome:
+    """What came of the beginning; ``emptied`` is True where somebody else empties the worker."""
+    result = Result.REFUSED if emptied else Result.BEGUN if fault is None else Result.UNKNOWN
+    return Outcome(
+        worker=request.reading.name,
+        before=request.reading.processes,
+        target=request.target,
+        command="quiesce",
+        result=result,
+        detail="somebody else is emptying it, such as a drain" if emptied else fault,
+        settles_at=None if emptied else until,
+    )
+
+
+def _ended(pending: _Pending, reading: WorkerReading | None, *, restored: bool) -> Outcome:
+    """What came of one that was not empty in time, or whose consumers could not be restored."""
+    return Outcome(
+        worker=pending.name,
+        before=reading.processes if reading else None,
+        target=pending.target,
+        command="quiesce",
+        result=Result.REFUSED if restored else Result.UNKNOWN,
+        detail="it did not become empty in time"
+        if restored
+        else "its consumers are still cancelled; they are restored when it answers",
+    )

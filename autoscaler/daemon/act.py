@@ -38,8 +38,8 @@ class Resizer(Protocol):
     def resize(self, requests: Sequence[ResizeRequest], now: float) -> list[Outcome]:
         """Resize workers, or begin with it: an outcome for each request."""
 
-    def advance(self, readings: Mapping[str, WorkerReading], now: float) -> list[Outcome]:
-        """Go on with what takes more than one tick."""
+    def advance(self, readings: Mapping[str, WorkerReading], since: float, now: float) -> list[Outcome]:
+        """Go on with what takes more than one tick, by what was read no earlier than ``since``."""
 
     def restore_orphans(self, now: float) -> Sequence[Cancellation]:
         """Restore the consumers that an earlier run has left cancelled; those restored."""
@@ -97,13 +97,12 @@ class Actor:
             # In every mode: nobody wants a worker that consumes nothing.
             self._guard("restore", lambda: self._restore(readings, observation.override))
             if self._mode is Mode.ACT:
-                self._guard("advance", lambda: self._advance(readings))
+                self._guard("advance", lambda: self._advance(readings, observation.at))
         due = [decision for decision in plan.decisions if decision.action is not Action.HOLD]
         if not due or stopped():
             return
-        age = self._monotonic() - observation.at
-        if age > self._timing.fresh_seconds:
-            self._expire(due, age)
+        if self._is_old(observation.at):
+            self._expire(due, self._monotonic() - observation.at)
             return
         self._resize([(decision, readings[decision.worker]) for decision in due])
         self._progress()
@@ -128,8 +127,13 @@ class Actor:
             for one in restored:
                 self._log.warning("consumers.restored", worker=one.worker, queues=list(one.queues), why=why)
 
-    def _advance(self, readings: Mapping[str, WorkerReading]) -> None:
-        for outcome in self._resizer.advance(readings, self._monotonic()):
+    def _is_old(self, at: float) -> bool:
+        return self._monotonic() - at > self._timing.fresh_seconds
+
+    def _advance(self, readings: Mapping[str, WorkerReading], at: float) -> None:
+        # By old readings nothing is shrunk; what is past its deadline gets its consumers back all the same.
+        known = {} if self._is_old(at) else readings
+        for outcome in self._resizer.advance(known, at, self._monotonic()):
             self._take(outcome, reason=None)
 
     def _resize(self, due: Sequence[tuple[Decision, WorkerReading]]) -> None:

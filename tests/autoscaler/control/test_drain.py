@@ -14,7 +14,7 @@ from celery import Celery
 from autoscaler.broker.connections import Connections, Redactor, RedisTuning
 from autoscaler.broker.keys import CANCELLED_KEY
 from autoscaler.cli.text import moment
-from autoscaler.control.consumers import Cancellation, Consumers
+from autoscaler.control.consumers import Cancellation, CancelRequest, Consumers
 from autoscaler.control.remote import Remote
 from autoscaler.demo.embedded import Process
 from tests.autoscaler.daemon.test_daemon import W1, W2
@@ -31,6 +31,11 @@ def consumers_of(cluster):
     connections = Connections(lambda: cluster.server.url, RedisTuning(), Redactor())
     remote = Remote(connections.kombu, timeout_seconds=1.5)
     return Consumers(remote, connections.redis, CANCELLED_KEY, owner="drain", wall=time.time)
+
+
+def cancel(consumers, seconds):
+    found = consumers.cancel_all([CancelRequest(worker=W1, queues=("celery",), for_seconds=seconds)])
+    assert found == {W1}
 
 
 def drains_under_traffic(cluster, count):
@@ -132,7 +137,7 @@ def test_a_second_drain_is_refused_and_by_force_restores_what_the_first_had_canc
     cluster.hold(1)
     started(lambda: cluster.redis.hlen("started") == 1, what="the long task's start")
     consumers = consumers_of(cluster)
-    assert consumers.cancel(W1, ["celery"], for_seconds=600)  # as a drain that goes on elsewhere has
+    cancel(consumers, 600)  # as a drain that goes on elsewhere has
     code, _, err = drain(cluster, "--deadline", "1", W1)
     assert (code, err[-1]) == (
         1,
@@ -166,7 +171,7 @@ def test_what_a_drain_that_died_left_cancelled_is_restored_by_a_daemon_once_its_
 ):
     cluster.worker(W1)
     consumers = consumers_of(cluster)
-    assert consumers.cancel(W1, ["celery"], for_seconds=600 if active_cancellations else 0)
+    cancel(consumers, 600 if active_cancellations else 0)
     cluster.send(1, 0.1)
     daemon = cluster.daemon()
     if active_cancellations:

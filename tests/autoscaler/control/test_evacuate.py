@@ -31,6 +31,8 @@ class World:
     script: dict[float, WorkerReading | BrokerError | None]
     registered: Callable[[float], set[str] | None] = lambda _: None
     restores: bool = True
+    #: How long a look takes, by the time from which that holds; the reading is of its beginning.
+    takes: dict[float, float] = field(default_factory=lambda: {0: 0.0})
     now: float = 0.0
     records: dict[str, Cancellation] = field(default_factory=dict)
     sent: list[tuple[float, str]] = field(default_factory=list)
@@ -42,6 +44,7 @@ class World:
         if everyone:
             return [ALIVE, worker(W2)]
         found = self.script[max(at for at in self.script if at <= self.now)]
+        self.now += self.takes[max(at for at in self.takes if at <= self.now)]
         if isinstance(found, BrokerError):
             raise found
         return [] if found is None else [found]
@@ -61,19 +64,25 @@ class World:
     def active_cancellations(self, cancellations):
         return [one for one in cancellations if one.until > self.now]
 
-    def cancel(self, name, queues, *, for_seconds):
-        self.records[name] = Cancellation(worker=name, queues=tuple(queues), until=self.now + for_seconds)
-        self.sent.append((self.now, "cancel"))
-        return True
+    def cancel_all(self, requests, *, force):
+        assert force
+        for one in requests:
+            until = self.now + one.for_seconds
+            self.records[one.worker] = Cancellation(worker=one.worker, queues=one.queues, until=until)
+        if requests:
+            self.sent.append((self.now, "cancel"))
+        return frozenset(one.worker for one in requests)
 
-    def restore(self, cancellation):
-        self.sent.append((self.now, "restore"))
-        if self.restores:
-            self.records.pop(cancellation.worker, None)
-        return self.restores
+    def restore_all(self, cancellations):
+        if cancellations:
+            self.sent.append((self.now, "restore"))
+        restored = {one.worker for one in cancellations} if self.restores else set()
+        self.forget(restored)
+        return restored
 
-    def forget(self, name):
-        self.records.pop(name, None)
+    def forget(self, names):
+        for name in names:
+            self.records.pop(name, None)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -107,6 +116,13 @@ def test_an_empty_worker_is_shut_down_only_after_a_fetch_in_flight_could_have_co
     assert world.drain() is Phase.DRAINED
     assert world.sent == [(0.0, "cancel"), (1.25, "shutdown")]
     assert world.records == {}
+
+
+def test_a_look_that_took_long_is_as_old_as_its_beginning():
+    # Beside a worker that hangs each look takes a whole timeout, and what the others say was read before it.
+    world = World({0: EMPTY, 4: NEW}, takes={0: 0.0, 0.25: 1.5, 1.9: 0.0})
+    world.drain()
+    assert shut_down(world) == 2.0
 
 
 @pytest.mark.parametrize(

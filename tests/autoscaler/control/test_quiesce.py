@@ -11,8 +11,9 @@ from autoscaler.broker.keys import CANCELLED_KEY
 from autoscaler.broker.url import RedisUrlError
 from autoscaler.control.consumers import Cancellation
 from autoscaler.control.quiesce import QuiescingResizer
-from autoscaler.control.resize import ResizeRequest
+from autoscaler.control.resize import ResizeRequest, WorkerResizer
 from autoscaler.core.model import Outcome, Result
+from tests.autoscaler.control.test_consumers import Workers, request
 from tests.autoscaler.daemon.test_daemon import W1, size
 from tests.support.builders import worker
 from tests.support.cluster import started
@@ -49,22 +50,21 @@ def test_a_busy_worker_is_emptied_shrunk_and_consumes_its_queues_again(cluster):
 class Recording:
     """Consumers and a resizer that write down what is done with them, and answer as a test says."""
 
-    def __init__(self, fault=None, *, restores=True, unresponsive=()):
-        self.sent, self.fault, self.restores, self.unresponsive = [], fault, restores, unresponsive
+    def __init__(self, fault=None, *, restores=True):
+        self.sent, self.fault, self.restores = [], fault, restores
 
-    def cancel(self, worker, queues, *, for_seconds):
-        del queues
-        self.sent.append(("cancel", worker, for_seconds))
-        if self.fault is not None:
-            raise self.fault
-        return True
-
-    def restore(self, cancellation):
-        self.sent.append(("restore", cancellation.worker, cancellation.queues))
-        return self.restores and cancellation.worker not in self.unresponsive
+    def cancel_all(self, requests, *, force):
+        assert not force
+        if requests:
+            self.sent.append(("cancel", *(one.worker for one in requests)))
+            if self.fault is not None:
+                raise self.fault
+        return frozenset(one.worker for one in requests)
 
     def restore_all(self, cancellations):
-        return {one.worker for one in cancellations if self.restore(one)}
+        if cancellations:
+            self.sent.append(("restore", *(f"{one.worker} {' '.join(one.queues)}" for one in cancellations)))
+        return {one.worker for one in cancellations if self.restores}
 
     def resize(self, requests):
         self.sent += [("resize", one.reading.name, one.target) for one in requests]
@@ -103,8 +103,8 @@ def begin(resizer, reading=None):
         pytest.param((), ["cancel", "resize", "restore"], id="consumes nothing and is empty: it shrinks"),
         pytest.param(
             ("celery",),
-            ["cancel", "cancel", "cancel", "cancel", "restore"],
-            id="its consumers come back: they are cancelled again, and it does not shrink",
+            ["cancel", "cancel", "cancel", "restore"],
+            id="its consumers come back: they are cancelled again until its time is over, and it does not shrink",
         ),
     ],
 )
@@ -113,7 +113,7 @@ def test_only_a_worker_that_says_it_consumes_nothing_is_shrunk(consumes, expecte
     resizer = quiescing_resizer(recording)
     assert begin(resizer).result is Result.BEGUN
     for at in (2.0, 4.0, 6.0):
-        resizer.advance({W1: stock(queues=consumes)}, at)
+        resizer.advance({W1: stock(queues=consumes)}, at, at)
     assert recording.done() == expected
 
 
@@ -122,16 +122,16 @@ def test_a_fetch_in_flight_is_waited_for_and_starts_the_wait_again():
     resizer = quiescing_resizer(recording)
     begin(resizer)
     for at, busy in ((1.0, 0), (1.5, 1), (2.0, 0), (3.0, 0)):
-        resizer.advance({W1: stock(busy=busy, queues=())}, at)
+        resizer.advance({W1: stock(busy=busy, queues=())}, at, at)
     assert recording.done() == ["cancel"]
-    resizer.advance({W1: stock(queues=())}, 3.3)
+    resizer.advance({W1: stock(queues=())}, 3.3, 3.3)
     assert recording.done() == ["cancel", "resize", "restore"]
 
 
 def test_at_the_deadline_a_worker_that_cannot_be_reached_keeps_its_record():
     resizer = quiescing_resizer(Recording(restores=False))
     begin(resizer)
-    (outcome,) = resizer.advance({}, 5.1)
+    (outcome,) = resizer.advance({}, 5.1, 5.1)
     assert (outcome.result, outcome.before, outcome.detail) == (
         Result.UNKNOWN,
         None,
@@ -144,7 +144,8 @@ def test_a_broker_that_fails_at_the_cancellation_is_unknown_and_restored_at_the_
     resizer = quiescing_resizer(recording)
     outcome = begin(resizer)
     assert (outcome.result, outcome.detail) == (Result.UNKNOWN, "gone")
-    resizer.advance({W1: stock(queues=("celery",))}, 6.0)
+    resizer.advance({W1: stock(queues=("celery",))}, 4.0, 4.0)
+    resizer.advance({W1: stock(queues=("celery",))}, 6.0, 6.0)
     assert recording.done() == ["cancel", "cancel", "restore"]
 
 
@@ -171,7 +172,7 @@ def test_a_redis_that_cannot_be_reached_does_not_end_the_search_for_orphans():
     resizer.restore_orphans(0.0)
     recording.orphans = [Cancellation(worker=W1, queues=("celery",))]
     resizer.restore_orphans(1.0)
-    assert recording.sent == [("restore", W1, ("celery",))]
+    assert recording.sent == [("restore", f"{W1} celery")]
 
 
 def test_what_needs_no_emptying_is_resized_at_once_and_the_outcomes_keep_their_order():
@@ -237,24 +238,71 @@ def test_a_worker_that_does_not_become_empty_in_time_is_left_as_it_was(cluster):
     assert size(daemon) == 4
 
 
-def test_at_the_end_all_workers_are_restored_whether_or_not_one_answers():
-    recording = Recording(unresponsive={"a@h"})
+def test_at_the_end_all_workers_are_restored_in_one_call():
+    recording = Recording()
     resizer = quiescing_resizer(recording)
     for name in ("a@h", "b@h"):
         reading = worker(name, 4, companion=False, busy=1)
         resizer.resize([ResizeRequest(reading=reading, target=2)], 0.0)
     resizer.close()
-    assert [one for one in recording.sent if one[0] == "restore"] == [
-        ("restore", "a@h", ("celery",)),
-        ("restore", "b@h", ("celery",)),
+    assert recording.sent[2:] == [("restore", "a@h celery", "b@h celery")]
+
+
+def test_many_workers_are_emptied_shrunk_and_restored_in_one_call_each():
+    recording = Recording()
+    resizer = quiescing_resizer(recording)
+    fleet = [worker(name, 4, companion=False, busy=1) for name in ("a@h", "b@h", "c@h")]
+    resizer.resize([ResizeRequest(reading=one, target=2) for one in fleet], 0.0)
+    empty = {one.name: one._replace(busy=0, queues=()) for one in fleet[:2]}
+    for at in (2.0, 4.0):
+        resizer.advance({**empty, "c@h": fleet[2]}, at, at)
+    resizer.advance({}, 6.0, 6.0)
+    assert recording.sent == [
+        ("cancel", "a@h", "b@h", "c@h"),
+        ("cancel", "c@h"),
+        ("resize", "a@h", 2),
+        ("resize", "b@h", 2),
+        ("restore", "a@h celery", "b@h celery"),
+        ("cancel", "c@h"),
+        ("restore", "c@h celery"),
     ]
 
 
-def test_what_is_remembered_of_orphans_goes_with_them():
-    recording = OrphansOf([Cancellation(worker=W1, queues=("celery",))])
+def test_a_reading_counts_as_old_as_it_may_be():
+    recording = Recording()
     resizer = quiescing_resizer(recording)
-    resizer.restore_orphans(0.0)
-    assert resizer._tried_at.keys() == {W1}
-    recording.orphans = []
-    resizer.restore_orphans(60.0)
-    assert resizer._tried_at.keys() == set()
+    begin(resizer)
+    resizer.advance({W1: stock(queues=())}, 1.0, 1.5)
+    resizer.advance({W1: stock(queues=())}, 2.0, 4.0)  # held up: it was read half a second later
+    assert recording.done() == ["cancel"]
+    resizer.advance({W1: stock(queues=())}, 3.0, 4.0)
+    assert recording.done() == ["cancel", "resize", "restore"]
+
+
+def test_a_worker_that_a_drain_is_emptying_is_left_alone():
+    workers = Workers()
+    workers.consumers(owner="drain").cancel_all([request(W1, "celery")])
+    drained = dict(workers.records)
+    resizer = QuiescingResizer(
+        WorkerResizer(workers), workers.consumers(owner="autoscaler a"), quiesces=True, deadline_seconds=5
+    )
+    outcome = begin(resizer, stock(queues=()))
+    assert (outcome.result, outcome.detail) == (
+        Result.REFUSED,
+        "somebody else is emptying it, such as a drain",
+    )
+    resizer.advance({W1: stock(queues=())}, 6.0, 6.0)
+    assert (workers.records, len(list(filter(None, workers.calls)))) == (drained, 1)
+
+
+def test_all_orphans_are_restored_in_one_call_and_those_that_do_not_answer_later():
+    workers = Workers(unresponsive=["gone*"])
+    names = [*(f"gone{number}@h" for number in range(20)), W1]
+    workers.consumers(owner="drain").cancel_all([request(name, "celery", for_seconds=-1) for name in names])
+    resizer = QuiescingResizer(
+        WorkerResizer(workers), workers.consumers(owner="autoscaler a"), quiesces=False, deadline_seconds=5
+    )
+    assert [one.worker for one in resizer.restore_orphans(0.0)] == [W1]
+    assert resizer.restore_orphans(29.0) == []
+    assert len(workers.calls) == 2
+    assert sorted(workers.recorded()) == sorted(names[:-1])

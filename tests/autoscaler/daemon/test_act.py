@@ -25,6 +25,13 @@ def test_nothing_is_sent_on_an_observation_that_has_grown_old_and_that_is_said(r
     )
 
 
+@pytest.mark.parametrize(("seconds", "shown"), [(5.0, ["a@h"]), (5.1, [])])
+def test_a_longer_action_goes_on_by_nothing_that_has_grown_old(run, seconds, shown):
+    world = World(takes_seconds=seconds)
+    run(world)
+    assert world.advanced == [(shown, 1000.0, 1000.0 + seconds)]
+
+
 def test_what_came_of_the_actions_goes_in_with_the_next_observation(run):
     world = World()
     run(world)
