@@ -218,9 +218,10 @@ class Connections:
         Raises:
             BrokerError: where the URL cannot be used.
         """
-        if self._client is None:
-            self._client = redis_client(self.url(), self._tuning)
-        return self._client
+        client = self._client
+        if client is None:
+            client = self._client = redis_client(self.url(), self._tuning)
+        return client  # not the attribute: what runs aside of the tick may reset it meanwhile
 
     def other_databases(self, has: Callable[[Redis], bool]) -> list[int]:
         """The server's other databases for which ``has`` is true, of those that hold keys.
@@ -254,6 +255,6 @@ class Connections:
 
     def reset(self) -> None:
         """Drop the client after a fault, so that the next one starts from the URL as it reads then."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()

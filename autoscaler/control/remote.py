@@ -144,7 +144,8 @@ class _Collector:
 
     def take(self, message: Message | Reply) -> None:
         """Put one reply where it belongs."""
-        ticket = str(message.headers.get("ticket"))
+        headers = message.headers
+        ticket = str(headers.get("ticket")) if isinstance(headers, dict) else ""
         replies = self._by_ticket.get(ticket)
         if replies is None:
             return

@@ -35,7 +35,7 @@ class Reply:
 
     def __init__(self, raw: bytes, channel: Any) -> None:
         envelope = json.loads(raw)
-        self.headers: dict[str, Any] = envelope["headers"]
+        self.headers: object = envelope["headers"]
         self.content_type: object = envelope["content-type"]
         self._plain = _plain(envelope)
         self._message: Any = None if self._plain is not None else channel.Message(envelope, channel=channel)

@@ -106,6 +106,9 @@ class Recorder:
         except FAULTS as fault:
             self._report(described(fault))
             self._reset()
+        except Exception as fault:
+            self._fault = described(fault)  # it is tried again as after any fault, not in each tick
+            raise
         else:
             self._report(None)
 

@@ -31,13 +31,21 @@ class _Line:
     """The tasks of one group of queues that have not started: (when they arrived at the latest, count)."""
 
     waiting: int = 0
-    started: dict[str, int] = field(default_factory=dict)
+    started: Mapping[str, int | None] = field(default_factory=dict)
     arrivals: deque[tuple[float, int]] = field(default_factory=deque)
     missed_since: float | None = None
 
-    def note(self, waiting: int, started: Mapping[str, int], at: float) -> None:
-        """Take in how many tasks have not started, and how many each worker has started so far."""
-        more = sum(max(0, count - self.started.get(name, count)) for name, count in started.items())
+    def note(self, waiting: int, started: Mapping[str, int | None], at: float) -> None:
+        """Take in how many tasks have not started, and how many each worker has started so far.
+
+        Where that is unknown of a worker the last count holds; a worker that is not named is forgotten.
+        """
+        known = {name: self.started.get(name) if count is None else count for name, count in started.items()}
+        more = sum(
+            max(0, now - then)
+            for name, now in known.items()
+            if now is not None and (then := self.started.get(name)) is not None
+        )
         gone = max(more, self.waiting - waiting)
         arrived = waiting - self.waiting + gone
         if arrived:
@@ -50,7 +58,7 @@ class _Line:
         while len(self.arrivals) > _MAX_ARRIVALS:
             (since, first), (_, second) = self.arrivals.popleft(), self.arrivals.popleft()
             self.arrivals.appendleft((since, first + second))
-        self.waiting, self.started = waiting, {**self.started, **started}
+        self.waiting, self.started = waiting, known
 
     def seconds(self, at: float) -> float:
         """At least how long the oldest of them has waited."""
@@ -64,7 +72,7 @@ class _Seen:
     queues: tuple[str, ...]
     waiting: int | None
     oldest_age_seconds: float
-    started: Mapping[str, int]
+    started: Mapping[str, int | None]
     cause: str | None
 
 
@@ -129,13 +137,13 @@ def _groups(observation: Observation, plan: Plan, workers: Mapping[str, WorkerRe
             queues=group.group.queues,
             waiting=group.work.waiting + group.work.reserved if group.work.readable else None,
             oldest_age_seconds=_oldest(queues[name] for name in group.group.queues if name in queues),
-            started={
-                one.name: one.completed + one.busy
-                for one in readings
-                if one.completed is not None and one.busy is not None
-            },
+            started={one.name: _started(one) for one in readings},
             cause=cause_of_group(group, decisions[place], answering),
         )
+
+
+def _started(reading: WorkerReading) -> int | None:
+    return None if reading.completed is None or reading.busy is None else reading.completed + reading.busy
 
 
 def _unconsumed(

@@ -247,7 +247,7 @@ def parse_meta(text: str | None) -> dict[str, Any]:
         }
         held = {(str(kind), str(name)): float(since) for kind, name, since in found["conditions"]}
         return {"current": True, "groups": groups, "conditions": held, "at": float(found["at"])}
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, OverflowError):
         return empty
 
 

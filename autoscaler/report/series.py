@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -203,5 +204,7 @@ def _rows(text: str) -> Iterator[tuple[int, list[float]]]:
     for one in rows if isinstance(rows, list) else ():
         if not isinstance(one, list) or len(one) != len(COLUMNS) + 1 or type(one[0]) is not int:
             continue
-        if all(value is None or type(value) in {int, float} for value in one):
+        if not all(value is None or type(value) in {int, float} for value in one):
+            continue
+        with suppress(OverflowError):  # a whole number beyond any float
             yield one[0], [_NAN if value is None else float(value) for value in one[1:]]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from redis.exceptions import NoPermissionError
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -58,13 +60,13 @@ class StrayLists:
     def note(self, looked_at: Sequence[tuple[str, str]], lengths: Iterable[object]) -> None:
         """Take in the lengths of the lists that were looked at; an exception is a list of unknown length.
 
-        Without the right to look at them nobody looks again.
+        Without the right to look at one nobody looks again.
         """
         found: dict[str, list[str]] = {queue: [] for queue, _ in looked_at}
         for (queue, key), length in zip(looked_at, lengths, strict=True):
             if isinstance(length, int) and length > 0:
                 found[queue].append(key)
-            self._is_refused = self._is_refused or isinstance(length, Exception)
+            self._is_refused = self._is_refused or isinstance(length, NoPermissionError)
         self._found |= {queue: tuple(keys) for queue, keys in found.items()}
 
     def of(self, queue: str) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from redis.exceptions import NoPermissionError
+
 from autoscaler.broker.errors import BrokerError
 from autoscaler.control.remote import UnreadableReply
 from autoscaler.sensors import values
@@ -93,19 +95,20 @@ class _Known:
 
 @dataclass(slots=True)
 class _RollCall:
-    """One roll call: when it began and, once it has ended, who answered."""
+    """One roll call: when it began, whether it has ended, and who answered; None where it failed."""
 
     at: float
+    has_ended: bool = False
     replies: Replies | None = None
-    failed: bool = False
 
 
 class WorkerSensor:
     """Reads all workers, or those that are named, by targeted calls.
 
     ``remove_mailboxes`` removes the mailboxes of workers that are gone for good from kombu's set; without it
-    they stay. It may raise BrokerError, and is then not called again. ``where`` returns where commands go:
-    mailboxes that were read before that changes are not those of the workers that answer after it.
+    they stay, and where the right to do so is missing it is not called again. ``where`` returns where
+    commands go: mailboxes that were read before that changes are not those of the workers that answer after
+    it.
     """
 
     def __init__(
@@ -221,7 +224,7 @@ class WorkerSensor:
         return at >= self._called_at + wait
 
     def _begin_roll_call(self, at: float, run: Callable[[Callable[[], None]], None]) -> None:
-        roll_call = self._roll_call = _RollCall(at=at)
+        roll_call = _RollCall(at=at)
         self._called_at, self._call_soon = at, False
         self._wait_seconds = self._patience_seconds
         self._patience_seconds = min(_ROLL_CALL_EVERY_SECONDS, self._patience_seconds * 2)
@@ -229,23 +232,24 @@ class WorkerSensor:
         gone = self._expired(at)
 
         def work() -> None:
-            replies: Replies = {}
             try:
-                replies = self._remote.roll_call(expected)
+                roll_call.replies = self._remote.roll_call(expected)
                 self._remove(gone)
             except BrokerError:
-                roll_call.failed = True  # the calls of the tick meet the same fault, and report it
+                pass  # the calls of the tick meet the same fault, and report it
             finally:
-                roll_call.replies = replies
+                roll_call.has_ended = True
 
         run(work)
+        # Only now: one that could not be begun is not waited for.
+        self._roll_call = roll_call
 
     def _take_roll_call(self, at: float) -> None:
         roll_call = self._roll_call
-        if roll_call is None or roll_call.replies is None:
+        if roll_call is None or not roll_call.has_ended:
             return
         self._roll_call = None
-        if roll_call.failed:
+        if roll_call.replies is None:
             return
         for name, replies in roll_call.replies.items():
             self._apply_replies(self._known.setdefault(name, _Known(known_since=at)), replies, at)
@@ -291,8 +295,9 @@ class WorkerSensor:
             return
         try:
             self._remove_mailboxes(names)
-        except BrokerError:
-            self._remove_mailboxes = None  # the right to do so is not given
+        except BrokerError as fault:
+            if isinstance(fault.__cause__, NoPermissionError):
+                self._remove_mailboxes = None
 
     def _is_forgotten(self, one: _Known, at: float) -> bool:
         return one.unresponsive_since is not None and at - one.unresponsive_since > _FORGET_SECONDS

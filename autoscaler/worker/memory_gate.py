@@ -154,8 +154,9 @@ class MemoryGate:
             return 0
         # In every call: a short task is over before the next decision.
         self._ended_one |= self._busy_before.intersection(idle)
+        # One that held a task and does not any more has ended one: it is idle, or gone with its task.
+        self._tried = self._tried or not self._busy_before <= running
         self._busy_before = running
-        self._tried = self._tried or bool(self._ended_one)
         # A decision that all may start says nothing of a process that has come since.
         holds = self._room is not None or len(running) + len(idle) <= self._decided_for
         if now < self._decide_at and holds:

@@ -104,7 +104,7 @@ def begin(resizer, reading=None):
         pytest.param(
             ("celery",),
             ["cancel", "cancel", "cancel", "restore"],
-            id="its consumers come back: they are cancelled again until its time is over, and it does not shrink",
+            id="its consumers come back: they are cancelled again in time, and it does not shrink",
         ),
     ],
 )

@@ -127,6 +127,17 @@ def test_what_is_stored_is_bounded_expires_and_is_written_seldom(
     assert writes == 4 * (60 * 2 // STORE_SECONDS)
 
 
+def test_after_a_fault_that_nobody_foresaw_it_is_tried_again_no_sooner_than_after_any_other() -> None:
+    daemon, crashes = Daemon(1, Ticks()), 0
+    daemon.client = object()  # type: ignore[assignment]
+    for _ in range(50):
+        try:
+            daemon.tick()
+        except AttributeError:
+            crashes += 1
+    assert crashes == 50 * 2 // STORE_SECONDS
+
+
 def test_a_standby_writes_nothing_and_reads_again_from_time_to_time(
     server: RedisServer, client: redis.Redis
 ) -> None:

@@ -108,3 +108,18 @@ def test_a_queue_that_could_not_be_read_keeps_growing_old():
     unread = QueueReading(name="celery", waiting=None, error="x")
     (wait,) = tick(look(None, busy, at=150.0, queues=(unread,)))
     assert wait.seconds == 50.0
+
+
+def test_of_a_group_whose_workers_come_and_go_those_that_are_there_are_remembered():
+    tick = Ticks()
+    for number in range(50):
+        tick(look(1, worker(f"pod-{number}@h", completed=5), at=100.0 + 100 * number))
+    assert [list(line.started) for line in tick.tracker._lines.values()] == [["pod-49@h"]]
+
+
+def test_a_count_that_was_not_read_once_is_made_up_for():
+    tick, busy = Ticks(), worker(processes=4, busy=4, completed=10)
+    tick(look(9, busy, at=100.0))
+    tick(look(9, busy._replace(completed=None), at=110.0))
+    waits = tick(look(9, busy._replace(completed=19), at=120.0))
+    assert shown(waits) == [(("celery",), 0.0, 0.0, "none")]

@@ -254,7 +254,16 @@ def test_a_condition_that_was_over_for_long_begins_anew() -> None:
 
 @pytest.mark.parametrize(
     "meta",
-    ["", "{", "[]", "null", '{"version": 1}', '{"version": 2, "columns": []}', "[" * 100_000],
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"version": 1}',
+        '{"version": 2, "columns": []}',
+        "[" * 100_000,
+        json.dumps({"version": 1, "columns": list(COLUMNS), "groups": {}, "conditions": [], "at": 10**400}),
+    ],
 )
 def test_what_another_version_has_stored_is_left_alone(meta: str) -> None:
     kept, ticks = history(), Ticks()

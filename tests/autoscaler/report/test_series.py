@@ -143,6 +143,7 @@ def test_what_could_not_be_stored_is_stored_the_next_time() -> None:
         json.dumps([[int(BEGIN // 2), *["x"] * len(COLUMNS)]]),
         json.dumps([[int(BEGIN // 2) + 10**6, *[0] * len(COLUMNS)]]),
         json.dumps([[10**30, *[0] * len(COLUMNS)]]),
+        json.dumps([[int(BEGIN // 2), *[10**400] * len(COLUMNS)]]),
     ],
 )
 def test_what_is_no_block_of_ours_is_left_out(block: str) -> None:

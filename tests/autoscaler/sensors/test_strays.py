@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from redis.exceptions import NoPermissionError, ResponseError
+
 from autoscaler.sensors.queues import KeyLayout
 from autoscaler.sensors.strays import EVERY_READINGS, StrayLists, outside_steps
 
@@ -30,6 +32,13 @@ def test_they_are_looked_at_now_and_then_and_remembered_in_between():
     assert strays.of("q") == ()
 
 
+def test_a_key_that_is_no_list_does_not_end_the_search():
+    strays = StrayLists()
+    strays.note(strays.due(["q"], {}, PLAIN), [ResponseError("WRONGTYPE"), 2, 0, 0, 0, 0])
+    assert strays.of("q") == OUTSIDE[1:2]
+    assert len(strays.due(["r"], {}, PLAIN)) == len(OUTSIDE)
+
+
 def test_a_queue_that_is_new_is_looked_at_and_one_that_is_gone_is_forgotten():
     strays = StrayLists()
     strays.note(strays.due(["q"], {}, PLAIN), [1] * 6)
@@ -40,5 +49,5 @@ def test_a_queue_that_is_new_is_looked_at_and_one_that_is_gone_is_forgotten():
 
 def test_without_the_right_to_look_nobody_looks_again():
     strays = StrayLists()
-    strays.note(strays.due(["q"], {}, PLAIN), [RuntimeError("NOPERM")] * 6)
+    strays.note(strays.due(["q"], {}, PLAIN), [NoPermissionError("NOPERM")] * 6)
     assert (strays.of("q"), strays.due(["r"], {}, PLAIN)) == ((), [])

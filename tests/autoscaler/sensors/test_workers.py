@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis.exceptions import NoPermissionError
 
 from autoscaler.broker.errors import BrokerError
 from autoscaler.control.remote import UnreadableReply
@@ -29,7 +31,7 @@ class FakeWorkers:
 
     replies: dict[str, dict[str, Any]]
     twins: frozenset[str] = frozenset()
-    fault: BrokerError | None = None
+    fault: Exception | None = None
     calls: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     roll_calls: int = 0
 
@@ -289,7 +291,7 @@ def test_where_the_right_to_remove_a_mailbox_is_missing_it_is_not_tried_again():
 
     def remove(names):
         tried.append(names)
-        raise BrokerError("NoPermissionError: no srem")
+        raise BrokerError("the user may not") from NoPermissionError("NOPERM no srem")
 
     remote = FakeWorkers({"a@h": with_companion()})
     sensor = WorkerSensor(remote, remove_mailboxes=remove)
@@ -297,6 +299,48 @@ def test_where_the_right_to_remove_a_mailbox_is_missing_it_is_not_tried_again():
         remote.replies["a@h"] = with_companion(uptime_seconds=12.5 + second)
         sensor.read({"a@h", "dead@h"}, float(second))
     assert tried == [["dead@h"]]
+
+
+def test_a_mailbox_that_could_not_be_removed_for_a_moment_is_tried_again():
+    tried = []
+
+    def remove(names):
+        tried.append(names)
+        if len(tried) == 1:
+            raise BrokerError("TimeoutError: timed out")
+
+    remote = FakeWorkers({})
+    sensor = WorkerSensor(remote, remove_mailboxes=remove)
+    for second in range(0, 4000, 10):
+        sensor.read({"dead@h"} if len(tried) < 2 else set(), float(second))
+    assert tried == [["dead@h"]] * 2
+
+
+def test_a_roll_call_that_cannot_be_begun_is_followed_by_another():
+    def cannot(_work):
+        raise RuntimeError("can't start new thread")
+
+    remote = FakeWorkers({"a@h": with_companion()})
+    sensor = WorkerSensor(remote, run_aside=cannot)
+    sensor.read({"a@h"}, 0.0)
+    for at in (60.0, 120.0):
+        with pytest.raises(RuntimeError):
+            sensor.read({"a@h"}, at)
+        sensor.read({"a@h"}, at + 1)
+
+
+def test_a_roll_call_that_crashed_says_nothing_about_anybody():
+    def crashes(work):
+        with pytest.raises(ZeroDivisionError):
+            work()
+
+    remote = FakeWorkers({"a@h": with_companion()}, twins=frozenset({"a@h"}))
+    sensor = WorkerSensor(remote, run_aside=crashes)
+    assert sensor.read({"a@h"}, 0.0).duplicates == ("a@h",)
+    remote.fault = ZeroDivisionError("unforeseen")
+    for at in (30.0, 31.0):
+        assert sensor.read({"a@h"}, at).duplicates == ("a@h",)
+    assert remote.roll_calls == 2
 
 
 def test_roll_calls_run_aside_and_no_tick_waits_for_one():

@@ -226,3 +226,14 @@ def test_what_cannot_be_read_holds_no_task_back():
     world = World(processes={1: HEAVY, 2: IDLE}, group=Group(held=None, kills=None))
     gate = world.gate()
     assert (gate.room([1], [2]), gate.notice_kills()) == (None, False)
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_processes_that_end_with_their_task_teach_as_others_do(processes):
+    # --max-tasks-per-child 1: no process that ran a task is ever idle again.
+    world = World(group=Group(held=10 * MIB))
+    gate = world.gate(tried=False)
+    for number in range(1, 50):
+        world.now += 0.1
+        gate.room([number * 10 + one for one in range(processes)], [number * 10 + 9])
+    assert gate.is_roomy(4)
