@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from autoscaler.core.model import WorkerReading
 
 _LOOK_FOR_ORPHANS_EVERY_SECONDS = 30.0
+_STILL_CANCELLED = "its consumers are still cancelled; they are restored when it answers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +99,30 @@ class QuiescingResizer:
                 self._given_back.forget(one.reading.name)
         return [_begun(one, until, fault, emptied=one.reading.name not in begun) for one in requests]
 
-    def advance(self, readings: Mapping[str, WorkerReading], since: float, now: float) -> list[Outcome]:
-        """Go on with what has begun, by what was read no earlier than ``since``."""
+    def advance(
+        self,
+        readings: Mapping[str, WorkerReading],
+        left_alone: Callable[[str], bool],
+        *,
+        since: float,
+        now: float,
+    ) -> list[Outcome]:
+        """Go on with what has begun, by what was read no earlier than ``since``.
+
+        What an administrator has paused or held meanwhile (``left_alone``) is not shrunk any more.
+        """
+        ended = [one for one in self._pending.values() if left_alone(one.name)]
+        outcomes = self._finish(
+            ended, readings, "an administrator pauses the autoscaler or holds this worker"
+        )
         pending = list(self._pending.values())
         stages = {one.name: one.evacuation.advance(readings.get(one.name), since, now) for one in pending}
         empty = [one for one in pending if stages[one.name] is Stage.EMPTY]
         late = [one for one in pending if one not in empty and now > one.evacuation.deadline]
         again = [one.evacuation for one in pending if one.evacuation.must_cancel_again(now)]
-        outcomes = self._shrink([(one, readings[one.name]) for one in empty])
-        outcomes += self._finish(empty, late, readings)
+        outcomes += self._shrink([(one, readings[one.name]) for one in empty])
+        outcomes += self._finish(empty, readings)
+        outcomes += self._finish(late, readings, "it did not become empty in time")
         with suppress(BrokerError):
             cancel(self._consumers, again, now)
         return outcomes
@@ -126,10 +142,12 @@ class QuiescingResizer:
         return self._resizer.resize(requests)
 
     def _finish(
-        self, empty: Sequence[_Pending], late: Sequence[_Pending], readings: Mapping[str, WorkerReading]
+        self, ended: Sequence[_Pending], readings: Mapping[str, WorkerReading], why: str | None = None
     ) -> list[Outcome]:
-        """Restore the consumers of all these; an outcome for each that did not go as it should."""
-        ended = [*empty, *late]
+        """Restore the consumers of all these; an outcome for each that did not go as it should.
+
+        ``why`` is why they were not shrunk, None where they were.
+        """
         for one in ended:
             del self._pending[one.name]
         restored = restore(self._consumers, [one.evacuation for one in ended])
@@ -137,8 +155,9 @@ class QuiescingResizer:
         for one in ended:
             if one.name in restored:
                 self._given_back.note(one.evacuation.cancellation)
-            if one.name not in restored or one in late:
-                outcomes.append(_ended(one, readings.get(one.name), restored=one.name in restored))
+            detail = why if one.name in restored else _STILL_CANCELLED
+            if detail is not None:
+                outcomes.append(_ended(one, readings.get(one.name), detail))
         return outcomes
 
     def restore_lost(
@@ -193,15 +212,13 @@ def _begun(request: ResizeRequest, until: float, fault: str | None, *, emptied: 
     )
 
 
-def _ended(pending: _Pending, reading: WorkerReading | None, *, restored: bool) -> Outcome:
-    """What came of one that was not empty in time, or whose consumers could not be restored."""
+def _ended(pending: _Pending, reading: WorkerReading | None, detail: str) -> Outcome:
+    """What came of one that was not shrunk, or whose consumers could not be restored."""
     return Outcome(
         worker=pending.name,
         before=reading.processes if reading else None,
         target=pending.target,
         command="quiesce",
-        result=Result.REFUSED if restored else Result.UNKNOWN,
-        detail="it did not become empty in time"
-        if restored
-        else "its consumers are still cancelled; they are restored when it answers",
+        result=Result.UNKNOWN if detail == _STILL_CANCELLED else Result.REFUSED,
+        detail=detail,
     )

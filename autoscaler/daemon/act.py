@@ -38,8 +38,18 @@ class Resizer(Protocol):
     def resize(self, requests: Sequence[ResizeRequest], now: float) -> list[Outcome]:
         """Resize workers, or begin with it: an outcome for each request."""
 
-    def advance(self, readings: Mapping[str, WorkerReading], since: float, now: float) -> list[Outcome]:
-        """Go on with what takes more than one tick, by what was read no earlier than ``since``."""
+    def advance(
+        self,
+        readings: Mapping[str, WorkerReading],
+        left_alone: Callable[[str], bool],
+        *,
+        since: float,
+        now: float,
+    ) -> list[Outcome]:
+        """Go on with what takes more than one tick, by what was read no earlier than ``since``.
+
+        ``left_alone`` says of a worker whether an administrator wants nothing done with it.
+        """
 
     def restore_orphans(self, now: float) -> Sequence[Cancellation]:
         """Restore the consumers that an earlier run has left cancelled; those restored."""
@@ -95,9 +105,10 @@ class Actor:
         readings = {reading.name: reading for reading in observation.workers}
         if observation.leader and not stopped():
             # In every mode: nobody wants a worker that consumes nothing.
-            self._guard("restore", lambda: self._restore(readings, observation.override))
+            left_alone = _left_alone(observation.override)
+            self._guard("restore", lambda: self._restore(readings, left_alone))
             if self._mode is Mode.ACT:
-                self._guard("advance", lambda: self._advance(readings, observation.at))
+                self._guard("advance", lambda: self._advance(readings, left_alone, observation.at))
         due = [decision for decision in plan.decisions if decision.action is not Action.HOLD]
         if not due or stopped():
             return
@@ -116,10 +127,7 @@ class Actor:
         """Restore what is cancelled now."""
         self._guard("close", self._resizer.close)
 
-    def _restore(self, readings: Mapping[str, WorkerReading], override: Override) -> None:
-        def left_alone(worker: str) -> bool:
-            return override.paused or worker in override.held_workers
-
+    def _restore(self, readings: Mapping[str, WorkerReading], left_alone: Callable[[str], bool]) -> None:
         for why, restored in (
             ("left cancelled by a run that ended", self._resizer.restore_orphans(self._monotonic())),
             ("lost, as by a reconnect of the worker", self._resizer.restore_lost(readings, left_alone)),
@@ -130,10 +138,12 @@ class Actor:
     def _is_old(self, at: float) -> bool:
         return self._monotonic() - at > self._timing.fresh_seconds
 
-    def _advance(self, readings: Mapping[str, WorkerReading], at: float) -> None:
+    def _advance(
+        self, readings: Mapping[str, WorkerReading], left_alone: Callable[[str], bool], at: float
+    ) -> None:
         # By old readings nothing is shrunk; what is past its deadline gets its consumers back all the same.
         known = {} if self._is_old(at) else readings
-        for outcome in self._resizer.advance(known, at, self._monotonic()):
+        for outcome in self._resizer.advance(known, left_alone, since=at, now=self._monotonic()):
             self._take(outcome, reason=None)
 
     def _resize(self, due: Sequence[tuple[Decision, WorkerReading]]) -> None:
@@ -184,6 +194,11 @@ class Actor:
     def _report(self, fault: Exception, step: str, **names: object) -> None:
         self._metrics.unexpected_error(step)
         self._log.error("action.crashed", step=step, exc_info=fault, **names)
+
+
+def _left_alone(override: Override) -> Callable[[str], bool]:
+    """Whether an administrator wants nothing done with a worker, by its name."""
+    return lambda worker: override.paused or worker in override.held_workers
 
 
 def _unknown(request: ResizeRequest, fault: Exception) -> Outcome:

@@ -43,8 +43,9 @@ class World:
     takes_seconds: float = 0.0
     resized: list[tuple[str, int]] = field(default_factory=list)
     batches: list[list[str]] = field(default_factory=list)
-    #: What a step of a longer action was shown: the workers, since when they were read, and the time.
-    advanced: list[tuple[list[str], float, float]] = field(default_factory=list)
+    #: What a step of a longer action was shown: the workers, whether the first is to be left alone, since
+    #: when they were read, and the time.
+    advanced: list[tuple[list[str], bool, float, float]] = field(default_factory=list)
     mailboxes: list[frozenset[str]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     #: What a resize of the worker of that name does, and what restoring does.
@@ -153,8 +154,15 @@ class Resizer(Part):
             worker=reading.name, before=4, target=target, command="pool_resize", result=Result.DONE
         )
 
-    def advance(self, readings: Mapping[str, WorkerReading], since: float, now: float) -> list[Outcome]:
-        self.world.advanced.append((sorted(readings), since, now))
+    def advance(
+        self,
+        readings: Mapping[str, WorkerReading],
+        left_alone: Callable[[str], bool],
+        *,
+        since: float,
+        now: float,
+    ) -> list[Outcome]:
+        self.world.advanced.append((sorted(readings), left_alone("a@h"), since, now))
         return []
 
     def restore_orphans(self, now: float) -> list[Cancellation]:

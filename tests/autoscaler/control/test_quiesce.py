@@ -97,6 +97,10 @@ def begin(resizer, reading=None):
     return outcome
 
 
+def advance(resizer, readings, since, now, *, left_alone=lambda _: False):
+    return resizer.advance(readings, left_alone, since=since, now=now)
+
+
 @pytest.mark.parametrize(
     ("consumes", "expected"),
     [
@@ -113,7 +117,7 @@ def test_only_a_worker_that_says_it_consumes_nothing_is_shrunk(consumes, expecte
     resizer = quiescing_resizer(recording)
     assert begin(resizer).result is Result.BEGUN
     for at in (2.0, 4.0, 6.0):
-        resizer.advance({W1: stock(queues=consumes)}, at, at)
+        advance(resizer, {W1: stock(queues=consumes)}, at, at)
     assert recording.done() == expected
 
 
@@ -122,16 +126,16 @@ def test_a_fetch_in_flight_is_waited_for_and_starts_the_wait_again():
     resizer = quiescing_resizer(recording)
     begin(resizer)
     for at, busy in ((1.0, 0), (1.5, 1), (2.0, 0), (3.0, 0)):
-        resizer.advance({W1: stock(busy=busy, queues=())}, at, at)
+        advance(resizer, {W1: stock(busy=busy, queues=())}, at, at)
     assert recording.done() == ["cancel"]
-    resizer.advance({W1: stock(queues=())}, 3.3, 3.3)
+    advance(resizer, {W1: stock(queues=())}, 3.3, 3.3)
     assert recording.done() == ["cancel", "resize", "restore"]
 
 
 def test_at_the_deadline_a_worker_that_cannot_be_reached_keeps_its_record():
     resizer = quiescing_resizer(Recording(restores=False))
     begin(resizer)
-    (outcome,) = resizer.advance({}, 5.1, 5.1)
+    (outcome,) = advance(resizer, {}, 5.1, 5.1)
     assert (outcome.result, outcome.before, outcome.detail) == (
         Result.UNKNOWN,
         None,
@@ -144,8 +148,8 @@ def test_a_broker_that_fails_at_the_cancellation_is_unknown_and_restored_at_the_
     resizer = quiescing_resizer(recording)
     outcome = begin(resizer)
     assert (outcome.result, outcome.detail) == (Result.UNKNOWN, "gone")
-    resizer.advance({W1: stock(queues=("celery",))}, 4.0, 4.0)
-    resizer.advance({W1: stock(queues=("celery",))}, 6.0, 6.0)
+    advance(resizer, {W1: stock(queues=("celery",))}, 4.0, 4.0)
+    advance(resizer, {W1: stock(queues=("celery",))}, 6.0, 6.0)
     assert recording.done() == ["cancel", "cancel", "restore"]
 
 
@@ -255,8 +259,8 @@ def test_many_workers_are_emptied_shrunk_and_restored_in_one_call_each():
     resizer.resize([ResizeRequest(reading=one, target=2) for one in fleet], 0.0)
     empty = {one.name: one._replace(busy=0, queues=()) for one in fleet[:2]}
     for at in (2.0, 4.0):
-        resizer.advance({**empty, "c@h": fleet[2]}, at, at)
-    resizer.advance({}, 6.0, 6.0)
+        advance(resizer, {**empty, "c@h": fleet[2]}, at, at)
+    advance(resizer, {}, 6.0, 6.0)
     assert recording.sent == [
         ("cancel", "a@h", "b@h", "c@h"),
         ("cancel", "c@h"),
@@ -272,10 +276,10 @@ def test_a_reading_counts_as_old_as_it_may_be():
     recording = Recording()
     resizer = quiescing_resizer(recording)
     begin(resizer)
-    resizer.advance({W1: stock(queues=())}, 1.0, 1.5)
-    resizer.advance({W1: stock(queues=())}, 2.0, 4.0)  # held up: it was read half a second later
+    advance(resizer, {W1: stock(queues=())}, 1.0, 1.5)
+    advance(resizer, {W1: stock(queues=())}, 2.0, 4.0)  # held up: it was read half a second later
     assert recording.done() == ["cancel"]
-    resizer.advance({W1: stock(queues=())}, 3.0, 4.0)
+    advance(resizer, {W1: stock(queues=())}, 3.0, 4.0)
     assert recording.done() == ["cancel", "resize", "restore"]
 
 
@@ -291,7 +295,7 @@ def test_a_worker_that_a_drain_is_emptying_is_left_alone():
         Result.REFUSED,
         "somebody else is emptying it, such as a drain",
     )
-    resizer.advance({W1: stock(queues=())}, 6.0, 6.0)
+    advance(resizer, {W1: stock(queues=())}, 6.0, 6.0)
     assert (workers.records, len(list(filter(None, workers.calls)))) == (drained, 1)
 
 
@@ -306,3 +310,16 @@ def test_all_orphans_are_restored_in_one_call_and_those_that_do_not_answer_later
     assert resizer.restore_orphans(29.0) == []
     assert len(workers.calls) == 2
     assert sorted(workers.recorded()) == sorted(names[:-1])
+
+
+def test_what_an_administrator_holds_meanwhile_is_not_shrunk_and_consumes_again_at_once():
+    recording = Recording()
+    resizer = quiescing_resizer(recording)
+    begin(resizer)
+    advance(resizer, {W1: stock(queues=())}, 2.0, 2.0)
+    (outcome,) = advance(resizer, {W1: stock(queues=())}, 4.0, 4.0, left_alone=lambda name: name == W1)
+    assert (outcome.result, outcome.detail) == (
+        Result.REFUSED,
+        "an administrator pauses the autoscaler or holds this worker",
+    )
+    assert recording.done() == ["cancel", "restore"]

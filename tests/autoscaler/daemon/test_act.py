@@ -7,10 +7,12 @@ from threading import Event
 
 import pytest
 
+from autoscaler.broker.overrides import OverrideRequest
 from autoscaler.broker.url import RedisUrlError
 from autoscaler.core.model import Result
 from autoscaler.daemon.faults import described
-from tests.support.builders import worker
+from autoscaler.sensors.queues import QueuesReading
+from tests.support.builders import queue, worker
 from tests.support.daemon import World
 
 
@@ -29,7 +31,15 @@ def test_nothing_is_sent_on_an_observation_that_has_grown_old_and_that_is_said(r
 def test_a_longer_action_goes_on_by_nothing_that_has_grown_old(run, seconds, shown):
     world = World(takes_seconds=seconds)
     run(world)
-    assert world.advanced == [(shown, 1000.0, 1000.0 + seconds)]
+    assert world.advanced == [(shown, False, 1000.0, 1000.0 + seconds)]
+
+
+@pytest.mark.parametrize("override", [{"paused": True}, {"hold_until": {"a@h": 2e9}}])
+def test_a_longer_action_is_told_what_an_administrator_wants_left_alone(run, override):
+    text = OverrideRequest(**override).to_json()
+    world = World(backlog=QueuesReading(queues=(queue(50),), override=text))
+    run(world)
+    assert [left_alone for _, left_alone, _, _ in world.advanced] == [True]
 
 
 def test_what_came_of_the_actions_goes_in_with_the_next_observation(run):
