@@ -166,32 +166,30 @@ class QuiescingResizer:
         """Restore again what was restored here and a reconnect has lost; what was restored.
 
         ``left_alone`` says of a worker whether an administrator wants nothing done with it.
+
+        Raises:
+            BrokerError: when the broker fails; it is tried again the next time.
         """
         found = self._given_back.lost(readings, left_alone)
-        lost = [one for one in found if one.worker not in self.cancelled]
-        if not lost:
-            return []
-        with suppress(BrokerError):
-            restored = self._consumers.restore_all(lost)
-            done = [one for one in lost if one.worker in restored]
-            for one in done:
-                self._given_back.note(one)
-            return done
-        return []
+        return self._restore_all([one for one in found if one.worker not in self.cancelled])
 
     def restore_orphans(self, now: float) -> list[Cancellation]:
-        """Restore what a run that died left cancelled, all within one timeout: many may be gone for good."""
+        """Restore what a run that died left cancelled, all within one timeout: many may be gone for good.
+
+        Raises:
+            BrokerError: when the broker fails; it is tried again the next time.
+        """
         if self._look_at is not None and now < self._look_at:
             return []
-        try:
-            recorded = self._consumers.cancellations()
-            found = self._consumers.orphaned(recorded, just_started=self._look_at is None)
-            self._cancelled = frozenset({one.worker for one in recorded} - {one.worker for one in found})
-            found = [one for one in found if one.worker not in self._pending]
-            restored = self._consumers.restore_all(found)
-        except BrokerError:
-            return []
+        recorded = self._consumers.cancellations()
+        found = self._consumers.orphaned(recorded, just_started=self._look_at is None)
+        self._cancelled = frozenset({one.worker for one in recorded} - {one.worker for one in found})
+        done = self._restore_all([one for one in found if one.worker not in self._pending])
         self._look_at = now + _LOOK_FOR_ORPHANS_EVERY_SECONDS
+        return done
+
+    def _restore_all(self, found: Sequence[Cancellation]) -> list[Cancellation]:
+        restored = self._consumers.restore_all(found)
         done = [one for one in found if one.worker in restored]
         for one in done:
             self._given_back.note(one)

@@ -11,7 +11,7 @@ Beside ``ping``, no command is known by name here, no reply is interpreted, and 
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
@@ -19,7 +19,7 @@ from uuid import uuid4
 from kombu import Consumer, Producer
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.pidbox import Mailbox
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from autoscaler.broker.errors import broker_errors
 from autoscaler.control.addresses import DEFAULT_PREFIX, Addresses
@@ -226,21 +226,20 @@ class Remote:
             boxes = _Boxes(connection)
             places = [(self._addresses.current if one.address is None else (one.address,)) for one in sent]
             queues = boxes.reply_queues({address.exchange for several in places for address in several})
-            consumer = Consumer(
-                connection.default_channel,
-                queues,
-                accept=["json"],
-                no_ack=True,
-                on_message=collector.take,
-                on_decode_error=lambda message, _: collector.take(message),
-            )
-            for command, several, ticket in zip(sent, places, collector.tickets, strict=True):
-                for address in several:
-                    self._publish(boxes, command, address, ticket)
-            with consumer:
-                self._drain(connection, collector, [queue.name for queue in queues])
-            for queue in queues:
-                connection.default_channel.after_reply_message_received(queue.name)
+            with _deleted_at_the_end(connection.default_channel, queues):
+                consumer = Consumer(
+                    connection.default_channel,
+                    queues,
+                    accept=["json"],
+                    no_ack=True,
+                    on_message=collector.take,
+                    on_decode_error=lambda message, _: collector.take(message),
+                )
+                for command, several, ticket in zip(sent, places, collector.tickets, strict=True):
+                    for address in several:
+                        self._publish(boxes, command, address, ticket)
+                with consumer:
+                    self._drain(connection, collector, [queue.name for queue in queues])
         found = iter(collector.replies)
         return [next(found) if command.workers is None or command.workers else {} for command in commands]
 
@@ -283,6 +282,26 @@ class Remote:
             boxes = _Boxes(connection)
             for address in self._addresses.current:
                 boxes.at(address).cast(list(workers), command, dict(arguments))
+
+
+@contextmanager
+def _deleted_at_the_end(channel: Any, queues: Sequence[Queue]) -> Iterator[None]:
+    """Delete the queues and their bindings, also where the server refuses something in between.
+
+    Not over a connection that has failed: to connect again would cost more time.
+    """
+    try:
+        yield
+    except ResponseError:
+        with suppress(RedisError):
+            _delete(channel, queues)
+        raise
+    _delete(channel, queues)
+
+
+def _delete(channel: Any, queues: Sequence[Queue]) -> None:
+    for queue in queues:
+        channel.after_reply_message_received(queue.name)
 
 
 class _Boxes:

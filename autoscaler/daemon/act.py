@@ -104,9 +104,11 @@ class Actor:
         self.outcomes, self.faults = [], {}
         readings = {reading.name: reading for reading in observation.workers}
         if observation.leader and not stopped():
-            # In every mode: nobody wants a worker that consumes nothing.
             left_alone = _left_alone(observation.override)
-            self._guard("restore", lambda: self._restore(readings, left_alone))
+            if readings:
+                # In every mode: nobody wants a worker that consumes nothing.
+                self._guard("restore", self._restore_orphans)
+                self._guard("restore", lambda: self._restore_lost(readings, left_alone))
             if self._mode is Mode.ACT:
                 self._guard("advance", lambda: self._advance(readings, left_alone, observation.at))
         due = [decision for decision in plan.decisions if decision.action is not Action.HOLD]
@@ -127,13 +129,17 @@ class Actor:
         """Restore what is cancelled now."""
         self._guard("close", self._resizer.close)
 
-    def _restore(self, readings: Mapping[str, WorkerReading], left_alone: Callable[[str], bool]) -> None:
-        for why, restored in (
-            ("left cancelled by a run that ended", self._resizer.restore_orphans(self._monotonic())),
-            ("lost, as by a reconnect of the worker", self._resizer.restore_lost(readings, left_alone)),
-        ):
-            for one in restored:
-                self._log.warning("consumers.restored", worker=one.worker, queues=list(one.queues), why=why)
+    def _restore_orphans(self) -> None:
+        restored = self._resizer.restore_orphans(self._monotonic())
+        self._log_restored(restored, "left cancelled by a run that ended")
+
+    def _restore_lost(self, readings: Mapping[str, WorkerReading], left_alone: Callable[[str], bool]) -> None:
+        restored = self._resizer.restore_lost(readings, left_alone)
+        self._log_restored(restored, "lost, as by a reconnect of the worker")
+
+    def _log_restored(self, restored: Sequence[Cancellation], why: str) -> None:
+        for one in restored:
+            self._log.warning("consumers.restored", worker=one.worker, queues=list(one.queues), why=why)
 
     def _is_old(self, at: float) -> bool:
         return self._monotonic() - at > self._timing.fresh_seconds

@@ -173,7 +173,8 @@ class OrphansOf(Recording):
 def test_a_redis_that_cannot_be_reached_does_not_end_the_search_for_orphans():
     recording = OrphansOf(RedisUrlError("Redis URL: no scheme found"))
     resizer = quiescing_resizer(recording)
-    resizer.restore_orphans(0.0)
+    with pytest.raises(BrokerError):
+        resizer.restore_orphans(0.0)
     recording.orphans = [Cancellation(worker=W1, queues=("celery",))]
     resizer.restore_orphans(1.0)
     assert recording.sent == [("restore", f"{W1} celery")]

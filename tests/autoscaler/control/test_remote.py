@@ -17,8 +17,11 @@ from autoscaler.broker.connections import RedisTuning, kombu_options
 from autoscaler.broker.errors import BrokerError
 from autoscaler.broker.url import parse_redis_url
 from autoscaler.control.remote import MIN_TIMEOUT_SECONDS, Remote, RemoteCommand, _Collector
+from autoscaler.control.resize import ResizeRequest, WorkerResizer
+from autoscaler.core.model import Result
 from autoscaler.demo.embedded import RedisServer, wait_until
 from autoscaler.sensors.workers import WorkerSensor
+from tests.support.builders import worker
 from tests.support.cluster import Cluster
 
 PONG = {"ok": "pong"}
@@ -43,7 +46,8 @@ def fleet(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fleet")
     with RedisServer(folder / "redis") as server, ExitStack() as stack:
         one = Cluster(folder=folder, stack=stack, server=server)
-        workers = [one.worker(name, "--pool", "solo", wait=False) for name in ("a@h", "twin@h", "twin@h")]
+        pools = (("a@h", "solo"), ("twin@h", "prefork"), ("twin@h", "prefork"))
+        workers = [one.worker(name, "--pool", pool, wait=False) for name, pool in pools]
         for worker in workers:
             worker.wait_until(partial(is_ready, worker), within_seconds=60, what="its start")
         yield one
@@ -89,6 +93,19 @@ def test_a_call_leaves_no_key_and_no_connection_behind(fleet):
     assert client.exists("_kombu.binding.reply.celery.pidbox") == 0
 
 
+def test_a_call_that_the_server_refuses_leaves_no_key_behind(fleet):
+    client = fleet.redis
+    client.acl_setuser(
+        "mute", enabled=True, passwords=["+p"], keys="*", channels="*", commands=["+@all", "-publish"]
+    )
+    before = set(client.keys("*"))
+    remote = remote_to(fleet.server.url.replace("//", "//mute:p@"))
+    with pytest.raises(BrokerError, match="publish"):
+        remote.call("ping", {}, ["a@h"])
+    assert set(client.keys("*")) == before
+
+
+@pytest.mark.slow
 def test_a_reply_that_comes_too_late_leaves_no_key_behind(fleet):
     client, worker = fleet.redis, fleet.workers["a@h"]
     before = set(client.keys("*"))
@@ -111,6 +128,16 @@ def test_two_workers_of_one_name_are_found_by_a_roll_call(fleet):
         ("twin@h",),
         (),
     )
+
+
+def test_a_resize_that_two_workers_of_one_name_answered_is_not_called_done(fleet):
+    # Beside one that does not answer, so that both replies are waited for.
+    requests = [ResizeRequest(reading=worker(name, 1), target=2) for name in ("twin@h", "nobody@h")]
+    found = WorkerResizer(remote_to(fleet.server.url, timeout_seconds=2)).resize(requests)
+    assert [(one.result, one.detail) for one in found] == [
+        (Result.UNKNOWN, "two workers answered to this name; give each worker a name of its own"),
+        (Result.UNKNOWN, "no reply in time"),
+    ]
 
 
 def test_a_cast_waits_for_no_reply(fleet):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
+from threading import Event
 
 import pytest
 
-from autoscaler.broker.keys import read_status
+from autoscaler.broker.keys import CANCELLED_KEY, read_status
 from autoscaler.demo.embedded import RedisServer
 from tests.autoscaler.daemon.test_daemon import W1, size
 from tests.support.cluster import started
@@ -89,6 +90,40 @@ def test_a_slow_link_slows_the_ticks_and_nothing_else(cluster):
         cluster.hold(10)
         started(lambda: size(daemon) == 6, within_seconds=60, what="growth over a slow link")
         assert daemon.events("pool.resize_failed") == []
+
+
+class HoldingUp(Proxy):
+    """Holds a daemon up once it is armed, wherever it reads a hash, until it is let go."""
+
+    def __init__(self, port):
+        super().__init__(port)
+        self.armed, self.let_go = Event(), Event()
+        self.daemon = None
+
+    def passed(self, sender, data, *, answer):
+        if self.armed.is_set() and not self.let_go.is_set() and b"HGETALL" in data and not answer:
+            self.daemon.process.send(signal.SIGSTOP)
+            self.let_go.wait(5.5)  # an observation is fresh for 5 s
+            self.daemon.process.send(signal.SIGCONT)
+
+
+@pytest.mark.slow
+def test_what_was_decided_before_the_daemon_was_held_up_is_dropped_and_counted(cluster):
+    cluster.worker()
+    # A key of another type is read again in each tick, between the decision and the action.
+    cluster.redis.set(CANCELLED_KEY, "no hash")
+    with HoldingUp(cluster.server.port) as proxy:
+        daemon = proxy.daemon = cluster.daemon(url=f"redis://127.0.0.1:{proxy.port}/0")
+        cluster.hold(6)
+        proxy.armed.set()
+        started(lambda: daemon.events("plan.expired"), what="a plan that grew old")
+        proxy.let_go.set()
+        expired = daemon.events("plan.expired")[0]
+        assert (expired["workers"], expired["count"], expired["age_seconds"] > 5) == ([W1], 1, True)
+        assert daemon.metric("expired_actions_total") >= 1
+        assert daemon.metric("condition", kind="sensor") == 1, "what cannot be restored is said, too"
+        started(lambda: size(daemon) == 6, what="growth by what is seen now")
+        cluster.release()
 
 
 @pytest.mark.slow
