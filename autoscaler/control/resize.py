@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from autoscaler.broker.errors import BrokerError
+from autoscaler.broker.errors import BrokerError, one_line
 from autoscaler.control.remote import RemoteCommand, UnreadableReply
 from autoscaler.core.model import Outcome, Result
 from autoscaler.core.policy import MAX_PROCESSES
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from autoscaler.control.remote import RemoteCalls, Replies
     from autoscaler.core.model import WorkerReading
-
-_MAX_DETAIL_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +142,7 @@ def judge(replies: Sequence[Any]) -> tuple[Result, str | None]:
     if isinstance(reply, UnreadableReply):
         return Result.UNKNOWN, str(reply)
     if isinstance(reply, dict) and "error" in reply:
-        return Result.REFUSED, str(reply["error"])[:_MAX_DETAIL_CHARACTERS]
+        return Result.REFUSED, one_line(str(reply["error"]))
     if isinstance(reply, dict) and "ok" in reply:
         return Result.DONE, None
     return Result.UNKNOWN, "the reply is neither ok nor error"

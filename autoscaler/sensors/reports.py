@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from autoscaler.broker.errors import one_line
 from autoscaler.core.model import PoolKind, WorkerLayout, WorkerReading
 from autoscaler.sensors import values
 from autoscaler.sensors.container import container_reading
@@ -65,7 +66,7 @@ def parse_report(worker: str, report: Reply, layouts: Layouts | None = None) -> 
         queues=values.names(report.get("queues")),
         autoscale=bool(report.get("autoscale")),
         companion=refusal is None,
-        companion_refusal=None if refusal is None else str(refusal),
+        companion_refusal=None if refusal is None else one_line(str(refusal)),
         start_seconds=values.amount(report.get("start_seconds"), _MAX_START_SECONDS),
         layout=(layouts or Layouts()).parse(report),
         container=container_reading(report),

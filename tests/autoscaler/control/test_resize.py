@@ -148,7 +148,16 @@ def test_a_size_that_the_worker_has_already_sends_nothing_and_is_done():
         pytest.param([{"ok": {"size": 4, "was": 2}}], (Result.DONE, None), id="companion: done"),
         pytest.param([{"error": "ValueError('no')"}], (Result.REFUSED, "ValueError('no')"), id="refused"),
         pytest.param([{"error": {"a": 1}}], (Result.REFUSED, "{'a': 1}"), id="refused, oddly"),
-        pytest.param([{"error": "x" * 999}], (Result.REFUSED, "x" * 300), id="refused, at length"),
+        pytest.param(
+            [{"error": "words\nof a trace " * 99}],
+            (Result.REFUSED, "words of a trace " * 17 + "words of a ..."),
+            id="refused, at length: in one line, which ends with a whole word",
+        ),
+        pytest.param(
+            [{"error": f"{'at length ' * 28}redis://:{'secret' * 9}@h"}],
+            (Result.REFUSED, "at length " * 28 + "redis://***@h"),
+            id="refused, with a login that is nobody else's to see",
+        ),
         pytest.param([], (Result.UNKNOWN, SILENCE), id="silence"),
         pytest.param([{"ok": 1}, {"ok": 1}], (Result.UNKNOWN, TWINS), id="two of one name"),
         pytest.param(
