@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from autoscaler.control.remote import RemoteCalls
 
-#: A record that nobody could act on for so long is of a worker that is gone.
+#: A worker that does not answer so long after it was to be restored is gone.
 _FORGET_SECONDS = 3600.0
 #: Nobody empties a worker for longer than a drain's longest deadline, a day: its clock is wrong.
 _MAX_ACTIVE_SECONDS = 90_000.0
@@ -133,16 +133,24 @@ class Consumers:
             with broker_errors():
                 self._redis().hdel(self._key, *sorted(workers))
 
+    def forget_old(self, cancellations: Iterable[Cancellation]) -> None:
+        """Drop those of these records that were to be restored an hour ago: their workers are gone.
+
+        Raises:
+            BrokerError: when Redis fails; the records stay.
+        """
+        oldest = self._wall() - _FORGET_SECONDS
+        self.forget({one.worker for one in cancellations if one.until < oldest})
+
     def cancellations(self) -> list[Cancellation]:
-        """All records that can be acted on; unreadable and very old ones are dropped.
+        """All records that can be acted on; unreadable ones are dropped.
 
         Raises:
             BrokerError: when Redis fails.
         """
-        recorded, oldest = self._recorded(), self._wall() - _FORGET_SECONDS
-        found = {name: one for name, one in recorded.items() if one is not None and one.until >= oldest}
-        self.forget(recorded.keys() - found.keys())
-        return list(found.values())
+        recorded = self._recorded()
+        self.forget({name for name, one in recorded.items() if one is None})
+        return [one for one in recorded.values() if one is not None]
 
     def _recorded(self) -> dict[str, Cancellation | None]:
         """All records by worker, None for one that cannot be read."""

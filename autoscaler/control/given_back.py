@@ -23,11 +23,16 @@ if TYPE_CHECKING:
     from autoscaler.core.model import WorkerReading
 
 
+#: A worker that has not answered in so many looks in a row is gone: hours at the usual interval.
+_FORGET_LOOKS = 5000
+
+
 @dataclass(slots=True)
 class _Restored:
     """The queues of one worker, and how it was when last seen with all of them."""
 
     queues: frozenset[str]
+    unanswered: int = 0
     seen: bool = False
     interrupted: bool = False
     unexplained: bool = False
@@ -72,9 +77,10 @@ class GivenBack:
     @staticmethod
     def _missing(one: _Restored, reading: WorkerReading | None) -> frozenset[str] | None:
         """The queues that the worker has lost; None where it is to be remembered no longer."""
+        one.unanswered = one.unanswered + 1 if reading is None else 0
         if reading is None or not reading.queues_known:
             one.interrupted = True
-            return frozenset()
+            return None if one.unanswered > _FORGET_LOOKS else frozenset()
         uptime = reading.uptime_seconds
         if one.uptime_seconds is not None and uptime is not None and uptime < one.uptime_seconds:
             return None  # another process, which consumes what it was started with

@@ -184,7 +184,10 @@ class QuiescingResizer:
         recorded = self._consumers.cancellations()
         found = self._consumers.orphaned(recorded, just_started=self._look_at is None)
         self._cancelled = frozenset({one.worker for one in recorded} - {one.worker for one in found})
-        done = self._restore_all([one for one in found if one.worker not in self._pending])
+        found = [one for one in found if one.worker not in self._pending]
+        done = self._restore_all(found)
+        # Only after a try: for long no daemon may have been there.
+        self._consumers.forget_old(one for one in found if one not in done)
         self._look_at = now + _LOOK_FOR_ORPHANS_EVERY_SECONDS
         return done
 

@@ -67,3 +67,14 @@ def test_what_is_cancelled_anew_is_not_restored_and_what_was_restored_twice_is_r
     assert memory.lost({W1: reading(reconnects=5)}) == []
     memory.note(Cancellation(worker=W1, queues=()))
     assert memory.lost({W1: reading(reconnects=9)}) == []
+
+
+def test_workers_that_are_gone_for_good_are_forgotten():
+    memory = GivenBack()
+    for number in range(3):
+        memory.note(Cancellation(worker=f"pod-{number}@h", queues=("celery",)))
+    for _ in range(5000):
+        assert memory.lost({}) == []
+    assert memory._restored.keys() == {"pod-0@h", "pod-1@h", "pod-2@h"}
+    memory.lost({"pod-1@h": worker("pod-1@h")})
+    assert memory._restored.keys() == {"pod-1@h"}

@@ -169,6 +169,9 @@ class OrphansOf(Recording):
         del just_started
         return list(cancellations)
 
+    def forget_old(self, cancellations):
+        assert list(cancellations) == []
+
 
 def test_a_redis_that_cannot_be_reached_does_not_end_the_search_for_orphans():
     recording = OrphansOf(RedisUrlError("Redis URL: no scheme found"))
@@ -298,6 +301,17 @@ def test_a_worker_that_a_drain_is_emptying_is_left_alone():
     )
     advance(resizer, {W1: stock(queues=())}, 6.0, 6.0)
     assert (workers.records, len(list(filter(None, workers.calls)))) == (drained, 1)
+
+
+def test_an_old_record_is_dropped_only_where_the_worker_does_not_answer():
+    workers = Workers(unresponsive=["gone@h *"])
+    names = [W1, "gone@h"]
+    workers.consumers(owner="drain").cancel_all([request(name, "celery", for_seconds=-9e4) for name in names])
+    resizer = QuiescingResizer(
+        WorkerResizer(workers), workers.consumers(owner="autoscaler a"), quiesces=False, deadline_seconds=5
+    )
+    assert [one.worker for one in resizer.restore_orphans(0.0)] == [W1]
+    assert workers.records == {}
 
 
 def test_all_orphans_are_restored_in_one_call_and_those_that_do_not_answer_later():
