@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from autoscaler.control.remote import RemoteCalls
+    from autoscaler.core.model import WorkerReading
 
 #: A worker that does not answer so long after it was to be restored is gone.
 _FORGET_SECONDS = 3600.0
 #: Nobody empties a worker for longer than a drain's longest deadline, a day: its clock is wrong.
 _MAX_ACTIVE_SECONDS = 90_000.0
+#: How far the clocks of those who write and read records may be apart.
+_MAX_SKEW_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,11 @@ class Consumers:
             with broker_errors():
                 self._redis().hdel(self._key, *sorted(workers))
 
+    def is_of_another(self, cancellation: Cancellation, reading: WorkerReading) -> bool:
+        """Whether the worker has started after all this: it consumes what it was started with."""
+        uptime = reading.uptime_seconds
+        return uptime is not None and self._wall() - uptime > cancellation.until + _MAX_SKEW_SECONDS
+
     def forget_old(self, cancellations: Iterable[Cancellation]) -> None:
         """Drop those of these records that were to be restored an hour ago: their workers are gone.
 
@@ -176,7 +184,7 @@ class Consumers:
     def orphaned(self, cancellations: Iterable[Cancellation], *, just_started: bool) -> list[Cancellation]:
         """Those whose owner is gone: past their time and, after a start, our own earlier ones."""
         found = list(cancellations)
-        active = self.active_cancellations(found)
+        active = set(self.active_cancellations(found))
         return [one for one in found if one not in active or (just_started and one.owner == self._owner)]
 
     def _send(self, command: str, queues: Mapping[str, Sequence[str]]) -> set[str]:

@@ -173,8 +173,10 @@ class QuiescingResizer:
         found = self._given_back.lost(readings, left_alone)
         return self._restore_all([one for one in found if one.worker not in self.cancelled])
 
-    def restore_orphans(self, now: float) -> list[Cancellation]:
+    def restore_orphans(self, readings: Mapping[str, WorkerReading], now: float) -> list[Cancellation]:
         """Restore what a run that died left cancelled, all within one timeout: many may be gone for good.
+
+        A worker that has started since needs nothing.
 
         Raises:
             BrokerError: when the broker fails; it is tried again the next time.
@@ -184,12 +186,18 @@ class QuiescingResizer:
         recorded = self._consumers.cancellations()
         found = self._consumers.orphaned(recorded, just_started=self._look_at is None)
         self._cancelled = frozenset({one.worker for one in recorded} - {one.worker for one in found})
-        found = [one for one in found if one.worker not in self._pending]
+        obsolete = {one for one in found if self._has_started_since(one, readings)}
+        self._consumers.forget([one.worker for one in obsolete])
+        found = [one for one in found if one.worker not in self._pending and one not in obsolete]
         done = self._restore_all(found)
         # Only after a try: for long no daemon may have been there.
         self._consumers.forget_old(one for one in found if one not in done)
         self._look_at = now + _LOOK_FOR_ORPHANS_EVERY_SECONDS
         return done
+
+    def _has_started_since(self, one: Cancellation, readings: Mapping[str, WorkerReading]) -> bool:
+        reading = readings.get(one.worker)
+        return reading is not None and self._consumers.is_of_another(one, reading)
 
     def _restore_all(self, found: Sequence[Cancellation]) -> list[Cancellation]:
         restored = self._consumers.restore_all(found)

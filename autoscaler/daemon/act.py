@@ -51,7 +51,7 @@ class Resizer(Protocol):
         ``left_alone`` says of a worker whether an administrator wants nothing done with it.
         """
 
-    def restore_orphans(self, now: float) -> Sequence[Cancellation]:
+    def restore_orphans(self, readings: Mapping[str, WorkerReading], now: float) -> Sequence[Cancellation]:
         """Restore the consumers that an earlier run has left cancelled; those restored."""
 
     def restore_lost(
@@ -107,7 +107,7 @@ class Actor:
             left_alone = _left_alone(observation.override)
             if readings:
                 # In every mode: nobody wants a worker that consumes nothing.
-                self._guard("restore", self._restore_orphans)
+                self._guard("restore", lambda: self._restore_orphans(readings))
                 self._guard("restore", lambda: self._restore_lost(readings, left_alone))
             if self._mode is Mode.ACT:
                 self._guard("advance", lambda: self._advance(readings, left_alone, observation.at))
@@ -129,8 +129,8 @@ class Actor:
         """Restore what is cancelled now."""
         self._guard("close", self._resizer.close)
 
-    def _restore_orphans(self) -> None:
-        restored = self._resizer.restore_orphans(self._monotonic())
+    def _restore_orphans(self, readings: Mapping[str, WorkerReading]) -> None:
+        restored = self._resizer.restore_orphans(readings, self._monotonic())
         self._log_restored(restored, "left cancelled by a run that ended")
 
     def _restore_lost(self, readings: Mapping[str, WorkerReading], left_alone: Callable[[str], bool]) -> None:

@@ -165,8 +165,8 @@ class Resizer(Part):
         self.world.advanced.append((sorted(readings), left_alone("a@h"), since, now))
         return []
 
-    def restore_orphans(self, now: float) -> list[Cancellation]:
-        del now
+    def restore_orphans(self, readings: Mapping[str, WorkerReading], now: float) -> list[Cancellation]:
+        del readings, now
         self.world.restores()
         return []
 

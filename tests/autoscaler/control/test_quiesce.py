@@ -169,6 +169,9 @@ class OrphansOf(Recording):
         del just_started
         return list(cancellations)
 
+    def forget(self, workers):
+        assert workers == []
+
     def forget_old(self, cancellations):
         assert list(cancellations) == []
 
@@ -177,9 +180,9 @@ def test_a_redis_that_cannot_be_reached_does_not_end_the_search_for_orphans():
     recording = OrphansOf(RedisUrlError("Redis URL: no scheme found"))
     resizer = quiescing_resizer(recording)
     with pytest.raises(BrokerError):
-        resizer.restore_orphans(0.0)
+        resizer.restore_orphans({}, 0.0)
     recording.orphans = [Cancellation(worker=W1, queues=("celery",))]
-    resizer.restore_orphans(1.0)
+    resizer.restore_orphans({}, 1.0)
     assert recording.sent == [("restore", f"{W1} celery")]
 
 
@@ -310,8 +313,27 @@ def test_an_old_record_is_dropped_only_where_the_worker_does_not_answer():
     resizer = QuiescingResizer(
         WorkerResizer(workers), workers.consumers(owner="autoscaler a"), quiesces=False, deadline_seconds=5
     )
-    assert [one.worker for one in resizer.restore_orphans(0.0)] == [W1]
+    assert [one.worker for one in resizer.restore_orphans({}, 0.0)] == [W1]
     assert workers.records == {}
+
+
+@pytest.mark.parametrize(
+    ("uptime", "sent"),
+    [
+        pytest.param(600.0, ["add_consumer"], id="it was there before"),
+        pytest.param(60.0, [], id="it has started since, perhaps for other queues"),
+        pytest.param(None, ["add_consumer"], id="nobody knows"),
+    ],
+)
+def test_a_worker_that_has_started_since_its_record_consumes_what_it_was_started_with(uptime, sent):
+    workers = Workers()
+    workers.consumers(owner="drain").cancel_all([request(W1, "celery", for_seconds=-300)])
+    workers.calls.clear()
+    resizer = QuiescingResizer(
+        WorkerResizer(workers), workers.consumers(owner="autoscaler a"), quiesces=False, deadline_seconds=5
+    )
+    resizer.restore_orphans({W1: stock(queues=("mails",), uptime_seconds=uptime)}, 0.0)
+    assert ([name for call in workers.calls for name, _, _ in call], workers.records) == (sent, {})
 
 
 def test_all_orphans_are_restored_in_one_call_and_those_that_do_not_answer_later():
@@ -321,8 +343,8 @@ def test_all_orphans_are_restored_in_one_call_and_those_that_do_not_answer_later
     resizer = QuiescingResizer(
         WorkerResizer(workers), workers.consumers(owner="autoscaler a"), quiesces=False, deadline_seconds=5
     )
-    assert [one.worker for one in resizer.restore_orphans(0.0)] == [W1]
-    assert resizer.restore_orphans(29.0) == []
+    assert [one.worker for one in resizer.restore_orphans({}, 0.0)] == [W1]
+    assert resizer.restore_orphans({}, 29.0) == []
     assert len(workers.calls) == 2
     assert sorted(workers.recorded()) == sorted(names[:-1])
 

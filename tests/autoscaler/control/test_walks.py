@@ -38,9 +38,11 @@ class Worker:
     is_up: bool = True
     cut_at: float = -100.0
     hangs_until: float = 0.0
+    started_at: float = 0.0
 
-    def restart(self) -> None:
+    def restart(self, now: float) -> None:
         self.consumed, self.processes, self.busy, self.is_up = set(self.queues), 6, 0, True
+        self.started_at = now
 
 
 class World:
@@ -50,7 +52,7 @@ class World:
         self.random, self.now, self.calm = Random(seed), 1000.0, False
         self.workers = {f"w{number}@h": Worker(frozenset("ab"[: 1 + number % 2])) for number in range(3)}
         for one in self.workers.values():
-            one.restart()
+            one.restart(self.now)
         self.records: dict[str, str] = {}
         self.hit: list[tuple[float, str, str]] = []
 
@@ -142,7 +144,7 @@ class World:
                 companion=False,
                 busy=one.busy,
                 queues=tuple(sorted(one.consumed)),
-                uptime_seconds=self.now,
+                uptime_seconds=self.now - one.started_at,
             )
             for name, one in self.workers.items()
             if one.is_up and one.hangs_until <= self.now and not self.happens(0.06)
@@ -178,7 +180,7 @@ class Walk:
         held = world.happens(0.05)
         if readings:
             with suppress(BrokerError):
-                self.daemon.restore_orphans(world.now)
+                self.daemon.restore_orphans(readings, world.now)
             with suppress(BrokerError):
                 self.daemon.restore_lost(readings, lambda _: held)
         known = readings if world.now - at <= FRESH_SECONDS else {}
@@ -202,7 +204,7 @@ class Walk:
         if world.happens(0.05):
             one.hangs_until = world.now + self.random.choice([2, 15])
         if world.happens(0.03):
-            one.restart()
+            one.restart(world.now)
 
     def drain(self) -> None:
         world, names = self.world, self.random.sample(list(self.world.workers), self.random.choice([1, 2]))
