@@ -101,6 +101,7 @@ class HoldingUp(Proxy):
         self.daemon = None
 
     def passed(self, sender, data, *, answer):
+        del sender
         if self.armed.is_set() and not self.let_go.is_set() and b"HGETALL" in data and not answer:
             self.daemon.process.send(signal.SIGSTOP)
             self.let_go.wait(5.5)  # an observation is fresh for 5 s

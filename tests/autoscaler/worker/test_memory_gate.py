@@ -231,7 +231,7 @@ def test_what_cannot_be_read_holds_no_task_back():
 @pytest.mark.parametrize("processes", [1, 3])
 def test_processes_that_end_with_their_task_teach_as_others_do(processes):
     # --max-tasks-per-child 1: no process that ran a task is ever idle again.
-    world = World(group=Group(held=10 * MIB))
+    world = World(group=Group(held=10 * MIB), processes=dict.fromkeys(range(500), Process(MIB, MIB)))
     gate = world.gate(tried=False)
     for number in range(1, 50):
         world.now += 0.1
