@@ -108,6 +108,7 @@ TESTED_BY = {
 SCENARIOS = {
     "autoscaler/cli/test_broker_faults": "each command where Redis does not answer",
     "autoscaler/cli/test_foreign_companion": "reports of companions that are older, newer or somebody else's",
+    "autoscaler/control/test_walks": "daemons and drains that are killed, held up and refused",
     "autoscaler/core/test_decider_properties": "what holds for every decision, whatever is drawn",
     "autoscaler/daemon/test_daemon": "a daemon as a process, beside real workers",
     "autoscaler/daemon/test_deployment_daemon": "mistakes of a deployment, as a daemon reports them",
