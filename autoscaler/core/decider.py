@@ -142,7 +142,7 @@ class Decider:
         memory_records = remember_memory(self.policy, state.memory, observation.workers, at)
         queues = {queue.name: queue for queue in observation.queues}
         limits = _Limits(memory_records, parts(self.policy, workers, memory_records, observation))
-        decisions, plans, groups = [], [], {}
+        decisions, plans, groups, due_at = [], [], {}, math.inf
         found = split(workers, self.scope)
         recalled = recall(
             state.groups, {group.key: not changed.isdisjoint(group.workers) for group in found}, at
@@ -164,6 +164,8 @@ class Decider:
             plans.append(plan_group(group, work, memory, trail, notes, shares, target))
             groups[group.key] = memory
             decisions += decided
+            if self.target_wait and any(map(_may_grow, decided)):
+                due_at = min(due_at, memory.target_wait.due_at)
         decisions += [unseen(name) for name in sorted(self.scope.workers - workers.keys())]
         decisions.sort(key=lambda decision: decision.worker)
         mine = [self.scope.may_touch(one.worker) for one in decisions]
@@ -172,9 +174,7 @@ class Decider:
             decisions=tuple(compress(decisions, mine)),
             groups=tuple(plans),
             peers=tuple(compress(decisions, [not one for one in mine])),
-            due_at=min((memory.target_wait.due_at for memory in groups.values()), default=math.inf)
-            if self.target_wait
-            else math.inf,
+            due_at=due_at,
         )
         kept = groups | absent(state.groups, groups, at)
         return State(workers=workers, groups=kept, memory=memory_records), plan
@@ -379,3 +379,9 @@ class Decider:
 def _blocked_by(seen: _Seen, memory: GroupState, at: float) -> Reason | None:
     since = at if memory.stalled_since is None else memory.stalled_since
     return blocked_by([member.reading for member in seen.members], seen.work, stalled_seconds=at - since)
+
+
+def _may_grow(decision: Decision) -> bool:
+    """Whether a sooner look can come to more processes: not where the worker has all that is allowed."""
+    limit = lowest(decision.bounds) if decision.bounds else None
+    return limit is None or decision.current is None or decision.current < limit.processes

@@ -119,7 +119,7 @@ class Plan:
     ``peers`` are the decisions for workers out of scope that share queues with them: another autoscaler acts
     on those, this one never does. ``due_at`` is when the next decision is due, in monotonic seconds: a look
     at the usual distance may come too late for a task that waits, or for one that comes where the target is
-    short. Infinite where neither is so.
+    short. Infinite where neither is so, and where the workers have all that is allowed.
     """
 
     at: float

@@ -24,7 +24,8 @@ from tests.support.cluster import ROOT, Cluster, Daemon, ticked
 from tests.support.fleet_model import FleetModel, Tasks, poisson, regular
 
 TARGET_SECONDS = 5.0
-TOTAL = 16
+#: Processes of all workers together, at most and at least: several workers have one each from the start.
+TOTAL, FLOOR = 16, 4
 SHAPES = ((1, 16), (2, 8), (4, 4))
 
 
@@ -49,8 +50,8 @@ def real(workers: int, most: int, tasks: Tasks, *, multiplier: int = 1) -> dict[
         folder = Path(name)
         cluster = Cluster(folder, stack, stack.enter_context(RedisServer(folder / "redis")))
         for number in range(workers):
-            cluster.worker(f"w{number}@h", PREFETCH=str(multiplier))
-        start_daemon(cluster, most)
+            cluster.worker(f"w{number}@h", processes=FLOOR // workers, PREFETCH=str(multiplier))
+        start_daemon(cluster, FLOOR // workers, most)
         app = Celery("sender", broker=cluster.server.url, set_as_current=False)
         begun = time.time()
         for arrival, service in tasks:
@@ -71,13 +72,16 @@ def real(workers: int, most: int, tasks: Tasks, *, multiplier: int = 1) -> dict[
         }
 
 
-def start_daemon(cluster: Cluster, most: int) -> None:
+def start_daemon(cluster: Cluster, least: int, most: int) -> None:
     """A daemon at its defaults; only what the machine would forbid is allowed."""
     listen = f"127.0.0.1:{free_port()}"
     allowed = ("--processes-per-core", "64", "--cpu-high", "1", "--throttled-high", "1")
     process = cluster.stack.enter_context(
         Process(
-            (sys.executable, "-m", "autoscaler", "run", "--listen", listen, "--max", str(most), *allowed),
+            (
+                *(sys.executable, "-m", "autoscaler", "run", "--listen", listen),
+                *("--min", str(least), "--max", str(most), *allowed),
+            ),
             log_path=cluster.folder / "daemon.log",
             environment={"REDIS_URL": cluster.server.url},
             working_folder=ROOT,

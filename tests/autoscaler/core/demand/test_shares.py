@@ -86,6 +86,15 @@ def test_the_next_look_comes_in_time_for_the_queue_of_the_shortest_target(mails,
     assert plan.due_at - plan.at == pytest.approx(next_look)
 
 
+@pytest.mark.parametrize(("sizes", "is_due"), [((3, 4), True), ((4, 4), False)])
+def test_workers_that_have_all_that_is_allowed_are_not_looked_at_sooner(sizes, is_due):
+    walk = Walk(prompt_policy(max_processes=4), target_wait=TargetWaitPolicy())
+    workers = [worker(f"celery@{number}", size, busy=size) for number, size in enumerate(sizes)]
+    for _ in range(8):
+        plan = walk.see(100, *workers)
+    assert plan.due_at == (plan.at if is_due else math.inf)
+
+
 @pytest.mark.parametrize("load", [0.3, 0.5, 0.8])
 @pytest.mark.parametrize(("workers", "most"), [(2, 8), (4, 4)])
 def test_several_workers_keep_the_target_where_one_of_their_size_does(load, workers, most):
