@@ -92,8 +92,8 @@ def command(settings: Settings) -> None:
 def collect_less() -> None:
     """Look for garbage in circles less often, and never again at what was imported.
 
-    A tick over a large fleet makes tens of thousands of values and hardly a circle: to look for one took a
-    tenth of the tick.
+    A tick over a large fleet makes tens of thousands of values and hardly a circle: to look for one took some
+    7 % of the tick.
     """
     gc.collect()
     gc.freeze()
