@@ -73,16 +73,18 @@ def daemon_memory(
     )
     daemon, watched = Daemon(process, f"http://{listen}"), psutil.Process(process.pid)
     process.wait_until(lambda: ticked(daemon), within_seconds=60, what="the first tick")
-    at_start, largest, end = watched.memory_info().rss, 0, time.monotonic() + seconds
-    while time.monotonic() < end:
+    at_start, began = watched.memory_info().rss, time.monotonic()
+    seen: list[int] = []
+    while time.monotonic() < began + seconds:
         daemon.get("/metrics")
-        largest = max(largest, watched.memory_info().rss)
+        seen.append(watched.memory_info().rss)
         time.sleep(SCRAPE_SECONDS)
     held, used = watched.memory_full_info(), watched.cpu_times()
     return {
         "after_first_tick_mib": round(at_start / MIB, 1),
         "rss_mib": round(held.rss / MIB, 1),
-        "largest_rss_mib": round(largest / MIB, 1),
+        "largest_rss_mib": round(max(seen) / MIB, 1),
+        "rss_each_minute_mib": [round(rss / MIB, 1) for rss in seen[:: round(60 / SCRAPE_SECONDS)]],
         "of_its_own_mib": round(held.uss / MIB, 1),
         "of_files_mib": round(held.shared / MIB, 1),
         "threads": watched.num_threads(),
