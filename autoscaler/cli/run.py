@@ -9,6 +9,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from ipaddress import ip_address
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,6 +31,7 @@ from autoscaler.settings.load import Demand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from threading import Event
 
     from autoscaler.cli.compose import App
     from autoscaler.settings.load import Settings
@@ -38,8 +40,8 @@ if TYPE_CHECKING:
 #: How long the last tick may go on after a signal, and then what runs aside of it, and traces. With the end
 #: of the process that is less than 5 s, whatever Redis does.
 _END_SECONDS, _ASIDE_SECONDS, _TRACES_SECONDS = 3.0, 0.5, 0.5
-#: So many new values may be garbage in circles before one looks for it: some 1 MiB.
-_COLLECT_AFTER_VALUES = 10_000
+#: So many new values, or seconds, may leave garbage in circles before one looks for it.
+_COLLECT_AFTER_VALUES, _COLLECT_SECONDS = 10_000, 10.0
 
 
 @click.command("run", cls=GroupedCommand)
@@ -81,6 +83,7 @@ def command(settings: Settings) -> None:
         if why := traces_fault(os.environ):
             app.log.warning("traces.off", why=why)
         app.recorder.start()
+        Thread(target=_collect_young, args=(stop,), name="collect", daemon=True).start()
         app.controller.run(stop)
         app.recorder.close()
     wait_for_threads(_ASIDE_SECONDS)
@@ -98,6 +101,12 @@ def collect_less() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER_VALUES)
+
+
+def _collect_young(stop: Event) -> None:
+    """Look at new values now and then: closed connections are few, and keep large buffers in circles."""
+    while not stop.wait(_COLLECT_SECONDS):
+        gc.collect(1)
 
 
 @contextmanager
