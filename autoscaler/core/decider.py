@@ -382,6 +382,6 @@ def _blocked_by(seen: _Seen, memory: GroupState, at: float) -> Reason | None:
 
 
 def _may_grow(decision: Decision) -> bool:
-    """Whether a sooner look can come to more processes: not where the worker has all that is allowed."""
+    """Whether a sooner look can come to more processes: not where it gets all that is allowed now."""
     limit = lowest(decision.bounds) if decision.bounds else None
-    return limit is None or decision.current is None or decision.current < limit.processes
+    return limit is None or decision.target is None or decision.target < limit.processes
