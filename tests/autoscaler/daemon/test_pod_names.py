@@ -83,6 +83,7 @@ class Daemon:
     """The loop, its metrics and its history over real Redis, with the clock of the pods."""
 
     pods: Pods
+    world: World
     loop: Controller
     recorder: Recorder
     metrics: Metrics
@@ -91,6 +92,7 @@ class Daemon:
         self.pods.now += seconds
         self.loop.tick()
         self.recorder.step()
+        self.world.advanced.clear()  # what the double of the resizer has written down
 
     def series(self) -> set[str]:
         """The series without their values."""
@@ -105,7 +107,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 def daemon_over(client: redis.Redis) -> Daemon:
-    pods, keys = Pods(client), Keys(name="a")
+    pods, world, keys = Pods(client), World(), Keys(name="a")
     timing = Timing(interval_seconds=EVERY_SECONDS)
 
     def monotonic() -> float:
@@ -133,7 +135,7 @@ def daemon_over(client: redis.Redis) -> Daemon:
         edges=Edges(
             backlog=QueueSensor(lambda: client, KeyLayout(), keys.override, wall=wall),
             pools=WorkerSensor(pods, remove_mailboxes=MailboxRemover(lambda: client, "").remove),
-            resizer=Resizer(World()),
+            resizer=Resizer(world),
             redis=lambda: client,
             reset=lambda: None,
             lease=Lease(lambda: client, keys.lease, seconds=60),
@@ -146,7 +148,7 @@ def daemon_over(client: redis.Redis) -> Daemon:
         monotonic=monotonic,
         wall=wall,
     )
-    return Daemon(pods, loop, recorder, metrics)
+    return Daemon(pods, world, loop, recorder, metrics)
 
 
 def names_held() -> set[str]:
