@@ -91,19 +91,28 @@ def _rooms(
     records: Mapping[str, MemoryRecord],
     observation: Observation,
 ) -> dict[str, int]:
-    """By how many processes each may grow now: first those that its tasks need, the rest evenly."""
+    """By how many processes each may grow now: first those that its tasks need, the rest evenly.
+
+    One that has no room of its own, such as a new one whose tasks have shown nothing yet, takes none of it
+    and holds no other back.
+    """
     rooms = []
     for one in together:
         container, record = _container(one), records.get(one.reading.name)
         rooms.append(memory_of.room(policy, container, record, memory_of.need(policy, container, record)))
-    known = [room for room in rooms if room is not None]
-    if not known:
+    if all(room is None for room in rooms):
         return {}
+    free = min((room for room in rooms if room), default=0)
     before = sizes = [worker.size or 0 for worker in together]
     needed = [claims[1] for claims in _claims(together, observation)]
-    for wanted in (needed, [size + min(known) for size in before]):
-        sizes = _raised(sizes, wanted, min(known) + sum(before) - sum(sizes))
-    return {one.reading.name: now - size for one, now, size in zip(together, sizes, before, strict=True)}
+    for wanted in (needed, [size + free for size in before]):
+        able = [size if room == 0 else most for size, room, most in zip(before, rooms, wanted, strict=True)]
+        sizes = _raised(sizes, able, free + sum(before) - sum(sizes))
+    return {
+        worker.reading.name: now - size
+        for worker, room, now, size in zip(together, rooms, sizes, before, strict=True)
+        if free or room is not None
+    }
 
 
 def split(fits: int, claims: Sequence[Sequence[int]]) -> list[int]:

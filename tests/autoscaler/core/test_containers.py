@@ -131,3 +131,37 @@ def test_the_memory_that_is_free_in_a_container_is_there_once_for_all_its_worker
     assert [one.desired for one in found] == [1, 2, 2]
     alone = decide(look(100, busy[0]._replace(container=used._replace(container_id=None))))
     assert [one.desired for one in alone] == [3]
+
+
+@pytest.mark.parametrize(
+    ("pressure", "expected"),
+    [
+        pytest.param(0.0, [6, 1], id="1000 MiB x 0.85 - 300 is room for 5 more"),
+        pytest.param(0.5, [1, 1], id="processes wait for memory"),
+    ],
+)
+def test_a_worker_that_has_shown_nothing_yet_holds_no_other_of_its_container_back(pressure, expected):
+    used = container(
+        memory_limit_bytes=1000 * MIB,
+        memory_limited=True,
+        memory_used_bytes=300 * MIB,
+        child_peak_bytes=100 * MIB,
+        child_peak_p95_bytes=100 * MIB,
+        memory_pressure=pressure,
+        container_id="m",
+    )
+    busy = worker("celery@a", 1, busy=1, completed=9, queues=("a",), container=used)
+    new = worker("celery@b", 1, completed=0, queues=("b",), container=used)
+    found = decide(look(0, busy, new, queues=(queue(100, "a"), queue(0, "b"))))
+    assert [one.desired for one in found] == expected
+
+
+def test_nor_does_it_hold_one_back_whose_processes_are_threads():
+    used = container(
+        memory_limit_bytes=1000 * MIB, memory_limited=True, memory_used_bytes=300 * MIB, container_id="m"
+    )
+    busy = worker("celery@a", 1, busy=1, completed=9, queues=("a",), container=used)
+    seen = used._replace(child_peak_bytes=100 * MIB, child_peak_p95_bytes=100 * MIB)
+    new = worker("celery@b", 1, completed=0, queues=("b",), container=seen)
+    found = decide(look(0, busy, new, queues=(queue(5, "a"), queue(0, "b"))))
+    assert [one.desired for one in found] == [6, 1]
