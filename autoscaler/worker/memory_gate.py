@@ -210,9 +210,18 @@ class MemoryGate:
         return more if running else max(1, more)
 
     def _usual(self, largest: int) -> int:
-        """The peak of all but a few of those that have ended a task: a new process tells nothing."""
-        sizes = sorted(one.peak for pid, one in self._seen.items() if pid in self._ended_one)
-        return sizes[math.ceil(0.95 * len(sizes)) - 1] if sizes else largest
+        """The peak of all but a few of those that have ended a task, and of those that are larger already.
+
+        Another process that has ended none tells nothing: its task may have begun just now.
+        """
+        ended = [one.peak for pid, one in self._seen.items() if pid in self._ended_one]
+        if not ended:
+            return largest
+        usual = _percentile_95(ended)
+        larger = [
+            one.peak for pid, one in self._seen.items() if one.peak > usual and pid not in self._ended_one
+        ]
+        return _percentile_95(ended + larger)
 
     def _find(self) -> MemoryGroup | None:
         now = self._now()
@@ -246,6 +255,10 @@ class MemoryGate:
         if peak >= self._largest or now - self._largest_at > _HOLD_PEAK_SECONDS:
             self._largest, self._largest_at = peak, reached_at
         return self._largest
+
+
+def _percentile_95(sizes: Sequence[int]) -> int:
+    return sorted(sizes)[math.ceil(0.95 * len(sizes)) - 1]
 
 
 def _followed(before: _Seen | None, found: Process, at: float) -> _Seen:

@@ -129,6 +129,14 @@ def test_new_processes_tell_nothing_of_what_tasks_need():
     assert gate.room([1], range(41, 60)) == 8, "950 less 200, 80 each, of which one is for the one that runs"
 
 
+def test_a_first_task_that_runs_and_is_large_already_tells_what_others_may_need():
+    large = dict.fromkeys(range(2, 12), HEAVY)
+    world = World(processes={1: IDLE, **large, **dict.fromkeys(range(12, 21), IDLE)})
+    world.group.limit_bytes, world.group.held = 2000 * MIB, 1700 * MIB
+    gate = world.gate()
+    assert look_often(world, gate, range(2, 12), [1, *range(12, 21)]) == 2, "200 MiB, of which 80 for each"
+
+
 def test_after_a_kill_no_task_starts_until_those_that_ran_have_ended():
     world = World(processes=dict.fromkeys(range(1, 5), IDLE))
     gate = world.gate()
