@@ -101,10 +101,13 @@ class _Learnt(NamedTuple):
     needs: Needs | None
 
     def recommendation(self, seen: _Seen) -> Recommendation:
-        """The same as what a policy recommends: what is not known may be work, and takes nothing away."""
-        size, reason = self.size, Reason.LATENCY
-        if seen.work.unknown and size <= seen.current_total:
-            size, reason = seen.current_total, seen.work.unknown
+        """The same as what a policy recommends: what is not known may be work, and takes nothing away.
+
+        Where nothing is known of what waits, it adds nothing either.
+        """
+        size, reason, work = self.size, Reason.LATENCY, seen.work
+        if work.unknown and (size <= seen.current_total or not work.readable):
+            size, reason = seen.current_total, work.unknown
         return Recommendation(processes=size, reason=reason, before_delays=size)
 
 
@@ -280,8 +283,9 @@ class Decider:
             aimed = parameters.aimed_at(self._target_of(next(iter(seen.group.queues), "")))
             target_wait, size = advance(aimed, memory.target_wait, shown, looks)
             learnt = _Learnt(size, None)
-        if seen.work.unknown is Reason.STALE:
-            return memory, learnt  # what waits is not known: what was known of it is not forgotten
+        if not seen.work.readable:
+            # What was known of what waits is not forgotten, and no look is due for it.
+            return memory._replace(target_wait=memory.target_wait._replace(due_at=math.inf)), learnt
         ended = completions is not None and completions.total > memory.completions.total
         memory = memory._replace(
             ended_at=at if ended else memory.ended_at,

@@ -8,6 +8,7 @@ from autoscaler.core.decider import Mode
 from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.groups import Scope
 from autoscaler.core.model import Override, Reason, Result
+from autoscaler.core.policy import Policy
 from tests.support.builders import Walk, decide, decision, look, prompt_policy, queue, worker
 
 
@@ -338,6 +339,48 @@ def test_a_queue_with_time_to_spare_is_not_kept_to_the_target_of_another_that_no
         walk.see(0, both._replace(completed=tick // 5 * 4), queues=(queue(0), queue(0, "mails")), after=2)
     plan = walk.see(0, both, queues=(queue(0), queue(40, "mails")), after=2)
     assert plan.decisions == (decision(4, 4, Reason.LATENCY, name="a"),)
+
+
+def busy_walk(names, depths, *, reserved=0):
+    """Workers that are busy throughout: of each tick, the size of all and whether a look is due sooner."""
+    walk = Walk(Policy(max_processes=16), target_wait=TargetWaitPolicy(), **LOOKS)
+    sizes, found = dict.fromkeys(names, 2), []
+    for tick, waiting in enumerate(depths):
+        queues = tuple(queue(depth, name) for name, depth in waiting.items())
+        workers = (
+            worker(
+                name,
+                size,
+                busy=size,
+                reserved=reserved,
+                completed=4 * tick,
+                queues=tuple(waiting),
+                start_seconds=1.0,
+            )
+            for name, size in sizes.items()
+        )
+        plan = walk.see(0, *workers, after=2, queues=queues)
+        sizes = {one.worker: one.target or 0 for one in plan.decisions}
+        found.append((sum(sizes.values()), plan.due_at < walk.at + 2))
+    return found
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "b")])
+def test_a_backlog_that_can_be_read_no_longer_neither_grows_a_pool_nor_has_it_looked_at_sooner(names):
+    depths = [{"q": 0}] * 10 + [{"q": None}] * 60
+    assert set(busy_walk(names, depths, reserved=2)[10:]) == {(2 * len(names), False)}
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "b")])
+def test_the_tasks_of_one_queue_get_older_though_another_one_can_never_be_read(names):
+    depths = [{"q": 30, "broken": None}] * 20
+    assert busy_walk(names, depths)[-1][0] == 16 * len(names)
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "b")])
+def test_tasks_that_come_and_go_are_no_older_where_another_queue_can_be_read_no_longer(names):
+    depths = [{"q": 3 * (tick % 2), "broken": 0 if tick < 3 else None} for tick in range(60)]
+    assert busy_walk(names, depths)[-1][0] == 2 * len(names)
 
 
 def test_tasks_that_run_are_seen_where_another_worker_does_not_say_what_it_does():
