@@ -42,7 +42,7 @@ _ROOMY = 0.5
 _DECISION_SECONDS = 0.02
 _MAX_DECISION_SECONDS = 0.25
 _GROUP_SECONDS = 30.0
-#: A closer look may take this share of the time at most.
+#: A closer look may take this share of the time, and more only where a decision would else hold for longer.
 _MAX_SHARE = 0.02
 #: Processes that are looked at in one decision, besides the idle ones that may be given a task.
 _LOOKS = 8
