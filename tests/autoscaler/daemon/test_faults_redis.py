@@ -115,8 +115,8 @@ def test_what_was_decided_before_the_daemon_was_held_up_is_dropped_and_counted(c
     cluster.redis.set(CANCELLED_KEY, "no hash")
     with HoldingUp(cluster.server.port) as proxy:
         daemon = proxy.daemon = cluster.daemon(url=f"redis://127.0.0.1:{proxy.port}/0")
+        proxy.armed.set()  # before there is a plan: one that is carried out leaves none to grow old
         cluster.hold(6)
-        proxy.armed.set()
         started(lambda: daemon.events("plan.expired"), what="a plan that grew old")
         proxy.let_go.set()
         expired = daemon.events("plan.expired")[0]

@@ -24,13 +24,13 @@ def test_the_successor_of_a_worker_is_resized_although_the_old_one_took_the_mail
     assert old.wait(within_seconds=60) == 0
     # As it ends it takes the mailbox away; some versions of Celery put it back a moment later, others do not.
     cluster.redis.srem(MAILBOXES_KEY, MEMBER)
-    cluster.hold(5)
-    started(lambda: size(daemon) == 5, what="the growth of the new one", within_seconds=60)
+    cluster.hold(9)  # however many of them the daemon sees first, so many need all that it may have
+    started(lambda: size(daemon) == 6, what="the growth of the new one", within_seconds=60)
     assert daemon.get("/readyz")[0] == 200
     if companion:
         started(lambda: cluster.redis.sismember(MAILBOXES_KEY, MEMBER), what="its mailbox")
     else:
         started(lambda: daemon.metric("condition", kind="mailbox") == 1, what="what is wrong with it")
     cluster.release()
-    started(lambda: len(cluster.ended()) == 5, what="all tasks")
-    assert cluster.lost_and_twice(5) == (0, 0)
+    started(lambda: len(cluster.ended()) == 9, what="all tasks")
+    assert cluster.lost_and_twice(9) == (0, 0)
