@@ -51,11 +51,13 @@ def test_unknown_names_are_reported_and_cleared_once_they_exist(cluster):
         },
     )
     cluster.worker("w2@h", "-Q", "mails,mistyped")
-    started(lambda: daemon.metric("condition", kind="not_consumed") == 0, what="the end of both")
-    cleared = [
-        line["name"] for line in daemon.events("condition.cleared") if line["subject"] == "not_consumed"
-    ]
-    assert sorted(cleared) == ["mails", "mistyped"]
+
+    def cleared():
+        lines = daemon.events("condition.cleared")
+        return sorted(line["name"] for line in lines if line["subject"] == "not_consumed")
+
+    started(lambda: cleared() == ["mails", "mistyped"], what="the end of both")
+    assert daemon.metric("condition", kind="not_consumed") == 0
 
 
 def test_a_named_worker_that_is_missing_is_named(cluster):
