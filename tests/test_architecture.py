@@ -48,7 +48,6 @@ TESTED_BY = {
     "autoscaler/core/reasons": "autoscaler/core/test_decider",
     "autoscaler/daemon/faults": "autoscaler/daemon/test_observe",
     "autoscaler/demo/documents": "autoscaler/demo/test_play",
-    "autoscaler/demo/embedded": "autoscaler/demo/test_play",
     "autoscaler/demo/services": "autoscaler/demo/test_play",
     "autoscaler/keda/observed": "autoscaler/keda/test_scaler",
     "autoscaler/keda/unacked": "autoscaler/keda/test_scaler",

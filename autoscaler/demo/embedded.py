@@ -131,10 +131,9 @@ class Process:
         """End it, with all it started in its session, and return its exit code."""
         self.send(self.stop_signal)
         self.send(signal.SIGCONT)  # one that a test has stopped receives nothing else
-        try:
-            return self.wait(within_seconds=self.stop_within_seconds)
-        except TimeoutError:
-            return self.kill()
+        with suppress(TimeoutError):
+            self.wait(within_seconds=self.stop_within_seconds)
+        return self.kill()  # what it has left behind, too
 
     def kill(self) -> int:
         """End it and its session at once."""

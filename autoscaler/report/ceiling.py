@@ -69,9 +69,8 @@ def too_short(plan: Plan) -> dict[tuple[str, str], str]:
         (TOO_SHORT, worker): (
             "a task may be seen one --min-interval after it came, and a process takes a while to start: a"
             f" target of {group.target_seconds:g} s is kept by processes that are there already, not by"
-            " growth. As many are kept as were needed lately, so the first tasks of a larger burst are late;"
-            f" set --target-wait {math.ceil(group.shortest_target_seconds)}s or more, or --min to what a"
-            " burst needs"
+            " growth, and the first tasks of a burst that needs more are late; set --target-wait"
+            f" {math.ceil(group.shortest_target_seconds)}s or more, or --min to what a burst needs"
         )
         for group in plan.groups
         if group.target_seconds is not None
