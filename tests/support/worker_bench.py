@@ -111,4 +111,5 @@ def rested(bench: Bench) -> Bench:
     bench.ledger.flushall()
     resize(bench, SIZE)
     await_insides(bench, SIZE)
+    await_ready(bench, SIZE)
     return bench

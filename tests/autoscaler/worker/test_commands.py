@@ -14,6 +14,7 @@ from tests.support.worker_bench import (
     SIZE,
     MakeBench,
     await_insides,
+    await_ready,
     await_true,
     hold,
     let_go,
@@ -63,6 +64,7 @@ def without_memory(report: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.slow
 def test_report_of_an_idle_worker_is_counts_alone(make_bench: MakeBench) -> None:
     bench = make_bench(Scenario(prefetch=4))
+    await_ready(bench, SIZE)
     whole = bench.report()
     assert whole.keys() == FULL.keys()
     report = without_memory(whole)
