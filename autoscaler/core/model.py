@@ -197,7 +197,8 @@ class WorkerReading(NamedTuple):
     took from the resize to being ready. ``queues`` are those it consumes now, if ``queues_known``.
     ``rate_limited`` counts tasks that wait for their rate limit, in none of the others; ``discarded`` those
     revoked or expired before they ran. ``late_running_seconds`` is for how long the oldest task has been
-    running whose message is not acknowledged. ``consuming`` is whether the broker sends it tasks,
+    running whose message is not acknowledged, ``memory_wait_seconds`` for how long tasks have been waiting
+    for room in memory while processes are idle. ``consuming`` is whether the broker sends it tasks,
     ``reconnects`` how often it has connected anew. ``resizers`` are (name, seconds since) of who resized it
     lately, None where the companion takes no names.
     """
@@ -224,6 +225,7 @@ class WorkerReading(NamedTuple):
     consuming: bool | None = None
     reconnects: int | None = None
     late_running_seconds: float | None = None
+    memory_wait_seconds: float | None = None
     # The last two are not always those of the reply, but what is known of the worker.
     queues: tuple[str, ...] = ()
     container: ContainerReading | None = None

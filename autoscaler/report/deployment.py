@@ -32,10 +32,14 @@ FOREIGN_RESIZE = "foreign_resize"
 PRIORITIES = "priorities"
 #: The broker delivers a task again that is still running.
 REDELIVERY = "redelivery"
+#: A worker's tasks wait for room in memory.
+MEMORY_WAIT = "memory_wait"
 #: The companion of a worker speaks a later version than this daemon.
 CONTRACT = "contract"
 #: Kinds that say something of one queue or one worker that was read.
-OF_READINGS = (PRIORITIES, REDELIVERY, CONTRACT)
+OF_READINGS = (PRIORITIES, REDELIVERY, MEMORY_WAIT, CONTRACT)
+#: What is shorter is a burst that fills the memory, and over as soon as its first tasks end.
+_MEMORY_WAIT_SECONDS = 10.0
 #: The version of the companion's commands that this daemon knows.
 KNOWN_CONTRACT = 1
 #: A worker has a mailbox and does not answer.
@@ -63,6 +67,10 @@ NO_CONSUMER_STATE = (
 )
 UNRESPONSIVE_STATE = (
     "it does not answer: it hangs, was stopped or killed, or its machine is gone; what it runs is unknown"
+)
+MEMORY_WAIT_STATE = (
+    "tasks wait in it until there is room for one more below its container's memory limit: raise the limit,"
+    " or lower --max; autoscaler_memory_gate = False lets them start"
 )
 WAITING_STATE = "messages wait and no worker that answers consumes it; start a worker with -Q NAME"
 FOREIGN_STATE = (
@@ -111,6 +119,8 @@ def of_readings(
     for reading in workers:
         if (text := redelivery_text(reading)) is not None:
             found[REDELIVERY, reading.name] = text
+        if (reading.memory_wait_seconds or 0.0) >= _MEMORY_WAIT_SECONDS:
+            found[MEMORY_WAIT, reading.name] = MEMORY_WAIT_STATE
         if (text := contract_text(reading)) is not None:
             found[CONTRACT, reading.name] = text
     return found

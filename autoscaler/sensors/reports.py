@@ -76,6 +76,7 @@ def parse_report(worker: str, report: Reply, layouts: Layouts | None = None) -> 
         consuming=values.switch(report.get("consuming")),
         reconnects=values.count(report.get("reconnects")),
         late_running_seconds=values.amount(report.get("late_running_seconds")),
+        memory_wait_seconds=values.amount(report.get("memory_wait_seconds")),
     )
 
 

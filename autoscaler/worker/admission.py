@@ -37,7 +37,13 @@ class Admission:
         self._feeding = feeding
         self._gate = gate
         self._holds_back = False  # some children get no job
-        self._holds_since = self._looks_at = self._says_at = 0.0
+        self._waits_since: float | None = None
+        self._looks_at = self._says_at = 0.0
+
+    @property
+    def waiting_seconds(self) -> float | None:
+        """For how long tasks have been waiting for room while children are idle; None where none do."""
+        return None if self._waits_since is None else time.monotonic() - self._waits_since
 
     def on_tick(self, staying: Callable[[], list[Any]]) -> None:
         """Called in each turn of the worker's loop, before it writes jobs."""
@@ -64,15 +70,17 @@ class Admission:
         idle = [child for child in staying if feeding.is_up(child) and not feeding.holds_job(child, holders)]
         starting = sum(not feeding.is_up(child) for child in children)
         room = self._gate.room(busy, [child.pid for child in idle], starting)
-        if not self._holds_back:
-            self._holds_since = time.monotonic()
         self._holds_back = room is not None
+        if room is None or room >= min(len(idle), len(self._pool.outbound_buffer)):
+            self._waits_since = None
+        elif self._waits_since is None:
+            self._waits_since = time.monotonic()
         self._feed_only(staying if room is None else idle[:room], staying, holders)
         if was_closed and not self._gate.closed:
             self._hub.call_soon(self._pool.maintain_pool)
         # A worker without tasks is not woken up for nothing: a task that comes turns the loop.
         if self._holds_back and (self._pool.outbound_buffer or self._gate.closed):
-            self._look_again(waits=room == 0)
+            self._look_again()
 
     def _feed_only(self, chosen: list[Any], staying: list[Any], holders: set[Any]) -> None:
         feeding = self._feeding
@@ -86,13 +94,13 @@ class Admission:
             # The pool may have looked already in this tick, and the next may be far.
             getattr(self._pool, "on_poll_start", _pass)()
 
-    def _look_again(self, *, waits: bool) -> None:
+    def _look_again(self) -> None:
         """Have the loop turn again soon, and say now and then that tasks wait."""
         now = time.monotonic()
         if now >= self._looks_at:
             self._looks_at = now + _NEXT_LOOK_SECONDS
             self._hub.call_later(_NEXT_LOOK_SECONDS, _pass)
-        if waits and now - self._holds_since >= _SAY_AFTER_SECONDS and now >= self._says_at:
+        if (self.waiting_seconds or 0.0) >= _SAY_AFTER_SECONDS and now >= self._says_at:
             self._says_at = now + _SAY_SECONDS
             # Celery's log shows no less than warnings unless it is told to.
             _log.warning(

@@ -56,7 +56,8 @@ def pool_report(state: Any) -> dict[str, Any]:
     children take no more and have not ended yet. ``start_seconds`` is the time from a resize to the
     readiness of its last new process. ``refusal`` says in one sentence why ``pool_resize`` is refused here.
     ``resizers`` has the seconds since the last resize by each name that was given as ``by``.
-    ``late_running_seconds`` is :func:`.counts.read_late_running`. ``prefetch`` is 0 where it is unlimited.
+    ``late_running_seconds`` is :func:`.counts.read_late_running`, ``memory_wait_seconds`` for how long tasks
+    have been waiting for room in memory while processes are idle. ``prefetch`` is 0 where it is unlimited.
     ``consuming`` is whether the broker sends this worker tasks, ``reconnects`` how often it has lost the
     broker and connected anew. The counts of tasks are those of :func:`.counts.read_counts`, memory is
     :meth:`.process_memory.ProcessMemory.read`, ``container`` is :class:`.cgroup.CgroupReading`, and
@@ -72,6 +73,7 @@ def pool_report(state: Any) -> dict[str, Any]:
         **pools.sizes(consumer, refused, tasks["busy"]),
         **tasks,
         "late_running_seconds": counts.read_late_running(time.time()),
+        "memory_wait_seconds": pools.memory_wait_seconds(consumer, refused),
         "uptime_seconds": round(time.monotonic() - _LOADED_AT, 3),
         "pid": os.getpid(),
         "prefetch": consumer.qos.value if consumer.qos else 0,

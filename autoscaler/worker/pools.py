@@ -110,6 +110,14 @@ def sizes(consumer: Any, refused: str | None, busy: int) -> dict[str, Any]:
     return {"size": size, "ready": size, "retiring": retiring, "start_seconds": None}
 
 
+def memory_wait_seconds(consumer: Any, refused: str | None) -> float | None:
+    """For how long tasks have waited for memory, None where none do; ``refused`` as in :func:`sizes`."""
+    if kind_of(consumer.pool) != PREFORK or refused is not None:
+        return None
+    seconds = prefork.resizer_of(consumer).memory_wait_seconds
+    return None if seconds is None else round(seconds, 3)
+
+
 def child_pids(consumer: Any) -> list[int]:
     """The pool's child processes, retiring ones too; none where tasks run in the worker's own process."""
     return prefork.child_pids(consumer) if kind_of(consumer.pool) == PREFORK else []

@@ -134,6 +134,11 @@ class PreforkResizer:
         return sum(self._feeding.is_up(child) for child in self._staying())
 
     @property
+    def memory_wait_seconds(self) -> float | None:
+        """As :attr:`.admission.Admission.waiting_seconds`; None where nothing holds tasks back."""
+        return None if self._admission is None else self._admission.waiting_seconds
+
+    @property
     def running(self) -> bool:
         """Whether the pool still takes work: not while the worker shuts down."""
         return bool(self._pool._state == RUN)

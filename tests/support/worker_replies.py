@@ -42,6 +42,7 @@ FULL = {
     "discarded": 0,
     "consuming": True,
     "late_running_seconds": 3.5,
+    "memory_wait_seconds": 12.5,
     "reconnects": 0,
     "resizers": {"default": 2.5},
     "container": {

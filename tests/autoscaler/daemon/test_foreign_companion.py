@@ -20,6 +20,7 @@ WRONG = {
     "child_peak_bytes": "much",
     "container": {"cpu_limit_cores": "two", "oom_kills": [1]},
     "late_running_seconds": [],
+    "memory_wait_seconds": True,
     "start_seconds": "soon",
 }
 HUGE = {
@@ -32,6 +33,7 @@ HUGE = {
     "discarded": 10**300,
     "reconnects": 10**300,
     "late_running_seconds": 10**300,
+    "memory_wait_seconds": 10**300,
     "start_seconds": 10**300,
     "unknown": ["x"] * 5000,
 }

@@ -64,14 +64,19 @@ def start_beside(cluster, folder, command):
 
 
 def test_a_container_that_is_too_small_fires_what_names_its_memory_and_its_cpu(cpu_group, group, cluster):
-    start_worker(cluster, group, late=False, other_groups=(cpu_group,))
-    daemon = cluster.daemon(max="1")
+    start_worker(cluster, group, late=False, processes=2, other_groups=(cpu_group,))
+    daemon = cluster.daemon("--dry-run", max="2")  # else it makes the pool as small as the memory
     started(lambda: daemon.metric("cgroup_memory_usage_bytes", worker=W1), what="the worker")
     page, rules = daemon.page.removeprefix("http://"), prompt_rules(cluster.folder)
     with running_prometheus(cluster.folder / "prometheus", page, rules_file=rules) as server:
         started(lambda: server.query("celery_autoscaler_worker_oom_kills_total == 0"), what="a scrape")
         used = daemon.metric("cgroup_memory_usage_bytes", worker=W1) / MIB
         send(cluster, "fill", [(int(0.94 * 300 - used), 600.0)])
+        started(
+            lambda: daemon.metric("cgroup_memory_usage_bytes", worker=W1) > 0.9 * 300 * MIB, what="a task"
+        )
+        send(cluster, "nap", [(0.0,)])
+        fires(server, "CeleryTasksWaitForMemory")
         (cpu_group / "cpu.cfs_quota_us").write_text("10000")  # so little that it binds on a busy machine
         start_beside(cluster, cpu_group, "while :; do :; done")
         fires(server, "CeleryWorkerMemoryNearLimit", "CeleryWorkerCpuThrottled")

@@ -13,6 +13,7 @@ from autoscaler.report.deployment import (
     EMPTY_STATE,
     KINDS,
     KNOWN_CONTRACT,
+    MEMORY_WAIT_STATE,
     MISSING_WORKER_STATE,
     NO_WORKER_STATE,
     WAITING_STATE,
@@ -94,15 +95,17 @@ def test_what_single_workers_and_queues_are_about_to_suffer_from_is_named_with_w
     layout = WorkerLayout(contract=2, visibility_timeout_seconds=60.0)
     late = worker("late@h", layout=layout, late_running_seconds=61.0)
     within = worker("w@h", layout=replace(layout, contract=1), late_running_seconds=60.0)
-    unknown = worker("x@h", late_running_seconds=10**6)
+    unknown = worker("x@h", late_running_seconds=10**6, memory_wait_seconds=9.9)
+    full = worker("full@h", memory_wait_seconds=10.0)
     waiting = QueueReading(name="q", waiting=0, stray_lists=("q:5", "q:7"), stamps_trusted=False)
-    assert of_readings([late, within, unknown], [waiting, queue(3)]) == {
+    assert of_readings([late, within, unknown, full], [waiting, queue(3)]) == {
         ("clock", "q"): CLOCK_STATE,
         ("priorities", "q"): "messages wait in 'q:5', 'q:7', outside the priority_steps by which it is read:"
         " give publishers, workers and --priority-steps the same",
         ("redelivery", "late@h"): "a task with late acknowledgement has been running for longer than the"
         " visibility timeout of 60 s, so the broker delivers it again: set visibility_timeout in"
         " broker_transport_options above the longest task, for all workers",
+        ("memory_wait", "full@h"): MEMORY_WAIT_STATE,
         ("contract", "late@h"): "its companion speaks version 2 and this daemon 1: upgrade the daemon",
     }
 

@@ -72,6 +72,27 @@ def test_as_many_idle_children_are_fed_as_there_is_room_for(room, fed):
     assert (pool._all_inqueues, hub.wakes) == (fed, int(room is not None))
 
 
+@pytest.mark.parametrize(
+    ("room", "tasks", "waits"), [(None, 3, False), (3, 3, False), (2, 3, True), (2, 2, False), (0, 1, True)]
+)
+def test_tasks_wait_for_memory_where_idle_children_are_given_none(room, tasks, waits):
+    pool, gate = Pool(3), Gate(room)
+    pool.outbound_buffer.extend(["a task"] * (tasks - 1))
+    admission = tick(pool, Hub(), gate)
+    assert (admission.waiting_seconds is not None) == waits
+    gate.decided = 3
+    admission.on_tick(lambda: pool._pool)
+    assert admission.waiting_seconds is None
+
+
+def test_the_wait_for_memory_is_counted_from_its_beginning():
+    pool = Pool(3)
+    admission = tick(pool, Hub(), Gate(0))
+    before = admission.waiting_seconds
+    admission.on_tick(lambda: pool._pool)
+    assert admission.waiting_seconds >= before
+
+
 def test_a_worker_without_tasks_is_not_woken_up_again_and_again():
     pool, hub, gate = Pool(3), Hub(), Gate(1)
     admission = tick(pool, hub, gate)

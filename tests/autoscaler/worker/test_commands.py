@@ -87,6 +87,7 @@ def test_report_of_an_idle_worker_is_counts_alone(make_bench: MakeBench) -> None
         "completed": 0,
         "discarded": 0,
         "late_running_seconds": None,
+        "memory_wait_seconds": None,
         "pid": bench.worker.pid,
         "prefetch": 4 * SIZE,
         "queues": ["celery"],
