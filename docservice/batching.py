@@ -22,7 +22,8 @@ _SLOW_SECONDS = 0.05
 class Batcher(Generic[Item, Answer]):
     """Call ``run`` with at most ``max_items`` items, with at most ``max_in_flight`` calls at the same time.
 
-    A second call begins beside the first only for a full batch, or when the first takes longer than 50 ms:
+    A call begins once no other items join from one turn of the event loop to the next, or it is full. A second
+    one begins beside the first only for a full batch, or when the first takes longer than 50 ms:
     two half empty calls cost more than a full one.
 
     An item is only answered by a call that began after it arrived, so an answer is never older than its item.
@@ -90,8 +91,10 @@ class Batcher(Generic[Item, Answer]):
             raise RuntimeError("batches run in a task")
         try:
             while self._waiting:
-                if len(self._waiting) < self._max_items:
-                    await asyncio.sleep(0)  # one turn of the loop, in which other items join
+                before = 0
+                while before < len(self._waiting) < self._max_items:  # as long as others join
+                    before = len(self._waiting)
+                    await asyncio.sleep(0)
                 batch = [self._waiting.popleft() for _ in range(min(self._max_items, len(self._waiting)))]
                 if batch:
                     self._in_flight[task] = loop.time()

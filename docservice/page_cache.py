@@ -1,6 +1,6 @@
 """Pages and identities in Redis, by version: a read that follows an acknowledged write never sees old data.
 
-What belongs here: versions, cached values, and the asynchronous Redis client. Never: SQL, HTTP, Celery.
+What belongs here: versions and cached values. Never: connections, SQL, HTTP, Celery.
 
 Every page belongs to a module, and every module has a version, a random text. A reader takes the version
 first, then queries Postgres, and stores the page with the version as its prefix; the page is valid as long as
@@ -28,18 +28,13 @@ import itertools
 import secrets
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import redis.asyncio
-import redis.asyncio.sentinel
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from autoscaler.api import client_options, sentinel_options, tls_options
 from docservice.batching import Batcher
 from docservice.log import logger
+from docservice.redis_client import EPOCH, Reader, async_redis_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -47,8 +42,6 @@ if TYPE_CHECKING:
     from autoscaler.api import RedisTuning, RedisUrl
     from docservice.metrics import Metrics
 
-_EPOCH = "docservice:epoch"
-_RUN = "docservice:run"
 #: Versions outlive every page that was stored with them.
 _VERSION_SECONDS = 30 * 86_400
 _PAUSE_SECONDS = 1.0
@@ -58,43 +51,6 @@ _MAX_MEMORY_BYTES = 32 * 2**20
 #: What one entry in memory costs beside its key and value.
 _ENTRY_BYTES = 400
 _FAULTS = (RedisError, OSError, TimeoutError)
-
-# KEYS: the run's key, the epoch's. ARGV: the text for a new epoch.
-_ADOPT = """
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-if redis.call('GET', KEYS[1]) ~= run or redis.call('EXISTS', KEYS[2]) == 0 then
-  redis.call('SET', KEYS[2], ARGV[1])
-  redis.call('SET', KEYS[1], run)
-end
-"""
-
-
-async def _adopt(connection: Any) -> None:
-    """Set a new epoch when this new connection leads to another server than the epoch was set on."""
-    await connection.on_connect()
-    await connection.send_command("EVAL", _ADOPT, 2, _RUN, _EPOCH, secrets.token_hex(8))
-    await connection.read_response()
-
-
-def async_redis_client(url: RedisUrl, tuning: RedisTuning) -> redis.asyncio.Redis:
-    """A client with a pool of its own that renews the epoch on each new connection."""
-    options = client_options(url, tuning) | {
-        # One retry on a fresh connection: a pooled one may have ended with a restarted server.
-        "retry": Retry(NoBackoff(), 1, supported_errors=(redis.asyncio.ConnectionError,)),
-        "redis_connect_func": _adopt,
-    }
-    if url.sentinel_master is not None:
-        arguments = sentinel_options(url, tuning) | {"retry": Retry(NoBackoff(), 0)}
-        sentinel: Any = redis.asyncio.sentinel.Sentinel(list(url.hosts), sentinel_kwargs=arguments)  # type: ignore[no-untyped-call]
-        client: redis.asyncio.Redis = sentinel.master_for(url.sentinel_master, **options)
-        return client
-    if url.tls:
-        options |= {"connection_class": redis.asyncio.SSLConnection, **tls_options(url)}
-    host, port = url.hosts[0]
-    pool: redis.asyncio.ConnectionPool = redis.asyncio.BlockingConnectionPool(
-        host=host, port=port, timeout=options["socket_timeout"], **options
-    )
-    return redis.asyncio.Redis.from_pool(pool)
 
 
 def page_key(module: str, scope: str, digest: str) -> str:
@@ -111,8 +67,7 @@ def version_key(name: str) -> str:
 IDENTITIES = "auth:identities"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(NamedTuple):
     """One read of the cache: a valid ``value``, or None.
 
     ``stamp`` is the version to store a value with; None means bypass: nothing can be stored.
@@ -187,10 +142,7 @@ class Cache:
         max_memory_bytes: int = _MAX_MEMORY_BYTES,
     ) -> None:
         self._redis = async_redis_client(url, tuning)
-        # Keeps one connection of the pool: to take one for each read costs as much as the read.
-        self._reader = redis.asyncio.Redis(
-            connection_pool=self._redis.connection_pool, single_connection_client=True
-        )
+        self._reader = Reader(self._redis.connection_pool)
         self._batcher: Batcher[tuple[str, ...], list[bytes | None]] = Batcher(
             self._mget, max_items=_MAX_READS, max_in_flight=1
         )
@@ -214,7 +166,7 @@ class Cache:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._batcher.finished()  # the reader's connection must not be returned twice
-        await self._reader.aclose()
+        await self._reader.close()
         await self._redis.aclose()
 
     async def ping(self) -> bool:
@@ -234,18 +186,18 @@ class Cache:
         if version in self._pending or time.monotonic() < self._paused_until:
             return _BYPASS
         kept = None if key is None else self._memory.get(key)
-        names = [version_key(version), _EPOCH, version_key(IDENTITIES)]
+        names = [version_key(version), EPOCH, version_key(IDENTITIES)]
         if key is not None and kept is None:
             names.append(key)
         try:
             number, epoch, identities, *found = await self._values(names)
-            if kept is not None and kept.stamp != epoch + b"." + number + b"\n":
+            stamp = epoch + b"." + number + b"\n"
+            if kept is not None and kept.stamp != stamp:
                 kept = None  # another process may have stored the new one
                 found = await self._batcher((key or "",))
         except _FAULTS as fault:
             self._failed(fault)
             return _BYPASS
-        stamp = epoch + b"." + number + b"\n"
         if key is not None and kept is None and found[0] is not None and found[0].startswith(stamp):
             kept = _Kept(stamp, found[0][len(stamp) :], time.monotonic() + _COPY_SECONDS)
             self._memory.keep(key, kept)
@@ -267,7 +219,7 @@ class Cache:
         # Reads that go together mostly ask for the same versions.
         keys = list(dict.fromkeys(itertools.chain.from_iterable(items)))
         try:
-            values: list[Any] = await self._reader.mget(keys)
+            values = await self._reader.mget(keys)
         except _FAULTS as fault:
             self._failed(fault)
             raise
@@ -350,7 +302,7 @@ class Cache:
     async def forget_all(self) -> bool:
         """Invalidate every page and identity, whoever stored it; False when Redis did not take it."""
         try:
-            await self._redis.set(_EPOCH, secrets.token_hex(8))
+            await self._redis.set(EPOCH, secrets.token_hex(8))
         except _FAULTS as fault:
             self._failed(fault)
             return False

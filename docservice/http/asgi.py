@@ -20,6 +20,8 @@ from docservice.http.routes.grids import PAGE_ROUTE, GridRoutes, is_grid
 from docservice.log import Answered
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from fastapi import FastAPI
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -72,14 +74,14 @@ class _Exchange:
             raise _too_large(self._max_bytes)
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Send a part of the answer, with the request id in its head."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message.get("headers", ()), *common_headers(self._request_id)]
         elif not message.get("more_body", False):
             self.ended = True
-        await self._send(message)
+        return self._send(message)  # no coroutine of its own: each answer takes two calls
 
 
 def _too_large(max_bytes: int) -> ApiError:

@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from docservice.http.transport import CollectingTransport, Outbox
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -24,7 +21,6 @@ class BoundedProtocol(HttpToolsProtocol):
     header_seconds: ClassVar[float] = 10.0
     #: How long an answer may wait for a client that does not read.
     write_seconds: ClassVar[float] = 30.0
-    _outboxes: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox]] = WeakKeyDictionary()
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -35,16 +31,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start with a connection."""
-        transport = CollectingTransport(transport, self._outbox_of(self.loop))
         super().connection_made(transport)
         self._header_timer = self.loop.call_later(self.header_seconds, transport.abort)
-
-    @classmethod
-    def _outbox_of(cls, loop: asyncio.AbstractEventLoop) -> Outbox:
-        outbox = cls._outboxes.get(loop)
-        if outbox is None:
-            outbox = cls._outboxes[loop] = Outbox(loop)
-        return outbox
 
     def data_received(self, data: bytes) -> None:
         """Take some bytes. Headers that arrive whole, as nearly all do, need no time."""

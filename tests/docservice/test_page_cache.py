@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 import redis.asyncio
 
-from autoscaler.api import RedisTuning, parse_redis_url, redis_client
+from autoscaler.api import parse_redis_url
 from autoscaler.demo.embedded import RedisServer
 from docservice.metrics import Metrics
-from docservice.page_cache import Cache, async_redis_client, page_key, version_key
+from docservice.page_cache import Cache, page_key, version_key
 from docservice.postgres.database import Database
 
 if TYPE_CHECKING:
@@ -310,25 +310,3 @@ def test_no_read_is_stale_under_load_evictions_and_restarts(settings: Settings, 
     print(f"reads {stress.reads}, hits {stress.hits}, writes {stress.writes}, stale {len(stress.stale)}")
     assert stress.stale == []
     assert stress.hits > 300
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://u:p@one:1/3?socket_connect_timeout=0.5&health_check_interval=7&socket_keepalive=true",
-        "rediss://:p@one:1/3?socket_timeout=2&socket_connect_timeout=0.25&ssl_cert_reqs=none",
-        "sentinel://:p@one:1,two:2/3?master=m&socket_timeout=2&socket_keepalive=1",
-    ],
-)
-def test_the_options_of_the_url_hold_for_the_cache_as_they_do_for_other_clients(url: str) -> None:
-    parsed, tuning = parse_redis_url(url), RedisTuning()
-    ours = async_redis_client(parsed, tuning).connection_pool.connection_kwargs
-    theirs = redis_client(parsed, tuning).connection_pool.connection_kwargs
-    shared = (
-        *("socket_timeout", "socket_connect_timeout", "health_check_interval", "socket_keepalive"),
-        *("db", "username", "password", "client_name", "ssl_cert_reqs", "ssl_check_hostname"),
-    )
-    assert {name: ours.get(name) for name in shared} == {name: theirs.get(name) for name in shared}
-    narrowed = tuning.narrowed_by(parsed.options)
-    assert ours["socket_timeout"] == narrowed.socket_timeout_seconds
-    assert ours["socket_connect_timeout"] == narrowed.connect_timeout_seconds
