@@ -22,9 +22,9 @@ _SLOW_SECONDS = 0.05
 class Batcher(Generic[Item, Answer]):
     """Call ``run`` with at most ``max_items`` items, with at most ``max_in_flight`` calls at the same time.
 
-    A call begins once no other items join from one turn of the event loop to the next, or it is full. A second
-    one begins beside the first only for a full batch, or when the first takes longer than 50 ms:
-    two half empty calls cost more than a full one.
+    A call begins when it is full, or when a turn of the event loop has brought no other items. A second one
+    begins beside the first only for a full batch, or when the first takes longer than 50 ms: two half empty
+    calls cost more than a full one.
 
     An item is only answered by a call that began after it arrived, so an answer is never older than its item.
     A fault of ``run`` is raised for every item of that call.
