@@ -22,9 +22,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
+from autoscaler.core import peers
 from autoscaler.core.blockage import blocked_by, stalled_since, unless_blocked
 from autoscaler.core.capacity import lowest
 from autoscaler.core.constraints import constrain
@@ -39,7 +39,7 @@ from autoscaler.core.groups import Scope, split
 from autoscaler.core.measure import fleet, measure, signal
 from autoscaler.core.memory import remember_memory
 from autoscaler.core.model import Reason, Recommendation
-from autoscaler.core.plan import GroupPlan, Notes, Plan, TargetPlan, plan_group
+from autoscaler.core.plan import GroupPlan, Notes, Plan, TargetPlan, by_scope, plan_group
 from autoscaler.core.policy import MAX_PROCESSES
 from autoscaler.core.rivals import yields_to
 from autoscaler.core.stabilization import cool_down, cooldowns, keep, stabilize
@@ -88,10 +88,11 @@ class _Seen:
 
 
 class _Limits(NamedTuple):
-    """What is known of the limits that workers live under, by their names."""
+    """What is known of the limits that workers live under, by their names, and who does not grow."""
 
     records: Mapping[str, MemoryRecord]
     parts: Mapping[str, Part]
+    without_growth: frozenset[str]
 
 
 class _Learnt(NamedTuple):
@@ -144,7 +145,8 @@ class Decider:
         workers, changed = remember(self.policy, state.workers, observation)
         memory_records = remember_memory(self.policy, state.memory, observation.workers, at)
         queues = {queue.name: queue for queue in observation.queues}
-        limits = _Limits(memory_records, parts(self.policy, workers, memory_records, observation))
+        shared = parts(self.policy, workers, memory_records, observation)
+        limits = _Limits(memory_records, shared, peers.without_growth(state.peers, at))
         decisions, plans, groups, due_at = [], [], {}, math.inf
         found = split(workers, self.scope)
         recalled = recall(
@@ -170,17 +172,18 @@ class Decider:
             if self.target_wait and any(map(_may_grow, decided)):
                 due_at = min(due_at, memory.target_wait.due_at)
         decisions += [unseen(name) for name in sorted(self.scope.workers - workers.keys())]
-        decisions.sort(key=lambda decision: decision.worker)
-        mine = [self.scope.may_touch(one.worker) for one in decisions]
+        mine, others = by_scope(decisions, self.scope)
+        expected = peers.follow(state.peers, others, observation.workers, at)
         plan = Plan(
             at=at,
-            decisions=tuple(compress(decisions, mine)),
+            decisions=mine,
             groups=tuple(plans),
-            peers=tuple(compress(decisions, [not one for one in mine])),
+            peers=others,
+            without_growth=peers.without_growth(expected, at),
             due_at=due_at,
         )
         kept = groups | absent(state.groups, groups, at)
-        return State(workers=workers, groups=kept, memory=memory_records), plan
+        return State(workers=workers, groups=kept, memory=memory_records, peers=expected), plan
 
     @staticmethod
     def _measure(
@@ -346,7 +349,8 @@ class Decider:
             for member in seen.members
         ]
         held = [self._held(member, override) for member in seen.members]
-        stay = [number for number, why in enumerate(held) if why is Reason.HELD]
+        fixed = override.held_workers | limits.without_growth
+        stay = [number for number, member in enumerate(seen.members) if member.reading.name in fixed]
         desired = Desired(trail.cooled, trail.needs, seen.fleet, seen.current_total)
         shares, found = shared_out(desired, constraints, stay)
         held_by = self._held_by(observation)

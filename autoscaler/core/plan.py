@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.steps import steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from autoscaler.core.demand.fleet import Share
     from autoscaler.core.demand.work import Work
-    from autoscaler.core.groups import Group
+    from autoscaler.core.groups import Group, Scope
     from autoscaler.core.model import Decision, Reason
     from autoscaler.core.state import GroupState
     from autoscaler.core.steps import Step, Trail
@@ -112,18 +113,29 @@ def plan_group(  # noqa: PLR0917 - what a plan is made of
     )
 
 
+def by_scope(
+    decisions: Iterable[Decision], scope: Scope
+) -> tuple[tuple[Decision, ...], tuple[Decision, ...]]:
+    """The decisions for the workers that may be resized, and those for the others; both by name."""
+    ordered = sorted(decisions, key=lambda decision: decision.worker)
+    mine = [scope.may_touch(one.worker) for one in ordered]
+    return tuple(compress(ordered, mine)), tuple(compress(ordered, [not one for one in mine]))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The outcome of one tick: a decision for each worker in scope, by name.
 
     ``peers`` are the decisions for workers out of scope that share queues with them: another autoscaler acts
-    on those, this one never does. ``due_at`` is when the next decision is due, in monotonic seconds: a look
-    at the usual distance may come too late for a task that waits, or for one that comes where the target is
-    short. Infinite where neither is so, and where the workers have all that is allowed.
+    on those, this one never does. ``without_growth`` names those of them that did not grow when they should
+    have, so that the others take their share. ``due_at`` is when the next decision is due, in monotonic
+    seconds: a look at the usual distance may come too late for a task that waits, or for one that comes where
+    the target is short. Infinite where neither is so, and where the workers have all that is allowed.
     """
 
     at: float
     decisions: tuple[Decision, ...]
     groups: tuple[GroupPlan, ...] = ()
     peers: tuple[Decision, ...] = ()
+    without_growth: frozenset[str] = frozenset()
     due_at: float = math.inf

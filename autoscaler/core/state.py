@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from autoscaler.core.memory import MemoryRecord
     from autoscaler.core.model import Observation, Outcome, WorkerReading
+    from autoscaler.core.peers import Expected
     from autoscaler.core.policy import Policy
     from autoscaler.core.rivals import Rival
 
@@ -103,12 +104,14 @@ class GroupState(NamedTuple):
 class State:
     """All that is remembered; ``State()`` is a fresh start. Only the decider makes another.
 
-    ``memory`` is by the worker's name and outlasts a restart of the worker.
+    ``memory`` is by the worker's name and outlasts a restart of the worker. ``peers`` is what is expected of
+    workers that another autoscaler resizes, by their names.
     """
 
     workers: Mapping[str, KnownWorker] = field(default_factory=dict)
     groups: Mapping[tuple[str, ...], GroupState] = field(default_factory=dict)
     memory: Mapping[str, MemoryRecord] = field(default_factory=dict)
+    peers: Mapping[str, Expected] = field(default_factory=dict)
 
 
 def recall(

@@ -34,6 +34,8 @@ PRIORITIES = "priorities"
 REDELIVERY = "redelivery"
 #: A worker's tasks wait for room in memory.
 MEMORY_WAIT = "memory_wait"
+#: A worker of another autoscaler does not take its share of a growth.
+PEER_WITHOUT_GROWTH = "peer_without_growth"
 #: The companion of a worker speaks a later version than this daemon.
 CONTRACT = "contract"
 #: Kinds that say something of one queue or one worker that was read.
@@ -71,6 +73,10 @@ UNRESPONSIVE_STATE = (
 MEMORY_WAIT_STATE = (
     "tasks wait in it until there is room for one more below its container's memory limit: raise the limit,"
     " or lower --max; autoscaler_memory_gate = False lets them start"
+)
+PEER_STATE = (
+    "it shares queues with workers of this autoscaler and does not grow when they do, so they take its share:"
+    " run an autoscaler for it, or raise the maximum that its own has"
 )
 WAITING_STATE = "messages wait and no worker that answers consumes it; start a worker with -Q NAME"
 FOREIGN_STATE = (

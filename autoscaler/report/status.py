@@ -48,6 +48,7 @@ CONDITION_KINDS = (
     deployment.FOREIGN_RESIZE,
     deployment.NOT_CONSUMING,
     deployment.CLOCK,
+    deployment.PEER_WITHOUT_GROWTH,
     ceiling.KIND,
     ceiling.OUT_OF_REACH,
     ceiling.TOO_SHORT,
@@ -189,6 +190,9 @@ def _of_the_deployment(record: TickRecord, mode: Mode) -> dict[Subject, str]:
     found = ceiling.at_ceiling(record.plan, record.observation.override)
     found |= ceiling.out_of_reach(record.plan) | ceiling.too_short(record.plan)
     found |= deployment.of_readings(record.observation.workers, record.observation.queues)
+    found |= {
+        (deployment.PEER_WITHOUT_GROWTH, name): deployment.PEER_STATE for name in record.plan.without_growth
+    }
     hung = set(record.unresponsive) - {*record.left, *record.unreadable}
     found |= {(deployment.UNRESPONSIVE, name): deployment.UNRESPONSIVE_STATE for name in hung}
     for group in record.plan.groups:

@@ -1,0 +1,107 @@
+"""Workers of another autoscaler that do not take their share of a growth, and who takes it then."""
+
+from __future__ import annotations
+
+import pytest
+
+from autoscaler.core.decider import Decider, Mode
+from autoscaler.core.demand.target_wait import TargetWaitPolicy
+from autoscaler.core.groups import Scope
+from autoscaler.core.model import Override
+from autoscaler.core.state import State
+from tests.support.builders import look, prompt_policy, worker
+
+MINE = Scope(workers=frozenset({"a"}))
+PAUSED = Override(paused=True)
+
+
+class Sidecar:
+    """The autoscaler of worker a alone: ten processes at most for each; times are seconds since its start."""
+
+    def __init__(self, **settings):
+        self.decider = Decider(policy=prompt_policy(), scope=MINE, **settings)
+        self.state = State()
+
+    def see(self, at, *, mine=1, peer=1, waiting=12, override=None, **report):
+        """The target for a, and whether b counts as one that does not grow."""
+        workers = (worker("a", mine, busy=mine, reserved=0), worker("b", peer, busy=peer or 0, **report))
+        observation = look(waiting, *workers, at=1000.0 + at, override=override)
+        self.state, plan = self.decider.decide(self.state, observation)
+        [decision] = plan.decisions
+        return decision.target, plan.without_growth == {"b"}
+
+
+@pytest.mark.parametrize("policy", [None, TargetWaitPolicy()], ids=["thresholds", "target wait"])
+def test_what_a_peer_does_not_take_for_a_minute_goes_to_the_others(policy):
+    sidecar = Sidecar(target_wait=policy)
+    targets = [sidecar.see(at) for at in range(0, 70, 2)]
+    share = targets[20][0]
+    assert 1 < share < 10
+    assert targets[20:30] == [(share, False)] * 10
+    assert {grows for grows, _ in targets[31:]} == {10}
+    assert [named for _, named in targets[30:]] == [True] * 5
+
+
+def test_a_peer_that_grows_is_counted_on():
+    sidecar = Sidecar()
+    for at in range(0, 200, 2):
+        _, named = sidecar.see(at, peer=1 + at // 40)
+        assert not named
+
+
+def test_a_peer_that_is_resized_to_the_size_it_has_is_counted_on():
+    sidecar = Sidecar()
+    assert not any(sidecar.see(at, resizers=(("b", 3.0),))[1] for at in range(0, 200, 2))
+
+
+def test_a_resize_before_the_growth_is_no_sign_of_an_autoscaler_that_takes_part():
+    sidecar = Sidecar()
+    seen = [sidecar.see(at, resizers=(("b", 500.0 + at),))[1] for at in range(0, 70, 2)]
+    assert seen == [False] * 30 + [True] * 5
+
+
+def test_it_counts_again_once_its_size_changes():
+    sidecar = Sidecar()
+    for at in range(0, 70, 2):
+        before = sidecar.see(at)
+    assert before == (10, True)
+    after = sidecar.see(72, peer=2)
+    assert after == (10, False)  # decided by what was known before; the next tick shares again
+    assert sidecar.see(74, peer=2)[0] < 10
+
+
+def test_it_is_remembered_for_the_next_burst_within_an_hour():
+    sidecar = Sidecar()
+    for at in range(0, 70, 2):
+        sidecar.see(at)
+    for at in range(70, 3600, 10):
+        sidecar.see(at, waiting=0, mine=1)
+    assert sidecar.see(3600)[0] == 10
+    late = Sidecar()
+    for at in range(0, 70, 2):
+        late.see(at)
+    for at in range(70, 3700, 10):
+        late.see(at, waiting=0, mine=1)
+    assert late.see(3702)[0] < 10
+
+
+def test_a_peer_that_does_not_answer_tells_nothing():
+    sidecar = Sidecar()
+    for at in range(0, 70, 2):
+        sidecar.see(at)
+    assert sidecar.see(70, peer=None)[1]
+    assert sidecar.see(72) == (10, True)
+
+
+@pytest.mark.parametrize("settings", [{"mode": Mode.DRY_RUN}, {"override": PAUSED}, {"mode": Mode.DISABLED}])
+def test_nobody_is_expected_to_grow_where_nobody_is_to_be_resized(settings):
+    override = settings.pop("override", None)
+    sidecar = Sidecar(**settings)
+    assert not any(sidecar.see(at, override=override)[1] for at in range(0, 200, 2))
+
+
+def test_an_autoscaler_of_the_whole_fleet_expects_nothing_of_others():
+    decider, state = Decider(policy=prompt_policy()), State()
+    for at in range(0, 200, 2):
+        state, plan = decider.decide(state, look(12, worker("a", 1), worker("b", 1), at=1000.0 + at))
+    assert (state.peers, plan.without_growth) == ({}, frozenset())
