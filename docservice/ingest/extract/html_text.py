@@ -9,6 +9,8 @@ from __future__ import annotations
 import html
 import re
 
+from docservice.ingest.extract.limits import READ_CHARACTERS
+
 _TAG_START = re.compile(r"<(?:/?[a-zA-Z]|[!?])")
 _TAG_NAME = re.compile(r"/?([a-zA-Z][a-zA-Z0-9]*)")
 #: A tag up to its end; quotes may hold ">". Possessive, so that an unclosed one is met once.
@@ -24,6 +26,8 @@ _INLINE = {
 }
 _BLANKS = re.compile(r"[ \t\r\f\v]+")
 _LINES = re.compile(r" ?\n[ \n]*")
+#: So many times as long a text may be before its runs of blanks become one.
+_BLANK_SHARE = 4
 
 
 def meta_charset(data: bytes) -> str | None:
@@ -32,15 +36,20 @@ def meta_charset(data: bytes) -> str | None:
     return found[1].decode("ascii", "replace") if found else None
 
 
-def html_text(source: str) -> str:
-    """The readable text of ``source``: blocks on lines of their own, runs of blanks as one."""
+def html_text(source: str, *, max_characters: int = READ_CHARACTERS) -> str:
+    """The readable text of ``source``: blocks on lines of their own, runs of blanks as one.
+
+    A text that goes on is cut at ``max_characters`` or after. What is not shown does not count: images within
+    tags are often longer than all the text behind them.
+    """
     written: list[str] = []
-    at = 0
-    while (start := _TAG_START.search(source, at)) is not None:
+    at, left = 0, _BLANK_SHARE * max_characters
+    while left > 0 and (start := _TAG_START.search(source, at)) is not None:
         written.append(html.unescape(source[at : start.start()].replace("\n", " ")))
         at, gap = _after_tag(source, start.start())
         written.append(gap)
-    written.append(html.unescape(source[at:].replace("\n", " ")))
+        left -= len(written[-2]) + len(gap)
+    written.append(html.unescape(source[at : at + max(left, 0)].replace("\n", " ")))
     text = "".join(written).replace("\xa0", " ").replace("\xad", "")
     return _LINES.sub("\n", _BLANKS.sub(" ", text)).strip()
 

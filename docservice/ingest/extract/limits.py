@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from docservice.domain.number_pattern import NumberPattern
 
 MAX_TEXT_CHARACTERS = 1_000_000
+#: One more than is kept shows that there is more.
+READ_CHARACTERS = MAX_TEXT_CHARACTERS + 1
 MAX_TITLE_CHARACTERS = 500
 #: Of a list of recipients.
 MAX_ADDRESSES_CHARACTERS = 10_000
@@ -33,6 +35,13 @@ MAX_FINDINGS = 20
 
 class ProcessingError(ValueError):
     """The document can never be processed; the message says why."""
+
+
+def kept_text(text: str) -> tuple[str, tuple[str, ...]]:
+    """The text as far as it is kept, and the finding that says so where that is not all."""
+    if len(text) <= MAX_TEXT_CHARACTERS:
+        return text, ()
+    return text[:MAX_TEXT_CHARACTERS], (f"of its text the first {MAX_TEXT_CHARACTERS} characters are kept",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,10 +23,11 @@ from docservice.ingest.extract.limits import (
     MAX_FINDINGS,
     MAX_MESSAGE_ID_CHARACTERS,
     MAX_SIGNATURES,
-    MAX_TEXT_CHARACTERS,
     MAX_TITLE_CHARACTERS,
+    READ_CHARACTERS,
     ProcessingError,
     Rules,
+    kept_text,
 )
 from docservice.ingest.extract.sniff import sniff
 from docservice.ingest.extract.tnef import SIGNATURE, read_tnef
@@ -63,7 +64,7 @@ def read_mail(data: bytes, rules: Rules, depth: int) -> Extraction:
         found.add(part)
     also = found.charset
     subject = mail_headers.text(header.first("subject"), also=also)
-    text = found.text()
+    text, cut = kept_text(found.text())
     return Extraction(
         mail_number=_mail_number(header, subject, text, rules, also),
         title=subject[:MAX_TITLE_CHARACTERS] or None,
@@ -75,7 +76,7 @@ def read_mail(data: bytes, rules: Rules, depth: int) -> Extraction:
         sent_at=mail_headers.date(header.first("date")),
         text=text,
         attachments=tuple(found.attachments),
-        findings=tuple(found.findings[:MAX_FINDINGS]),
+        findings=(*cut, *found.findings)[:MAX_FINDINGS],
     )
 
 
@@ -121,7 +122,7 @@ class _Contents:
             if text.strip() and key not in words:
                 words.add(key)
                 kept.append(text)
-        return storable("\n\n".join(kept).replace("\r\n", "\n")[:MAX_TEXT_CHARACTERS])
+        return storable("\n\n".join(kept).replace("\r\n", "\n"))
 
     def _read(self, part: Part) -> str:
         body = part.text_body()
@@ -129,9 +130,8 @@ class _Contents:
         self.charset = self.charset or label
         if part.content_type.full != _HTML:
             body = self._without_files(body)
-            return decode(body[: 4 * MAX_TEXT_CHARACTERS], label, also=self.charset)[:MAX_TEXT_CHARACTERS]
-        read = decode(body[: 4 * MAX_TEXT_CHARACTERS], label or meta_charset(body), also=self.charset)
-        return html_text(read[:MAX_TEXT_CHARACTERS])
+            return decode(body[: 4 * READ_CHARACTERS], label, also=self.charset)[:READ_CHARACTERS]
+        return html_text(decode(body, label or meta_charset(body), also=self.charset))
 
     def _attach(self, part: Part, name: str) -> None:
         body = part.body()

@@ -22,7 +22,9 @@ from docservice.ingest.extract.limits import (
     MAX_FINDINGS,
     MAX_FORM_FIELDS,
     MAX_TEXT_CHARACTERS,
+    READ_CHARACTERS,
     ProcessingError,
+    kept_text,
 )
 from docservice.ingest.extract.pdf_native import open_natively
 from docservice.ingest.extract.pdf_pypdf import checked_count, form_values, open_pypdf, page_text
@@ -130,13 +132,10 @@ def read_pdf(data: bytes, in_time: Callable[[], bool]) -> Extraction:
         native = False
     if found.failure:
         raise ProcessingError(found.failure)
-    text = "\n".join(found.texts)
-    values = [value for value in found.values if value not in text]
-    return Extraction(
-        text=storable("\n".join([text, *values])[:MAX_TEXT_CHARACTERS]),
-        pages=found.pages,
-        findings=tuple(found.findings[:MAX_FINDINGS]),
-    )
+    pages = "\n".join(found.texts)
+    values = [value for value in found.values if value not in pages]
+    text, cut = kept_text(storable("\n".join([pages, *values])))
+    return Extraction(text=text, pages=found.pages, findings=(*cut, *found.findings)[:MAX_FINDINGS])
 
 
 @cache
@@ -178,7 +177,7 @@ def _receive(data: bytes, found: _Found, in_time: Callable[[], bool], *, native:
         Crashed, MemoryError: when the child ends early.
     """
     first = len(found.texts)
-    left = MAX_TEXT_CHARACTERS - sum(map(len, found.texts))
+    left = READ_CHARACTERS - sum(map(len, found.texts))
     with in_child(lambda: _read(data, first, left, native=native)) as child:
         for item in child.receive(in_time):
             if item == _DONE:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from docservice.domain.documents import DocumentType, storable
 from docservice.domain.extraction import Extraction
 from docservice.ingest.extract.charset import decode
-from docservice.ingest.extract.limits import MAX_TEXT_CHARACTERS, ProcessingError
+from docservice.ingest.extract.limits import READ_CHARACTERS, ProcessingError, kept_text
 from docservice.ingest.extract.mail import read_mail
 from docservice.ingest.extract.pdf import read_pdf
 
@@ -40,8 +40,8 @@ def process(
             case DocumentType.PDF:
                 return read_pdf(data, in_time)
             case DocumentType.TEXT:
-                text = decode(data[: 4 * MAX_TEXT_CHARACTERS])
-                return Extraction(text=storable(text[:MAX_TEXT_CHARACTERS]))
+                text, cut = kept_text(storable(decode(data[: 4 * READ_CHARACTERS])))
+                return Extraction(text=text, findings=cut)
             case _:
                 return Extraction()
     except RecursionError as fault:

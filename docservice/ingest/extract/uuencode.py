@@ -49,17 +49,16 @@ def _file(text: bytes, at: int) -> tuple[bytes, int, bool]:
         newline = text.find(b"\n", at)
         following = len(text) if newline < 0 else newline + 1
         line = text[at:following].rstrip(b"\r\n")
-        at = following
         if line.strip() == b"end":
-            return b"".join(pieces), at, bool(pieces)
-        if not line.strip():  # some write the empty last line with a blank
-            continue
-        if not _is_plausible(line):
-            return b"", at, False
-        try:
-            pieces.append(uuencoded_line(line))
-        except binascii.Error:
-            return b"", at, False
+            return b"".join(pieces), following, bool(pieces)
+        if line.strip():  # some write the empty last line with a blank
+            if not _is_plausible(line):
+                return b"", at, False  # this line may begin another file
+            try:
+                pieces.append(uuencoded_line(line))
+            except binascii.Error:
+                return b"", at, False
+        at = following
     return b"", at, False
 
 

@@ -35,6 +35,12 @@ def test_a_number_in_html_is_found() -> None:
     assert (found.mail_number, found.text) == ("MN-2026-0001", "No. MN-2026-0001")
 
 
+def test_what_follows_a_large_picture_within_html_is_read() -> None:
+    picture = b'<img src="data:image/png;base64,' + b"A" * 5_000_000 + b'">'
+    found = read(mail("Content-Type: text/html", b"<p>Hello" + picture + b"<p>No. MN-2026-0001"))
+    assert (found.mail_number, found.text, found.findings) == ("MN-2026-0001", "Hello\nNo. MN-2026-0001", ())
+
+
 def test_a_text_that_is_given_twice_is_kept_once_and_another_is_kept_beside_it() -> None:
     plain, markup = ("Content-Type: text/plain", b"Same\n text"), ("Content-Type: text/html", b"<p>Same text")
     assert read(multipart(plain, markup, kind="alternative")).text == "Same\n text"

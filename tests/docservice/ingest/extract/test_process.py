@@ -29,6 +29,30 @@ def mail(**headers: str) -> EmailMessage:
     return message
 
 
+LONG = "word " * 200_001
+
+
+@pytest.mark.parametrize(
+    ("data", "document_type"),
+    [
+        (LONG.encode(), DocumentType.TEXT),
+        (b"Subject: a\n\n" + LONG.encode(), DocumentType.EMAIL),
+        (b"Subject: a\nContent-Type: text/html\n\n" + LONG.encode(), DocumentType.EMAIL),
+        (b"Subject: a\nContent-Type: text/html\n\n" + b"<p>word" * 200_001, DocumentType.EMAIL),
+        (sample_pdf("word " * 6_000, pages=34), DocumentType.PDF),
+    ],
+    ids=["text", "mail", "html", "blocks", "pdf"],
+)
+def test_of_a_long_text_the_start_is_kept_and_what_is_left_out_is_named(
+    data: bytes, document_type: DocumentType
+) -> None:
+    found = process(data, document_type, RULES)
+    assert (len(found.text or ""), found.findings) == (
+        1_000_000,
+        ("of its text the first 1000000 characters are kept",),
+    )
+
+
 def test_a_mail_gives_its_number_title_sender_text_and_attachments() -> None:
     message = mail(Subject="Offer MN-2026-000123 for you")
     message.set_content("Hello")

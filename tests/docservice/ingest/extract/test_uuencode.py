@@ -42,6 +42,12 @@ def test_a_text_that_is_no_file_stays_as_it_is(text: bytes) -> None:
     assert uuencoded_files(text) == (text, [])
 
 
+def test_a_file_behind_one_that_breaks_off_is_found() -> None:
+    broken = b"begin 644 a.bin\n"
+    text = b"before\n" + broken + written("b.bin", b"data") + b"after\n"
+    assert uuencoded_files(text) == (b"before\n" + broken + b"after\n", [(b"b.bin", b"data")])
+
+
 @given(st.binary(max_size=300).map(lambda data: b"begin 644 x\n" + data))
 def test_any_bytes_are_a_text(data: bytes) -> None:
     rest, files = uuencoded_files(data)
