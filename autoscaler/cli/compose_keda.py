@@ -21,6 +21,7 @@ from autoscaler.keda import fleet, question, scaler, server
 from autoscaler.keda.answer import UnknownError
 from autoscaler.keda.certificates import Certificates
 from autoscaler.keda.leaving import Leaving
+from autoscaler.keda.messages import METHODS
 from autoscaler.keda.observed import Observed
 from autoscaler.report.web import Pages, page_failures
 from autoscaler.sensors.queues import QueueSensor
@@ -63,6 +64,9 @@ def compose_keda(settings: Settings) -> KedaApp:
         ("method", "code"),
         registry=registry,
     )
+    # At 0 from the start: there is no increase in a series that nobody's call has begun.
+    for method in METHODS:
+        calls.labels(method, "OK")
     observed = Observed(__version__, seen.age_seconds, monotonic=time.monotonic)
     registry.register(observed)
     servicer = server.Servicer(

@@ -68,3 +68,7 @@ def _serve(parts: KedaApp, listen: tuple[str, int], stop: Event, started: Callab
     except server.ListenError:
         stop.set()
         fail([f"cannot listen on {host}:{port}; give another --keda-listen HOST:PORT"], 1)
+    except OSError as fault:
+        stop.set()
+        files = "--keda-tls-cert, --keda-tls-key and --keda-client-ca"
+        fail([f"TLS cannot be served: {fault}; {files} must be PEM files that belong together"], 1)

@@ -13,7 +13,8 @@ from autoscaler.broker.errors import broker_errors
 from autoscaler.broker.keys import Keys
 from autoscaler.core.model import Reason
 from autoscaler.daemon.faults import FAULTS, described
-from autoscaler.report.status import Subject, conditions, is_observed, outcome_fields
+from autoscaler.report.observed import Subject, is_observed
+from autoscaler.report.status import conditions, outcome_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

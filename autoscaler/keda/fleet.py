@@ -13,7 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from autoscaler.keda.answer import UnknownError, remember_queues
-from autoscaler.keda.unacked import Lost, place_of, remember_places
+from autoscaler.keda.unacked import Lost, held_by, place_of, remember_places
 from autoscaler.keda.unseen import UNSEEN_SECONDS
 
 if TYPE_CHECKING:
@@ -127,11 +127,9 @@ class Fleet:
         before = self._seen[0].workers if self._seen else {}
         for name in record.unresponsive:
             reading = record.workers.get(name) or before.get(name)
-            if reading is not None:
-                held = (reading.busy or 0) + (reading.reserved or 0) + (reading.scheduled or 0)
-                if held:
-                    queues = self._queues.get(name, reading.queues)
-                    self._lost[name] = Lost(tasks=held, queues=queues, place=place_of(reading))
+            if reading is not None and (held := held_by(reading)):
+                queues = self._queues.get(name, reading.queues)
+                self._lost[name] = Lost(tasks=held, queues=queues, place=place_of(reading))
         for name in answering:
             self._lost.pop(name, None)
         while len(self._lost) > _MAX_LOST:

@@ -17,7 +17,7 @@ from autoscaler.keda.answer import (
     per_worker,
 )
 from autoscaler.keda.observed import Said
-from autoscaler.keda.question import parse_question
+from autoscaler.keda.question import QuestionError, parse_question
 from autoscaler.keda.unacked import deserted_places, lost_of, unaccounted
 from autoscaler.keda.unseen import UNSEEN_SECONDS, Taken, follow
 
@@ -82,6 +82,10 @@ class ScaledObject:
     metadata: Mapping[str, str]
 
 
+def _name(scaled_object: ScaledObject) -> str:
+    return f"{scaled_object.namespace}/{scaled_object.name}"
+
+
 class Scaler:
     """Answers for one fleet.
 
@@ -134,7 +138,7 @@ class Scaler:
         Raises:
             QuestionError, MissingError, UnknownError: where it is not known; never a number instead.
         """
-        question = self._question(scaled_object)
+        question = self._asked(scaled_object)
         return self._answer(scaled_object, question, lambda: self._target(scaled_object, question))
 
     def is_active(self, scaled_object: ScaledObject, *, anew: bool = True) -> bool:
@@ -146,7 +150,7 @@ class Scaler:
         Raises:
             QuestionError, UnknownError: where it is not known.
         """
-        question = self._question(scaled_object)
+        question = self._asked(scaled_object)
         per_worker = self._stated(scaled_object, question)
         return self._answer(scaled_object, question, lambda: per_worker, anew=anew).active
 
@@ -158,8 +162,7 @@ class Scaler:
         *,
         anew: bool = True,
     ) -> Answer:
-        name = f"{scaled_object.namespace}/{scaled_object.name}"
-        at, per_worker = self._monotonic(), None
+        name, at, per_worker = _name(scaled_object), self._monotonic(), None
         try:
             waiting = self._waiting(question)
             per_worker = target()
@@ -210,7 +213,9 @@ class Scaler:
                 f"messages of queue {min(taken)!r} were taken in the last {UNSEEN_SECONDS / 60:.0f} minutes"
                 " and no worker that consumes it answers: what runs there is not known"
             )
-        return replace(found, processes=max(found.processes, sum(taken.values()))) if taken else found
+        if found.why is Why.PAUSED or not taken:
+            return found
+        return replace(found, processes=max(found.processes, sum(taken.values())))
 
     def _stranded(self, record: TickRecord, question: Question) -> int:
         """The messages that a worker which is gone had fetched, and that nobody has restored so far."""
@@ -238,6 +243,15 @@ class Scaler:
 
     def _question(self, scaled_object: ScaledObject) -> Question:
         return parse_question(scaled_object.metadata, self._default)
+
+    def _asked(self, scaled_object: ScaledObject) -> Question:
+        """The question; a fault in it takes the place of what was answered before."""
+        try:
+            return self._question(scaled_object)
+        except QuestionError as fault:
+            said = Said(at=self._monotonic(), queues=(), error=str(fault))
+            self._observed.note(_name(scaled_object), said)
+            raise
 
     def _stated(self, scaled_object: ScaledObject, question: Question) -> int:
         """The processes of one worker as far as they are known without asking anybody, else 1."""

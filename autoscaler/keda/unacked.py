@@ -52,12 +52,14 @@ def unaccounted(lost: Collection[Lost], record: TickRecord, unacked: int) -> int
     The others are in the hands of workers that are there. They come back after the visibility timeout.
     """
     places = {one.place for one in lost}
-    counts = [
-        (one.busy or 0) + (one.reserved or 0) + (one.scheduled or 0) + (one.rate_limited or 0)
-        for one in record.workers.values()
-        if place_of(one) in places
-    ]
+    counts = [held_by(one) for one in record.workers.values() if place_of(one) in places]
     return max(0, min(sum(one.tasks for one in lost), unacked - sum(counts)))
+
+
+def held_by(reading: WorkerReading) -> int:
+    """The tasks that a worker has fetched and not ended, whatever they wait for in it."""
+    counts = (reading.busy, reading.reserved, reading.scheduled, reading.rate_limited)
+    return sum(count or 0 for count in counts)
 
 
 def place_of(reading: WorkerReading) -> UnackedPlace:

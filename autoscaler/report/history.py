@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autoscaler.core import capacity
 from autoscaler.core.model import MEANINGS, Reason
+from autoscaler.report.observed import Subject, in_force, is_observed, lease_is_read
 from autoscaler.report.series import COLUMNS, OUTAGE, PAUSED, STANDBY, TIERS, Series, plain, row
-from autoscaler.report.status import Subject, applied_bounds, conditions, is_observed, outcome_fields
+from autoscaler.report.status import applied_bounds, conditions, outcome_fields
 from autoscaler.report.summary import enough, percentile, summary
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ TOTAL = ""
 VERSION = 1
 #: A group that is gone for so long makes room for another.
 _FORGET_SECONDS = 600.0
-#: How old the stored conditions may be for one that still holds to keep its beginning.
+#: How old the stored conditions may be for one that still holds to keep its beginning, and for how long one
+#: that nobody has looked at since is remembered.
 _SAME_CONDITION_SECONDS = 300.0
 META = "meta"
 
@@ -75,6 +77,7 @@ class History:
         self._since: dict[Subject, float] = {}
         self._states: dict[Subject, str] = {}
         self._remembered: dict[Subject, float] = {}
+        self._remembered_until = 0.0
 
     def take(self, record: TickRecord, *, hold_seconds: float) -> None:
         """Take in one tick; its sample holds for ``hold_seconds`` at most."""
@@ -173,15 +176,17 @@ class History:
 
     def _note(self, found: Mapping[Subject, str], record: TickRecord) -> None:
         """Keep since when each condition holds; one that nobody looked at this time still holds."""
-        kept = {
+        if record.wall_time > self._remembered_until:
+            self._remembered.clear()
+        self._states = in_force(self._states, found, record)
+        begun = {one: self._remembered.get(one, record.wall_time) for one in found} | self._since
+        self._since = {subject: begun[subject] for subject in self._states}
+        # What was looked at and does not hold has ended meanwhile: when it comes again, it begins anew.
+        self._remembered = {
             subject: since
-            for subject, since in self._since.items()
-            if subject in found or is_observed(subject, record) is False
+            for subject, since in self._remembered.items()
+            if subject not in found and not is_observed(subject, record)
         }
-        for subject in found:
-            kept.setdefault(subject, self._remembered.pop(subject, record.wall_time))
-        self._since = kept
-        self._states = {subject: found.get(subject) or self._states[subject] for subject in kept}
 
     def changed(self) -> tuple[dict[str, dict[str, str]], set[str]]:
         """What to store since the last call, as fields by group, and the groups that are gone."""
@@ -223,6 +228,7 @@ class History:
             both = sorted([*older, *self._actions], key=lambda one: float(one["at"]))
             self._actions = deque(both, maxlen=MAX_ACTIONS)
             if now - meta["at"] <= _SAME_CONDITION_SECONDS:
+                self._remembered_until = now + _SAME_CONDITION_SECONDS
                 for subject, since in meta["conditions"].items():
                     if self._since.get(subject, since) < since or subject not in self._since:
                         self._remembered[subject] = since
@@ -294,7 +300,7 @@ class _Tick:
         self._flags = (
             (PAUSED if record.observation.override.paused else 0)
             | (OUTAGE if {"backlog", "pool"} & faults else 0)
-            | (0 if record.observation.leader else STANDBY)
+            | (STANDBY if lease_is_read(record) and not record.observation.leader else 0)
         )
 
     def total(self) -> Row:

@@ -20,7 +20,8 @@ from autoscaler.core.decider import Mode
 from autoscaler.core.memory import FORGET_SECONDS
 from autoscaler.core.model import Action, Result
 from autoscaler.report.group_series import group_families, group_names
-from autoscaler.report.status import applied_bounds, condition_counts
+from autoscaler.report.observed import in_force
+from autoscaler.report.status import applied_bounds, condition_counts, conditions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from autoscaler.core.model import Bounds, ContainerReading, Decision, WorkerReading
     from autoscaler.core.plan import GroupPlan
+    from autoscaler.report.observed import Subject
     from autoscaler.report.status import TickRecord
     from autoscaler.report.waits import Wait
 
@@ -220,13 +222,16 @@ class _LastTick(Collector):
         self._mode = mode
         self._monotonic = monotonic
         self._record: TickRecord | None = None
-        self._good_at: dict[str, float] = {}
+        self._conditions: dict[Subject, str] = {}
+        # What has never been read is as old as the daemon: without a series nothing would alert on it.
+        self._good_at = dict.fromkeys(("backlog", "pool"), monotonic())
 
     def take(self, record: TickRecord) -> None:
         self._record = record
+        self._conditions = in_force(self._conditions, conditions(record, self._mode), record)
         at = record.observation.at
-        good = {"backlog", "pool"} - set(record.faults)
-        self._good_at |= dict.fromkeys(good, at)
+        if "backlog" not in record.faults:  # else no worker was asked either
+            self._good_at |= dict.fromkeys({"backlog", "pool"} - record.faults.keys(), at)
 
     def collect(self) -> Iterator[Metric]:
         yield _family(
@@ -268,11 +273,12 @@ class _LastTick(Collector):
             "last_tick_timestamp_seconds", "When the last tick ended.", (), [((), record.wall_time)]
         )
         ages: list[Row] = [((sensor,), now - at) for sensor, at in sorted(self._good_at.items())]
-        yield _family("sensor_age_seconds", "Age of the last good reading.", ("sensor",), ages)
+        about = "Age of the last good reading; of the daemon where there was none."
+        yield _family("sensor_age_seconds", about, ("sensor",), ages)
         yield from _group_families(record.plan.groups)
         yield _family("leader", "1 where this autoscaler acts.", (), [((), float(record.observation.leader))])
         paused = float(record.observation.override.paused)
-        counts: list[Row] = [((kind,), n) for kind, n in condition_counts(record, self._mode).items()]
+        counts: list[Row] = [((kind,), n) for kind, n in condition_counts(record, self._conditions).items()]
         about = "How many workers, queues or sensors a condition of that kind holds for now."
         yield _family("condition", about, ("kind",), counts)
         yield _family("paused", "1 where an administrator paused it.", (), [((), paused)])

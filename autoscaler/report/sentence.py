@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from autoscaler.report.history import History
     from autoscaler.report.status import TickRecord
 
+#: By sensor: without it nothing is resized.
+_UNREAD = {
+    "backlog": "Redis cannot be read",
+    "pool": "The workers cannot be asked",
+    "lease": "The lease cannot be read",
+}
 #: The wait is judged over the last quarter of an hour.
 _WAIT_SPAN_SECONDS = 900.0
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -29,10 +35,9 @@ def sentence(record: TickRecord, history: History, *, mode: Mode) -> str:
 
 
 def _doing(record: TickRecord, mode: Mode) -> str:
-    if "backlog" in record.faults:
-        return "Redis cannot be read: every size stays as it is."
-    if "pool" in record.faults:
-        return "The workers cannot be asked: every size stays as it is."
+    unread = next((said for sensor, said in _UNREAD.items() if sensor in record.faults), None)
+    if unread is not None:
+        return f"{unread}: every size stays as it is."
     if not record.workers:
         return "No worker answers."
     size = counted(sum(reading.processes or 0 for reading in record.observation.workers), "process")

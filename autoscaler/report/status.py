@@ -17,9 +17,10 @@ from autoscaler.core.model import Reason
 from autoscaler.report import ceiling, deployment
 from autoscaler.report.container import container_view, memory_view
 from autoscaler.report.in_force import override_conditions
+from autoscaler.report.observed import Subject, deployment_is_read, lease_is_read
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from autoscaler.core.demand.fleet import Share
     from autoscaler.core.memory import MemoryRecord
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from autoscaler.core.rivals import Rival
     from autoscaler.report.waits import Wait
 
-#: Kind and name of a condition.
-Subject = tuple[str, str]
 #: Kinds of conditions that concern what a worker or a sensor itself reports.
 _OWN_KINDS = ("sensor", "queue", "name", "mailbox", "replies", "worker", "memory", "decision", "override")
 #: Every kind of condition that a tick can have: the label of ``celery_autoscaler_condition``.
@@ -161,7 +160,7 @@ def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
     """What a person should know beyond the sizes: a state for each (kind, name), gone when it is over."""
     found = {("sensor", sensor): fault for sensor, fault in record.faults.items()}
     found |= override_conditions(record.observation.override)
-    if not record.observation.leader and "lease" not in record.faults:
+    if not record.observation.leader and lease_is_read(record):
         found["lease", "standby"] = (
             "another daemon with this --name acts; this one takes over when it is gone"
         )
@@ -173,6 +172,7 @@ def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
         found["mailbox", name] = "it answers and has no mailbox in Redis: other tools do not see it"
     for name, content_type in record.unreadable.items():
         found["replies", name] = f"{content_type} is not read; set task_serializer='json' there"
+    told = _CONDITIONS if lease_is_read(record) else _CONDITIONS - {Reason.NOT_LEADER}
     for decision in record.plan.decisions:
         reading = record.workers.get(decision.worker)
         if reading is not None and not reading.companion:
@@ -180,7 +180,7 @@ def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
         memory = record.memory.get(decision.worker)
         if memory is not None and (memory.kills or memory.breach):
             found["memory", decision.worker] = _breach_text(memory)
-        if mode is Mode.ACT and decision.reason in _CONDITIONS:
+        if mode is Mode.ACT and decision.reason in told:
             found["decision", decision.worker] = str(decision.reason)
     return found | _of_the_deployment(record, mode)
 
@@ -223,45 +223,14 @@ def _of_the_deployment(record: TickRecord, mode: Mode) -> dict[Subject, str]:
     return found
 
 
-def deployment_is_read(record: TickRecord) -> bool:
-    """Whether both queues and workers were read: without either nothing is missing."""
-    return not {"backlog", "pool"} & record.faults.keys()
-
-
-def condition_counts(record: TickRecord, mode: Mode) -> dict[str, int | None]:
-    """How many subjects each kind of condition holds for, None for a kind that this tick could not see."""
+def condition_counts(record: TickRecord, held: Iterable[Subject]) -> dict[str, int | None]:
+    """How many of the subjects each kind has, None for a kind without any that this tick could not see."""
     counts: dict[str, int | None] = dict.fromkeys(CONDITION_KINDS, 0)
     if not deployment_is_read(record):
         counts |= dict.fromkeys(deployment.KINDS, None)
-    for kind, _ in conditions(record, mode):
+    for kind, _ in held:
         counts[kind] = (counts.get(kind) or 0) + 1
     return counts
-
-
-def is_observed(subject: Subject, record: TickRecord) -> bool | None:
-    """Whether this tick looked at the subject: False where it could not, None where it does not any more.
-
-    Without a look nothing is over: a worker that was killed has not got its companion.
-    """
-    kind, name = subject
-    if kind in {"publish", "override", "lease"} or subject == ("sensor", "backlog"):
-        return True
-    if "backlog" in record.faults:
-        return False
-    if kind == "sensor":
-        return True
-    if kind in deployment.KINDS and (not deployment_is_read(record) or kind != deployment.NOT_CONSUMED):
-        return deployment_is_read(record)
-    if kind in {"queue", deployment.CLOCK, deployment.PRIORITIES, deployment.NOT_CONSUMED}:
-        return True if any(queue.name == name for queue in record.observation.queues) else None
-    return _is_observed_worker(name, record)
-
-
-def _is_observed_worker(name: str, record: TickRecord) -> bool | None:
-    if any(reading.name == name for reading in record.observation.workers):
-        return True
-    expected = "pool" in record.faults or name in record.workers or name in record.unresponsive
-    return False if expected else None
 
 
 def _breach_text(memory: MemoryRecord) -> str:

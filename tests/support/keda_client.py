@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import signal
+import subprocess
 import sys
 from contextlib import contextmanager
 
@@ -112,3 +113,13 @@ def serving_keda(cluster, store, *words, credentials=None):
         process.send(signal.SIGTERM)
         assert process.wait(within_seconds=10) == 0
         assert "keda.stopped" in process.log()
+
+
+def make_certificate(certificate, key):
+    """A self-signed certificate for localhost, and its key."""
+    words = (
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    subprocess.run(
+        ("openssl", *words.split(), "-keyout", key, "-out", certificate), check=True, capture_output=True
+    )

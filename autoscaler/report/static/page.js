@@ -24,7 +24,8 @@ function showHead(tick) {
   document.title = `${tick.name}: ${tick.groups.reduce((sum, group) => sum + group.counts[3], 0)} processes`;
   setText(at("name"), tick.name);
   setText(at("sentence"), tick.sentence);
-  setText(at("role"), tick.leader ? "leader" : "standing by");
+  const unknown = "backlog" in tick.faults || "lease" in tick.faults;
+  setText(at("role"), tick.leader ? "leader" : unknown ? "who leads is not known" : "standing by");
   at("role").className = `badge ${tick.leader ? "good" : ""}`;
   setText(at("mode"), tick.paused ? "paused" : MODES[tick.mode] ?? tick.mode);
   at("mode").className = `badge ${tick.mode === "act" && !tick.paused ? "good" : "bad"}`;

@@ -17,7 +17,8 @@ from autoscaler.daemon.publish import ConditionLog, DryRunLog, Publisher
 from autoscaler.daemon.timing import Timing
 from autoscaler.demo.embedded import RedisServer
 from autoscaler.report.log import get_logger
-from autoscaler.report.status import TickRecord, is_observed
+from autoscaler.report.observed import is_observed
+from autoscaler.report.status import TickRecord
 from tests.support.builders import look, prompt_policy, queue, worker
 
 if TYPE_CHECKING:

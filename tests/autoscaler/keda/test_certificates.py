@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
 import urllib.request
 
@@ -14,7 +13,7 @@ import pytest
 from autoscaler.keda.answer import ACTIVE_SECONDS
 from autoscaler.keda.server import MAX_STREAMS
 from tests.support.cluster import started
-from tests.support.keda_client import Keda, serving_keda
+from tests.support.keda_client import Keda, make_certificate, serving_keda
 from tests.support.programs import needs
 
 W1, W2 = "w1@h", "w2@h"
@@ -133,15 +132,6 @@ def shown(certificate, key):
     """What a client trusts and shows: the same self-signed certificate."""
     return grpc.ssl_channel_credentials(
         certificate.read_bytes(), private_key=key.read_bytes(), certificate_chain=certificate.read_bytes()
-    )
-
-
-def make_certificate(certificate, key):
-    words = (
-        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    )
-    subprocess.run(
-        ("openssl", *words.split(), "-keyout", key, "-out", certificate), check=True, capture_output=True
     )
 
 

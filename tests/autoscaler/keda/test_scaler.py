@@ -11,6 +11,7 @@ from structlog import get_logger
 from structlog.testing import capture_logs
 
 from autoscaler.broker.errors import BrokerError
+from autoscaler.core.model import Override
 from autoscaler.core.policy import Policy
 from autoscaler.keda.answer import Answer, MissingError, UnknownError
 from autoscaler.keda.observed import Observed
@@ -293,6 +294,17 @@ def test_what_a_killed_worker_held_stays_in_the_answer_beside_a_fresh_one_until_
     assert not served.scaler.is_active(FOUR)
 
 
+@pytest.mark.parametrize("kind", ["busy", "reserved", "scheduled", "rate_limited"])
+def test_whatever_a_killed_worker_had_fetched_keeps_one_worker_and_none_of_it_is_forgotten(kind):
+    served = Served()
+    served.watched.look(worker("a@h", **{kind: 2}))
+    served.unacked = 2
+    served.watched.look(worker("b@h"), after=2.0, unresponsive=("a@h",))
+    served.watched.look(worker("b@h"), after=3600.0)
+    found = served.scaler.answer(FOUR)
+    assert (found, found.why, found.inputs["stranded"]) == (Answer(processes=4, active=True), "stranded", 2)
+
+
 def test_what_a_worker_held_that_was_killed_while_it_ended_stays_in_the_answer():
     served = Served()
     served.watched.look(worker("a@h", busy=1), worker("b@h"))
@@ -351,3 +363,31 @@ def test_its_page_and_series_say_what_was_answered_and_forget_who_asks_no_more()
     assert series[f"{prefix}active", "default/worker", "running"] == 1
     served.watched.now += 1000
     assert served.observed.status() == []
+
+
+def test_a_fault_in_the_metadata_takes_the_place_of_the_last_answer():
+    served = Served()
+    served.watched.look(worker(processes=2, busy=2))
+    served.scaler.answer(FOUR)
+    wrong = replace(FOUR, metadata={"queues": "celery"})
+    for call in (served.scaler.answer, served.scaler.is_active):
+        with pytest.raises(QuestionError):
+            call(wrong)
+    (said,) = served.observed.status()
+    legal = "legal are queue, processesPerWorker, scaleIn"
+    assert (said["processes"], said["error"]) == (None, f"metadata 'queues' is not known; {legal}")
+    assert [sample.name for family in served.observed.collect() for sample in family.samples] == [
+        "celery_autoscaler_keda_build_info"
+    ]
+
+
+def test_a_paused_fleet_stays_as_it_is_whatever_somebody_unseen_takes():
+    served = Served()
+    paused = Override(paused=True)
+    for depth in (9, 5):
+        served.depths.waiting = depth
+        served.watched.now += 100
+        served.watched.found = look(0, worker(queues=("other",)), at=served.watched.now, override=paused)
+        served.watched.fleet.look()
+        found = served.scaler.answer(replace(FOUR, metadata={**FOUR.metadata, "queue": "celery,other"}))
+        assert (found.processes, found.why) == (4, "paused")

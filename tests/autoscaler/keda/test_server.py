@@ -10,11 +10,16 @@ import urllib.request
 
 import pytest
 from click.testing import CliRunner
+from prometheus_client import generate_latest
 
+from autoscaler.cli.compose_keda import compose_keda
 from autoscaler.cli.main import main
 from autoscaler.demo.embedded import Process
+from autoscaler.settings import table
+from autoscaler.settings.load import load
 from tests.support.cluster import ROOT, started
-from tests.support.keda_client import serving_keda
+from tests.support.keda_client import make_certificate, serving_keda
+from tests.support.programs import needs
 
 W1, W2 = "w1@h", "w2@h"
 WHOLE = "it must be a whole number from 1 to 10000 (processes)"
@@ -194,6 +199,43 @@ def test_wrong_settings_are_reported_together_before_anything_connects():
             f"autoscaler: --processes-per-worker is '0'; {WHOLE}",
             "autoscaler: --scale-in is 'never'; it must be one of idle, spare",
         ],
+    )
+
+
+def test_a_scaler_that_nobody_has_asked_has_its_series_so_that_an_alert_can_fire():
+    words = {"redis_url": "redis://127.0.0.1:1/0", "queue": ("celery",)}
+    pages = compose_keda(load(words, {}, (*table.ALL, *table.KEDA))).pages
+    calls = [
+        one for one in generate_latest(pages.registry).decode().splitlines() if "keda_calls_total{" in one
+    ]
+    assert calls == [
+        f'celery_autoscaler_keda_calls_total{{code="OK",method="{method}"}} 0.0'
+        for method in ("IsActive", "StreamIsActive", "GetMetricSpec", "GetMetrics")
+    ]
+
+
+@needs("openssl")
+def test_a_certificate_that_cannot_be_used_is_named_and_not_the_address(tmp_path):
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    make_certificate(certificate, key)
+    make_certificate(tmp_path / "another.crt", key)
+    words = (
+        "keda --queue celery --listen 127.0.0.1:0 --keda-listen 127.0.0.1:0 --redis-url redis://127.0.0.1:1/0"
+    )
+    tls = ("--keda-tls-cert", certificate, "--keda-tls-key", key)
+    done = subprocess.run(
+        (sys.executable, "-m", "autoscaler", *words.split(), *tls),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=ROOT,
+    )
+    said = done.stderr.splitlines()[-1]
+    assert (done.returncode, said[:37], "KEY_VALUES_MISMATCH" in said) == (
+        1,
+        "autoscaler: TLS cannot be served: [X5",
+        True,
     )
 
 

@@ -20,7 +20,8 @@ from autoscaler.report.deployment import (
     missing,
     of_readings,
 )
-from autoscaler.report.status import TickRecord, condition_counts, is_observed
+from autoscaler.report.observed import is_observed
+from autoscaler.report.status import TickRecord, condition_counts, conditions
 from autoscaler.worker.commands import CONTRACT
 from tests.autoscaler.report.test_status import record_of
 from tests.support.builders import look, queue, worker
@@ -63,7 +64,7 @@ def test_nothing_is_missing_where_consumption_is_not_known():
 
 
 def counts(record: TickRecord) -> dict[str, int | None]:
-    found = condition_counts(record, Mode.ACT)
+    found = condition_counts(record, conditions(record, Mode.ACT))
     return {kind: found[kind] for kind in KINDS}
 
 

@@ -253,6 +253,25 @@ def test_a_condition_that_was_over_for_long_begins_anew() -> None:
 
 
 @pytest.mark.parametrize(
+    ("between", "after"),
+    [(look(0, worker(companion=True)), 2.0), (look(0, worker("other@h")), 700.0)],
+    ids=["looked at, and over", "not looked at for long"],
+)
+def test_a_condition_that_ended_around_a_restart_begins_anew_when_it_comes_again(between, after) -> None:
+    before, ticks = history(), Ticks()
+    seen = look(0, worker(companion=False))
+    before.take(ticks.tick(seen), hold_seconds=6)
+    kept, later = history(), Ticks(wall=ticks.wall + 4)
+    kept.restore(before.changed()[0], [], later.wall)
+    for seconds in (2.0, after):
+        kept.take(later.tick(between, after=seconds), hold_seconds=6)
+
+    kept.take(later.tick(seen, after=7200.0), hold_seconds=6)
+
+    assert [(one["kind"], one["since"]) for one in kept.conditions()] == [("worker", later.wall)]
+
+
+@pytest.mark.parametrize(
     "meta",
     [
         "",

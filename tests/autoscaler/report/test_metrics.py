@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -202,6 +203,28 @@ def test_a_sensor_that_fails_is_counted_and_grows_old():
     exported.tick(look(0, at=1010.0), faults={"pool": "TimeoutError"})
     assert exported.of("sensor_errors_total") == {"pool": 1}
     assert exported.of("sensor_age_seconds") == {"backlog": 0, "pool": 10}
+
+
+def test_what_was_never_read_is_as_old_as_the_daemon_so_that_an_alert_can_fire():
+    exported = Exported()
+    exported.now = 1070.0
+    exported.tick(look(0, at=1070.0, leader=False), faults={"backlog": "WRONGPASS"})
+    assert exported.of("sensor_age_seconds") == {"backlog": 70, "pool": 70}
+
+
+@pytest.mark.parametrize("fault", ["backlog", "pool"])
+def test_a_condition_is_counted_until_somebody_looked_and_found_it_over(fault):
+    exported = Exported()
+    stock = worker("a@h", companion=False)
+    exported.tick(look(0, stock))
+    unseen = replace(look(0, at=1002.0), workers=())
+    exported.tick(unseen, faults={fault: "gone"})
+    assert exported.of("condition")["worker"] == 1
+    assert exported.of("condition").get("no_worker") is None
+    exported.tick(look(0, worker("b@h"), at=1004.0))
+    assert exported.of("condition")["worker"] == 1, "it did not answer"
+    exported.tick(look(0, worker("a@h"), worker("b@h"), at=1006.0))
+    assert exported.of("condition")["worker"] == 0
 
 
 def test_the_limits_are_those_that_were_applied_an_override_included():

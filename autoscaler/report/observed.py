@@ -1,0 +1,66 @@
+"""What a tick has looked at: a condition is over only where somebody looked and it does not hold any more.
+
+Pure. What the conditions are is in :mod:`~autoscaler.report.status`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from autoscaler.report import deployment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from autoscaler.report.status import TickRecord
+
+#: Kind and name of a condition.
+Subject: TypeAlias = tuple[str, str]
+
+
+def deployment_is_read(record: TickRecord) -> bool:
+    """Whether both queues and workers were read: without either nothing is missing."""
+    return not {"backlog", "pool"} & record.faults.keys()
+
+
+def lease_is_read(record: TickRecord) -> bool:
+    """Whether it is known who leads: a daemon that cannot ask does not act, and is no standby for that."""
+    return not {"backlog", "lease"} & record.faults.keys()
+
+
+def in_force(
+    before: Mapping[Subject, str], found: Mapping[Subject, str], record: TickRecord
+) -> dict[Subject, str]:
+    """The conditions ``found`` in a tick, and those from ``before`` whose subject it did not look at."""
+    unseen = {
+        subject: state
+        for subject, state in before.items()
+        if subject not in found and is_observed(subject, record) is False
+    }
+    return {**unseen, **found}
+
+
+def is_observed(subject: Subject, record: TickRecord) -> bool | None:
+    """Whether this tick looked at the subject: False where it could not, None where it does not any more.
+
+    Without a look nothing is over: a worker that was killed has not got its companion.
+    """
+    kind, name = subject
+    if kind in {"publish", "override"} or subject == ("sensor", "backlog"):
+        return True
+    if "backlog" in record.faults:
+        return False
+    if kind in {"sensor", "lease"}:
+        return kind == "sensor" or lease_is_read(record)
+    if kind in deployment.KINDS and (not deployment_is_read(record) or kind != deployment.NOT_CONSUMED):
+        return deployment_is_read(record)
+    if kind in {"queue", deployment.CLOCK, deployment.PRIORITIES, deployment.NOT_CONSUMED}:
+        return True if any(queue.name == name for queue in record.observation.queues) else None
+    return _is_observed_worker(name, record)
+
+
+def _is_observed_worker(name: str, record: TickRecord) -> bool | None:
+    if any(reading.name == name for reading in record.observation.workers):
+        return True
+    expected = "pool" in record.faults or name in record.workers or name in record.unresponsive
+    return False if expected else None
