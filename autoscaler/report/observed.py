@@ -5,32 +5,50 @@ Pure. What the conditions are is in :mod:`~autoscaler.report.status`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from autoscaler.report import deployment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from autoscaler.report.status import TickRecord
+    from autoscaler.core.model import Observation, WorkerReading
 
 #: Kind and name of a condition.
 Subject: TypeAlias = tuple[str, str]
 
 
-def deployment_is_read(record: TickRecord) -> bool:
+class Tick(Protocol):
+    """Of a :class:`~autoscaler.report.status.TickRecord` what was read and what was not."""
+
+    @property
+    def observation(self) -> Observation:
+        """What was read."""
+
+    @property
+    def faults(self) -> Mapping[str, str]:
+        """The error of each sensor that failed."""
+
+    @property
+    def workers(self) -> Mapping[str, WorkerReading]:
+        """The last readings by name."""
+
+    @property
+    def unresponsive(self) -> tuple[str, ...]:
+        """The workers that were asked in vain."""
+
+
+def deployment_is_read(record: Tick) -> bool:
     """Whether both queues and workers were read: without either nothing is missing."""
     return not {"backlog", "pool"} & record.faults.keys()
 
 
-def lease_is_read(record: TickRecord) -> bool:
+def lease_is_read(record: Tick) -> bool:
     """Whether it is known who leads: a daemon that cannot ask does not act, and is no standby for that."""
     return not {"backlog", "lease"} & record.faults.keys()
 
 
-def in_force(
-    before: Mapping[Subject, str], found: Mapping[Subject, str], record: TickRecord
-) -> dict[Subject, str]:
+def in_force(before: Mapping[Subject, str], found: Mapping[Subject, str], record: Tick) -> dict[Subject, str]:
     """The conditions ``found`` in a tick, and those from ``before`` whose subject it did not look at."""
     unseen = {
         subject: state
@@ -40,7 +58,7 @@ def in_force(
     return {**unseen, **found}
 
 
-def is_observed(subject: Subject, record: TickRecord) -> bool | None:
+def is_observed(subject: Subject, record: Tick) -> bool | None:
     """Whether this tick looked at the subject: False where it could not, None where it does not any more.
 
     Without a look nothing is over: a worker that was killed has not got its companion.
@@ -59,7 +77,7 @@ def is_observed(subject: Subject, record: TickRecord) -> bool | None:
     return _is_observed_worker(name, record)
 
 
-def _is_observed_worker(name: str, record: TickRecord) -> bool | None:
+def _is_observed_worker(name: str, record: Tick) -> bool | None:
     if any(reading.name == name for reading in record.observation.workers):
         return True
     expected = "pool" in record.faults or name in record.workers or name in record.unresponsive
