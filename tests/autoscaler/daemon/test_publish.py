@@ -17,9 +17,8 @@ from autoscaler.daemon.publish import ConditionLog, DryRunLog, Publisher
 from autoscaler.daemon.timing import Timing
 from autoscaler.demo.embedded import RedisServer
 from autoscaler.report.log import get_logger
-from autoscaler.report.observed import is_observed
 from autoscaler.report.status import TickRecord
-from tests.support.builders import look, prompt_policy, queue, worker
+from tests.support.builders import look, prompt_policy, worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -164,39 +163,6 @@ def test_a_dry_run_has_a_line_for_each_resize_that_changes():
     assert after(4) == grows, "again, for it was over"
     assert after(5, mode=Mode.ACT) == [], "a daemon that acts leaves nothing out"
     assert dry_run.resizes == 3
-
-
-def seen(*readings, faults=None, queues=None, **fields):
-    observation = look(0, *readings, queues=queues)
-    state, plan = Decider(policy=prompt_policy()).decide(State(), observation)
-    workers = {name: known.reading for name, known in state.workers.items()}
-    return TickRecord(observation=observation, plan=plan, workers={**workers, **fields}, faults=faults or {})
-
-
-LATE = worker("late@h")
-
-
-@pytest.mark.parametrize(
-    ("subject", "record", "expected"),
-    [
-        pytest.param(("worker", "a@h"), seen(worker("a@h")), True, id="it answered"),
-        pytest.param(
-            ("decision", "late@h"), seen(worker("a@h"), **{"late@h": LATE}), False, id="it did not answer"
-        ),
-        pytest.param(("worker", "gone@h"), seen(worker("a@h")), None, id="it is not known any more"),
-        pytest.param(
-            ("worker", "gone@h"), seen(worker("a@h"), faults={"pool": "x"}), False, id="none was asked"
-        ),
-        pytest.param(("queue", "x"), seen(queues=(queue(0, "x"),)), True, id="the queue was read"),
-        pytest.param(("queue", "y"), seen(queues=(queue(0, "x"),)), None, id="nobody consumes it any more"),
-        pytest.param(("queue", "x"), seen(faults={"backlog": "x"}), False, id="Redis was not read"),
-        pytest.param(("sensor", "pool"), seen(faults={"backlog": "x"}), False, id="nor was any worker"),
-        pytest.param(("sensor", "pool"), seen(), True, id="the sensor was asked"),
-        pytest.param(("sensor", "backlog"), seen(), True, id="so was Redis"),
-    ],
-)
-def test_only_what_was_looked_at_can_be_over(subject, record, expected):
-    assert is_observed(subject, record) is expected
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from autoscaler.core.memory import Breach, MemoryRecord
 from autoscaler.core.model import Outcome, Override, PoolKind, QueueReading, Result
 from autoscaler.core.policy import Policy
 from autoscaler.core.state import State
-from autoscaler.report.observed import is_observed
 from autoscaler.report.status import TickRecord, conditions, limits, outcome_fields, shrinking, status
 from tests.support.builders import container, look, prompt_policy, queue, worker
 
@@ -47,14 +46,12 @@ def test_a_standby_says_that_it_is_one_whatever_it_decides_and_a_leader_does_not
         assert conditions(standing, mode)[subject] == (
             "another daemon with this --name acts; this one takes over when it is gone"
         )
-    assert is_observed(subject, leading) is True, "it is over as soon as it leads"
 
 
 @pytest.mark.parametrize("fault", ["backlog", "lease"])
-def test_who_cannot_ask_for_the_lease_claims_no_other_daemon_and_no_end_of_one(fault):
+def test_who_cannot_ask_for_the_lease_claims_no_other_daemon(fault):
     unread = record_of(look(0, leader=False), faults={fault: "gone"})
     assert set(conditions(unread, Mode.ACT)) == {("sensor", fault)}
-    assert is_observed(("lease", "standby"), unread) is False
 
 
 @pytest.mark.parametrize(
