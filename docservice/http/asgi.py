@@ -150,25 +150,25 @@ class DocumentService:
         self, exchange: _Exchange, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send
     ) -> None:
         """Answer one request, every fault of it too."""
-        method = scope["method"]
+        asked = scope
         try:
-            if method == "OPTIONS":
+            if scope["method"] == "OPTIONS":
                 await answer_options(self.framework.routes, scope, send)
                 return
             path = scope["path"]
             grid = is_grid(path)
             packed = accepts_gzip(headers)
-            if method == "HEAD":
-                scope["method"] = "GET"
+            if scope["method"] == "HEAD":
+                # Of its own: the server ends an answer by the method that its scope has.
+                asked = {**scope, "method": "GET"}
                 send = Compressing(without_body(send), accepted=False)
             elif packed or not grid or path.endswith(".csv"):  # nobody stores a page: it needs no Vary
                 send = Compressing(send, accepted=packed)
             if grid:
-                await self.grids(scope, headers, receive, send)
+                await self.grids(asked, headers, receive, send)
             else:
-                await self.framework(scope, receive, send)
+                await self.framework(asked, receive, send)
         except Exception as fault:
-            scope["method"] = method
             if exchange.ended:
                 return  # the framework has answered, and raises to have it logged
             if exchange.status:
@@ -177,7 +177,8 @@ class DocumentService:
             name_methods(error, self.framework.routes, scope)
             await error_answer(error)(scope, receive, send)
         finally:
-            scope["method"] = method
+            if "route" in asked:
+                scope["route"] = asked["route"]  # for the metrics
 
 
 def _announced(headers: dict[bytes, bytes]) -> int:

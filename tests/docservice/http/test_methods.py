@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -80,11 +82,30 @@ def test_a_path_names_all_its_methods(client: httpx.Client, path: str, allowed: 
 def test_head_is_get_without_the_body(client: httpx.Client, path: str) -> None:
     plain = {"Accept-Encoding": "identity"}
     got, head = client.get(path, headers=plain), client.head(path, headers=plain)
-    own = ("date", "x-request-id", "x-cache", "content-length")
+    own = ("date", "x-request-id", "x-cache", "content-length", "transfer-encoding")
     assert (head.status_code, head.content) == (got.status_code, b"")
     assert {name: value for name, value in head.headers.items() if name not in own} == {
         name: value for name, value in got.headers.items() if name not in own
     }
+
+
+@pytest.mark.parametrize("path", ["/modules/many/grid", "/modules/many/grid.csv", "/whoami", "/nothing"])
+def test_another_request_may_follow_head_on_its_connection(live: Live, client: httpx.Client, path: str) -> None:
+    place = urlsplit(live.url)
+    head = f" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {live.tokens['viewer']}\r\n"
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=20) as peer:
+        peer.sendall(f"HEAD {path}{head}\r\n".encode())
+        got = b""
+        while b"\r\n\r\n" not in got:
+            got += peer.recv(65_536)
+        peer.sendall(f"GET /livez{head}Connection: close\r\n\r\n".encode())
+        while part := peer.recv(65_536):
+            got += part
+    first, _, second = got.partition(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 ")
+    assert second.startswith(b"HTTP/1.1 200 OK\r\n")
+    counted = f'method="HEAD",route="{"unmatched" if path == "/nothing" else path.replace("many", "{module}")}"'
+    assert counted in client.get("/metrics").text
 
 
 def test_large_answers_are_compressed_for_those_who_accept_it(client: httpx.Client) -> None:

@@ -1,23 +1,27 @@
-"""Clients that send or read too slowly are let go in bounded time."""
+"""Clients that send or read too slowly are let go in bounded time, and no other; so is one without end."""
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import select
 import selectors
 import socket
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
 
+from docservice.http.protocol import BoundedProtocol
 from tests.docservice.conftest import run_api
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 Live = Any  # of conftest
@@ -112,3 +116,122 @@ def test_a_slow_request_after_a_fast_one_is_bounded_too_and_pauses_within_limits
             assert (answer.status, answer.read()[:16]) == (200, b'{"success":true,')
         peer.sendall(b"GET /livez HTTP/1.1\r\n")
         assert ended(peer)
+
+
+class Hasty(BoundedProtocol):
+    """With bounds that a test can wait for."""
+
+    header_seconds = 0.3
+    min_rest_bytes = 1000
+
+
+async def answer_late(scope: Any, receive: Any, send: Any) -> None:
+    """Read the body of a POST and answer long after it; answer a PUT early, before its body."""
+    if scope["method"] == "POST":
+        while (await receive()).get("more_body"):
+            pass
+        await asyncio.sleep(3 * Hasty.header_seconds)
+    headers = [(b"content-length", b"4")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"done"})
+
+
+@asynccontextmanager
+async def connected(
+    protocol: type[BoundedProtocol] = Hasty,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to that application."""
+    config = Config(answer_late, log_config=None)
+    config.load()
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: protocol(config=config, server_state=state, app_state={}), "127.0.0.1"
+    )
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        try:
+            async with asyncio.timeout(30):
+                yield reader, writer
+        finally:
+            writer.close()
+
+
+async def exchange(*parts: bytes) -> bytes:
+    """All that comes until the server closes, when each part is sent once the one before was taken."""
+    async with connected() as (reader, writer):
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0.05)  # so that it arrives by itself
+        try:
+            return await reader.read()
+        except ConnectionResetError:
+            return b"reset"
+
+
+def test_an_answer_may_take_longer_than_headers_whenever_its_body_came() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
+    for parts in ([head + b"{}"], [head, b"{}"], [head, b"{", b"}"]):
+        assert asyncio.run(exchange(*parts)).endswith(b"\r\n\r\ndone"), parts
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [[b"x"], [b"x", b"x" * 100], [b"x" * 500, b"x" * 500]],
+    ids=["silence", "a little", "the end, and silence"],
+)
+def test_a_client_that_is_slow_with_a_body_that_was_answered_is_let_go(rest: list[bytes]) -> None:
+    head = b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    got = asyncio.run(exchange(head, *rest))
+    assert got == b"reset" or got.endswith(b"\r\n\r\ndone")
+
+
+def test_the_rest_of_a_body_that_was_answered_early_may_come_and_another_request_after_it() -> None:
+    async def check() -> bytes:
+        async with connected() as (reader, writer):
+            writer.write(b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 40000\r\n\r\n")
+            first = await reader.readuntil(b"done")
+            for _ in range(40):  # longer than the time of headers
+                writer.write(b"x" * 1000)
+                await writer.drain()
+                await asyncio.sleep(0.02)
+            writer.write(b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            return first + await reader.readuntil(b"done")
+
+    assert asyncio.run(check()).count(b"HTTP/1.1 200 OK") == 2
+
+
+CHUNKED = b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "again", "refusal"),
+    [
+        (b"GET /", b"x", b"HTTP/1.1 431 "),
+        (b"GET / HTTP/1.1\r\nA: ", b"x", b"HTTP/1.1 431 "),
+        (b"GET / HTTP/1.1\r\n", b"a: b\r\n", b"HTTP/1.1 431 "),
+        (CHUNKED + b"1\r\nx\r\n0\r\n", b"a: b\r\n", b""),
+        (CHUNKED + b"1;", b"x", b""),
+    ],
+    ids=["request line", "header", "headers", "trailers", "chunk extension"],
+)
+def test_what_is_no_body_has_an_end(begin: bytes, again: bytes, refusal: bytes) -> None:
+    async def sent() -> tuple[int, bytes]:
+        async with connected(BoundedProtocol) as (reader, writer):
+            writer.write(begin)
+            count = 0
+            piece = again * (6000 // len(again))
+            with suppress(ConnectionError):
+                while count < 10_000_000 and not reader.at_eof():
+                    writer.write(piece)
+                    await writer.drain()
+                    count += len(piece)
+                    await asyncio.sleep(0)
+            try:
+                return count, await reader.read(13)
+            except ConnectionError:
+                return count, refusal  # the reset overtook it
+
+    count, answered = asyncio.run(sent())
+    assert count < 10_000_000, "all of it was taken"
+    assert answered.startswith(refusal)
