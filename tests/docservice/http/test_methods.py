@@ -90,7 +90,9 @@ def test_head_is_get_without_the_body(client: httpx.Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/modules/many/grid", "/modules/many/grid.csv", "/whoami", "/nothing"])
-def test_another_request_may_follow_head_on_its_connection(live: Live, client: httpx.Client, path: str) -> None:
+def test_another_request_may_follow_head_on_its_connection(
+    live: Live, client: httpx.Client, path: str
+) -> None:
     place = urlsplit(live.url)
     head = f" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {live.tokens['viewer']}\r\n"
     with socket.create_connection((place.hostname or "", place.port or 0), timeout=20) as peer:
@@ -104,7 +106,9 @@ def test_another_request_may_follow_head_on_its_connection(live: Live, client: h
     first, _, second = got.partition(b"\r\n\r\n")
     assert first.startswith(b"HTTP/1.1 ")
     assert second.startswith(b"HTTP/1.1 200 OK\r\n")
-    counted = f'method="HEAD",route="{"unmatched" if path == "/nothing" else path.replace("many", "{module}")}"'
+    counted = (
+        f'method="HEAD",route="{"unmatched" if path == "/nothing" else path.replace("many", "{module}")}"'
+    )
     assert counted in client.get("/metrics").text
 
 
