@@ -33,6 +33,10 @@ class BlobMissingError(BlobError):
     """The store answers, and has no such blob."""
 
 
+class BlobNotStoredError(BlobError):
+    """The store did not take a blob, as when it is full; what was left of it is removed."""
+
+
 class BlobStore:
     """Blobs under the root that ``url`` names. Calls may block, so the async ones use a thread."""
 
@@ -54,11 +58,15 @@ class BlobStore:
         """Store a blob as a whole.
 
         Raises:
-            BlobError: when it cannot be stored.
+            BlobNotStoredError: when it cannot be stored.
         """
         writer = self.writer(key)
-        await writer.write(data)
-        await writer.close()
+        try:
+            await writer.write(data)
+            await writer.close()
+        except BaseException:
+            await writer.abandon()
+            raise
 
     async def read(self, key: str, *, max_bytes: int) -> bytes:
         """The bytes of a blob.
@@ -246,7 +254,7 @@ class BlobWriter:
         """Add some bytes.
 
         Raises:
-            BlobError: when they cannot be stored.
+            BlobNotStoredError: when they cannot be stored.
         """
         await asyncio.to_thread(self._write, data)
 
@@ -254,7 +262,7 @@ class BlobWriter:
         """Bring the blob to the disk.
 
         Raises:
-            BlobError: when that fails.
+            BlobNotStoredError: when that fails.
         """
         await asyncio.to_thread(self._close)
 
@@ -269,7 +277,7 @@ class BlobWriter:
                 self._blob = self._files.open(self._path, "wb")
             self._blob.write(data)
         except Exception as fault:
-            raise BlobError(f"a blob cannot be stored ({type(fault).__name__})") from fault
+            raise BlobNotStoredError(f"a blob cannot be stored ({type(fault).__name__})") from fault
 
     def _close(self) -> None:
         self._write(b"")
@@ -278,10 +286,11 @@ class BlobWriter:
             _sync(self._blob)
             self._blob.close()
         except Exception as fault:
-            raise BlobError(f"a blob cannot be stored ({type(fault).__name__})") from fault
+            raise BlobNotStoredError(f"a blob cannot be stored ({type(fault).__name__})") from fault
 
     def _abandon(self) -> None:
-        with suppress(Exception):
-            if self._blob is not None:
+        if self._blob is not None:
+            with suppress(Exception):  # on a full disk closing fails as writing did
                 self._blob.close()
+        with suppress(Exception):
             self._files.rm_file(self._path)

@@ -21,7 +21,7 @@ from celery import signals
 
 from autoscaler.api import NoTraces
 from docservice.domain.number_pattern import number_pattern
-from docservice.ingest.blobs import BlobError, BlobStore
+from docservice.ingest.blobs import BlobError, BlobNotStoredError, BlobStore
 from docservice.ingest.extract.apart import Killed
 from docservice.ingest.extract.limits import ProcessingError, Rules
 from docservice.ingest.extract.process import process
@@ -164,7 +164,9 @@ class Worker:
             if isinstance(extraction, str):
                 return await self._fail(claim, extraction)
             keys = await self._store_parts(extraction)
-        except (BlobError, Killed) as fault:
+        except BlobError as fault:
+            return await self._again(claim, str(fault), counted=not await self._store_failed(fault))
+        except Killed as fault:
             return await self._again(claim, str(fault))
         except Exception as fault:  # noqa: BLE001 - a bug must not make a document wait forever
             self._log.exception("document.read_failed", document=claim.id)
@@ -225,11 +227,24 @@ class Worker:
             return Result.FAILED
         return Result.NOT_OURS
 
-    async def _again(self, claim: Claim, reason: str) -> Result:
-        if claim.tries >= self._settings.processing_attempts:
+    async def _store_failed(self, fault: BlobError) -> bool:
+        """Whether it was the store of blobs that failed, and not the one blob or its size."""
+        if isinstance(fault.__cause__, MemoryError):
+            return False
+        if isinstance(fault, BlobNotStoredError):
+            return True
+        try:
+            await asyncio.to_thread(self._blobs.check)
+        except BlobError:
+            return True
+        return False
+
+    async def _again(self, claim: Claim, reason: str, *, counted: bool = True) -> Result:
+        """End the claim, to be tried again; an attempt that is not ``counted`` is none of the document's."""
+        if counted and claim.tries >= self._settings.processing_attempts:
             return await self._fail(claim, f"failed after {claim.tries} attempts: {reason}")
-        seconds = _retry_seconds(claim.tries - 1)
-        if await self.documents.release(claim, retry_in_seconds=seconds):
+        seconds = _retry_seconds((claim.tries if counted else claim.attempt) - 1)
+        if await self.documents.release(claim, retry_in_seconds=seconds, counted=counted):
             await self._changed(claim.module)
         raise TryAgainError(reason, seconds)
 

@@ -51,7 +51,8 @@ update documents set state = 'failed', failure = $3, processed_at = now(), claim
 where id = $1 and attempts = $2 and state = 'processing' returning module
 """
 _RELEASE = """
-update documents set state = 'received', claimed_at = null, enqueued_at = now() + make_interval(secs => $3)
+update documents set state = 'received', claimed_at = null, enqueued_at = now() + make_interval(secs => $3),
+    earlier_attempts = earlier_attempts + case when $4 then 0 else 1 end
 where id = $1 and attempts = $2 and state = 'processing' returning module
 """
 _UNSENT = """
@@ -230,9 +231,12 @@ class Documents:
         """Give a document up, with the reason for people; False when the claim is no longer held."""
         return await self._database.fetch_row(_FAIL, claim.id, claim.attempt, reason) is not None
 
-    async def release(self, claim: Claim, *, retry_in_seconds: float) -> bool:
-        """End a claim, to be retried in that time; False when it is no longer held."""
-        row = await self._database.fetch_row(_RELEASE, claim.id, claim.attempt, retry_in_seconds)
+    async def release(self, claim: Claim, *, retry_in_seconds: float, counted: bool = True) -> bool:
+        """End a claim, to be retried in that time; False when it is no longer held.
+
+        One that is not ``counted`` takes none of the document's attempts.
+        """
+        row = await self._database.fetch_row(_RELEASE, claim.id, claim.attempt, retry_in_seconds, counted)
         return row is not None
 
     async def traceparents(self, ids: Sequence[int]) -> dict[int, str]:

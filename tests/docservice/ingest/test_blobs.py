@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import io
+import multiprocessing
 import os
+import resource
+import signal
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from docservice.ingest.blobs import BlobError, BlobWriter
+from docservice.ingest.blobs import BlobError, BlobNotStoredError, BlobStore, BlobWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 class Unsafe(io.BytesIO):
@@ -55,6 +60,33 @@ def test_a_disk_that_does_not_synchronize_fails_the_upload(pipe: int) -> None:
             await writer.close()
 
     asyncio.run(walk())
+
+
+def _fill_the_disk(folder: str) -> None:
+    """In a process of its own: what it may write to a file ends at 50,000 bytes, as on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+    store = BlobStore(f"file://{folder}")
+
+    async def walk() -> None:
+        with pytest.raises(BlobNotStoredError):
+            await store.write(store.new_key(date(2026, 1, 1)), b"x" * 60_000)
+        writer = store.writer(store.new_key(date(2026, 1, 1)))
+        await writer.write(b"x" * 49_000)
+        with pytest.raises(BlobNotStoredError):
+            await writer.write(b"x" * 2_000)
+            await writer.close()
+        await writer.abandon()
+
+    asyncio.run(walk())
+
+
+def test_what_a_full_disk_did_not_take_leaves_nothing_behind(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_fill_the_disk, args=[str(tmp_path)])
+    process.start()
+    process.join()
+    left = [path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()]
+    assert (process.exitcode, left) == (0, [])
 
 
 def test_a_store_without_file_numbers_confirms_when_it_closes() -> None:

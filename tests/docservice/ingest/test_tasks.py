@@ -107,6 +107,59 @@ def test_what_fails_around_a_document_is_tried_again_and_then_reported(settings:
     asyncio.run(walk())
 
 
+def take_away(folder: Path, to: Path) -> None:
+    """Put a file in the folder's place, in which nothing can be read or stored."""
+    folder.rename(to)
+    folder.touch()
+
+
+def bring_back(folder: Path, kept: Path) -> None:
+    folder.unlink()
+    kept.rename(folder)
+
+
+def test_a_store_of_blobs_that_is_away_takes_none_of_a_documents_attempts(settings: Settings) -> None:
+    root, away = Path(settings.blob_url.removeprefix("file://")), Path(settings.blob_url[7:] + "-away")
+
+    async def walk() -> list[float | None]:
+        pauses: list[float | None] = []
+        async with bench(settings) as made:
+            mail = await made.add(sample_mail(1))
+            take_away(root, away)
+            for _ in range(4):
+                with pytest.raises(TryAgainError) as again:
+                    await made.worker.process(mail)
+                assert await made.state(mail) == ("received", None)
+                pauses.append(again.value.seconds)
+            bring_back(root, away)
+            assert await made.worker.process(mail) is Result.PROCESSED
+        return pauses
+
+    assert asyncio.run(walk()) == [2, 4, 8, 16]
+
+
+def test_a_store_that_takes_no_attachment_takes_none_of_a_mails_attempts(settings: Settings) -> None:
+    root = Path(settings.blob_url.removeprefix("file://"))
+
+    async def walk() -> tuple[list[tuple[str, str | None]], Result]:
+        async with bench(settings) as made:
+            mail = await made.add(sample_mail(1))
+            [row] = await made.database.fetch("select blob_key from documents")
+            today, other = (root / day for day in (row["blob_key"][:10], "2026-01-01"))
+            take_away(today, other)
+            await made.database.fetch("update documents set blob_key = '2026-01-01/' || right(blob_key, 32)")
+            seen = []
+            for _ in range(4):
+                with pytest.raises(TryAgainError, match="a blob cannot be stored"):
+                    await made.worker.process(mail)
+                seen.append(await made.state(mail))
+            bring_back(today, other)
+            await made.database.fetch("update documents set blob_key = $1", row["blob_key"])
+            return seen, await made.worker.process(mail)
+
+    assert asyncio.run(walk()) == ([("received", None)] * 4, Result.PROCESSED)
+
+
 # The alarm may come up within a destructor, where an exception is printed and lost; it rings again.
 @pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")
 def test_a_file_that_takes_too_long_fails_alone(settings: Settings) -> None:
