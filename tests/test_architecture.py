@@ -89,7 +89,6 @@ TESTED_BY = {
     "docservice/http/routes/grids_openapi": "docservice/http/test_openapi",
     "docservice/http/routes/grids_schemas": "docservice/http/test_openapi",
     "docservice/http/services": "docservice/http/routes/test_health",
-    "docservice/ingest/bulk": "docservice/http/routes/test_bulk",
     "docservice/ingest/extract/limits": "docservice/ingest/extract/test_process",
     "docservice/ingest/extract/pdf_pypdf": "docservice/ingest/extract/test_pdf",
     "docservice/ingest/sent_spans": "docservice/http/test_traces",

@@ -98,16 +98,28 @@ class BulkRunner:
         """Remove some of the files whose documents are deleted, and return their number.
 
         Raises:
-            BlobError: when one could not be removed; it stays on the list, as do those after it.
+            BlobError: when one could not be removed; it goes to the end of the list, behind the others.
             StoreUnavailableError, StoreTimeoutError: when Postgres does not answer.
         """
         keys = await self._bulk.removed_blobs(limit=_FILES)
         used = await self._documents.known_blobs(keys) if keys else set()
         for start in range(0, len(keys), _FILES_AT_ONCE):
             batch = keys[start : start + _FILES_AT_ONCE]
-            await asyncio.gather(*(self._blobs.delete(key) for key in batch if key not in used))
-            await self._bulk.forget_blobs(batch)
+            faults = await asyncio.gather(*(self._remove(key) for key in batch if key not in used))
+            left = dict(filter(None, faults))
+            await self._bulk.forget_blobs([key for key in batch if key not in left])
+            if left:
+                await self._bulk.put_blobs_last(list(left))
+                raise next(iter(left.values()))
         return len(keys)
+
+    async def _remove(self, key: str) -> tuple[str, BlobError] | None:
+        """Remove a file; the key and the fault where that fails."""
+        try:
+            await self._blobs.delete(key)
+        except BlobError as fault:
+            return key, fault
+        return None
 
 
 async def _wait(event: asyncio.Event) -> None:

@@ -193,6 +193,12 @@ class Bulk:
         )
         return [row["blob_key"] for row in rows]
 
+    async def put_blobs_last(self, keys: Sequence[str]) -> None:
+        """Put these at the end of the list: they cannot be removed now."""
+        await self._database.fetch(
+            "update removed_blobs set removed_at = now() where blob_key = any($1::text[])", list(keys)
+        )
+
     async def forget_blobs(self, keys: Sequence[str]) -> None:
         """Take these off the list: they are gone."""
         await self._database.fetch("delete from removed_blobs where blob_key = any($1::text[])", list(keys))

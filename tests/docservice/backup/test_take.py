@@ -6,7 +6,7 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
@@ -15,27 +15,15 @@ from docservice.backup.store import Store
 from docservice.backup.take import take
 from docservice.cli.main import main
 from docservice.domain.documents import DocumentType
-from docservice.ingest.bulk import BulkRunner
 from docservice.ingest.orphans import remove_orphans
 from docservice.postgres.backups import BackupRunningError, Backups
 from docservice.postgres.bulk import Bulk
-from tests.docservice.ingest.insides import Bench, bench
+from tests.docservice.ingest.insides import bench
 
 if TYPE_CHECKING:
     from docservice.config import Settings
 
 NOW = datetime(2026, 11, 26, 20, 0, 0, tzinfo=UTC)
-
-
-def remover(made: Bench) -> BulkRunner:
-    nobody: Any = None
-    return BulkRunner(
-        bulk=Bulk(made.database),
-        documents=made.documents,
-        blobs=made.blobs,
-        cache=made.cache,
-        enqueuer=nobody,
-    )
 
 
 def test_only_the_owner_of_a_backup_can_enter_it(tmp_path: Path) -> None:
@@ -56,12 +44,12 @@ def test_no_file_is_removed_while_a_backup_runs_and_all_are_afterwards(settings:
             async with Backups(made.database).files_kept():
                 await Bulk(made.database).delete(deleted, "mail")
                 removed = [
-                    await remover(made).remove_files(),
+                    await made.remover().remove_files(),
                     await remove_orphans(made.blobs, made.documents, later),
                 ]
             return [
                 *removed,
-                await remover(made).remove_files(),
+                await made.remover().remove_files(),
                 await remove_orphans(made.blobs, made.documents, later),
             ]
 
@@ -103,7 +91,7 @@ def test_a_second_backup_copies_new_files_only_and_an_older_one_goes_with_the_fi
             await made.add(b"two", DocumentType.TEXT)
             found = [await again(0, None)]
             await Bulk(made.database).delete(first, "mail")
-            await remover(made).remove_files()
+            await made.remover().remove_files()
             await made.add(b"three", DocumentType.TEXT)
             return [*found, await again(1, None), await again(2, 2)]
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autoscaler.api import NoTraces
 from docservice.domain.documents import DocumentType, NewDocument
 from docservice.ingest.blobs import BlobStore
+from docservice.ingest.bulk import BulkRunner
 from docservice.ingest.publish import Broker, make_celery
 from docservice.ingest.sent_spans import SentSpans
 from docservice.ingest.sweeper import Sweeper
 from docservice.ingest.tasks import Worker
 from docservice.metrics import Metrics
 from docservice.page_cache import Cache
+from docservice.postgres.bulk import Bulk
 from docservice.postgres.database import Database
 from docservice.postgres.documents import Documents
 
@@ -55,6 +57,16 @@ class Bench:
     async def state(self, document_id: int) -> tuple[str, str | None]:
         found = await self.documents.get(document_id) or {}
         return found["state"], found["failure"]
+
+    def remover(self) -> BulkRunner:
+        nobody: Any = None
+        return BulkRunner(
+            bulk=Bulk(self.database),
+            documents=self.documents,
+            blobs=self.blobs,
+            cache=self.cache,
+            enqueuer=nobody,
+        )
 
     def sweeper(self) -> Sweeper:
         return Sweeper(
