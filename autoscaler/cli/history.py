@@ -30,6 +30,8 @@ _WIDTH = 60
 _BARS = "▁▂▃▄▅▆▇█"
 #: A time of which nothing is known.
 _GAP = " "
+#: A daemon that acts stores every few seconds; the longest slot of a curve is two minutes.
+_OLD_SECONDS = 150.0
 _CURVES = (("waiting", "waiting"), ("running", "running"), ("processes", "processes"), ("oldest wait", "age"))
 
 
@@ -54,10 +56,16 @@ def command(settings: Settings, *, since: float, why: bool, as_json: bool) -> No
         click.echo(json.dumps(view, indent=2))
         return
     click.echo(f"{settings.name}: the last {span(since)} until {moment(now)}")
+    silent = max(0.0, now - view["stored_at"])
+    if is_old := silent > _OLD_SECONDS:
+        click.echo(
+            f"nothing was stored for {span(silent)}: no daemon of this name acts; what follows is older"
+        )
     click.echo(_curves(view))
     click.echo(_figures(view["summary"]))
     for one in view["conditions"]:
-        click.echo(columns([("condition:", one["kind"], one["name"], f"since {moment(one['since'])}")]))
+        word = "condition then:" if is_old else "condition:"
+        click.echo(columns([(word, one["kind"], one["name"], f"since {moment(one['since'])}")]))
     click.echo(_actions(view["actions"], why=why))
 
 
@@ -85,7 +93,7 @@ def _read(redis: Redis, name: str, span_seconds: float, now: float) -> dict[str,
 
 
 def _curves(view: dict[str, Any]) -> str:
-    rows = []
+    rows, step = [], view["step_seconds"]
     for title, name in _CURVES:
         values = view["columns"][name]
         known = [value for value in values if value is not None]
@@ -93,7 +101,9 @@ def _curves(view: dict[str, Any]) -> str:
         if known and told:
             last = in_seconds(known[-1]) if name == "age" else f"{known[-1]:g}"
             highest = in_seconds(max(known)) if name == "age" else f"{max(known):g}"
-            rows.append((title, sparkline(values, _WIDTH), f"now {last}", f"highest {highest}"))
+            ago = (len(values) - 1 - max(place for place, one in enumerate(values) if one is not None)) * step
+            when = "now" if ago <= _OLD_SECONDS else f"{span(ago)} ago"
+            rows.append((title, sparkline(values, _WIDTH), f"{when} {last}", f"highest {highest}"))
     return columns(rows) if rows else "nothing is known of this time"
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from autoscaler.cli.options import Parsed, fail
 from autoscaler.cli.replay import ReplayProgress, check_plot, drawn, plot_option, set_up, with_trace
+from autoscaler.core.policy import Policy
 from autoscaler.settings.parse import number
+from autoscaler.settings.table import THRESHOLDS, flag_of
 from autoscaler.simulation.plot import plot_trials
 from autoscaler.simulation.report import as_dict, table
 from autoscaler.simulation.tune import distinct
@@ -103,10 +105,15 @@ def _flags(setup: Setup, chosen: Trial) -> list[str]:
         "--start-worth": f"{chosen.parameters.start_worth_seconds:g}",
         "--release-caution": f"{chosen.parameters.release_caution:g}",
     }
-    bounds = {
-        "interval": f"{setup.interval_seconds:g}",
-        "min": f"{setup.policy.min_processes}",
-        "max": f"{setup.policy.max_processes}",
+    others = {
+        "--interval": setup.interval_seconds,
+        "--min-interval": setup.min_interval_seconds,
+        **{flag_of(one.name): getattr(setup.policy, one.name) for one in fields(Policy)},
     }
-    given = {f"--{key}": value for key, value in bounds.items() if key in setup.given}
+    unused = {setting.flag for setting in THRESHOLDS}
+    given = {
+        flag: f"{value:.15g}"
+        for flag, value in others.items()
+        if flag.removeprefix("--").replace("-", "_") in setup.given and flag not in unused
+    }
     return [f"{flag} {value}" for flag, value in (searched | given).items()]

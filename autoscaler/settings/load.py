@@ -31,8 +31,13 @@ if TYPE_CHECKING:
     from autoscaler.settings.table import Setting
 
 _PREFIX = "AUTOSCALER_"
+#: What a mistyped variable begins with: ours, and the one that is called CELERY_AUTOSCALE_ENABLED.
+_PREFIXES = (_PREFIX, "CELERY_AUTOSCAL", "CELERY_AUTO_SCAL")
+_PREFIX_OF_ANY = re.compile(r"(?:CELERY_)?AUTO_?SCAL(?:ER|E|ING)?_")
 #: Kubernetes adds these to every pod when a Service of that name exists.
-_OF_A_SERVICE = re.compile(r"AUTOSCALER_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|(?:SERVICE_)?PORT(?:_[A-Z0-9_]*)?)")
+_OF_A_SERVICE = re.compile(
+    r"(?:CELERY_)?AUTOSCALER_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|(?:SERVICE_)?PORT(?:_[A-Z0-9_]*)?)"
+)
 #: Used by the target wait only.
 _OF_THE_TARGET = tuple(setting for setting in DEMAND if setting.key in ("start_worth", "release_caution"))
 
@@ -178,11 +183,18 @@ def unknown_variables(environment: Mapping[str, str]) -> dict[str, str | None]:
     unknown = sorted(
         name
         for name in environment
-        if name.startswith(_PREFIX) and name not in legal and not _OF_A_SERVICE.fullmatch(name)
+        if name.startswith(_PREFIXES) and name not in legal and not _OF_A_SERVICE.fullmatch(name)
     )
-    endings = [name.removeprefix(_PREFIX) for name in legal if name.startswith(_PREFIX)]
-    nearest = {name: difflib.get_close_matches(name.removeprefix(_PREFIX), endings, n=1) for name in unknown}
-    return {name: f"{_PREFIX}{found[0]}" if found else None for name, found in nearest.items()}
+    # Compared without what all of them begin with, which would make any two alike.
+    endings = {_PREFIX_OF_ANY.sub("", name): name for name in sorted(legal) if _PREFIX_OF_ANY.match(name)}
+    nearest = {
+        name: difflib.get_close_matches(_PREFIX_OF_ANY.sub("", name), endings, n=1) for name in unknown
+    }
+    return {
+        name: endings[found[0]] if found else None
+        for name, found in nearest.items()
+        if found or name.startswith(_PREFIX)  # what else begins with CELERY_ may be anybody's
+    }
 
 
 class _Reader:

@@ -53,6 +53,31 @@ def test_without_a_value_it_makes_the_settings_alone():
     ]
 
 
+def test_numbers_reach_the_variables_as_they_were_written():
+    given = {"AUTOSCALER_NAME": 42, "AUTOSCALER_MEMORY_PER_PROCESS": 1048576000, "AUTOSCALER_INTERVAL": 0.5}
+    found = rendered({**ALL, "settings": given})
+    data = one(found, "ConfigMap", "celery-autoscaler")["data"]
+    assert {name: data[name] for name in given} == {
+        "AUTOSCALER_NAME": "42",
+        "AUTOSCALER_MEMORY_PER_PROCESS": "1048576000",
+        "AUTOSCALER_INTERVAL": "0.5",
+    }
+    assert config.load({"redis_url": "redis://r"}, data).policy.memory_per_process_bytes == 1048576000
+    every = [box for pod in pods(found).values() for box in containers(pod)]
+    entries = [entry for box in every for entry in box.get("env", ())]
+    assert [entry for entry in entries if not isinstance(entry.get("value", ""), str)] == []
+
+
+def test_changed_settings_start_every_pod_again_that_reads_them():
+    def marks(settings: dict[str, Any]) -> dict[str, Any]:
+        templates = pods(rendered({**ALL, "settings": settings})).items()
+        return {name: template["metadata"].get("annotations") for name, template in templates}
+
+    before, after = marks({}), marks({"AUTOSCALER_MAX": 9})
+    changed = [name for name in before if before[name] != after[name]]
+    assert sorted(changed) == ["autoscaler-keda", "celery-autoscaler", "docservice-worker"]
+
+
 def test_every_object_is_one_that_the_cluster_keda_and_the_operator_know():
     for item in rendered(ALL):
         if item["kind"] == "ScaledObject":
@@ -81,6 +106,8 @@ def compared(item: Manifest) -> Any:
     """What is compared of an object: all but labels and hashes, and volumes in the order of their names."""
     text = yaml.safe_dump(item.get("spec", {}))
     spec = yaml.safe_load(text)
+    if isinstance(spec, dict) and "metadata" in spec.get("template", {}):
+        spec["template"]["metadata"].pop("annotations", None)  # the hash is in a name there
     template = spec.get("template", {}).get("spec", {}) if isinstance(spec, dict) else {}
     if "volumes" in template:
         template["volumes"].sort(key=lambda volume: volume["name"])

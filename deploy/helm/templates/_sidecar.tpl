@@ -87,3 +87,13 @@ readOnlyRootFilesystem: true
 allowPrivilegeEscalation: false
 capabilities: {drop: [ALL]}
 {{- end }}
+
+{{/* A value as text. Helm reads every number as a float, and writes one of a million or more as 1e+06. */}}
+{{- define "celery-pool-autoscaler.text" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ toString . }}{{ end }}
+{{- end }}
+
+{{/* Pods start again when the settings change: their variables are read at the start alone. */}}
+{{- define "celery-pool-autoscaler.settingsChecksum" -}}
+checksum/settings: {{ toJson .Values.settings | sha256sum }}
+{{- end }}

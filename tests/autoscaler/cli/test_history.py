@@ -18,10 +18,10 @@ from tests.support.ticks import Ticks
 WORKER = "w\x1b[31m\u202e@h"
 
 
-@pytest.fixture
-def stored(cluster):
-    """The history of a daemon that saw 40 ticks and resized twice, once in vain."""
-    ticks, kept = Ticks(wall=time.time() - 100), History(mode=Mode.ACT, target_waits=TargetWaits(5.0))
+def store(cluster, *, seconds_ago=100.0):
+    """Store the history of a daemon that saw 40 ticks in 80 s and resized twice, once in vain."""
+    wall = time.time() - seconds_ago
+    ticks, kept = Ticks(wall=wall), History(mode=Mode.ACT, target_waits=TargetWaits(5.0))
     for number in range(40):
         seen = look(number % 8, worker(WORKER, 2 + number // 20, busy=2, companion=False))
         kept.take(ticks.tick(seen), hold_seconds=6)
@@ -33,7 +33,19 @@ def stored(cluster):
         {**plain, "at": ticks.wall - 4, "reason": "at_max", "result": "refused", "detail": "busy"},
     ]
     publish(cluster.redis, "default", "{}", events, expiry_seconds=60)
-    return ticks
+
+
+@pytest.fixture
+def stored(cluster):
+    store(cluster)
+
+
+def test_what_a_daemon_stored_that_is_gone_is_not_shown_as_of_now(cluster, autoscaler):
+    store(cluster, seconds_ago=680.0)
+    lines = autoscaler("history", "--since", "15m").stdout.splitlines()
+    assert lines[1] == "nothing was stored for 10 min: no daemon of this name acts; what follows is older"
+    assert lines[4].split()[-6:] == ["10", "min", "ago", "3", "highest", "3"]
+    assert lines[7].startswith(r"condition then:  worker  w\x1b[31m\u202e@h  since ")
 
 
 @pytest.mark.usefixtures("stored")

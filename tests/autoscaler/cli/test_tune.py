@@ -40,6 +40,13 @@ def test_tune_prints_no_bound_that_was_not_given(tmp_path: Path):
     assert given[6:] == ["--interval", "1", "--min", "2"]
 
 
+def test_tune_prints_whatever_was_given_and_has_shaped_the_replay(tmp_path: Path):
+    given = {"--scale-down-cooldown": "90", "--min-interval": "2", "--memory-per-process": "100Mi"}
+    words = [word for flag in {**given, "--scale-up-threshold": "3"}.items() for word in flag]
+    found = run(tune_command, written(tmp_path, TASKS), *words).output.splitlines()[-1].split()
+    assert dict(zip(found[6::2], found[7::2], strict=True)) == {**given, "--memory-per-process": "104857600"}
+
+
 def test_tune_shows_alike_settings_once_and_says_how_it_chose(tmp_path: Path):
     done = run(tune_command, written(tmp_path, TASKS))
     lines = done.output.splitlines()

@@ -227,11 +227,24 @@ def test_the_container_of_the_one_worker_is_taken_over():
 
 
 def test_a_variable_that_looks_like_a_setting_and_is_none_is_named_with_the_nearest():
-    slips = {"AUTOSCALER_TARGET_WAT": "3s", "AUTOSCALER_ZZZZZ": "1", "DOCSERVICE_X": "1", "PATH": "x"}
+    slips = {
+        "AUTOSCALER_TARGET_WAT": "3s",
+        "AUTOSCALER_ZZZZZ": "1",
+        "DOCSERVICE_X": "1",
+        "CELERY_AUTOSCALE": "9,1",
+    }
     assert load({}, {**URL, **slips}).unknown_variables == {
         "AUTOSCALER_TARGET_WAT": "AUTOSCALER_TARGET_WAIT",
         "AUTOSCALER_ZZZZZ": None,
     }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"CELERY_AUTOSCAL{rest}" for rest in ("ER_ENABLED", "E_ENABLE", "ING_ENABLED")] + ["AUTOSCALER_ENABLED"],
+)
+def test_a_mistyped_switch_that_was_to_keep_it_from_acting_is_named(name):
+    assert load({}, {**URL, name: "false"}).unknown_variables == {name: "CELERY_AUTOSCALE_ENABLED"}
 
 
 def test_what_kubernetes_adds_for_a_service_of_that_name_is_no_mistake():
@@ -244,6 +257,7 @@ def test_what_kubernetes_adds_for_a_service_of_that_name_is_no_mistake():
         "PORT_9809_TCP_ADDR",
     )
     names = [f"AUTOSCALER_{link}" for link in links] + ["AUTOSCALER_KEDA_SERVICE_HOST"]
+    names += [f"CELERY_{name}" for name in names]
     assert load({}, {**URL, **dict.fromkeys(names, "10.0.0.1")}).unknown_variables == {}
 
 
