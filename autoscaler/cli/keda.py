@@ -12,6 +12,7 @@ import click
 
 from autoscaler import __version__
 from autoscaler.cli.options import GroupedCommand, fail, missing_extra, unknown_variables, with_settings
+from autoscaler.cli.run import why_ignored
 from autoscaler.cli.running import serve_pages, until_signalled
 from autoscaler.settings import table
 
@@ -19,10 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import Event
 
+    from structlog.typing import FilteringBoundLogger
+
     from autoscaler.cli.compose_keda import KedaApp
     from autoscaler.settings.load import Settings
 
 _NOT_FOR_KEDA = {"worker", "worker_pid", "cpu_limit", "memory_limit", "limits_folder", "dry_run", "enabled"}
+#: Accepted as the daemon's variables are, which come from one ConfigMap; a flag of these is a mistake.
+_WITHOUT_EFFECT = ("base_path", "metrics_detail")
 _SETTINGS = (
     *table.KEDA,
     *(
@@ -48,6 +53,7 @@ def command(settings: Settings) -> None:
         bound = serve_pages(stack, parts.pages, settings.listen)
         for line in unknown_variables(settings):
             log.warning("settings.unknown_variable", why=line)
+        _say_ignored(settings, log)
         observing = Thread(target=parts.fleet.run, args=(stop,), name="fleet", daemon=True)
         observing.start()
 
@@ -57,6 +63,15 @@ def command(settings: Settings) -> None:
         _serve(parts, settings.keda.listen, stop, started)
         observing.join(timeout=5)
     log.info("keda.stopped")
+
+
+def _say_ignored(settings: Settings, log: FilteringBoundLogger) -> None:
+    """Log which settings were given and have no effect."""
+    if settings.ignored:
+        log.warning("settings.ignored", settings=list(settings.ignored), why=why_ignored(settings))
+    given = [settings.sources.get(key, "") for key in _WITHOUT_EFFECT]
+    if flags := [source for source in given if source.startswith("--")]:
+        log.warning("settings.ignored", settings=flags, why="the scaler has no page and no series of workers")
 
 
 def _serve(parts: KedaApp, listen: tuple[str, int], stop: Event, started: Callable[[int], None]) -> None:

@@ -11,6 +11,7 @@ import click
 from autoscaler.cli import findings
 from autoscaler.cli.compose import compose
 from autoscaler.cli.options import GroupedCommand, fail, with_settings
+from autoscaler.cli.run import why_ignored
 from autoscaler.cli.text import columns, legend, or_unknown
 from autoscaler.core.decider import Mode
 from autoscaler.core.measure import waiting_for
@@ -33,6 +34,8 @@ def command(settings: Settings, *, as_json: bool) -> None:
     The delays of the thresholds are left out. What --target-wait learns over time is assumed, and the output
     says so.
     """
+    if settings.ignored:
+        click.echo(f"autoscaler: {', '.join(settings.ignored)}: no effect; {why_ignored(settings)}", err=True)
     policy = settings.policy.immediate()
     app = compose(replace(settings, policy=policy, mode=Mode.DRY_RUN), single_look=True)
     record = app.controller.look()
@@ -51,7 +54,9 @@ def command(settings: Settings, *, as_json: bool) -> None:
         for line in held_first(settings, record):
             click.echo(line)
     missing = _missing(app, record)
-    if not record.observation.workers:
+    if "pool" in record.faults:
+        missing.append(f"the workers cannot be asked: {record.faults['pool']}")
+    elif not record.observation.workers:
         missing.append("no worker answered; is one running on this Redis and database?")
     if missing:
         fail(missing, 1)

@@ -114,11 +114,11 @@ def events(settings: Settings, *, count: int, as_json: bool) -> None:
         {key.decode(): value.decode(errors="replace") for key, value in fields.items()}
         for _, fields in reversed(stored)
     ]
+    if not found and read_or_fail(settings, lambda redis: read_status(redis, settings.name)) is None:
+        click.echo(f"autoscaler: {NOBODY.format(name=settings.name)}", err=True)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    if not found and read_or_fail(settings, lambda redis: read_status(redis, settings.name)) is None:
-        click.echo(f"autoscaler: {NOBODY.format(name=settings.name)}", err=True)
     rows = [("AT", "WORKER", "CHANGE", "RESULT", "REASON", "DETAIL")]
     for event in found:
         change = f"{event.get('before') or '?'} -> {event.get('target') or '?'}"

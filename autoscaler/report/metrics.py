@@ -176,15 +176,15 @@ class Metrics:
         new kills.
         """
         memory, at = record.memory, record.observation.at
+        # One in no group, as while its consumers are cancelled, is counted once it is in one again.
+        known = {name: self._killed.get(name, one.earlier_kills) for name, one in memory.items()}
         for queues, workers in group_names(record).items():
             self._groups_seen[queues] = at
-            more = sum(
-                max(0, memory[name].kills - self._killed.get(name, memory[name].earlier_kills))
-                for name in workers
-                if name in memory
-            )
+            there = memory.keys() & set(workers)
+            more = sum(max(0, memory[name].kills - known[name]) for name in there)
             self._kills.labels(queues).inc(more)  # from 0 on: Prometheus sees no increase in a new series
-        self._killed = {name: one.kills for name, one in memory.items()}
+            known |= {name: memory[name].kills for name in there}
+        self._killed = known
         # With worker_direct each pod has a queue of its own, and so a name of the group.
         for queues in [queues for queues, seen in self._groups_seen.items() if at - seen > FORGET_SECONDS]:
             del self._groups_seen[queues]

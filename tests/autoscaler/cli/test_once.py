@@ -34,3 +34,20 @@ def test_once_says_that_a_fresh_run_shrinks_an_idle_pool_later(cluster):
         "A fresh run holds first: it keeps the size of w1@h while an idle process is cheaper than to start"
         " another one later (--start-worth), and shrinks then."
     )
+
+
+def test_a_setting_without_effect_is_said_before_anything_is_read():
+    words = ("--target-wait", "3s", "--scale-up-threshold", "3")
+    code, out, err = command("once", *words, REDIS_URL="redis://127.0.0.1:1/0")
+    first = "autoscaler: --scale-up-threshold: no effect; the target wait decides; these are used by the"
+    assert (code, out) == (1, "")
+    assert [line[: len(first)] for line in err.splitlines()][:1] == [first]
+
+
+def test_workers_that_may_not_be_asked_are_told_from_workers_that_are_not_there(cluster):
+    cluster.redis.execute_command("ACL SETUSER silent on nopass ~* +@all -publish")
+    cluster.redis.sadd("_kombu.binding.celery.pidbox", "\x06\x16\x06\x16w1@h.celery.pidbox")
+    url = cluster.server.url.replace("redis://", "redis://silent:x@")
+    code, _, err = command("once", REDIS_URL=url)
+    assert (code, err.splitlines()[-1][:44]) == (1, "autoscaler: the workers cannot be asked: NoP")
+    assert "is one running" not in err

@@ -41,8 +41,9 @@ def test_a_status_that_nobody_reported_is_said(cluster, autoscaler):
     assert (done.exit_code, done.stdout) == (1, "")
     nobody = "autoscaler: no daemon named default has reported lately; is one running, and --name right?\n"
     assert done.stderr == nobody
-    done = autoscaler("events")
-    assert (done.exit_code, done.stdout, done.stderr) == (0, "no event yet\n", nobody)
+    for words, said in ((("events",), "no event yet\n"), (("events", "--json"), "[]\n")):
+        done = autoscaler(*words)
+        assert (done.exit_code, done.stdout, done.stderr) == (0, said, nobody)
 
 
 def test_the_status_says_who_leads_and_names_the_worker_of_a_row_without_queues(cluster, autoscaler):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -212,6 +213,15 @@ def test_a_scaler_that_nobody_has_asked_has_its_series_so_that_an_alert_can_fire
         f'celery_autoscaler_keda_calls_total{{code="OK",method="{method}"}} 0.0'
         for method in ("IsActive", "StreamIsActive", "GetMetricSpec", "GetMetrics")
     ]
+
+
+def test_settings_without_effect_are_said_at_the_start():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"--listen 127.0.0.1:0 --keda-listen 127.0.0.1:{taken.getsockname()[1]}"
+        words = f"keda --queue celery {listen} --target-wait 3s --scale-up-threshold 3 --base-path /x"
+        done = CliRunner(env={"REDIS_URL": "redis://127.0.0.1:1/0"}).invoke(main, words.split())
+    said = [json.loads(line) for line in done.stderr.splitlines() if "settings.ignored" in line]
+    assert [one["settings"] for one in said] == [["--scale-up-threshold"], ["--base-path"]]
 
 
 @needs("openssl")

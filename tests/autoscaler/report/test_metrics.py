@@ -205,6 +205,14 @@ def test_a_sensor_that_fails_is_counted_and_grows_old():
     assert exported.of("sensor_age_seconds") == {"backlog": 0, "pool": 10}
 
 
+def test_a_kill_while_the_consumers_are_cancelled_is_counted_once_they_are_restored():
+    exported = Exported()
+    for second, (kills, queues) in enumerate([(0, ("celery",)), (2, ()), (2, ("celery",)), (2, ("celery",))]):
+        box = FULL._replace(oom_kills=kills, container_id="a")
+        exported.tick(look(0, worker("a@h", container=box, queues=queues), at=1000.0 + second))
+    assert exported.of("group_oom_kills_total") == {"celery": 2}
+
+
 def test_what_was_never_read_is_as_old_as_the_daemon_so_that_an_alert_can_fire():
     exported = Exported()
     exported.now = 1070.0

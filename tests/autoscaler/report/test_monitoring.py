@@ -128,6 +128,12 @@ def running_prometheus(folder, *targets, rules_file=RULES):
         yield server
 
 
+def test_the_dashboard_keeps_namespaces_apart_whose_queues_or_workers_have_one_name():
+    by = [labels.split(", ") for labels in re.findall(r"(?:max|min) by \(([^)]+)\)", DASHBOARD.read_text())]
+    names = {"queue", "queues", "worker"}
+    assert [labels for labels in by if names & set(labels) and "namespace" not in labels] == []
+
+
 @pytest.mark.slow
 @needs("promtool")
 def test_the_rules_pass_promtool_and_every_alert_has_a_case_where_it_fires_and_one_where_not():
