@@ -75,6 +75,8 @@ class BulkRunner:
         step = await self._bulk.step()
         if step is None:
             return False
+        if step.put_off:
+            self._log.warning("bulk.put_off", module=step.module, documents=step.put_off)
         if step.changed:
             await self._cache.raise_version(step.module)
         if step.retried:

@@ -3,7 +3,9 @@
 How it works: a job for many is a list of ids, in chunks, taken when it begins; what is stored later is not
 touched. One transaction does the work of a chunk, removes the chunk and counts, so that a job whose process
 ends is taken up where it stopped, and nothing is done twice. One chunk is worked on at a time, whatever the
-number of processes: an advisory lock, which single deletions take too, keeps them from a deadlock.
+number of processes: an advisory lock, which single deletions take too, keeps them from a deadlock. A
+chunk that Postgres does not do in time, as for mails with many attachments, is cut in two; one document may
+take long, unless it is locked. Then the jobs that waited longer go first.
 
 A deleted document takes its attachments along. Its row is locked before they are looked for: a worker stores
 attachments in the transaction that changes that row, so none is added behind it. The names of all files are
@@ -14,6 +16,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import asyncpg
 
 from docservice.postgres.backups import NO_BACKUP
 from docservice.postgres.grid_where import Arguments, direct, where
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
 Action: TypeAlias = Literal["delete", "retry"]
 CHUNK_DOCUMENTS = 200
 MAX_DOCUMENTS = 1_000_000
+#: For one document, whose attachments may be very many.
+_LONG_SECONDS = 600
+_ALONE = f"set local statement_timeout = '{_LONG_SECONDS}s'; set local lock_timeout = '2s'"
 #: Chosen at random, the same in every process.
 _LOCK = 7_021_094_420
 _JOB = "id::text, module, action, actor, state, total, done, changed, begun_at, ended_at, number"
@@ -86,11 +93,15 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What one chunk of a job did: ``changed`` documents, of which ``retried`` are to be sent to workers."""
+    """What one chunk of a job did: ``changed`` documents, of which ``retried`` are to be sent to workers.
+
+    ``put_off`` documents took too long and are tried again, in smaller chunks where they are several.
+    """
 
     module: str
     changed: int
     retried: tuple[int, ...]
+    put_off: int = 0
 
 
 class Bulk:
@@ -162,12 +173,14 @@ class Bulk:
             if chunk is None:
                 return None
             job_id, number, ids, module, action = chunk
-            retried: tuple[int, ...] = ()
-            if action == "delete":
-                changed = await _delete(connection, ids, module)
-            else:
-                retried = tuple(row["id"] for row in await connection.fetch(_RETRY, ids, module))
-                changed = len(retried)
+            if len(ids) == 1:
+                await connection.execute(_ALONE)
+            try:
+                async with connection.transaction():
+                    changed, retried = await _work(connection, action, ids, module)
+            except (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError):
+                await _put_off(connection, job_id, number, ids)
+                return Step(module=module, changed=0, retried=(), put_off=len(ids))
             await connection.execute(
                 "delete from bulk_chunks where job_id = $1 and number = $2", job_id, number
             )
@@ -214,17 +227,47 @@ def _values(job: NewJob) -> tuple[object, ...]:
     return (job.id, job.module, job.action, job.token_id, job.actor, job.request_id, job.remote_address)
 
 
+async def _work(
+    connection: Any, action: Action, ids: Sequence[int], module: str
+) -> tuple[int, tuple[int, ...]]:
+    """How many documents were changed, and which of them are to be sent to workers."""
+    if action == "delete":
+        return await _delete(connection, ids, module), ()
+    retried = tuple(row["id"] for row in await connection.fetch(_RETRY, ids, module))
+    return len(retried), retried
+
+
+async def _put_off(connection: Any, job_id: uuid.UUID, number: int, ids: Sequence[int]) -> None:
+    """Let other jobs go first, and cut the chunk in two."""
+    await connection.execute("update bulk_jobs set heartbeat_at = clock_timestamp() where id = $1", job_id)
+    half = len(ids) // 2
+    if not half:
+        return
+    await connection.execute(
+        "update bulk_chunks set ids = $3 where job_id = $1 and number = $2", job_id, number, ids[:half]
+    )
+    await connection.execute(
+        "insert into bulk_chunks (job_id, number, ids)"
+        " select $1, max(number) + 1, $2 from bulk_chunks where job_id = $1",
+        job_id,
+        ids[half:],
+    )
+
+
 async def _delete(connection: Any, ids: Sequence[int], module: str) -> int:
     rows = await connection.fetch(
         "select id from documents where id = any($1::bigint[]) and module = $2 order by id for update",
         list(ids),
         module,
+        timeout=_LONG_SECONDS,
     )
     found = {row["id"] for row in rows}
     level = list(found)
     while level:  # mails within mails: each level is locked before the next is looked for
         rows = await connection.fetch(
-            "select id from documents where parent_id = any($1::bigint[]) order by id for update", level
+            "select id from documents where parent_id = any($1::bigint[]) order by id for update",
+            level,
+            timeout=_LONG_SECONDS,
         )
         level = [row["id"] for row in rows if row["id"] not in found]
         found.update(level)
@@ -233,5 +276,6 @@ async def _delete(connection: Any, ids: Sequence[int], module: str) -> int:
         " kept as (insert into removed_blobs (blob_key) select blob_key from gone on conflict do nothing)"
         " select count(*) from gone",
         list(found),
+        timeout=_LONG_SECONDS,
     )
     return int(deleted)

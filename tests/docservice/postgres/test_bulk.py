@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
 
 import asyncpg
 
 from docservice.domain.documents import DocumentType, NewDocument
 from docservice.domain.extraction import Attachment, Content, Extraction
-from docservice.postgres.bulk import Bulk
+from docservice.domain.grid.query import GridQuery
+from docservice.postgres.bulk import Bulk, NewJob
 from docservice.postgres.database import Database
 from docservice.postgres.documents import Documents
 from tests.docservice.conftest import pool_settings
@@ -94,6 +97,70 @@ def test_a_worker_that_ends_after_a_deletion_stores_nothing(database_url: str) -
             return stored, len(await database.fetch("select id from documents"))
 
     assert asyncio.run(run()) == (None, 0)
+
+
+# Each deleted row takes 20 ms, where a statement may take 400.
+_SLOW = """
+create function slowly() returns trigger language plpgsql as
+    $$ begin perform pg_sleep(0.02); return old; end $$;
+create trigger slow before delete on documents for each row execute function slowly();
+"""
+_ATTACHMENTS = """
+insert into documents (module, document_type, title, file_name, content_type, size_bytes, sha256, blob_key,
+    parent_id, part, depth)
+select 'mail', 'pdf', 't', 'f', 'c', 1, 's', 'part-' || n, $1, n, 1 from generate_series(1, 30) n
+"""
+
+
+async def begun(database: Database, ids: list[int]) -> UUID:
+    """A job that deletes these documents."""
+    job = NewJob(
+        id=uuid4(),
+        module="mail",
+        action="delete",
+        token_id=1,
+        actor="a",
+        request_id="r",
+        remote_address="1",
+    )
+    await Bulk(database).begin(job, GridQuery(module="mail"), ids, None)
+    return job.id
+
+
+def test_a_job_on_more_than_postgres_does_in_time_is_cut_into_smaller_steps(database_url: str) -> None:
+    async def run() -> tuple[object, ...]:
+        slow = Database(replace(pool_settings(database_url), statement_timeout_seconds=0.4))
+        await slow.open()
+        async with opened(database_url) as database:
+            ids = await Documents(database).add([new(f"{number}") for number in range(40)])
+            await database.fetch(_ATTACHMENTS, ids[0])
+            async with database.connection() as connection:
+                await connection.execute(_SLOW)
+            job = await begun(database, ids)
+            bulk = Bulk(slow)
+            while await bulk.step() is not None:
+                pass
+            await slow.close()
+            found = await Bulk(database).job(job) or {}
+            left = await database.fetch("select id from documents")
+            return found["state"], found["total"], found["done"], found["changed"], len(left)
+
+    assert asyncio.run(run()) == ("done", 40, 40, 70, 0)
+
+
+def test_a_document_that_stays_locked_lets_the_other_jobs_go_first(database_url: str) -> None:
+    async def run() -> tuple[object, ...]:
+        async with opened(database_url) as database:
+            locked, free = await Documents(database).add([new("locked"), new("free")])
+            bulk, jobs = Bulk(database), [await begun(database, [one]) for one in (locked, free)]
+            async with database.transaction() as other:
+                await other.execute("select from documents where id = $1 for update", locked)
+                steps = [await bulk.step(), await bulk.step()]
+            steps.append(await bulk.step())
+            states = [(await bulk.job(job) or {})["state"] for job in jobs]
+            return [step and (step.changed, step.put_off) for step in steps], states
+
+    assert asyncio.run(run()) == ([(0, 1), (1, 0), (1, 0)], ["done", "done"])
 
 
 def test_a_retried_document_has_all_its_attempts_and_no_earlier_claim_holds(database_url: str) -> None:
