@@ -150,7 +150,7 @@ class Cache:
         self._log = logger("cache")
         self._loads: dict[tuple[str, bytes], asyncio.Task[bytes]] = {}
         self._memory = _Memory(max_memory_bytes)
-        self._pending: set[str] = set()
+        self._pending: dict[str, int] = {}  # by name, the writes whose new version Redis did not take
         self._background: set[asyncio.Task[None]] = set()
         self._paused_until = 0.0
         self._answered: bool | None = None  # None until the first call
@@ -277,8 +277,10 @@ class Cache:
 
         When Redis does not answer it keeps trying in the background, and returns.
         """
-        if not await self.try_raise_version(name) and name not in self._pending:
-            self._pending.add(name)
+        if await self.try_raise_version(name):
+            return
+        self._pending[name] = self._pending.get(name, 0) + 1
+        if self._pending[name] == 1:
             self._metrics.pending_versions.set(len(self._pending))
             self._go(self._raise_later(name))
 
@@ -318,9 +320,12 @@ class Cache:
         return True
 
     async def _raise_later(self, name: str) -> None:
-        while not await self.try_raise_version(name):  # noqa: ASYNC110 - it is Redis that we wait for
+        while True:
+            writes = self._pending[name]
+            if await self.try_raise_version(name) and self._pending[name] == writes:
+                break  # else there was a write after this version was sent: it needs another one
             await asyncio.sleep(0.2)
-        self._pending.discard(name)
+        del self._pending[name]
         self._metrics.pending_versions.set(len(self._pending))
 
     def _go(self, work: Awaitable[None]) -> None:

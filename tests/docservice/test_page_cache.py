@@ -131,6 +131,44 @@ def test_a_write_without_redis_answers_and_catches_up(settings: Settings, tmp_pa
     assert asyncio.run(walk()) == (True, True)
 
 
+class _Scripted(Cache):
+    """Redis takes a version, or does not, when the test says so."""
+
+    tries: asyncio.Queue[asyncio.Future[bool]]
+
+    async def try_raise_version(self, name: str) -> bool:
+        assert name == "mail"
+        outcome: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        await self.tries.put(outcome)
+        return await outcome
+
+
+def test_a_version_that_was_sent_before_a_write_does_not_stand_for_it(settings: Settings) -> None:
+    async def walk() -> list[bool]:
+        cache = _Scripted(settings.redis, settings.redis_tuning, Metrics())
+        cache.tries = asyncio.Queue()
+        bypassed = []
+        try:
+            first = asyncio.create_task(cache.raise_version("mail"))
+            (await cache.tries.get()).set_result(False)
+            await first
+            sent_before = await cache.tries.get()  # by the background; Redis has it, its answer is under way
+            second = asyncio.create_task(cache.raise_version("mail"))
+            (await cache.tries.get()).set_result(False)
+            await second
+            sent_before.set_result(True)
+            sent_after = await asyncio.wait_for(cache.tries.get(), timeout=10)
+            bypassed.append((await cache.read(KEY, "mail")).stamp is None)
+            sent_after.set_result(True)
+            await cache.settle(within_seconds=10)
+            bypassed.append((await cache.read(KEY, "mail")).stamp is None)
+            return bypassed
+        finally:
+            await cache.close()
+
+    assert asyncio.run(walk()) == [True, False]
+
+
 def test_when_redis_hangs_all_readers_get_the_error_together(settings: Settings, tmp_path: Path) -> None:
     async def walk(server: RedisServer) -> set[bool]:
         async with open_cache(settings, server.url) as cache:
