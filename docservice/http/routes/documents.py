@@ -128,6 +128,8 @@ async def upload(
     storing: _Storing | None = None
     try:
         documents = await reader.read(request.stream())
+        # Again: a body may take days, and its token may have been revoked meanwhile.
+        require_module(await require_operator(await require_viewer(request, serving, None)), module)
         storing = _Storing(serving, module, documents)
         return await serving.idempotency.run(identity, key, storing.request, storing.run)
     except BaseException:

@@ -69,12 +69,12 @@ class GridRoutes:
         sha256 = bearer(headers.get(b"authorization"))
         module = module_name(path.split("/")[2])
         if export:
-            identity = await self._services.auth.identify(sha256)
-            require_module(identity, module)
             if method == "POST":
                 query = _export_body_query(module, await _read_json(receive, headers))
             else:
                 query = _export_query(module, scope["query_string"])
+            identity = await self._services.auth.identify(sha256)  # behind the body, which may take long
+            require_module(identity, module)
             await require_existing(self._services, identity, module)
             await self._services.exports.send(query, f"{module}.csv", send)
             return

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 
 from docservice.http.app import create_app, openapi_document
 from tests.docservice.http.calls import Live, upload
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from docservice.config import Settings
 
 
@@ -127,6 +131,38 @@ def test_a_revoked_token_ends_at_once(live: Live) -> None:
         assert client.get("/admin/audit").status_code == 401
         assert client.get("/modules/mail/grid").status_code == 401
         assert client.get("/documents", params={"id": 1}).status_code == 401
+
+
+FORM = b'--b\r\nContent-Disposition: form-data; name="file"; filename="late.txt"\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "begin", "end"),
+    [
+        ("/modules/mail/grid.csv", "application/json", b"{", b"}"),
+        ("/modules/mail/grid", "application/json", b"{", b"}"),
+        ("/modules/mail/documents", "multipart/form-data; boundary=b", FORM, b"\r\n--b--\r\n"),
+    ],
+)
+def test_a_token_that_is_revoked_while_the_body_comes_is_refused(
+    live: Live, path: str, kind: str, begin: bytes, end: bytes
+) -> None:
+    token_id, token = live.add_token(role="operator")
+
+    def body() -> Iterator[bytes]:
+        yield begin
+        revoking = threading.Thread(target=live.revoke, args=(token_id,))
+        revoking.start()
+        while revoking.is_alive():  # fast enough for the bound on slow bodies
+            yield b" " * 2000
+            revoking.join(0.2)
+        yield end
+
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": kind}
+    with live.client(None) as client:
+        assert client.post(path, content=body(), headers=headers).status_code == 401
+    with live.client() as client:
+        assert client.get("/modules/mail/grid?file_name=late.txt").json()["data"]["rows"] == []
 
 
 def test_the_matrix_leaves_no_route_out(settings: Settings) -> None:
