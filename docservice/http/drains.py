@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from autoscaler.api import BrokerError, DrainError, Phase, refuse
 from docservice.http.errors import ApiError
 from docservice.log import logger
+from docservice.postgres.database import StoreTimeoutError, StoreUnavailableError
 
 if TYPE_CHECKING:
     import uuid
@@ -84,7 +85,9 @@ class Drainer:
                 if not work.done():
                     await self._save()
             state = self._end(work)
-            await self._save(state=state)
+            # Else it would be taken for lost.
+            while not await self._save(state=state):  # noqa: ASYNC110 - it is Postgres that we wait for
+                await asyncio.sleep(_SAVE_SECONDS)
         except asyncio.CancelledError:  # this process ends: leave no worker without its consumers
             stop.set()
             await asyncio.wait({work}, timeout=_RESTORE_SECONDS)
@@ -119,8 +122,11 @@ class Drainer:
             "left": {"busy": progress.busy, "reserved": progress.reserved} if counted else None,
         }
 
-    async def _save(self, *, state: str = "running") -> None:
+    async def _save(self, *, state: str = "running") -> bool:
+        """Save the progress; False when the same may be saved later."""
         try:
             await self._administration.save_drain(self._id, report=self._report, state=state)
         except Exception as fault:  # noqa: BLE001 - the drain goes on whether or not its progress is saved
             self._log.warning("drain.save_failed", drain=str(self._id), fault=type(fault).__name__)
+            return not isinstance(fault, StoreUnavailableError | StoreTimeoutError)
+        return True

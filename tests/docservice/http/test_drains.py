@@ -11,6 +11,7 @@ import pytest
 from autoscaler.api import BrokerError, Phase, Progress, WorkerReading
 from docservice.http.drains import Drainer
 from docservice.http.errors import ApiError
+from docservice.postgres.database import StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,6 +94,25 @@ def test_a_save_that_fails_does_not_end_the_drain() -> None:
 
     asyncio.run(run())
     assert [state for state, _ in rows.saved] == ["done"]
+
+
+class _LateRows(_Rows):
+    """Away for the first two saves."""
+
+    away = 2
+
+    async def save_drain(self, _drain_id: uuid.UUID, *, report: Any, state: str = "running") -> None:
+        if self.away:
+            self.away -= 1
+            raise StoreUnavailableError("Postgres does not answer")
+        await super().save_drain(_drain_id, report=report, state=state)
+
+
+def test_the_end_of_a_drain_is_saved_when_postgres_is_back() -> None:
+    rows = _LateRows()
+    control = _Control([Progress(worker="a@b", queues=(), phase=Phase.DRAINED)])
+    asyncio.run(drainer(control, rows).run(seconds=5, force=False))
+    assert rows.saved == [("done", {"a@b": {"state": Phase.DRAINED, "left": None}})]
 
 
 @pytest.mark.parametrize(("phase", "state"), [(Phase.DRAINED, "done"), (Phase.RESTORED, "failed")])
