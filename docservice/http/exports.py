@@ -12,6 +12,7 @@ import tempfile
 from typing import IO, TYPE_CHECKING
 
 from docservice.http.errors import ApiError
+from docservice.log import logger
 
 if TYPE_CHECKING:
     from starlette.types import Send
@@ -36,7 +37,8 @@ class _File:
         """Append some bytes.
 
         Raises:
-            ApiError: 422 when the file would be larger than allowed.
+            ApiError: 422 when the file would be larger than allowed, 503 when it cannot be written. No
+                OSError: within a statement that would be Postgres not answering.
         """
         self._bytes += len(data)
         if self._bytes > self._max_bytes:
@@ -60,7 +62,29 @@ class _File:
 
     async def _write(self) -> None:
         data, self._waiting = bytes(self._waiting), bytearray()
-        await asyncio.to_thread(self._file.write, data)
+        try:
+            await asyncio.to_thread(self._write_through, data)
+        except OSError as fault:
+            raise _not_written(fault) from fault
+
+    def _write_through(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:  # the file is not buffered: a full disk is a fault of this write, not of its close
+            rest = rest[self._file.write(rest) :]
+
+
+def _opened() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile(prefix="docservice-export-", buffering=0)
+    except OSError as fault:
+        raise _not_written(fault) from fault
+
+
+def _not_written(fault: OSError) -> ApiError:
+    logger("exports").error("export.not_written", fault=str(fault))
+    return ApiError(
+        503, "an export's temporary file cannot be written; the log says why", headers={"Retry-After": "5"}
+    )
 
 
 class Exports:
@@ -80,7 +104,8 @@ class Exports:
         """Answer with all rows of a query as the file ``name``.
 
         Raises:
-            ApiError: 503 when too many exports are open, 422 when this one is too large.
+            ApiError: 503 when too many exports are open or its file cannot be written, 422 when it is too
+                large.
             StoreUnavailableError: when Postgres does not answer, or has no connection for exports in time.
             StoreTimeoutError: when Postgres takes longer than ``seconds``.
         """
@@ -90,7 +115,7 @@ class Exports:
             )
         self._open += 1
         try:
-            with tempfile.TemporaryFile(prefix="docservice-export-") as file:
+            with _opened() as file:
                 spool = _File(file, max_bytes=self._max_bytes)
                 await self._grids.export(query, spool.write, seconds=self._seconds)
                 await spool.rewind()

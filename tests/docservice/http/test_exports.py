@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -18,9 +22,6 @@ from docservice.http.exports import Exports
 from docservice.postgres.database import Database
 from docservice.postgres.grids import Grids as RealGrids
 from tests.docservice.conftest import pool_settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Live = Any  # of conftest
 Write = Any  # what takes the bytes
@@ -85,6 +86,46 @@ def test_exports_are_bounded_in_number_and_end_with_a_client_that_does_not_read(
 
     assert asyncio.run(walk()) == 503
     assert b"".join(message.get("body", b"") for message in sent) == b"id\n1\n"
+
+
+@pytest.mark.parametrize("rows", [1, ROWS], ids=["at the end", "within the statement"])
+def test_an_export_without_room_on_the_disk_says_so(database_url: str, tmp_path: Path, rows: int) -> None:
+    fill(database_url)
+    program = f"""
+import asyncio, resource, signal
+from docservice.domain.grid.query import GridQuery
+from docservice.domain.grid.http_get import from_parameters
+from docservice.http.errors import ApiError
+from docservice.http.exports import Exports
+from docservice.postgres.database import Database
+from docservice.postgres.grids import Grids
+from tests.docservice.conftest import pool_settings
+
+async def main():
+    database = Database(pool_settings({database_url!r}, size=1))
+    await database.open()
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+    exports = Exports(Grids(database), seconds=20, idle_seconds=5, max_bytes=2**40)
+    query = from_parameters("mail", [("size_bytes.to", "{rows}")])
+    try:
+        await exports.send(query, "mail.csv", None)
+    except ApiError as fault:
+        print(fault.status_code, fault.detail)
+
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.stdout.splitlines()[-1:] == [
+        "503 an export's temporary file cannot be written; the log says why"
+    ], done.stderr
 
 
 def test_an_export_that_is_too_large_is_refused_and_leaves_the_connection_usable(database_url: str) -> None:
