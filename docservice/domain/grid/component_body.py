@@ -12,7 +12,7 @@ from docservice.domain.grid import ag_grid, mui
 from docservice.domain.grid.columns import GridError, column_named, shown
 from docservice.domain.grid.conditions import read_integer
 from docservice.domain.grid.cursor import read_cursor
-from docservice.domain.grid.json_values import read_list, read_object
+from docservice.domain.grid.json_values import check_storable, read_list, read_object
 from docservice.domain.grid.query import (
     DEFAULT_LIMIT,
     MAX_ROWS,
@@ -70,7 +70,12 @@ def from_body(module: str, body: object) -> GridQuery:
 
 
 def from_filter_model(module: str, model: object) -> GridQuery:
-    """The query of all rows that a client's filter model leaves; raises as :func:`from_body`."""
+    """The query of all rows that a client's filter model leaves, which can be kept as JSON as it is.
+
+    Raises:
+        GridError: as :func:`from_body`, and for what Postgres cannot hold, also where no filter reads it.
+    """
+    check_storable("filterModel", model)
     return GridQuery(module=module, filters=_filters(model))
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from autoscaler.api import MAX_PROCESSES
 
@@ -14,6 +14,16 @@ _MAX_SECONDS = 7 * 86_400
 Worker = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Workers = Annotated[list[Worker], Field(min_length=1, max_length=100)]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as fault:
+        raise ValueError("it must be within the years 1 to 9999 in UTC") from fault
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class AuditFilters(BaseModel):
@@ -26,7 +36,7 @@ class AuditFilters(BaseModel):
     actor: Annotated[Text | None, Field(description="The name of the token.")] = None
     action: Annotated[Text | None, Field(description="As it is listed, such as `grow`.")] = None
     outcome: Annotated[Text | None, Field(description="As it is listed, such as `done`.")] = None
-    since: Annotated[AwareDatetime | None, Field(description="The earliest begin, with a time zone.")] = None
+    since: Annotated[Moment | None, Field(description="The earliest begin, with a time zone.")] = None
 
 
 class ResizeCommand(BaseModel):

@@ -7,10 +7,20 @@ from typing import Any
 import pytest
 
 from docservice.domain.grid.columns import GridError
-from docservice.domain.grid.component_body import from_body
+from docservice.domain.grid.component_body import from_body, from_filter_model
 
 
 @pytest.mark.parametrize("body", [{"startRow": True}, {"paginationModel": {"pageSize": True}}])
 def test_true_is_not_a_number(body: dict[str, Any]) -> None:
     with pytest.raises(GridError):
         from_body("mail", body)
+
+
+@pytest.mark.parametrize(
+    "value", ["\x00", "\ud800", 10**30, float("nan"), [[{"deep": float("inf")}]], {"\x00": 1}]
+)
+def test_a_filter_model_that_is_kept_has_nothing_that_postgres_cannot_hold(value: object) -> None:
+    model = {"state": {"filterType": "text", "type": "equals", "filter": "failed"}}
+    assert from_filter_model("mail", model).filters
+    with pytest.raises(GridError, match=r"^filterModel: "):
+        from_filter_model("mail", {"state": {**model["state"], "filterType": value}})
