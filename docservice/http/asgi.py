@@ -51,6 +51,12 @@ class _Exchange:
         self.status = 0
         self.ended = False
 
+    def refuse_large(self, headers: dict[bytes, bytes]) -> None:
+        """Refuse a body that is announced as too large before any of it came; raises ApiError."""
+        length = headers.get(b"content-length", b"0")
+        if self._max_bytes is not None and length.isdigit() and int(length) > self._max_bytes:
+            raise _too_large(self._max_bytes)
+
     async def receive(self) -> Message:
         """The next part of the body, in bounded time and size."""
         if self._body_ended:  # only a disconnect can follow, whenever that is
@@ -116,9 +122,7 @@ class DocumentService:
             idle_seconds=self._settings.body_idle_seconds,
         )
         try:
-            if max_bytes is not None and _announced(headers) > max_bytes:
-                await error_answer(_too_large(max_bytes))(scope, receive, exchange.send)
-            elif self._cors is not None:
+            if self._cors is not None:
                 answering = CORSMiddleware(self._answering(exchange, headers), **self._cors)
                 await answering(scope, exchange.receive, exchange.send)
             else:
@@ -152,6 +156,7 @@ class DocumentService:
         """Answer one request, every fault of it too."""
         asked = scope
         try:
+            exchange.refuse_large(headers)
             if scope["method"] == "OPTIONS":
                 await answer_options(self.framework.routes, scope, send)
                 return
@@ -179,11 +184,6 @@ class DocumentService:
         finally:
             if "route" in asked:
                 scope["route"] = asked["route"]  # for the metrics
-
-
-def _announced(headers: dict[bytes, bytes]) -> int:
-    length = headers.get(b"content-length", b"0")
-    return int(length) if length.isdigit() else 0
 
 
 def route_of(scope: Scope) -> str:

@@ -164,6 +164,14 @@ def test_pages_of_other_origins_may_ask_where_the_settings_name_them(
             assert "Origin" in answer.headers["vary"]
             foreign = client.get(path, headers={"Origin": "https://evil.example.org"})
             assert "access-control-allow-origin" not in foreign.headers
+        with socket.create_connection(("127.0.0.1", urlsplit(running.url).port or 0), timeout=20) as peer:
+            peer.sendall(
+                f"POST /modules/many/grid HTTP/1.1\r\nHost: x\r\nOrigin: {ORIGIN}\r\n"
+                "Content-Length: 2000000\r\n\r\n".encode()
+            )
+            refused = peer.recv(65_536).decode()
+        assert refused.startswith("HTTP/1.1 413 ")
+        assert f"access-control-allow-origin: {ORIGIN}\r\n" in refused
         assert client.options("/whoami").headers["allow"] == "GET, HEAD, OPTIONS"
 
 
