@@ -85,7 +85,6 @@ TESTED_BY = {
     "docservice/http/downloads": "docservice/http/routes/test_modules",
     "docservice/http/envelope": "docservice/http/test_errors",
     "docservice/http/idempotency": "docservice/http/routes/test_admin",
-    "docservice/http/routes/admin_models": "docservice/http/routes/test_admin",
     "docservice/http/routes/grids_openapi": "docservice/http/test_openapi",
     "docservice/http/routes/grids_schemas": "docservice/http/test_openapi",
     "docservice/http/services": "docservice/http/routes/test_health",
