@@ -14,6 +14,7 @@ Everything below ``blobs`` that no backup's ``files.tsv`` names is of no use.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from contextlib import suppress
@@ -75,11 +76,27 @@ class Backup:
             raise BackupError(f"{self._manifest} cannot be read ({type(fault).__name__})") from fault
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Make the backup complete."""
+        """Make the backup complete, once all of it is on the disk: older ones may be removed at once.
+
+        Raises:
+            BackupError: when the disk reports a fault.
+        """
         text = json.dumps(asdict(manifest), indent=2) + "\n"
         waiting = self._manifest.with_suffix(".part")
-        waiting.write_text(text, "utf-8")
-        waiting.replace(self._manifest)
+        try:
+            waiting.write_text(text, "utf-8")
+            for path in (self.dump, self._files, waiting):
+                _sync(path)
+            waiting.replace(self._manifest)
+            for folder in (self.folder, self.folder.parent):  # their entries
+                _sync(folder)
+        except OSError as fault:
+            raise BackupError(f"{self.folder} cannot be written to the disk ({fault.strerror})") from fault
+
+    def remove(self) -> None:
+        """Remove it; where that breaks off, it is not complete any more."""
+        self._manifest.unlink(missing_ok=True)
+        shutil.rmtree(self.folder)
 
     def write_files(self, files: list[StoredFile]) -> None:
         """List the files of its documents."""
@@ -99,6 +116,14 @@ class Backup:
                     yield StoredFile(key=key, size_bytes=int(size), sha256=digest)
         except (OSError, ValueError) as fault:
             raise BackupError(f"{self._files} cannot be read ({type(fault).__name__})") from fault
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 class Store:
@@ -159,7 +184,7 @@ class Store:
             return 0
         named = {file.key for one in kept for file in one.files()}
         for one in removed:
-            shutil.rmtree(one.folder)
+            one.remove()
         blobs = self.blobs
         for day in await blobs.days():
             for key in await blobs.keys_of(day):

@@ -96,7 +96,6 @@ class Sweeper:
             reason=f"failed after {attempts} attempts: each time the worker"
             " ran out of time or memory, or was ended",
         )
-        self._metrics.oldest_unprocessed.set(await self._documents.oldest_unprocessed_seconds())
         for module in abandoned.modules:
             await self._cache.raise_version(module)
         sent = await self._send_unsent() + await self._send_lost(alone=alone)
@@ -106,6 +105,8 @@ class Sweeper:
             self._metrics.swept.labels(result).inc(getattr(swept, result))
         if swept != Swept(sent=0, returned=0, failed=0):
             self._log.info("sweep.done", sent=sent, returned=swept.returned, failed=swept.failed)
+        # Last: where this takes too long, nothing else is left undone.
+        self._metrics.oldest_unprocessed.set(await self._documents.oldest_unprocessed_seconds())
         return swept
 
     async def _send_unsent(self) -> int:
@@ -119,11 +120,12 @@ class Sweeper:
 
     async def _send_lost(self, *, alone: bool) -> int:
         """Send what was sent a while ago, has no worker and is not in the queue."""
+        pause = max(self._scan_pause_seconds, self._settings.sweep_seconds / 2)
+        # First: of a long queue, listing the documents takes longest, so one process does it.
+        if not alone and not await self._broker.reserve_scan(seconds=pause):
+            return 0
         candidates = await self._documents.sent_before(seconds=LOST_SECONDS)
         if not candidates:
-            return 0
-        pause = max(self._scan_pause_seconds, self._settings.sweep_seconds / 2)
-        if not alone and not await self._broker.reserve_scan(seconds=pause):
             return 0
         begun = time.monotonic()
         queued = await self._broker.queued()

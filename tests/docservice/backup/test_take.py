@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from docservice.backup.store import Store
+from docservice.backup.programs import BackupError
+from docservice.backup.store import Manifest, Store
 from docservice.backup.take import take
 from docservice.cli.main import main
 from docservice.domain.documents import DocumentType
@@ -33,6 +34,15 @@ def test_only_the_owner_of_a_backup_can_enter_it(tmp_path: Path) -> None:
     assert {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.rglob("*")} == dict.fromkeys(
         ("backups", "blobs", "2026-11-26T20-00-00Z", "2026-11-26T20-00-01Z"), "0o700"
     )
+
+
+def test_a_backup_is_not_complete_before_all_of_it_is_on_the_disk(tmp_path: Path) -> None:
+    backup = Store(tmp_path / "store").new(NOW)
+    backup.write_files([])
+    backup.dump.symlink_to("/dev/null")  # which does not synchronize
+    with pytest.raises(BackupError, match="cannot be written to the disk"):
+        backup.write_manifest(Manifest(taken_at="", version="", documents=0, files=0, bytes=0))
+    assert not backup.complete
 
 
 def test_no_file_is_removed_while_a_backup_runs_and_all_are_afterwards(settings: Settings) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+import pytest
 
 from docservice.dev.samples import sample_mail
 from docservice.domain.documents import DocumentType
 from docservice.ingest.sweeper import Swept
+from docservice.postgres.database import StoreTimeoutError
+from docservice.postgres.documents import Documents
 from tests.docservice.ingest.insides import bench
 
 if TYPE_CHECKING:
     from docservice.config import Settings
+    from docservice.page_cache import Cache
 
 
 def test_the_sweeper_sends_what_was_forgotten_and_marks_failed_what_kills_workers(settings: Settings) -> None:
@@ -43,6 +48,45 @@ def test_the_sweeper_sends_what_was_forgotten_and_marks_failed_what_kills_worker
             ]
 
     asyncio.run(walk())
+
+
+class SlowCounting(Documents):
+    """Documents so many that how long the oldest one waits is not found in time."""
+
+    async def oldest_unprocessed_seconds(self) -> float:
+        raise StoreTimeoutError
+
+
+class Versions:
+    """A cache that only notes whose pages became void."""
+
+    def __init__(self) -> None:
+        self.raised: list[str] = []
+
+    async def raise_version(self, module: str) -> None:
+        self.raised.append(module)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_measurement_that_takes_too_long_leaves_nothing_else_undone(settings: Settings) -> None:
+    async def walk() -> tuple[list[str], frozenset[int] | None]:
+        async with bench(settings) as made:
+            dropped, versions = await made.add(b"t", DocumentType.TEXT), Versions()
+            await made.database.fetch(
+                "update documents set state = 'processing', attempts = 1,"
+                " claimed_at = now() - interval '1 hour', received_at = now() - interval '1 hour'"
+            )
+            cache = made.cache
+            made.documents, made.cache = SlowCounting(made.database), cast("Cache", versions)
+            with pytest.raises(StoreTimeoutError):
+                await made.sweeper().sweep()
+            assert dropped == 1
+            await cache.close()
+            return versions.raised, await made.broker.queued()
+
+    assert asyncio.run(walk()) == (["mail"], frozenset({1}))
 
 
 def test_a_lost_message_is_sent_again_behind_any_backlog_and_only_once(settings: Settings) -> None:
