@@ -74,7 +74,7 @@ def compose_keda(settings: Settings) -> KedaApp:
         interval_seconds=settings.interval_seconds,
         calls=calls,
         log=app.log,
-        read_token=_token_reader(settings),
+        read_token=token_reader(settings),
     )
     pages = Pages(
         live=seen.live,
@@ -98,16 +98,20 @@ def _tls(app: App) -> Certificates | None:
     )
 
 
-def _token_reader(settings: Settings) -> Callable[[], str | None]:
+def token_reader(settings: Settings) -> Callable[[], str | None]:
+    """Reads the token that calls must have, anew each time; None where none is asked for."""
     path = settings.keda.token_file
 
     def read() -> str | None:
         if path is None:
             return None
         try:
-            return read_secret(path)
+            token = read_secret(path)
         except OSError as fault:
             raise UnknownError(f"--keda-token-file cannot be read: {fault}") from fault
+        if not token:  # as while it is being written
+            raise UnknownError("--keda-token-file is empty; write the token into it")
+        return token
 
     return read
 

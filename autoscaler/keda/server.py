@@ -37,6 +37,8 @@ _GRACE_SECONDS = 2.0
 MAX_STREAMS = 500
 #: Beside the streams, so that calls go on while all of those are open.
 _MAX_CALLS = 2 * MAX_STREAMS
+#: A peer that is gone with its node and without a word is noticed: its streams would count as KEDA's calls.
+_KEEPALIVE_SECONDS, _KEEPALIVE_TIMEOUT_SECONDS = 60.0, 20.0
 #: A call waits for Redis, and for a look at the fleet that all of them share.
 _MAX_THREADS = 32
 
@@ -174,9 +176,12 @@ class Servicer:
 
 
 def _is_given(token: str, words: Iterable[str]) -> bool:
-    """Whether one of the words is the token; every one is compared, in a time that tells nothing."""
+    """Whether one of the words is the token; every one is compared, in a time that tells nothing.
+
+    An empty token is nobody's: a call without one has given it.
+    """
     found = [hmac.compare_digest(token.encode(), word.encode()) for word in words]
-    return any(found)
+    return bool(token) and any(found)
 
 
 def _scaled_object(reference: Any) -> ScaledObject:
@@ -191,8 +196,11 @@ async def serve(
     *,
     tls: Certificates | None,
     on_bound: Callable[[int], None],
+    keepalive_seconds: tuple[float, float] = (_KEEPALIVE_SECONDS, _KEEPALIVE_TIMEOUT_SECONDS),
 ) -> None:
     """Serve on HOST and PORT until ``stop`` is set; ``on_bound`` gets the port once it is bound.
+
+    ``keepalive_seconds`` are after how much silence a peer is pinged, and how long it may take to answer.
 
     Raises:
         ListenError: where the address cannot be bound.
@@ -200,8 +208,16 @@ async def serve(
     """
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_MAX_THREADS, "call"))
     host, port = address
-    # Without: a second server would share the port and answer half of the calls.
-    options = (("grpc.so_reuseport", 0),)
+    ping_ms, answer_ms = (round(1000 * seconds) for seconds in keepalive_seconds)
+    options = (
+        (
+            "grpc.so_reuseport",
+            0,
+        ),  # without it a second server would share the port and answer half of the calls
+        ("grpc.keepalive_time_ms", ping_ms),
+        ("grpc.keepalive_timeout_ms", answer_ms),
+        ("grpc.http2.ping_timeout_ms", answer_ms),  # it is this one that ends the connection
+    )
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MAX_CALLS)
     server.add_generic_rpc_handlers((servicer.handler(),))
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Event, Thread
 
+import grpc
 import pytest
 from click.testing import CliRunner
-from prometheus_client import generate_latest
+from prometheus_client import Counter, generate_latest
+from structlog import get_logger
 
-from autoscaler.cli.compose_keda import compose_keda
+from autoscaler.cli.compose_keda import compose_keda, token_reader
 from autoscaler.cli.main import main
-from autoscaler.demo.embedded import Process
+from autoscaler.demo.embedded import Process, wait_until
+from autoscaler.keda.messages import METHODS, SERVICE
+from autoscaler.keda.server import Servicer, serve
 from autoscaler.settings import table
 from autoscaler.settings.load import load
 from tests.support.cluster import ROOT, started
 from tests.support.keda_client import make_certificate, serving_keda
 from tests.support.programs import needs
+from tests.support.proxy import Proxy
 
 W1, W2 = "w1@h", "w2@h"
 WHOLE = "it must be a whole number from 1 to 10000 (processes)"
@@ -213,6 +222,66 @@ def test_a_scaler_that_nobody_has_asked_has_its_series_so_that_an_alert_can_fire
         f'celery_autoscaler_keda_calls_total{{code="OK",method="{method}"}} 0.0'
         for method in ("IsActive", "StreamIsActive", "GetMetricSpec", "GetMetrics")
     ]
+
+
+class Idle:
+    """A scaler without work."""
+
+    def is_active(self, _scaled_object, **_):
+        return False
+
+
+@contextmanager
+def served(**given):
+    """A server without a fleet, on a port of its own; ``given`` are its servicer's."""
+    calls = Counter("calls", "About.", ("method", "code"), registry=None)
+    servicer = Servicer(Idle(), interval_seconds=0.2, calls=calls, log=get_logger(), **given)
+    ports, stop = SimpleQueue(), Event()
+    serving = serve(servicer, ("127.0.0.1", 0), stop, tls=None, on_bound=ports.put, keepalive_seconds=(1, 1))
+    thread = Thread(target=asyncio.run, args=(serving,))
+    thread.start()
+    try:
+        yield servicer, ports.get(timeout=30)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def dialled(port):
+    return grpc.insecure_channel(f"localhost:{port}")
+
+
+def test_a_stream_of_a_peer_that_is_gone_without_a_word_ends():
+    with (
+        served() as (servicer, port),
+        Proxy(port) as proxy,
+        grpc.insecure_channel(f"localhost:{proxy.port}") as peer,
+    ):
+        method = METHODS["StreamIsActive"]
+        ask = peer.unary_stream(f"/{SERVICE}/StreamIsActive", method.request.SerializeToString)
+        stream = ask(method.request(name="worker"))
+        next(stream)
+        assert servicer._streams == 1
+        proxy.mode = "silent"
+        wait_until(lambda: servicer._streams == 0, within_seconds=30, what="the end of its stream")
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_a_token_file_that_is_empty_for_a_moment_lets_nobody_in(text, tmp_path):
+    path = tmp_path / "token"
+    path.write_text("open-sesame")
+    words = {"redis_url": "redis://127.0.0.1:1/0", "keda_token_file": str(path)}
+    read_token = token_reader(load(words, {}, (*table.ALL, *table.KEDA)))
+    with served(read_token=read_token) as (_, port), dialled(port) as peer:
+        method = METHODS["IsActive"]
+        ask = peer.unary_unary(f"/{SERVICE}/IsActive", method.request.SerializeToString)
+        assert ask(method.request(scalerMetadata={"token": "open-sesame"})) is not None
+        path.write_text(text)
+        for metadata in ({}, {"token": ""}):
+            with pytest.raises(grpc.RpcError) as refused:
+                ask(method.request(scalerMetadata=metadata))
+            why = "--keda-token-file is empty; write the token into it"
+            assert (refused.value.code().name, refused.value.details()) == ("UNAVAILABLE", why)
 
 
 def test_settings_without_effect_are_said_at_the_start():
