@@ -35,6 +35,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0  # since it advanced
         self._rest_bytes = 0
         self._requests = self._answers = 0
+        self._refusal = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start with a connection."""
@@ -56,10 +57,17 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """End the time for headers."""
+        if self.parser.should_upgrade() and any(_announces_body(*header) for header in self.headers):
+            self._refusal = "a request with a body cannot ask for an Upgrade; leave that header out"
+            raise ValueError(self._refusal)  # the parser would take the body for the next request
         self._in_body = self._advanced = True
         self._requests += 1
         self._stop_header_timer()
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request, or none that can be answered."""
+        super().send_400_response(self._refusal or msg)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
@@ -130,3 +138,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
+
+
+def _announces_body(name: bytes, value: bytes) -> bool:
+    return name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 ") != b"")

@@ -235,3 +235,17 @@ def test_what_is_no_body_has_an_end(begin: bytes, again: bytes, refusal: bytes) 
     count, answered = asyncio.run(sent())
     assert count < 10_000_000, "all of it was taken"
     assert answered.startswith(refusal)
+
+
+@pytest.mark.parametrize("kind", ["h2c", "websocket"])
+@pytest.mark.parametrize("length", ["Content-Length: 33", "Transfer-Encoding: chunked"])
+def test_a_body_is_never_read_as_the_next_request(kind: str, length: str) -> None:
+    head = f"PUT / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {kind}\r\n{length}\r\n\r\n".encode()
+    body = b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n\r\n"
+    for parts in ([head + body], [head, body]):
+        answered = asyncio.run(exchange(*parts))
+        assert answered == b"reset" or (
+            answered.startswith(b"HTTP/1.1 400 ") and answered.count(b"HTTP/1.1") == 1
+        )
+    kept = b"PUT / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n"
+    assert asyncio.run(exchange(kept)).endswith(b"\r\n\r\ndone")
