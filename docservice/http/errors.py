@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from docservice.domain.documents import ModuleNameError
 from docservice.domain.grid.columns import GridError
@@ -80,6 +81,8 @@ def api_error(fault: Exception) -> ApiError:
             )
         case BlobError():
             error = _later("the store of documents does not answer; try again")
+        case ClientDisconnect():  # nobody reads the answer: it is for the log and the metrics
+            error = ApiError(400, "the client closed the connection within the body")
         case RequestValidationError():
             error = ApiError(422, _faults(fault))
         case HTTPException():
@@ -126,6 +129,7 @@ def install(app: FastAPI, watch: Watch) -> None:
 
     for kind in (
         BlobError,
+        ClientDisconnect,
         Exception,
         GridError,
         HTTPException,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.docservice.http.calls import envelope
+from autoscaler.demo.embedded import wait_until
+from tests.docservice.http.calls import Live, envelope
 
 if TYPE_CHECKING:
     import httpx
@@ -34,3 +37,20 @@ def test_every_fault_is_reported_in_the_envelope(
     answer = client.request(method, path)
     assert answer.status_code == status
     assert envelope(answer)["error"]["detail"]
+
+
+def test_a_client_that_leaves_within_an_upload_is_no_fault_of_the_service(
+    live: Live, client: httpx.Client
+) -> None:
+    head = (
+        "POST /modules/mail/documents HTTP/1.1\r\nHost: x\r\n"
+        f"Authorization: Bearer {live.tokens['operator']}\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n--b\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", urlsplit(live.url).port or 0), timeout=20) as peer:
+        peer.sendall(head.encode())
+    counted = 'docservice_http_requests_total{method="POST",route="/modules/{module}/documents",status="%d"}'
+    wait_until(
+        lambda: counted % 400 in client.get("/metrics").text, within_seconds=20, what="the request's end"
+    )
+    assert counted % 500 not in client.get("/metrics").text
