@@ -6,6 +6,7 @@ query string and no header, since those hold tokens and mail numbers.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -66,7 +67,12 @@ class _JsonFormatter(logging.Formatter):
 
 
 def _json(event: Any, **_: object) -> bytes:
-    return orjson.dumps(event, default=repr)
+    try:
+        return orjson.dumps(event, default=repr)
+    except (
+        TypeError
+    ):  # half a character, or a number of more than 64 bits: no line fails the work it tells of
+        return json.dumps(event, default=str).encode()
 
 
 def logger(name: str) -> FilteringBoundLogger:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -58,3 +61,34 @@ def test_several_processes_of_one_api_are_counted_together(
             # What the other process answered last is counted a moment later.
             wait_until(lambda: counted() >= 20, within_seconds=20, what="the count of all requests")
             assert counted() == 20
+
+
+def run_python(program: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
+    )
+    return done.stdout
+
+
+def test_a_line_is_written_whatever_its_values_are() -> None:
+    written = run_python(
+        "from docservice.log import configure_log, logger; import logging; configure_log()\n"
+        "logger('x').info('odd', text='\\ud800', number=10**30, other={1, 2})\n"
+        "logging.getLogger('y').warning('\\ud800')"
+    )
+    first, second = [json.loads(line) for line in written.splitlines()]
+    assert (first["event"], first["text"], first["number"]) == ("odd", "\ud800", 10**30)
+    assert (second["part"], second["event"]) == ("y", "\ud800")
+
+
+def test_the_gauges_of_a_process_that_is_gone_are_forgotten(tmp_path: Path) -> None:
+    program = "from docservice.metrics import Metrics; m = Metrics(); m.redis_up.set({}); {}"
+    folder = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    run_python(program.format(0, "m.requests.labels('/', 'GET', '200').inc()"), **folder)
+    text = run_python(program.format(1, "print(m.text().decode())"), **folder)
+    assert "\ndocservice_redis_up 1.0\n" in text
+    assert 'docservice_http_requests_total{method="GET",route="/",status="200"} 1.0' in text, "counters stay"
