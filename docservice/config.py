@@ -221,15 +221,16 @@ class Settings:
 
 
 def check_database_url(url: str) -> str:
-    """Return ``url`` when it names a Postgres database.
+    """Return ``url``, without space around it, when it names a Postgres database.
 
     Raises:
         DatabaseUrlError: with what is legal.
     """
+    url = url.strip()
     if "#" in url:
         raise DatabaseUrlError("it has a '#'; write %23 where the password holds one")
     try:
-        parts = urlsplit(url.strip())
+        parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
     except ValueError as fault:

@@ -89,11 +89,11 @@ def token_revoke(token_id: int) -> None:
     settings = read()
 
     async def revoke(database: Database) -> tuple[bool, bool]:
-        if not await Tokens(database).revoke(token_id):
-            return False, False
+        revoked = await Tokens(database).revoke(token_id)
+        # Also where it was revoked before: that command may not have reached Redis.
         cache = Cache(settings.redis, settings.redis_tuning, Metrics())
         try:
-            return True, await cache.try_raise_version(IDENTITIES)
+            return revoked, await cache.try_raise_version(IDENTITIES)
         finally:
             await cache.close()
 

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 from click.testing import CliRunner
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 from autoscaler.api import RedisUrl, RedisUrlError, parse_redis_url
 from autoscaler.demo.embedded import free_port
 from docservice.cli.main import _Count, main
-from docservice.config import ConfigError, Settings, read_settings
+from docservice.config import ConfigError, Settings, check_database_url, read_settings
 from docservice.ingest.publish import make_celery
+from docservice.page_cache import IDENTITIES, version_key
 from docservice.postgres.migrations import migrations
 
 if TYPE_CHECKING:
@@ -224,6 +226,22 @@ def test_a_token_is_made_listed_and_revoked(database_url: str, redis_url: str) -
     )
     wrong = runner.invoke(main, ["token", "create", "--name", "ann", "--module", "no spaces"])
     assert wrong.exit_code == 2
+
+
+def test_a_second_revocation_reaches_the_caches_that_the_first_one_did_not(
+    database_url: str, redis_url: str
+) -> None:
+    runner = CliRunner(env={"DATABASE_URL": database_url, "REDIS_URL": "redis://127.0.0.1:1/0"})
+    assert runner.invoke(main, ["token", "create", "--name", "ann"]).exit_code == 0
+    assert "Redis does not answer here" in runner.invoke(main, ["token", "revoke", "1"]).stdout
+    again = runner.invoke(main, ["token", "revoke", "1"], env={"REDIS_URL": redis_url})
+    assert (again.exit_code, "no active token 1" in again.stderr) == (1, True)
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.exists(version_key(IDENTITIES)) == 1
+
+
+def test_space_around_a_database_url_is_no_part_of_the_name() -> None:
+    assert check_database_url(" postgresql://u@h/documents\n") == "postgresql://u@h/documents"
 
 
 def test_a_worker_count_is_a_number_or_auto() -> None:
