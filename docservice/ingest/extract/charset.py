@@ -59,6 +59,8 @@ _BOMS = (
 )
 _IDEOGRAPHIC = ("big5", "cp949", "euc-jp", "euc-kr", "gb18030", "johab", "shift_jis", "shift_jis_2004")
 _ASCII = bytes(range(0x80))
+#: Of so many bytes beyond ASCII one may be damaged in a text that is taken for UTF-8 all the same.
+_DAMAGED_SHARE = 20
 _ACCENTED_WORD = re.compile(rb"[A-Za-z][\x80-\xff]|[\x80-\xff][A-Za-z]")
 _NOISE = re.compile(r"^[\s\"'=]+|[\s\"';,].*$", re.DOTALL)
 _ISO_2022 = re.compile(rb"\x1b(?:\$[@B]|\([BJI]|\$\([CD])")
@@ -130,12 +132,24 @@ def _guessed(data: bytes, hint: str | None, *, declared: bool) -> str:
         return read
     if _ISO_2022.search(data) and (read := _strict(data, "iso2022_jp_ext")) is not None:
         return read
+    if read is None and (nearly := _nearly_utf_8(data)) is not None:
+        return nearly
     if declared:
         return _strict(data, "cp1252") or ""
     if hint is not None and hint not in ("utf-8", "utf_8") and (read := _strict(data, hint)) is not None:
         return read
     read = _strict(data, _detected(data))
     return read if read is not None else _strict(data, "cp1252") or ""
+
+
+def _nearly_utf_8(data: bytes) -> str | None:
+    """The text where all but a few characters are UTF-8, as of one that was cut off within a character.
+
+    In any other charset next to no character is valid UTF-8.
+    """
+    read = data.decode("utf-8", "replace")
+    beyond_ascii = len(data.translate(None, _ASCII))
+    return read if read.count("\ufffd") <= beyond_ascii / _DAMAGED_SHARE else None
 
 
 def _detected(data: bytes) -> str:

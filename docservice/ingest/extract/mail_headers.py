@@ -169,6 +169,10 @@ def _extended_value(items: dict[int, tuple[str, bool]]) -> str:
 
 _COMMENT = re.compile(r"\([^()]*\)")
 _HALF_DAY = re.compile(r"\b(\d{1,2})(:\d{2}(?::\d{2})?) ?([ap])\.?m\b\.?", re.IGNORECASE)
+#: A zone behind a time, also as programs write it beside ``+0100``: ``+01:00``, ``GMT+0100``, ``UTC+1``.
+_OFFSET = re.compile(
+    r"(\d[:.]\d{2}) *(?:GMT|UTC?)? *([+-])(\d{1,2})(?::?(\d{2}))?(?![:\d])", re.ASCII | re.IGNORECASE
+)
 
 
 def date(value: bytes) -> datetime | None:
@@ -185,10 +189,14 @@ def date(value: bytes) -> datetime | None:
 
 def _mail_date(written: str) -> datetime:
     """By RFC 5322 and its old forms; an offset of more than a day, as some write, is kept unchanged."""
-    parsed = parsedate_tz(_HALF_DAY.sub(_whole_day, written))
+    parsed = parsedate_tz(_OFFSET.sub(_plain_offset, _HALF_DAY.sub(_whole_day, written)))
     if parsed is None:
         raise ValueError("no date of a mail")
     return datetime(*parsed[:6], tzinfo=UTC) - timedelta(seconds=parsed[9] or 0)
+
+
+def _plain_offset(found: re.Match[str]) -> str:
+    return f"{found[1]} {found[2]}{int(found[3]):02d}{found[4] or '00'}"
 
 
 def _whole_day(found: re.Match[str]) -> str:

@@ -54,6 +54,8 @@ def test_a_label_means_what_browsers_and_mails_mean_by_it(label: str | None, cod
         ("Grüße".encode(), "us-ascii", "Grüße"),
         ("Grüße".encode(), "iso-8859-1", "Grüße"),
         ("Grüße".encode(), "euc-jp", "Grüße"),
+        (("Grüße " * 9).encode() + b"\xc3", None, "Grüße " * 9 + "\ufffd"),
+        (("Grüße " * 9).encode() + b"\xc3", "iso-8859-1", "Grüße " * 9 + "\ufffd"),
         (b"Gr\xfc\xdfe", "utf-8", "Grüße"),
         ("Grüße, Müller, Söhne \ufffd".encode()[:-1], "utf-8", "Grüße, Müller, Söhne \ufffd"),
         ("Grüße".encode("utf-16"), "utf-8", "Grüße"),

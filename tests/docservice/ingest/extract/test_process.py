@@ -53,6 +53,16 @@ def test_of_a_long_text_the_start_is_kept_and_what_is_left_out_is_named(
     )
 
 
+@pytest.mark.parametrize("head", [b"", b"Subject: a\n\n"], ids=["text", "mail"])
+@pytest.mark.parametrize("before", [b"", b"a", b"aa", b"aaa"])
+def test_a_long_text_in_utf_8_without_a_label_is_read_as_such_wherever_it_is_cut(
+    head: bytes, before: bytes
+) -> None:
+    kind = DocumentType.EMAIL if head else DocumentType.TEXT
+    found = process(head + before + "\u20ac".encode() * 1_500_000, kind, RULES).text or ""
+    assert set(found.removeprefix(before.decode())) == {"\u20ac"}
+
+
 def test_a_mail_gives_its_number_title_sender_text_and_attachments() -> None:
     message = mail(Subject="Offer MN-2026-000123 for you")
     message.set_content("Hello")
