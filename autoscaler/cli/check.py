@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -75,11 +76,13 @@ def _examine(app: App) -> Iterator[Finding]:
         return
     given = bool(settings.control_exchanges) and settings.fanout_prefix is not None
     yield from of_deployment.address(app.addresses.current, given=given)
+    yield from findings.unread(again.faults)
     yield from findings.queue_names(settings, depths, consumed)
     yield from findings.queues(depths)
     yield from findings.worker_names(settings, [worker.name for worker in reading.workers])
     yield from findings.workers(reading, settings)
-    yield from of_deployment.unlike(reading, depths)
+    known = reading if "mailboxes" not in seen.faults else replace(reading, unregistered=())
+    yield from of_deployment.unlike(known, depths)
     yield from of_deployment.maxima(reading.workers, settings)
     if not reading.workers:
         yield from _search(app, again.mailboxes.difference(reading.beats))

@@ -71,6 +71,16 @@ def rights(name: str, fault: Exception | None) -> Finding:
     )
 
 
+def unread(faults: Mapping[str, str]) -> Iterator[Finding]:
+    """What beside the queues could not be read, and what follows from it."""
+    advice = {
+        "mailboxes": "grant smembers on _kombu.binding.*.pidbox: without it no worker that hangs is missed",
+        "ages": "grant lindex on the queues: without it the wait of the oldest task is estimated",
+    }
+    for part in sorted(advice.keys() & faults.keys()):
+        yield Finding(level="warn", subject=part, found=faults[part], advice=advice[part])
+
+
 def variables(unknown: Mapping[str, str | None]) -> Iterator[Finding]:
     """Variables that look like a setting and are none."""
     for name, nearest in unknown.items():

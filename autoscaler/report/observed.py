@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Kind and name of a condition.
 Subject: TypeAlias = tuple[str, str]
+#: Kinds that a sensor of their own tells, beside the backlog.
+_READ_BY = {"lease": "lease", "mailbox": "mailboxes"}
 
 
 class Tick(Protocol):
@@ -66,10 +68,10 @@ def is_observed(subject: Subject, record: Tick) -> bool | None:
     kind, name = subject
     if kind in {"publish", "override"} or subject == ("sensor", "backlog"):
         return True
-    if "backlog" in record.faults:
+    if not {"backlog", _READ_BY.get(kind, "backlog")}.isdisjoint(record.faults):
         return False
     if kind in {"sensor", "lease"}:
-        return kind == "sensor" or lease_is_read(record)
+        return True
     if kind in deployment.KINDS and (not deployment_is_read(record) or kind != deployment.NOT_CONSUMED):
         return deployment_is_read(record)
     if kind in {"queue", deployment.CLOCK, deployment.PRIORITIES, deployment.NOT_CONSUMED}:

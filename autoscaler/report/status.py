@@ -168,7 +168,7 @@ def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
         found |= {("queue", queue.name): queue.error for queue in record.observation.queues if queue.error}
     for name in record.duplicates:
         found["name", name] = "two workers answer to it; give each worker a name of its own"
-    for name in record.unregistered:
+    for name in record.unregistered if "mailboxes" not in record.faults else ():
         found["mailbox", name] = "it answers and has no mailbox in Redis: other tools do not see it"
     for name, content_type in record.unreadable.items():
         found["replies", name] = f"{content_type} is not read; set task_serializer='json' there"

@@ -155,7 +155,14 @@ class QueueSensor:
         if separator := separator_of(member for found in known.values() for member in found):
             self._on_separator(separator)
         failed = (found for found in members.values() if isinstance(found, Exception))
-        parts = {"override": override, "mailboxes": next(failed, None)}
+        ages = (
+            end
+            for reading, ends in zip(readings, oldest, strict=True)
+            if reading.waiting is not None
+            for end in ends
+            if isinstance(end, Exception)
+        )
+        parts = {"override": override, "mailboxes": next(failed, None), "ages": next(ages, None)}
         names = (read_mailboxes(found, exchange) for exchange, found in known.items())
         return QueuesReading(
             queues=readings,

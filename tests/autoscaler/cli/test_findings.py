@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoscaler.cli.findings import Finding, contradictions, queue_names, worker_names, workers
+from autoscaler.cli.findings import Finding, contradictions, queue_names, unread, worker_names, workers
 from autoscaler.core.model import QueueReading, WorkerLayout
 from autoscaler.sensors.workers import WorkersReading
 from autoscaler.settings.load import load
@@ -88,3 +88,11 @@ def test_a_pool_at_its_maximum_is_said_to_be_and_how_it_could_grow():
     assert (below.level, below.advice) == ("ok", "")
     assert (at_max.level, at_max.found) == ("ok", f"{below.found}; its pool of 4 is at the maximum")
     assert at_max.advice.startswith("it can only shrink from here: start it with -c 1 to see it grow")
+
+
+def test_parts_of_redis_that_cannot_be_read_are_named_with_what_follows():
+    found = list(unread({"override": "said elsewhere", "ages": "NOPERM b", "mailboxes": "NOPERM a"}))
+    assert [(one.level, one.subject, one.found, one.advice.partition(":")[0]) for one in found] == [
+        ("warn", "ages", "NOPERM b", "grant lindex on the queues"),
+        ("warn", "mailboxes", "NOPERM a", "grant smembers on _kombu.binding.*.pidbox"),
+    ]

@@ -39,6 +39,13 @@ LATE = worker("late@h")
         pytest.param(("queue", "x"), seen(faults={"backlog": "x"}), False, id="Redis was not read"),
         pytest.param(("sensor", "pool"), seen(faults={"backlog": "x"}), False, id="nor was any worker"),
         pytest.param(("sensor", "pool"), seen(), True, id="the sensor was asked"),
+        pytest.param(
+            ("mailbox", "a@h"),
+            seen(worker("a@h"), faults={"mailboxes": "x"}),
+            False,
+            id="no mailbox read",
+        ),
+        pytest.param(("mailbox", "a@h"), seen(worker("a@h")), True, id="the mailboxes were read"),
         pytest.param(("sensor", "backlog"), seen(), True, id="so was Redis"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -46,6 +47,13 @@ def test_a_standby_says_that_it_is_one_whatever_it_decides_and_a_leader_does_not
         assert conditions(standing, mode)[subject] == (
             "another daemon with this --name acts; this one takes over when it is gone"
         )
+
+
+def test_who_cannot_read_the_mailboxes_misses_none():
+    mailbox = ("mailbox", "a@h")
+    answered = record_of(look(0, worker("a@h")), unregistered=("a@h",))
+    assert mailbox in conditions(answered, Mode.ACT)
+    assert mailbox not in conditions(replace(answered, faults={"mailboxes": "NOPERM"}), Mode.ACT)
 
 
 @pytest.mark.parametrize("fault", ["backlog", "lease"])

@@ -161,6 +161,19 @@ def test_a_user_who_may_read_one_queue_alone_reads_that(client, server):
     assert sorted(found.faults) == ["mailboxes", "override"]
 
 
+def test_ages_that_may_not_be_read_are_a_fault_and_not_only_unknown(server, client):
+    fill(client, celery=2)
+    client.hset("mistaken", "a", "b")
+    client.acl_setuser("no-ages", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-lindex"])
+    with redis.Redis.from_url(server.url, username="no-ages", password="x") as reader:
+        aged = QueueSensor(lambda: reader, KeyLayout(), "autoscaler:a:override", wall=lambda: 1e9)
+        found = aged.read(["celery", "mistaken"])
+    why = "NoPermissionError: User no-ages has no permissions to run the 'lindex' command"
+    assert found.faults == {"ages": why}
+    whole = QueueSensor(lambda: client, KeyLayout(), "autoscaler:a:override", wall=lambda: 1e9)
+    assert whole.read(["celery", "mistaken"]).faults == {}, "the depth of such a key is a fault already"
+
+
 def test_without_the_right_to_ask_for_the_role_no_depth_is_trusted(client, server):
     client.execute_command("ACL", "SETUSER", "blind", "reset", "on", ">blind", "~*", "+llen")
     with redis.Redis(port=server.port, username="blind", password="blind") as blind:
