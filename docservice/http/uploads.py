@@ -180,6 +180,8 @@ class UploadReader:
         if b"filename" not in options:
             if self._part.name != "mail_number":
                 raise ApiError(422, "the only field beside files is mail_number")
+            if self._part.name in self._fields:
+                raise ApiError(422, "mail_number: given more than once")
             return
         if len(self._stored) >= self._limits.files:
             raise ApiError(413, f"a request has at most {self._limits.files} files; send the rest in another")
@@ -209,7 +211,10 @@ class UploadReader:
     async def _end_part(self) -> None:
         part = self._part
         if part.writer is None:
-            self._fields[part.name] = part.waiting.decode("utf-8", "replace")
+            try:
+                self._fields[part.name] = part.waiting.decode()
+            except UnicodeDecodeError as fault:
+                raise ApiError(422, f"{part.name}: it is not UTF-8") from fault
             return
         if not part.size:
             raise ApiError(422, f"the file {part.file_name!r} has no bytes")

@@ -78,6 +78,18 @@ def test_nothing_of_an_upload_with_a_fault_is_kept(live: Live, client: httpx.Cli
         ),
         (
             "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="mail_number"\r\n\r\nMN-1\r\n' * 2 + b"--b--\r\n",
+            422,
+            "mail_number: given more than once",
+        ),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="mail_number"\r\n\r\nMN-\xff\r\n--b--\r\n',
+            422,
+            "mail_number: it is not UTF-8",
+        ),
+        (
+            "multipart/form-data; boundary=b",
             b"--b\r\nX-Long: " + b"x" * 20_000 + b"\r\n\r\n",
             422,
             "malformed",
