@@ -7,6 +7,7 @@ mistyped password can be in any part of it. ``REDIS_URL`` follows the same gramm
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,9 +19,12 @@ from docservice.domain.number_pattern import PatternError, number_pattern
 from docservice.postgres.database import PoolSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 _MIB = 2**20
+_PREFIX = "DOCSERVICE_"
+#: Kubernetes adds these to every pod when a Service whose name begins with ``docservice`` exists.
+_OF_A_SERVICE = re.compile(r"DOCSERVICE_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|(?:SERVICE_)?PORT(?:_[A-Z0-9_]*)?)")
 #: As a browser writes it: no path, no final slash.
 _ORIGIN = re.compile(r"\*|https?://[a-z0-9.-]+(?::[0-9]{1,5})?|https?://\[[0-9a-f:]+\](?::[0-9]{1,5})?")
 _DATABASE_SCHEMES = ("postgresql", "postgres")
@@ -283,6 +287,21 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     except ConfigError as fault:
         faults += fault.faults
     raise ConfigError(faults)
+
+
+def unknown_variables(environment: Mapping[str, str], others: Collection[str]) -> list[str]:
+    """One line for each variable that looks like a setting and is none; ``others`` are legal, too."""
+    legal = {item.metadata["name"] for item in fields(Settings)} | set(others)
+    names = [name for name in legal if name.startswith(_PREFIX)]
+    found = []
+    for name in sorted(environment):
+        plain = name.removesuffix("_FILE")
+        if not name.startswith(_PREFIX) or plain in legal or _OF_A_SERVICE.fullmatch(name):
+            continue
+        nearest = difflib.get_close_matches(plain, names, n=1, cutoff=0.8)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        found.append(f"{name} is not a setting and has no effect{hint}")
+    return found
 
 
 _NOWHERE = RedisUrl(scheme="redis", hosts=())

@@ -23,7 +23,7 @@ from docservice import health
 from docservice.cli.backups import backup, restore
 from docservice.cli.running import check, fail, nothing, read, run, with_database, with_schema
 from docservice.cli.tokens import token
-from docservice.config import read_settings, read_variable
+from docservice.config import read_settings, read_variable, unknown_variables
 from docservice.dev.load_test import Burst, BurstError, send_burst
 from docservice.dev.samples import sample_files
 from docservice.ingest.blobs import BlobStore
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from docservice.http.traces import TracedService
 
 _SHUTDOWN_SECONDS = 15
+_BURST_VARIABLE = "DOCSERVICE_TOKEN"
 
 
 class _Count(click.ParamType):  # type: ignore[type-arg]
@@ -73,6 +74,13 @@ def _check_traces() -> None:
     """Say where traces are asked for and cannot be sent; the work goes on without."""
     if why := traces_fault(os.environ):
         logger("traces").warning("traces.off", why=why)
+
+
+def _say_unknown_variables() -> None:
+    """Say which variables look like a setting and are none: what they were to set has its default."""
+    options = {str(option.envvar) for command in main.commands.values() for option in command.params}
+    for why in unknown_variables(os.environ, {*options, health.PORT_VARIABLE, _BURST_VARIABLE}):
+        logger("settings").warning("settings.unknown_variable", why=why)
 
 
 def application() -> DocumentService | TracedService:
@@ -113,6 +121,7 @@ def api(host: str, port: int, workers: int) -> None:
     settings = read()
     run(check(settings))
     _check_traces()
+    _say_unknown_variables()
     logger("api").info(
         "api.starting",
         listen=f"http://{host}:{port}" if port else f"http://{host}, a free port",
@@ -154,6 +163,7 @@ def worker(concurrency: int, celery_options: tuple[str, ...]) -> None:
     settings = read()
     run(check(settings))
     _check_traces()
+    _say_unknown_variables()
     start = partial(start_traces, os.environ, service="docservice-worker", say=_say_traces)
     application, _ = make_worker(settings, start)
     application.worker_main(
@@ -231,12 +241,12 @@ def samples(mails: int, pdfs: int, pages: int, folder: Path) -> None:
 def burst(url: str, documents: int, per_request: int, module: str) -> None:
     """Send many sample mails to an API, to watch its workers. Needs an operator's DOCSERVICE_TOKEN."""
     try:
-        token_text = read_variable("DOCSERVICE_TOKEN", os.environ)
+        token_text = read_variable(_BURST_VARIABLE, os.environ)
         load = Burst(url=url, module=module, documents=documents, per_request=per_request)
     except ValueError as fault:
         fail(str(fault), 2)
     if token_text is None:
-        fail("DOCSERVICE_TOKEN is not set; docservice token create --role operator makes one", 2)
+        fail(f"{_BURST_VARIABLE} is not set; docservice token create --role operator makes one", 2)
     try:
         seconds = send_burst(load, token_text)
     except BurstError as fault:

@@ -16,9 +16,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from autoscaler.api import RedisUrl, RedisUrlError, parse_redis_url
-from autoscaler.demo.embedded import free_port
+from autoscaler.demo.embedded import Process, free_port
 from docservice.cli.main import _Count, main
-from docservice.config import ConfigError, Settings, check_database_url, read_settings
+from docservice.config import ConfigError, Settings, check_database_url, read_settings, unknown_variables
 from docservice.ingest.publish import make_celery
 from docservice.page_cache import IDENTITIES, version_key
 from docservice.postgres.migrations import migrations
@@ -242,6 +242,41 @@ def test_a_second_revocation_reaches_the_caches_that_the_first_one_did_not(
 
 def test_space_around_a_database_url_is_no_part_of_the_name() -> None:
     assert check_database_url(" postgresql://u@h/documents\n") == "postgresql://u@h/documents"
+
+
+def test_a_mistyped_variable_is_named_and_one_of_kubernetes_is_not() -> None:
+    given = [
+        *("DOCSERVICE_CACHE_SECOND", "DOCSERVICE_DOC_FILE", "DOCSERVICE_NOTHING_LIKE_IT"),
+        *("DOCSERVICE_CACHE_SECONDS", "DOCSERVICE_QUEUE_FILE", "DOCSERVICE_HOST", "REDIS_URI"),
+        *("DOCSERVICE_PORT", "DOCSERVICE_SERVICE_HOST", "DOCSERVICE_API_PORT_8000_TCP_ADDR"),
+    ]
+    none = "is not a setting and has no effect"
+    assert unknown_variables(dict.fromkeys(given, "1"), {"DOCSERVICE_HOST"}) == [
+        f"DOCSERVICE_CACHE_SECOND {none}; did you mean DOCSERVICE_CACHE_SECONDS?",
+        f"DOCSERVICE_DOC_FILE {none}; did you mean DOCSERVICE_DOCS?",
+        f"DOCSERVICE_NOTHING_LIKE_IT {none}",
+    ]
+
+
+def test_a_start_names_the_variables_that_have_no_effect_and_no_other(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    environment = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "DOCSERVICE_BLOB_URL": f"file://{tmp_path}",
+        "DOCSERVICE_TOKEN": "",
+        "DOCSERVICE_URL": "",
+        "DOCSERVICE_CONCURRENCY": "1",
+        "DOCSERVICE_HTTP_PORT": "0",
+        "DOCSERVICE_CACHE_SECOND": "0",
+    }
+    with Process(
+        (sys.executable, "-m", "docservice", "api"), log_path=tmp_path / "log", environment=environment
+    ) as process:
+        process.wait_until(lambda: "api.starting" in process.log(), within_seconds=60, what="the start")
+        assert process.log().count("settings.unknown_variable") == 1
+        assert "DOCSERVICE_CACHE_SECOND is not a setting" in process.log()
 
 
 def test_a_worker_count_is_a_number_or_auto() -> None:
