@@ -69,7 +69,7 @@ async def _copy(file: StoredFile, source: BlobStore, target: BlobStore) -> bool 
             await writer.close()
             return True
     except BlobMissingError:
-        pass
+        return None  # whatever the target has stays
     except BaseException:
         await writer.abandon()
         raise

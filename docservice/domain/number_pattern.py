@@ -15,6 +15,10 @@ from docservice.domain.mail_number import MailNumberError, normalise
 
 #: What people and programs write for "-": from the hyphen to the full-width one.
 _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"), "-")
+#: Nobody sees them: soft hyphens, zero-width blanks and joiners, marks of direction.
+_INVISIBLE = dict.fromkeys(
+    (0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
+)
 _MAX_PATTERN_CHARACTERS = 1_000
 
 
@@ -36,9 +40,12 @@ class NumberPattern:
         """The first mail number in ``text``, in its one form; None when there is none.
 
         Letter case does not matter, every dash is a hyphen, and an underscore beside a number is no part of
-        it unless the pattern says so.
+        it unless the pattern says so. Where there is none, one may have invisible characters in it.
         """
         text = text.translate(_DASHES)
+        return self._first(text) or (None if text.isascii() else self._first(text.translate(_INVISIBLE)))
+
+    def _first(self, text: str) -> str | None:
         found = [match for form in (text, text.replace("_", " ")) if (match := self.compiled.search(form))]
         for match in sorted(found, key=lambda match: match.start()):
             try:

@@ -210,10 +210,11 @@ def _people(header: Header, name: str, also: str | None, max_characters: int) ->
 
 def _mail_number(header: Header, subject: str, text: str, rules: Rules, also: str | None) -> str | None:
     """From the header of the settings, where it holds a number, else from the subject, else from the text."""
-    written = mail_headers.text(header.first(rules.mail_number_header), also=also)
-    try:
-        if written:
-            return mail_number.normalise(written)
-    except mail_number.MailNumberError:
-        pass  # the header is no number; the mail is read all the same
+    for value in header.all(rules.mail_number_header)[:10]:
+        written = mail_headers.text(value, also=also)
+        try:
+            if written:
+                return mail_number.normalise(written)
+        except mail_number.MailNumberError:
+            continue  # the header is no number; the mail is read all the same
     return rules.mail_number_pattern.find(subject) or rules.mail_number_pattern.find(text)

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
+from docservice.backup.copying import copy_files
 from docservice.backup.programs import BackupError
 from docservice.backup.store import Manifest, Store
 from docservice.backup.take import take
 from docservice.cli.main import main
 from docservice.domain.documents import DocumentType
+from docservice.ingest.blobs import BlobStore
 from docservice.ingest.orphans import remove_orphans
-from docservice.postgres.backups import BackupRunningError, Backups
+from docservice.postgres.backups import BackupRunningError, Backups, StoredFile
 from docservice.postgres.bulk import Bulk
 from tests.docservice.ingest.insides import bench
 
@@ -43,6 +45,18 @@ def test_a_backup_is_not_complete_before_all_of_it_is_on_the_disk(tmp_path: Path
     with pytest.raises(BackupError, match="cannot be written to the disk"):
         backup.write_manifest(Manifest(taken_at="", version="", documents=0, files=0, bytes=0))
     assert not backup.complete
+
+
+def test_what_a_store_has_of_a_file_stays_where_there_is_no_other_copy(tmp_path: Path) -> None:
+    key = f"2026-01-01/{'0' * 32}"
+
+    async def walk() -> tuple[list[str], bytes]:
+        source, target = (BlobStore(f"file://{tmp_path / name}") for name in ("source", "target"))
+        await target.write(key, b"half a fi")
+        done = await copy_files([StoredFile(key=key, size_bytes=11, sha256="s")], source, target)
+        return done.missing, await target.read(key, max_bytes=100)
+
+    assert asyncio.run(walk()) == ([key], b"half a fi")
 
 
 def test_no_file_is_removed_while_a_backup_runs_and_all_are_afterwards(settings: Settings) -> None:
