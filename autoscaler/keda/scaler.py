@@ -158,7 +158,7 @@ class Scaler:
         self,
         scaled_object: ScaledObject,
         question: Question,
-        target: Callable[[], int],
+        target: Callable[[], int | None],
         *,
         anew: bool = True,
     ) -> Answer:
@@ -166,9 +166,9 @@ class Scaler:
         try:
             waiting = self._waiting(question)
             per_worker = target()
-            found = self._from(self._fleet.latest(), question, waiting, per_worker)
+            found = self._from(self._fleet.latest(), question, waiting, per_worker or 1)
             if anew and not found.active:
-                found = self._from(self._fleet.since(at), question, waiting, per_worker)
+                found = self._from(self._fleet.since(at), question, waiting, per_worker or 1)
             found = self._beside_unseen(found, waiting, at)
         except (UnknownError, MissingError) as fault:
             error = Said(at=at, queues=question.queues, target=per_worker, error=str(fault))
@@ -253,10 +253,10 @@ class Scaler:
             self._observed.note(_name(scaled_object), said)
             raise
 
-    def _stated(self, scaled_object: ScaledObject, question: Question) -> int:
-        """The processes of one worker as far as they are known without asking anybody, else 1."""
+    def _stated(self, scaled_object: ScaledObject, question: Question) -> int | None:
+        """The processes of one worker where they are known without asking anybody."""
         key = (scaled_object.namespace, scaled_object.name, question.queues)
-        return question.processes_per_worker or self._targets.get(key, 1)
+        return question.processes_per_worker or self._targets.get(key)
 
     def _target(self, scaled_object: ScaledObject, question: Question) -> int:
         if question.processes_per_worker is not None:

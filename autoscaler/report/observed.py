@@ -39,6 +39,10 @@ class Tick(Protocol):
     def unresponsive(self) -> tuple[str, ...]:
         """The workers that were asked in vain."""
 
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Those of them without a mailbox."""
+
 
 def deployment_is_read(record: Tick) -> bool:
     """Whether both queues and workers were read: without either nothing is missing."""
@@ -82,5 +86,7 @@ def is_observed(subject: Subject, record: Tick) -> bool | None:
 def _is_observed_worker(name: str, record: Tick) -> bool | None:
     if any(reading.name == name for reading in record.observation.workers):
         return True
-    expected = "pool" in record.faults or name in record.workers or name in record.unresponsive
+    # One that has removed its mailbox may reconnect, until it is not known any more.
+    missed = {*record.unresponsive} - {*record.left}
+    expected = "pool" in record.faults or name in record.workers or name in missed
     return False if expected else None

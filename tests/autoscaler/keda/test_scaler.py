@@ -391,3 +391,14 @@ def test_a_paused_fleet_stays_as_it_is_whatever_somebody_unseen_takes():
         served.watched.fleet.look()
         found = served.scaler.answer(replace(FOUR, metadata={**FOUR.metadata, "queue": "celery,other"}))
         assert (found.processes, found.why) == (4, "paused")
+
+
+def test_what_one_worker_holds_has_no_number_before_kedas_question_for_it():
+    served = Served()
+    served.watched.look(worker(container=container(cpu_limit_cores=3.0, cpu_limited=True), busy=1))
+    said = lambda: served.observed.status()[0]["processes_per_worker"]  # noqa: E731
+    assert served.scaler.is_active(ASKED)
+    assert said() is None
+    assert served.scaler.target(ASKED) == 3
+    assert served.scaler.is_active(ASKED)
+    assert said() == 3

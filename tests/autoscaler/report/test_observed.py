@@ -53,6 +53,14 @@ def test_only_what_was_looked_at_can_be_over(subject, record, expected):
     assert is_observed(subject, record) is expected
 
 
+@pytest.mark.parametrize(
+    ("known", "left", "expected"), [(True, ("a@h",), False), (False, ("a@h",), None), (False, (), False)]
+)
+def test_a_worker_that_ended_is_not_waited_for_once_it_is_forgotten(known, left, expected):
+    record = replace(seen(**({"a@h": worker("a@h")} if known else {})), unresponsive=("a@h",), left=left)
+    assert is_observed(("worker", "a@h"), record) is expected
+
+
 def test_a_condition_stays_in_force_while_nobody_looks_and_a_new_state_takes_its_place():
     before = {("worker", "a@h"): "old", ("queue", "x"): "old", ("worker", "gone@h"): "old"}
     found = {("queue", "x"): "new"}
