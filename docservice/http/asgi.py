@@ -91,7 +91,9 @@ class _Exchange:
 
 
 def _too_large(max_bytes: int) -> ApiError:
-    return ApiError(413, f"the body has more than {max_bytes} bytes", headers={"Connection": "close"})
+    # The connection stays open for the rest of the body, within the bounds of the protocol: to close it
+    # before that would reset it, and most clients would not see this answer.
+    return ApiError(413, f"the body has more than {max_bytes} bytes")
 
 
 class DocumentService:

@@ -92,9 +92,7 @@ class UploadReader:
             self._feed(chunk)
             await self._handle()
             if self._received - self._taken > _FRAME_BYTES + self._parts * _PART_FRAME_BYTES:
-                raise ApiError(
-                    413, "the body has too many bytes outside its files", headers={"Connection": "close"}
-                )
+                raise ApiError(413, "the body has too many bytes outside its files")
         if not self._ended:
             raise ApiError(422, "the multipart body ended before its last boundary")
         if not self._stored:

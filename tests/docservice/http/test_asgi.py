@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -25,6 +27,16 @@ def test_a_large_body_is_refused_before_it_came_on_every_route(client: httpx.Cli
     for path in ("/modules/mail/grid", "/document-type-columns"):
         answer = client.post(path, content=chunks(), headers={"Content-Type": "application/json"})
         assert (answer.status_code, envelope(answer)["error"]["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("path", ["/modules/mail/grid", "/document-type-columns"])
+def test_a_client_that_sends_all_of_a_large_body_first_sees_why_it_is_refused(live: Live, path: str) -> None:
+    headers = {"Authorization": f"Bearer {live.tokens['operator']}", "Content-Type": "application/json"}
+    with closing(HTTPConnection("127.0.0.1", urlsplit(live.url).port, timeout=30)) as peer:
+        for _ in range(2):  # on one connection
+            peer.request("POST", path, body=b" " * 20_000_000, headers=headers)
+            answer = peer.getresponse()
+            assert (answer.status, b"more than 1048576 bytes" in answer.read()) == (413, True)
 
 
 def test_a_client_that_pauses_within_a_body_gets_408(live: Live) -> None:
