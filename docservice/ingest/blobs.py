@@ -161,7 +161,7 @@ class BlobStore:
 
     def _days(self) -> list[date]:
         try:
-            names = self._files.ls(self._root, detail=False)
+            names = self._listed(self._root)
         except FileNotFoundError:
             return []
         except Exception as fault:
@@ -172,10 +172,19 @@ class BlobStore:
                 found.append(date.fromisoformat(name.rstrip("/").rsplit("/", 1)[-1]))
         return sorted(found)
 
+    def _listed(self, folder: str) -> list[str]:
+        """The names in a folder as they are now: some file systems, as that of S3, keep listings for ever."""
+        self._files.invalidate_cache()
+        try:
+            names: list[str] = self._files.ls(folder, detail=False)
+            return names
+        finally:
+            self._files.invalidate_cache()
+
     def _keys_of(self, day: date) -> list[str]:
         folder = f"{self._root}/{day.isoformat()}"
         try:
-            names = self._files.ls(folder, detail=False)
+            names = self._listed(folder)
         except FileNotFoundError:
             return []
         except Exception as fault:

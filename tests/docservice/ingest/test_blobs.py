@@ -11,7 +11,9 @@ import signal
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from docservice.ingest.blobs import BlobError, BlobNotStoredError, BlobStore, BlobWriter
 
@@ -87,6 +89,43 @@ def test_what_a_full_disk_did_not_take_leaves_nothing_behind(tmp_path: Path) -> 
     process.join()
     left = [path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()]
     assert (process.exitcode, left) == (0, [])
+
+
+class Remembering(LocalFileSystem):
+    """A file system that keeps listings until they are declared void, as that of S3 does."""
+
+    protocol = "remembering"
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.kept: dict[str, Any] = {}
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix("remembering://")))
+
+    def ls(self, path: str, detail: bool = False, **options: Any) -> Any:  # noqa: FBT001, FBT002 - of fsspec
+        if path not in self.kept:
+            self.kept[path] = super().ls(path, detail=detail, **options)
+        return self.kept[path]
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        assert path is None
+        self.kept.clear()
+
+
+def test_days_and_keys_that_another_process_adds_are_listed(tmp_path: Path) -> None:
+    fsspec.register_implementation("remembering", Remembering, clobber=True)
+    ours, other = BlobStore(f"remembering://{tmp_path}"), BlobStore(f"file://{tmp_path}")
+
+    async def walk() -> list[tuple[int, int]]:
+        seen = []
+        for day in (date(2026, 1, 1), date(2026, 1, 2), date(2026, 1, 2)):
+            await other.write(other.new_key(day), b"x")
+            seen.append((len(await ours.days()), len(await ours.keys_of(day))))
+        return seen
+
+    assert asyncio.run(walk()) == [(1, 1), (2, 1), (2, 2)]
 
 
 def test_a_store_without_file_numbers_confirms_when_it_closes() -> None:
