@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from email.utils import parsedate_tz
 from urllib.parse import unquote_to_bytes
 
@@ -181,9 +181,11 @@ def date(value: bytes) -> datetime | None:
     for read in (_mail_date, datetime.fromisoformat):
         try:
             found = read(written)
-            return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+            found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
         except (ValueError, TypeError, OverflowError, IndexError):
             continue
+        # What programs write for "none". The first and the last moment of all are infinite to asyncpg.
+        return found if MINYEAR < found.year < MAXYEAR else None
     return None
 
 
