@@ -23,8 +23,9 @@ class BoundedProtocol(HttpToolsProtocol):
     min_rest_bytes: ClassVar[int] = 10_240
     #: Of a request line and headers; and of chunk sizes or trailers without a byte of a body between them.
     max_head_bytes: ClassVar[int] = 65_536
-    #: How long an answer may wait for a client that does not read.
+    #: How long an answer may wait for a client that reads less than ``min_written_bytes`` of it.
     write_seconds: ClassVar[float] = 30.0
+    min_written_bytes: ClassVar[int] = 30_720
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -91,6 +92,17 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._in_body and self._answers == self._requests:
             self._await_rest()
 
+    def _await_reading(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._write_timer = self.loop.call_later(self.write_seconds, self._check_reading, left)
+
+    def _check_reading(self, before: int) -> None:
+        """A large answer is written at once: whoever reads it slowly does read."""
+        if before - self.transport.get_write_buffer_size() < self.min_written_bytes:
+            self.transport.abort()
+        else:
+            self._await_reading()
+
     def _await_rest(self) -> None:
         self._rest_bytes = 0
         self._header_timer = self.loop.call_later(self.header_seconds, self._check_rest)
@@ -115,7 +127,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Start the time of a client that does not read."""
         if self._write_timer is None:
-            self._write_timer = self.loop.call_later(self.write_seconds, self.transport.abort)
+            self._await_reading()
         super().pause_writing()
 
     def resume_writing(self) -> None:

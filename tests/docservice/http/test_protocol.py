@@ -123,6 +123,12 @@ class Hasty(BoundedProtocol):
 
     header_seconds = 0.3
     min_rest_bytes = 1000
+    write_seconds = 1.0
+    min_written_bytes = 10_000
+
+
+#: More than the buffers of both ends of a connection.
+LARGE = 20_000_000
 
 
 async def answer_late(scope: Any, receive: Any, send: Any) -> None:
@@ -131,9 +137,10 @@ async def answer_late(scope: Any, receive: Any, send: Any) -> None:
         while (await receive()).get("more_body"):
             pass
         await asyncio.sleep(3 * Hasty.header_seconds)
-    headers = [(b"content-length", b"4")]
+    body = b"x" * (LARGE if scope["path"] == "/large" else 0) + b"done"
+    headers = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b"done"})
+    await send({"type": "http.response.body", "body": body})
 
 
 @asynccontextmanager
@@ -249,3 +256,25 @@ def test_a_body_is_never_read_as_the_next_request(kind: str, length: str) -> Non
         )
     kept = b"PUT / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n"
     assert asyncio.run(exchange(kept)).endswith(b"\r\n\r\ndone")
+
+
+@pytest.mark.parametrize(("piece", "whole"), [(100_000, True), (100, False)], ids=["slow", "hardly reading"])
+def test_a_client_that_reads_slowly_gets_all_and_one_that_hardly_reads_is_let_go(
+    piece: int, whole: bool
+) -> None:
+    async def got(piece: int) -> int:
+        async with connected() as (reader, writer):
+            writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            begun, count = time.monotonic(), 0
+            with suppress(ConnectionError):
+                while part := await reader.read(piece):
+                    count += len(part)
+                    if time.monotonic() - begun < 3 * Hasty.write_seconds:  # the rest without a pause
+                        await asyncio.sleep(0.02)
+                    else:
+                        piece = 10_000_000
+            return count
+
+    assert (asyncio.run(got(piece)) == LARGE + 4) is whole
