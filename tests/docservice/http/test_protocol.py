@@ -260,7 +260,7 @@ def test_a_body_is_never_read_as_the_next_request(kind: str, length: str) -> Non
 
 @pytest.mark.parametrize(("piece", "whole"), [(100_000, True), (100, False)], ids=["slow", "hardly reading"])
 def test_a_client_that_reads_slowly_gets_all_and_one_that_hardly_reads_is_let_go(
-    piece: int, whole: bool
+    piece: int, *, whole: bool
 ) -> None:
     async def got(piece: int) -> int:
         async with connected() as (reader, writer):
