@@ -88,12 +88,11 @@ def test_exports_are_bounded_in_number_and_end_with_a_client_that_does_not_read(
     assert b"".join(message.get("body", b"") for message in sent) == b"id\n1\n"
 
 
-@pytest.mark.parametrize("rows", [1, ROWS], ids=["at the end", "within the statement"])
-def test_an_export_without_room_on_the_disk_says_so(database_url: str, tmp_path: Path, rows: int) -> None:
+@pytest.mark.slow
+def test_an_export_without_room_on_the_disk_says_so(database_url: str, tmp_path: Path) -> None:
     fill(database_url)
     program = f"""
 import asyncio, resource, signal
-from docservice.domain.grid.query import GridQuery
 from docservice.domain.grid.http_get import from_parameters
 from docservice.http.errors import ApiError
 from docservice.http.exports import Exports
@@ -107,11 +106,11 @@ async def main():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
     exports = Exports(Grids(database), seconds=20, idle_seconds=5, max_bytes=2**40)
-    query = from_parameters("mail", [("size_bytes.to", "{rows}")])
-    try:
-        await exports.send(query, "mail.csv", None)
-    except ApiError as fault:
-        print(fault.status_code, fault.detail)
+    for rows in ("1", "{ROWS}"):  # written at the end, and within the statement
+        try:
+            await exports.send(from_parameters("mail", [("size_bytes.to", rows)]), "mail.csv", None)
+        except ApiError as fault:
+            print(fault.status_code, fault.detail)
 
 asyncio.run(main())
 """
@@ -123,9 +122,9 @@ asyncio.run(main())
         env={**os.environ, "TMPDIR": str(tmp_path)},
         cwd=Path(__file__).parents[3],
     )
-    assert done.stdout.splitlines()[-1:] == [
+    assert [line for line in done.stdout.splitlines() if line.startswith("503 ")] == [
         "503 an export's temporary file cannot be written; the log says why"
-    ], done.stderr
+    ] * 2, done.stderr
 
 
 def test_an_export_that_is_too_large_is_refused_and_leaves_the_connection_usable(database_url: str) -> None:
