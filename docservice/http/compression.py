@@ -26,12 +26,14 @@ _TYPES = ("application/json", "text/")
 _ACCEPTED = re.compile(
     rb"(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[0-9.]+\s*)?(?:,|$)", re.IGNORECASE
 )
+#: Where a `*` accepts whatever else there is.
+_REFUSED = re.compile(rb"(?:^|,)\s*gzip\s*;\s*q=0(?:\.0*)?\s*(?:,|$)", re.IGNORECASE)
 
 
 def accepts_gzip(headers: Mapping[bytes, bytes]) -> bool:
     """Whether ``Accept-Encoding`` has gzip, and not with a weight of 0."""
     asked = headers.get(b"accept-encoding")
-    return asked is not None and _ACCEPTED.search(asked) is not None
+    return asked is not None and _ACCEPTED.search(asked) is not None and _REFUSED.search(asked) is None
 
 
 class Compressing:

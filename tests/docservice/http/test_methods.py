@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from docservice.config import ConfigError, read_settings
+from docservice.http.compression import accepts_gzip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,6 +136,23 @@ def test_large_answers_are_compressed_for_those_who_accept_it(client: httpx.Clie
     )
     assert packed.text == plain.text
     assert len(gzip.compress(plain.content, 1)) < len(plain.content) / 5
+
+
+@pytest.mark.parametrize(
+    ("asked", "accepted"),
+    [
+        (b"GZIP", True),
+        (b"br, gzip ; q=0.001", True),
+        (b"*", True),
+        (b"gzip;q=0.000", False),
+        (b"identity, *;q=0", False),
+        (b"gzip;q=0, *", False),
+        (b"*, gzip ; Q=0.0 ,br", False),
+        (b"x-gzip", False),
+    ],
+)
+def test_gzip_is_for_those_who_accept_it_and_do_not_refuse_it(asked: bytes, *, accepted: bool) -> None:
+    assert accepts_gzip({b"accept-encoding": asked}) is accepted
 
 
 @pytest.mark.slow
