@@ -189,7 +189,8 @@ class BlobStore:
             return []
         except Exception as fault:
             raise BlobError(f"the blobs of {day} cannot be listed ({type(fault).__name__})") from fault
-        return sorted(f"{day.isoformat()}/{name.rstrip('/').rsplit('/', 1)[-1]}" for name in names)
+        keys = (f"{day.isoformat()}/{name.rstrip('/').rsplit('/', 1)[-1]}" for name in names)
+        return sorted(key for key in keys if _KEY.fullmatch(key))  # what others left there is theirs
 
     @property
     def place(self) -> str:

@@ -30,6 +30,8 @@ ORPHAN_LOCK = 7_021_094_419
 _RECENT_DAYS = 7
 _MAX_SECONDS = 900.0
 _BATCH = 1000
+#: With so many files that cannot be removed it is not the files.
+_MAX_FAULTS = 20
 
 
 async def remove_orphans(
@@ -38,10 +40,12 @@ async def remove_orphans(
     """Remove the orphans of all days, or of the last ``recent_days`` only, and return their number.
 
     Raises:
-        StoreUnavailableError, BlobError: when Postgres or the store of blobs does not answer.
+        StoreUnavailableError, BlobError: when Postgres or the store of blobs does not answer, or some files
+            could not be removed. Those behind a few such files are removed all the same.
     """
     last = ((now or datetime.now(UTC)) - timedelta(days=2)).date()
     removed = 0
+    faults: list[BlobError] = []
     for day in await blobs.days():
         if day > last or (recent_days is not None and day <= last - timedelta(days=recent_days)):
             continue
@@ -49,8 +53,15 @@ async def remove_orphans(
         for start in range(0, len(keys), _BATCH):
             batch = keys[start : start + _BATCH]
             for key in await documents.orphans(batch):
-                await blobs.remove(key)
-                removed += 1
+                try:
+                    await blobs.delete(key)
+                    removed += 1
+                except BlobError as fault:
+                    faults.append(fault)
+                    if len(faults) == _MAX_FAULTS:
+                        raise
+    if faults:
+        raise BlobError(f"{removed} orphans are removed and {len(faults)} are not: {faults[0]}")
     return removed
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from docservice.domain.documents import DocumentType
+from docservice.ingest.blobs import BlobError
 from docservice.ingest.orphans import ORPHAN_LOCK, OrphanRemover, remove_orphans, seconds_until_hour
 from tests.docservice.ingest.insides import bench
 
@@ -33,6 +35,32 @@ def test_files_without_a_document_are_removed_however_old_and_never_while_they_m
             return removed, [key for key in left if key != row["blob_key"]]
 
     assert asyncio.run(walk()) == (1, [])
+
+
+def leave(root: Path, day: str) -> None:
+    """An orphan that cannot be removed as a file, another one, and a file that is no blob."""
+    (root / day / ("0" * 32)).mkdir(parents=True)
+    (root / day / ("1" * 32)).touch()
+    (root / day / ".nfs01").touch()
+
+
+def test_an_orphan_that_cannot_be_removed_keeps_no_other_and_what_is_no_blob_stays(
+    settings: Settings,
+) -> None:
+    root = Path(settings.blob_url.removeprefix("file://"))
+    leave(root, "2026-01-01")
+
+    async def walk() -> list[str]:
+        async with bench(settings) as made:
+            with pytest.raises(BlobError, match=r"^1 orphans are removed and 1 are not: blob 2026-01-01/0"):
+                await remove_orphans(made.blobs, made.documents, datetime(2026, 12, 31, tzinfo=UTC))
+            return await made.blobs.keys_of(date(2026, 1, 1))
+
+    left = asyncio.run(walk())
+    assert (left, sorted(path.name for path in root.rglob("*"))) == (
+        [f"2026-01-01/{'0' * 32}"],
+        [".nfs01", "0" * 32, "2026-01-01"],
+    )
 
 
 def test_a_daily_run_removes_recent_orphans_in_one_process_alone(settings: Settings) -> None:
