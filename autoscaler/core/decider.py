@@ -146,12 +146,12 @@ class Decider:
         memory_records = remember_memory(self.policy, state.memory, observation.workers, at)
         queues = {queue.name: queue for queue in observation.queues}
         shared = parts(self.policy, workers, memory_records, observation)
-        limits = _Limits(memory_records, shared, peers.without_growth(state.peers, at))
+        awaited = peers.unchanged(state.peers, observation.workers, at)
+        limits = _Limits(memory_records, shared, peers.without_growth(awaited))
         decisions, plans, groups, due_at = [], [], {}, math.inf
         found = split(workers, self.scope)
-        recalled = recall(
-            state.groups, {group.key: not changed.isdisjoint(group.workers) for group in found}, at
-        )
+        changes = {group.key: not changed.isdisjoint(group.workers) for group in found}
+        recalled = recall(state.groups, changes, at)
         for group in found:
             members = [workers[name] for name in group.workers]
             memory, work = self._measure(recalled[group.key], group, members, queues, at)
@@ -173,17 +173,17 @@ class Decider:
                 due_at = min(due_at, memory.target_wait.due_at)
         decisions += [unseen(name) for name in sorted(self.scope.workers - workers.keys())]
         mine, others = by_scope(decisions, self.scope)
-        expected = peers.follow(state.peers, others, observation.workers, at)
+        awaited = peers.follow(awaited, others, at, self._patience)
         plan = Plan(
             at=at,
             decisions=mine,
             groups=tuple(plans),
             peers=others,
-            without_growth=peers.without_growth(expected, at),
+            without_growth=peers.without_growth(awaited),
             due_at=due_at,
         )
         kept = groups | absent(state.groups, groups, at)
-        return State(workers=workers, groups=kept, memory=memory_records, peers=expected), plan
+        return State(workers=workers, groups=kept, memory=memory_records, peers=awaited), plan
 
     @staticmethod
     def _measure(
@@ -365,6 +365,10 @@ class Decider:
         if member.reading.name in override.held_workers:
             return Reason.HELD
         return Reason.YIELDING if yields_to(member.reading, self.name, member.rivals) else None
+
+    @property
+    def _patience(self) -> float:
+        return peers.patience(self.policy, self.interval_seconds, has_delays=self.target_wait is None)
 
     @property
     def _steps(self) -> tuple[int, int]:

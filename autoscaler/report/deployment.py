@@ -76,7 +76,7 @@ MEMORY_WAIT_STATE = (
 )
 PEER_STATE = (
     "it shares queues with workers of this autoscaler and does not grow when they do, so they take its share:"
-    " run an autoscaler for it, or raise the maximum that its own has"
+    " run an autoscaler for it, or give its own the same maximum and the same delays"
 )
 WAITING_STATE = "messages wait and no worker that answers consumes it; start a worker with -Q NAME"
 FOREIGN_STATE = (

@@ -24,6 +24,8 @@ _log = get_logger(__name__)
 _NEXT_LOOK_SECONDS = 0.05
 _SAY_AFTER_SECONDS = 10.0
 _SAY_SECONDS = 60.0
+#: Where tasks are short, the one that waits starts, and a moment later the next one waits: that is one wait.
+_SAME_WAIT_SECONDS = 1.0
 #: How billiard says that SIGKILL ended a child.
 _KILLED = -signal.SIGKILL
 
@@ -31,19 +33,29 @@ _KILLED = -signal.SIGKILL
 class Admission:
     """One pool's; ``staying`` gives the children that are to take tasks, without retiring ones."""
 
-    def __init__(self, pool: Any, hub: Any, feeding: Feeding, gate: MemoryGate) -> None:
+    def __init__(
+        self,
+        pool: Any,
+        hub: Any,
+        feeding: Feeding,
+        gate: MemoryGate,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._pool = pool
         self._hub = hub
         self._feeding = feeding
         self._gate = gate
         self._holds_back = False  # some children get no job
+        self._now = now
         self._waits_since: float | None = None
+        self._had_room_at: float | None = None  # since when none has waited, None while some wait
         self._looks_at = self._says_at = 0.0
 
     @property
     def waiting_seconds(self) -> float | None:
         """For how long tasks have been waiting for room while children are idle; None where none do."""
-        return None if self._waits_since is None else time.monotonic() - self._waits_since
+        now = self._now()
+        return None if self._waits_since is None or self._is_over(now) else now - self._waits_since
 
     def on_tick(self, staying: Callable[[], list[Any]]) -> None:
         """Called in each turn of the worker's loop, before it writes jobs."""
@@ -71,16 +83,25 @@ class Admission:
         starting = sum(not feeding.is_up(child) for child in children)
         room = self._gate.room(busy, [child.pid for child in idle], starting)
         self._holds_back = room is not None
-        if room is None or room >= min(len(idle), len(self._pool.outbound_buffer)):
-            self._waits_since = None
-        elif self._waits_since is None:
-            self._waits_since = time.monotonic()
+        self._note(waits=room is not None and room < min(len(idle), len(self._pool.outbound_buffer)))
         self._feed_only(staying if room is None else idle[:room], staying, holders)
         if was_closed and not self._gate.closed:
             self._hub.call_soon(self._pool.maintain_pool)
         # A worker without tasks is not woken up for nothing: a task that comes turns the loop.
         if self._holds_back and (self._pool.outbound_buffer or self._gate.closed):
             self._look_again()
+
+    def _note(self, *, waits: bool) -> None:
+        now = self._now()
+        if not waits:
+            self._had_room_at = now if self._had_room_at is None else self._had_room_at
+            return
+        if self._waits_since is None or self._is_over(now):
+            self._waits_since = now
+        self._had_room_at = None
+
+    def _is_over(self, now: float) -> bool:
+        return self._had_room_at is not None and now - self._had_room_at > _SAME_WAIT_SECONDS
 
     def _feed_only(self, chosen: list[Any], staying: list[Any], holders: set[Any]) -> None:
         feeding = self._feeding
@@ -96,7 +117,7 @@ class Admission:
 
     def _look_again(self) -> None:
         """Have the loop turn again soon, and say now and then that tasks wait."""
-        now = time.monotonic()
+        now = self._now()
         if now >= self._looks_at:
             self._looks_at = now + _NEXT_LOOK_SECONDS
             self._hub.call_later(_NEXT_LOOK_SECONDS, _pass)

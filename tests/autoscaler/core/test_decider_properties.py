@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from autoscaler.core import capacity
 from autoscaler.core.decider import Decider
 from autoscaler.core.demand.target_wait import TargetWaitPolicy
+from autoscaler.core.groups import Scope
 from autoscaler.core.model import (
     Action,
     ContainerReading,
@@ -74,6 +75,7 @@ containers = st.none() | st.builds(
     child_rss_bytes=st.lists(st.integers(0, 500).map(lambda n: n * MIB), max_size=4).map(tuple),
 )
 counts = st.none() | st.integers(0, 40)
+scopes = st.sampled_from([frozenset(), frozenset({"w0"}), frozenset({"w0", "w2"})])
 overrides = st.builds(
     Override,
     paused=st.booleans(),
@@ -105,19 +107,26 @@ def readings(draw, name, size):
         companion=draw(st.booleans()),
         autoscale=draw(st.integers(0, 9)) == 0,
         container=draw(containers),
+        resizers=draw(st.sampled_from([None, (), (("other", 3.0),), (("other", 5000.0),)])),
     )
 
 
 @st.composite
 def histories(draw):
     """A policy, a demand and some ticks; the sizes are filled in by the play."""
-    ticks = draw(st.lists(st.sampled_from([0.5, 1.0, 5.0, 20.0]), min_size=1, max_size=10))
+    ticks = draw(st.lists(st.sampled_from([0.5, 1.0, 5.0, 20.0, 90.0, 4000.0]), min_size=1, max_size=10))
     return draw(policies()), draw(demands), ticks, draw(st.data())
 
 
 def play(policy, demand, ticks, data):
     """Yield (observation, plan, next state) for each tick, over workers that also come and go."""
-    decider, state, at, outcomes = Decider(policy=policy, target_wait=demand), State(), 100.0, []
+    decider = Decider(
+        policy=policy,
+        target_wait=demand,
+        scope=Scope(workers=data.draw(scopes)),
+        interval_seconds=data.draw(st.sampled_from([None, 2.0, 300.0])),
+    )
+    state, at, outcomes = State(), 100.0, []
     sizes = {"w0": data.draw(st.integers(0, 12)), "w1": data.draw(st.integers(1, 12))}
     for step in ticks:
         at += step
@@ -252,6 +261,27 @@ def test_the_memory_stays_bounded(history):
         for memory in state.groups.values():
             sizes = [size for _, size in memory.window]
             assert sizes == sorted(set(sizes), reverse=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(histories())
+def test_only_a_worker_of_others_that_was_asked_again_and_again_counts_as_one_that_does_not_grow(history):
+    asked = {}
+    for observation, plan, state in play(*history):
+        assert plan.without_growth <= state.peers.keys() <= {one.worker for one in plan.peers}
+        assert not {one.worker for one in plan.decisions} & {one.worker for one in plan.peers}
+        answering = {reading.name: reading for reading in observation.workers}
+        for one in plan.peers:
+            if one.current is not None:
+                same = asked.get(one.worker, (None, 0))
+                looks = same[1] if same[0] == one.current else 0
+                looks += one.target > one.current
+                asked[one.worker] = (one.current, looks)
+        asked = {name: seen for name, seen in asked.items() if name in {one.worker for one in plan.peers}}
+        for name in plan.without_growth:
+            assert asked[name][1] >= 5  # the first look and four that count
+            if name in answering:
+                assert answering[name].resizers != (("other", 3.0),)
 
 
 @given(policies(), st.integers(0, 200), st.integers(1, 24), st.integers(0, 24))

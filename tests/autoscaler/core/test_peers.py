@@ -18,8 +18,8 @@ PAUSED = Override(paused=True)
 class Sidecar:
     """The autoscaler of worker a alone: ten processes at most for each; times are seconds since its start."""
 
-    def __init__(self, **settings):
-        self.decider = Decider(policy=prompt_policy(), scope=MINE, **settings)
+    def __init__(self, policy=None, **settings):
+        self.decider = Decider(policy=policy or prompt_policy(), scope=MINE, **settings)
         self.state = State()
 
     def see(self, at, *, mine=1, peer=1, waiting=12, override=None, **report):
@@ -65,9 +65,62 @@ def test_it_counts_again_once_its_size_changes():
     for at in range(0, 70, 2):
         before = sidecar.see(at)
     assert before == (10, True)
-    after = sidecar.see(72, peer=2)
-    assert after == (10, False)  # decided by what was known before; the next tick shares again
-    assert sidecar.see(74, peer=2)[0] < 10
+    target, named = sidecar.see(72, peer=2)
+    assert target < 10  # in the same tick: nothing is taken that it takes itself
+    assert not named
+
+
+def test_it_counts_again_once_its_worker_was_started_anew():
+    sidecar = Sidecar()
+    for at in range(0, 70, 2):
+        before = sidecar.see(at)
+    assert before == (10, True)
+    target, named = sidecar.see(72, uptime_seconds=1.0)
+    assert target < 10
+    assert not named
+
+
+def test_time_in_which_nobody_looked_does_not_count():
+    sidecar = Sidecar()
+    for at in range(0, 10, 2):
+        sidecar.see(at)
+    after_an_outage = [sidecar.see(at) for at in range(400, 410, 2)]
+    assert [named for _, named in after_an_outage] == [False] * 5
+    assert max(target for target, _ in after_an_outage) < 10
+
+
+def test_time_in_which_it_did_not_answer_does_not_count():
+    sidecar = Sidecar(prompt_policy(stale_after_seconds=600))
+    sidecar.see(0)
+    silent = [sidecar.see(at, peer=None)[1] for at in range(2, 200, 2)]
+    back = [sidecar.see(at)[1] for at in range(200, 220, 2)]
+    assert not any(silent + back)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "interval", "seconds"),
+    [
+        ({}, 2.0, 60),
+        ({"scale_up_delay_seconds": 600}, 2.0, 618),
+        ({"scale_up_cooldown_seconds": 300}, 2.0, 318),
+        ({"settle_seconds": 100}, 2.0, 108),
+        ({}, 300.0, 1210),
+    ],
+)
+def test_no_legal_delay_of_an_autoscaler_with_the_same_settings_is_longer_than_the_patience(
+    parameters, interval, seconds
+):
+    """A growth is decided after the delay and the cooldown of one that has just started, and tried twice."""
+    sidecar = Sidecar(prompt_policy(**parameters), interval_seconds=interval)
+    delay = parameters.get("scale_up_delay_seconds", 0) + parameters.get("scale_up_cooldown_seconds", 0)
+    named_at = next(at for at in range(0, 5000, int(interval)) if sidecar.see(at)[1])
+    assert seconds <= named_at - delay <= seconds + interval
+
+
+def test_delays_that_a_target_wait_does_not_have_lengthen_nothing():
+    policy = prompt_policy(scale_up_delay_seconds=600, scale_up_cooldown_seconds=600)
+    sidecar = Sidecar(policy, target_wait=TargetWaitPolicy(), interval_seconds=2.0)
+    assert next(at for at in range(0, 5000, 2) if sidecar.see(at)[1]) == 60
 
 
 def test_it_is_remembered_for_the_next_burst_within_an_hour():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -58,8 +59,16 @@ class Gate:
         return self.decided
 
 
-def tick(pool, hub, gate):
-    admission = Admission(pool, hub, Feeding(pool, hub), gate)
+@dataclass
+class Clock:
+    now: float = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def tick(pool, hub, gate, now=time.monotonic):
+    admission = Admission(pool, hub, Feeding(pool, hub), gate, now)
     pool.outbound_buffer.append("a task")
     admission.on_tick(lambda: pool._pool)
     return admission
@@ -78,11 +87,56 @@ def test_as_many_idle_children_are_fed_as_there_is_room_for(room, fed):
 def test_tasks_wait_for_memory_where_idle_children_are_given_none(room, tasks, waits):
     pool, gate = Pool(3), Gate(room)
     pool.outbound_buffer.extend(["a task"] * (tasks - 1))
-    admission = tick(pool, Hub(), gate)
+    clock = Clock()
+    admission = tick(pool, Hub(), gate, clock)
     assert (admission.waiting_seconds is not None) == waits
     gate.decided = 3
     admission.on_tick(lambda: pool._pool)
+    clock.now += 1.5
     assert admission.waiting_seconds is None
+
+
+def test_short_tasks_that_start_one_by_one_wait_all_the_time():
+    pool, gate, clock = Pool(3), Gate(0), Clock()
+    admission = tick(pool, Hub(), gate, clock)
+    for _ in range(15):
+        clock.now += 0.4
+        admission.on_tick(lambda: pool._pool)
+        gate.decided = 1  # a task has ended; the one that waits starts, and the next is fetched
+        admission.on_tick(lambda: pool._pool)
+        assert admission.waiting_seconds is not None
+        gate.decided = 0
+        clock.now += 0.6
+        admission.on_tick(lambda: pool._pool)
+    assert admission.waiting_seconds == pytest.approx(15.0)
+
+
+def test_what_waited_once_is_no_wait_of_what_waits_much_later():
+    pool, gate, clock = Pool(3), Gate(0), Clock()
+    admission = tick(pool, Hub(), gate, clock)
+    gate.decided = 1
+    admission.on_tick(lambda: pool._pool)
+    gate.decided = 0
+    clock.now += 30.0
+    admission.on_tick(lambda: pool._pool)
+    assert admission.waiting_seconds == pytest.approx(0.0)
+
+
+def test_no_wait_is_told_after_the_last_task_has_gone():
+    pool, clock = Pool(3), Clock()
+    admission = tick(pool, Hub(), Gate(0), clock)
+    pool.outbound_buffer.clear()
+    admission.on_tick(lambda: pool._pool)
+    clock.now += 1.5
+    assert admission.waiting_seconds is None
+
+
+def test_a_loop_that_turns_late_ends_no_wait():
+    pool, clock = Pool(3), Clock()
+    admission = tick(pool, Hub(), Gate(0), clock)
+    clock.now += 8.0
+    admission.on_tick(lambda: pool._pool)
+    assert admission.waiting_seconds == pytest.approx(8.0)
 
 
 def test_the_wait_for_memory_is_counted_from_its_beginning():
