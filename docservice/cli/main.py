@@ -138,6 +138,8 @@ def api(host: str, port: int, workers: int) -> None:
         "loop": "uvloop",
         "http": "docservice.http.protocol:BoundedProtocol",
         "server_header": False,
+        # Longer than the minute for which load balancers keep a connection: one that they use is never closed.
+        "timeout_keep_alive": 75,
         # The client address is taken from a proxy header only where the proxy is named.
         "proxy_headers": bool(os.environ.get("FORWARDED_ALLOW_IPS")),
         "timeout_graceful_shutdown": _SHUTDOWN_SECONDS,

@@ -63,13 +63,28 @@ def usual_api(live: Live, tmp_path: Path) -> Iterator[Live]:
 LINE = b"GET /livez HTTP/1.1\r\nHost: " + b"x" * 1000
 
 
+def probe(peer: socket.socket) -> int:
+    """The status of one request on a connection that stays."""
+    peer.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = HTTPResponse(peer)
+    answer.begin()
+    answer.read()
+    return answer.status
+
+
 @pytest.mark.slow
 def test_a_thousand_connections_that_send_nothing_or_a_byte_a_second_are_let_go_while_pages_are_answered(
     usual_api: Live,
 ) -> None:
     begun = time.monotonic()
     answered = []
-    with open_files(4096), selectors.DefaultSelector() as opened, usual_api.client() as client:
+    with (
+        connect(usual_api) as idle,
+        open_files(4096),
+        selectors.DefaultSelector() as opened,
+        usual_api.client() as client,
+    ):
+        assert probe(idle) == 200
         for number in range(1100):
             opened.register(connect(usual_api), selectors.EVENT_READ, number)
         for byte in range(len(LINE)):
@@ -85,6 +100,7 @@ def test_a_thousand_connections_that_send_nothing_or_a_byte_a_second_are_let_go_
             if not opened.get_map() or time.monotonic() - begun > 60:
                 break
         left = len(opened.get_map())
+        assert probe(idle) == 200  # as a load balancer does that keeps it
     assert (left, set(answered)) == (0, {200})
 
 
