@@ -138,7 +138,7 @@ def api(host: str, port: int, workers: int) -> None:
         "loop": "uvloop",
         "http": "docservice.http.protocol:BoundedProtocol",
         "server_header": False,
-        # Longer than the minute for which load balancers keep a connection: one that they use is never closed.
+        # Load balancers keep a connection for a minute: the one that they use must not be closed then.
         "timeout_keep_alive": 75,
         # The client address is taken from a proxy header only where the proxy is named.
         "proxy_headers": bool(os.environ.get("FORWARDED_ALLOW_IPS")),
