@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+
 import pytest
 
 from autoscaler.core.decider import Decider, Mode
 from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.groups import Scope
-from autoscaler.core.model import Override
+from autoscaler.core.model import Action, Override
+from autoscaler.core.policy import Policy
 from autoscaler.core.state import State
-from tests.support.builders import look, prompt_policy, worker
+from tests.support.builders import look, outcome, prompt_policy, worker
 
 MINE = Scope(workers=frozenset({"a"}))
 PAUSED = Override(paused=True)
@@ -158,3 +162,81 @@ def test_an_autoscaler_of_the_whole_fleet_expects_nothing_of_others():
     for at in range(0, 200, 2):
         state, plan = decider.decide(state, look(12, worker("a", 1), worker("b", 1), at=1000.0 + at))
     assert (state.peers, plan.without_growth) == ({}, frozenset())
+
+
+class Fleet:
+    """Workers with an autoscaler each: these look at different times, and start anew once in 1000 s or so.
+
+    Tasks of two seconds come in bursts. The maximum of the last one's autoscaler is ``last_max``, None where
+    it has none.
+    """
+
+    def __init__(self, policy, interval, *, last_max, workers=3, seed=7):
+        self.random, self.interval = random.Random(seed), interval
+        self.names = [f"w{number}" for number in range(workers)]
+        policies = [policy] * (workers - 1)
+        if last_max:
+            policies.append(replace(policy, max_processes=last_max))
+        self.deciders = {
+            name: Decider(
+                policy=own, scope=Scope(workers=frozenset({name})), interval_seconds=interval, name="fleet"
+            )
+            for name, own in zip(self.names, policies, strict=False)
+        }
+        self.states = dict.fromkeys(self.deciders, State())
+        self.outcomes = dict.fromkeys(self.deciders, ())
+        self.looks_at = {name: interval * self.random.random() for name in self.deciders}
+        self.sizes, self.resized_at, self.tasks = dict.fromkeys(self.names, 1), {}, 0.0
+
+    def play(self, seconds):
+        """The names that any autoscaler took for one that does not grow."""
+        named, rate, burst_ends = set(), 0, 0.0
+        for at in range(seconds):
+            if at >= burst_ends:
+                burst_ends, rate = at + self.random.choice([20, 60, 200]), self.random.choice([0, 1, 6, 12])
+            self.tasks += rate
+            self.tasks -= min(self.tasks, sum(self.sizes.values())) / 2
+            for name in [name for name, due in self.looks_at.items() if at >= due]:
+                self.looks_at[name] = at + self.interval * self.random.uniform(0.9, 1.1)
+                if self.random.random() * 1000 < self.interval:
+                    self.states[name], self.outcomes[name] = State(), ()
+                named |= self.look(name, at)
+        return named
+
+    def look(self, name, at):
+        busy = {one: min(size, int(self.tasks) // len(self.names)) for one, size in self.sizes.items()}
+        readings = [
+            worker(
+                one,
+                size,
+                busy=busy[one],
+                uptime_seconds=3600.0 + at,
+                resizers=tuple(("fleet", at - when) for when in [self.resized_at.get(one)] if when),
+            )
+            for one, size in self.sizes.items()
+        ]
+        waiting = max(0, int(self.tasks) - sum(busy.values()))
+        observation = look(waiting, *readings, at=1000.0 + at, outcomes=self.outcomes[name])
+        self.states[name], plan = self.deciders[name].decide(self.states[name], observation)
+        [decision], self.outcomes[name] = plan.decisions, ()
+        if decision.action is not Action.HOLD:
+            self.sizes[name], self.resized_at[name] = decision.target, at
+            self.outcomes[name] = (outcome(decision.target, name=name, sent_at=1000.0 + at),)
+        return plan.without_growth
+
+
+POLICIES = pytest.mark.parametrize(
+    ("parameters", "interval"),
+    [({}, 2), ({"scale_up_delay_seconds": 120}, 2), ({"scale_up_cooldown_seconds": 300}, 2), ({}, 60)],
+    ids=["defaults", "delay", "cooldown", "interval"],
+)
+
+
+@POLICIES
+def test_a_fleet_in_which_each_has_its_autoscaler_names_nobody(parameters, interval):
+    assert Fleet(Policy(max_processes=10, **parameters), interval, last_max=10).play(2500) == set()
+
+
+@pytest.mark.parametrize("last_max", [None, 2])
+def test_a_fleet_names_the_one_without_an_autoscaler_or_with_a_lower_maximum(last_max):
+    assert Fleet(Policy(max_processes=10), 2, last_max=last_max).play(2500) == {"w2"}
