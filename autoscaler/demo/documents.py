@@ -26,6 +26,10 @@ MODULE = "mail"
 _COMMAND = (sys.executable, "-m", "docservice")
 
 
+#: Variables that are settings of what runs here: the demo has its own, whatever the caller's are.
+SETTINGS = ("AUTOSCALER_", "CELERY_", "DOCSERVICE_", "REDIS_URL", "DATABASE_URL", "PG")
+
+
 class DocumentService:
     """The commands and pages of one service; ``folder`` holds its logs, samples and documents.
 
@@ -71,6 +75,7 @@ class DocumentService:
             (*_COMMAND, command, *words),
             log_path=self._folder / f"{log or command}.log",
             environment=self.environment,
+            without=SETTINGS,
             working_folder=self._folder,
             stop_within_seconds=5,  # what it holds is made up, and goes with it
         )

@@ -66,6 +66,8 @@ def _die_with_parent(by: signal.Signals) -> None:
 class Process:
     """One child process in a session of its own, its output in ``log_path``.
 
+    It gets our variables but those whose names begin with one of ``without``, and those of ``environment``.
+
     A context manager: leaving it ends the process, politely first (``stop_signal``), then by force after
     ``stop_within_seconds``. When the thread that started it is gone without having done so, the process gets
     ``orphan_signal``.
@@ -77,12 +79,14 @@ class Process:
         *,
         log_path: Path,
         environment: Mapping[str, str] | None = None,
+        without: tuple[str, ...] = (),
         working_folder: Path | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
         stop_within_seconds: float = 10.0,
         orphan_signal: signal.Signals = signal.SIGKILL,
         user: str | None = None,
     ) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(without)}
         self.log_path = log_path
         self.stop_signal = stop_signal
         self.stop_within_seconds = stop_within_seconds
@@ -92,7 +96,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=None if environment is None else {**os.environ, **environment},
+                env={**inherited, **(environment or {})},
                 cwd=working_folder,
                 start_new_session=True,  # Ctrl-C in the terminal reaches us alone; we end it in order
                 user=user,

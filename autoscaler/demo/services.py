@@ -13,7 +13,7 @@ import redis
 
 from autoscaler.broker.keys import Keys
 from autoscaler.core.model import MEANINGS, Reason, Result
-from autoscaler.demo.documents import DocumentService
+from autoscaler.demo.documents import SETTINGS, DocumentService
 from autoscaler.demo.embedded import (
     EmbeddedError,
     PostgresServer,
@@ -118,6 +118,7 @@ class Demo:
             (*command, "--log-format", "json", *flags),
             log_path=self._folder / "daemon.log",
             environment={"REDIS_URL": self._redis_url},
+            without=SETTINGS,
             working_folder=self._folder,
         )
 

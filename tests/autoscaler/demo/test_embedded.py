@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import psutil
@@ -25,3 +27,12 @@ def test_what_a_process_has_started_ends_with_it_though_it_ends_by_itself(
     assert process.stop() == -stop_signal
     psutil.wait_procs([child], timeout=30)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_process_gets_no_variable_that_it_is_to_be_without_unless_it_is_given(tmp_path):
+    shown = (sys.executable, "-c", "import os; print(*os.environ)")
+    given = {"PATH_OF_ITS_OWN": "1", "OTHER": "2"}
+    with Process(shown, log_path=tmp_path / "log", environment=given, without=("PATH",)) as process:
+        assert process.wait(within_seconds=60) == 0
+        names = process.log().split()
+    assert ("PATH" in os.environ, "PATH" in names, given.keys() <= {*names}) == (True, False, True)
