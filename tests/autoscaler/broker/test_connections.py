@@ -393,6 +393,7 @@ def old_worker(url, name):
             thread.join()
 
 
+@pytest.mark.slow
 @needs_debian
 def test_a_fleet_on_sentinel_with_workers_of_an_old_and_a_new_kombu_is_reached_as_a_whole(watched):
     port, _, server = watched

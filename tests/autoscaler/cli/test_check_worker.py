@@ -41,6 +41,7 @@ def probe(cluster, name="w1@h", within="2"):
     return code, (out + err).strip()
 
 
+@pytest.mark.slow
 def test_a_worker_is_alive_until_it_hangs_or_is_gone(cluster):
     process = cluster.worker()
     assert probe(cluster) == (0, "w1@h is alive")
@@ -54,6 +55,7 @@ def test_a_worker_is_alive_until_it_hangs_or_is_gone(cluster):
     process.send(signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_a_worker_whose_consumers_are_cancelled_is_to_be_restarted(cluster):
     cluster.worker()
     app = Celery("by-hand", broker=cluster.server.url, set_as_current=False)

@@ -96,6 +96,7 @@ def test_a_fleet_at_another_exchange_is_grown(cluster):
     assert command("drain", "a@h", "--force", REDIS_URL=cluster.server.url)[0] == 0
 
 
+@pytest.mark.slow
 def test_what_the_user_has_no_right_to_is_tried_once(cluster):
     cluster.redis.execute_command(
         *("ACL", "SETUSER", "narrow", "reset", "on", ">narrow", "~*", "+@all", "-scan", "&/0.celery.pidbox")

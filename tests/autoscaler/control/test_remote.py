@@ -119,6 +119,7 @@ def test_a_reply_that_comes_too_late_leaves_no_key_behind(fleet):
     assert set(client.keys("*")) == before
 
 
+@pytest.mark.slow
 def test_two_workers_of_one_name_are_found_by_a_roll_call(fleet):
     remote = remote_to(fleet.server.url, timeout_seconds=2)
     assert remote.call("ping", {}, ["twin@h", "nobody"]) == {"twin@h": [PONG, PONG]}

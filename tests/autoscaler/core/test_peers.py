@@ -232,11 +232,13 @@ POLICIES = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @POLICIES
 def test_a_fleet_in_which_each_has_its_autoscaler_names_nobody(parameters, interval):
     assert Fleet(Policy(max_processes=10, **parameters), interval, last_max=10).play(2500) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last_max", [None, 2])
 def test_a_fleet_names_the_one_without_an_autoscaler_or_with_a_lower_maximum(last_max):
     assert Fleet(Policy(max_processes=10), 2, last_max=last_max).play(2500) == {"w2"}

@@ -21,6 +21,7 @@ def size(daemon, worker=W1):
     return None if found is None else int(found)
 
 
+@pytest.mark.slow
 def test_a_worker_grows_under_a_backlog_and_shrinks_when_it_is_gone_and_nothing_is_lost(cluster):
     cluster.worker()
     daemon = cluster.daemon()

@@ -23,6 +23,7 @@ def findings(cluster, *words):
     }
 
 
+@pytest.mark.slow
 def test_a_worker_without_remote_control_is_a_fleet_without_workers(cluster):
     settings = json.dumps({"worker_enable_remote_control": False})
     cluster.worker(SETTINGS=settings)
@@ -32,6 +33,7 @@ def test_a_worker_without_remote_control_is_a_fleet_without_workers(cluster):
     assert findings(cluster) == (1, {"workers": "none answered"})
 
 
+@pytest.mark.slow
 def test_unknown_names_are_reported_and_cleared_once_they_exist(cluster):
     cluster.worker()
     cluster.send(3, 0.0, queue="mails")
@@ -60,6 +62,7 @@ def test_unknown_names_are_reported_and_cleared_once_they_exist(cluster):
     assert daemon.metric("condition", kind="not_consumed") == 0
 
 
+@pytest.mark.slow
 def test_a_named_worker_that_is_missing_is_named(cluster):
     cluster.worker()
     daemon = cluster.daemon("--worker", "w1@h", "--worker", "x@h")
@@ -67,6 +70,7 @@ def test_a_named_worker_that_is_missing_is_named(cluster):
     assert conditions(daemon)["missing_worker", "x@h"] == MISSING_WORKER_STATE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{}, {"broker_transport_options": {"priority_steps": [0, 5], "sep": "|"}}]
 )

@@ -165,6 +165,7 @@ def test_a_command_that_comes_late_leads_to_the_right_size_in_the_end(cluster, c
     assert sensor.read(frozenset(), time.monotonic()).workers[0].processes == 4
 
 
+@pytest.mark.slow
 def test_a_hung_worker_costs_the_others_of_a_tick_nothing(cluster):
     """The resizes go out together: the others have their size while the hung one is still waited for."""
     hung, well = cluster.worker("hung@h"), [f"w{number}@h" for number in range(2)]

@@ -94,6 +94,7 @@ def test_workers_whose_reports_have_other_fields_are_resized_as_before_and_are_f
     }
 
 
+@pytest.mark.slow
 def test_a_worker_that_refuses_leaves_its_share_to_its_neighbour(cluster):
     foreign(cluster)
     cluster.worker(W2)

@@ -43,6 +43,7 @@ def after_ticks(daemon, more=12):
     started(lambda: ticks(daemon) >= until, what="more ticks")
 
 
+@pytest.mark.slow
 def test_a_flood_of_countdowns_beyond_the_eta_limit_is_no_backlog(cluster):
     cluster.worker(SETTINGS=json.dumps({"worker_eta_task_limit": 10}), PREFETCH="4")
     send(cluster, 10, 0.0, countdown=3600)
@@ -101,6 +102,7 @@ def test_a_publisher_whose_clock_is_ten_minutes_off_is_reported_once_and_not_bel
     assert max([line["target"] for line in daemon.events("pool.resized")], default=1) < 8
 
 
+@pytest.mark.slow
 def test_tasks_that_wait_for_their_rate_limit_grow_no_pool(cluster):
     settings = json.dumps({"task_annotations": {"nap": {"rate_limit": "1/m"}}})
     cluster.worker(SETTINGS=settings, PREFETCH="4")

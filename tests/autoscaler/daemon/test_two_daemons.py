@@ -18,6 +18,7 @@ def ticks(daemon):
     return daemon.metric("tick_duration_seconds_count") or 0
 
 
+@pytest.mark.slow
 def test_of_two_daemons_one_yields_and_the_size_stays(cluster):
     cluster.worker(processes=1)
     second = cluster.daemon("--name", "b", min="5")

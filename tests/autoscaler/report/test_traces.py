@@ -86,6 +86,7 @@ def test_a_collector_that_hangs_delays_no_tick_no_resize_and_no_end_and_is_named
     assert "Traceback" not in daemon.process.log()
 
 
+@pytest.mark.slow
 def test_without_the_extra_the_variables_are_named_in_one_line(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "without/opentelemetry").mkdir(parents=True)
     (tmp_path / "without/opentelemetry/__init__.py").touch()  # hides what is installed
@@ -143,6 +144,7 @@ def test_what_the_library_refuses_is_said_and_no_trace_is_worth_the_work() -> No
     assert (done.returncode, done.stdout) == (0, said)
 
 
+@pytest.mark.slow
 def test_without_the_variables_nothing_of_the_library_is_loaded() -> None:
     code = (
         "import sys, autoscaler.cli.run, autoscaler.api, docservice.cli.main, docservice.http.app;"

@@ -145,6 +145,7 @@ def test_the_start_time_is_known_once_a_requested_process_is_ready():
     assert [one.workers[0].start_seconds for one in seen] == [None, None, None, 2.0]
 
 
+@pytest.mark.slow
 def test_without_the_policys_limits_it_is_the_target_wait_itself():
     parameters = TargetWaitPolicy()
     trace = workloads.batches(seed=5, seconds=3600)
@@ -182,6 +183,7 @@ def test_a_decider_that_may_not_act_leaves_the_pool_as_it_is():
     assert (outcome.starts, outcome.changes, outcome.peak_processes) == (0, 0, 1)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 1000),

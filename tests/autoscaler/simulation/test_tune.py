@@ -11,6 +11,7 @@ from autoscaler.simulation.tune import tune
 from tests.support.traces import MODEL, POLICY, trace
 
 
+@pytest.mark.slow
 def test_tuning_puts_the_cheapest_that_keeps_the_target_first():
     work = workloads.on_off(1, 400.0)
     trials = tune(work, MODEL, POLICY, TargetWaitPolicy(), share=0.99)

@@ -171,6 +171,7 @@ def test_configuration_loads_it_too(make_bench: MakeBench, setting: str) -> None
     assert resize(bench, 2) == {"size": 2, "was": SIZE, "retiring": 1}
 
 
+@pytest.mark.slow
 def test_worker_without_it_answers_the_error_for_an_unknown_command(make_bench: MakeBench) -> None:
     bench = make_bench(options=())
     assert bench.ask("pool_report") == {"error": "KeyError('pool_report')"}

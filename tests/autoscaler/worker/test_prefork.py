@@ -156,6 +156,7 @@ def test_pool_restart_settles_what_is_pending(bench: Bench) -> None:
     assert runs(bench, "a", "b", "c") == {"a": (1, 1), "b": (1, 1), "c": (1, 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("then", [1, 3], ids=["and they leave", "and are reclaimed"])
 def test_lost_connection_changes_nothing_for_retiring_children(bench: Bench, then: int) -> None:
     keys = hold(bench, "a", "b", "c")

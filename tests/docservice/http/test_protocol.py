@@ -104,6 +104,7 @@ def test_a_thousand_connections_that_send_nothing_or_a_byte_a_second_are_let_go_
     assert (left, set(answered)) == (0, {200})
 
 
+@pytest.mark.slow
 def test_a_body_of_a_byte_now_and_then_is_refused(live: Live) -> None:
     head = (
         f"POST /modules/mail/grid HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {live.tokens['viewer']}\r\n"
@@ -192,6 +193,7 @@ async def exchange(*parts: bytes) -> bytes:
             return b"reset"
 
 
+@pytest.mark.slow
 def test_an_answer_may_take_longer_than_headers_whenever_its_body_came() -> None:
     head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
     for parts in ([head + b"{}"], [head, b"{}"], [head, b"{", b"}"]):
@@ -274,6 +276,7 @@ def test_a_body_is_never_read_as_the_next_request(kind: str, length: str) -> Non
     assert asyncio.run(exchange(kept)).endswith(b"\r\n\r\ndone")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("piece", "whole"), [(100_000, True), (100, False)], ids=["slow", "hardly reading"])
 def test_a_client_that_reads_slowly_gets_all_and_one_that_hardly_reads_is_let_go(
     piece: int, *, whole: bool

@@ -70,6 +70,7 @@ def settings(url: str) -> PoolSettings:
     )
 
 
+@pytest.mark.slow
 def test_many_statements_share_two_connections_and_each_has_its_settings(pooler: str) -> None:
     async def run() -> tuple[list[int], set[tuple[str, ...]]]:
         database = Database(settings(pooler))
