@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 MODULE = "mail"
 _COMMAND = (sys.executable, "-m", "docservice")
-
-
 #: Variables that are settings of what runs here: the demo has its own, whatever the caller's are.
 SETTINGS = ("AUTOSCALER_", "CELERY_", "DOCSERVICE_", "REDIS_URL", "DATABASE_URL", "PG")
 

@@ -210,10 +210,7 @@ async def serve(
     host, port = address
     ping_ms, answer_ms = (round(1000 * seconds) for seconds in keepalive_seconds)
     options = (
-        (
-            "grpc.so_reuseport",
-            0,
-        ),  # without it a second server would share the port and answer half of the calls
+        ("grpc.so_reuseport", 0),  # else a second server would share the port and answer half of the calls
         ("grpc.keepalive_time_ms", ping_ms),
         ("grpc.keepalive_timeout_ms", answer_ms),
         ("grpc.http2.ping_timeout_ms", answer_ms),  # it is this one that ends the connection

@@ -64,23 +64,14 @@ def test_a_resize_before_the_growth_is_no_sign_of_an_autoscaler_that_takes_part(
     assert seen == [False] * 30 + [True] * 5
 
 
-def test_it_counts_again_once_its_size_changes():
+@pytest.mark.parametrize("seen", [{"peer": 2}, {"uptime_seconds": 1.0}], ids=["another size", "started anew"])
+def test_it_counts_again_in_the_tick_that_shows_it(seen):
     sidecar = Sidecar()
     for at in range(0, 70, 2):
         before = sidecar.see(at)
     assert before == (10, True)
-    target, named = sidecar.see(72, peer=2)
-    assert target < 10  # in the same tick: nothing is taken that it takes itself
-    assert not named
-
-
-def test_it_counts_again_once_its_worker_was_started_anew():
-    sidecar = Sidecar()
-    for at in range(0, 70, 2):
-        before = sidecar.see(at)
-    assert before == (10, True)
-    target, named = sidecar.see(72, uptime_seconds=1.0)
-    assert target < 10
+    target, named = sidecar.see(72, **seen)
+    assert target < 10  # nothing is taken that it takes itself
     assert not named
 
 

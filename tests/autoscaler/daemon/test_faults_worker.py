@@ -111,6 +111,17 @@ def test_one_hung_worker_of_two_does_not_keep_the_other_from_growing(cluster):
     assert cluster.lost_and_twice(60) == (0, 0)
 
 
+def with_a_backlog(sensor, outcomes):
+    """What is observed now, of nine tasks that wait."""
+    at = time.monotonic()
+    return Observation(
+        at=at,
+        queues=(QueueReading(name="celery", waiting=9),),
+        workers=sensor.read(frozenset(), at).workers,
+        outcomes=outcomes,
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("companion", [True, False])
 def test_a_command_that_comes_late_leads_to_the_right_size_in_the_end(cluster, companion):
@@ -120,24 +131,13 @@ def test_a_command_that_comes_late_leads_to_the_right_size_in_the_end(cluster, c
     sensor, resizer = WorkerSensor(remote, [W1]), WorkerResizer(remote)
     decider, state = Decider(policy=prompt_policy(max_processes=4, settle_seconds=8)), State()
 
-    def look(state, *outcomes):
-        at = time.monotonic()
-        seen = Observation(
-            at=at,
-            queues=(QueueReading(name="celery", waiting=9),),
-            workers=sensor.read(frozenset(), at).workers,
-            outcomes=outcomes,
-        )
-        return decider.decide(state, seen)
-
-    def grows():
+    def decide(*outcomes):
         nonlocal state
-        state, plan = look(state)
-        return plan.decisions[0].target == 4
+        state, plan = decider.decide(state, with_a_backlog(sensor, outcomes))
+        return plan.decisions[0]
 
-    started(
-        grows, what="the decision to grow"
-    )  # at a first look, what an idle worker leaves may be discarded
+    # At a first look, what an idle worker leaves may be discarded.
+    started(lambda: decide().target == 4, what="the decision to grow")
     worker.send(signal.SIGSTOP)
     (outcome,) = resizer.resize([ResizeRequest(reading=state.workers[W1].reading, target=4)])
     assert outcome.result is Result.UNKNOWN
@@ -147,15 +147,12 @@ def test_a_command_that_comes_late_leads_to_the_right_size_in_the_end(cluster, c
     reasons = set()
 
     def settled():
-        nonlocal state
-        state, plan = look(state, *sent)
+        decision = decide(*sent)
         sent.clear()
-        decision = plan.decisions[0]
         reasons.add(decision.reason)
-        assert decision.action == "hold" or decision.current == 4, (
-            "a second command before the first was settled"
-        )
-        return decision.current == 4
+        settles = decision.current == 4
+        assert decision.action == "hold" or settles, "a second command before the first was settled"
+        return settles
 
     started(settled, what="the late command's effect")
     assert Reason.OUTSTANDING in reasons or companion
