@@ -80,8 +80,9 @@ class NewDocument:
 class Claim:
     """One document that one worker may process; ``attempt`` distinguishes this claim from an earlier one.
 
-    ``tries`` counts the attempts since the upload, or since a user had the document retried. ``traceparent``
-    is the trace that it belongs to.
+    ``tries`` counts the attempts since the upload, or since a user had the document retried. For
+    ``refused_seconds`` the store has refused a file of it while it took others. ``traceparent`` is the trace
+    that it belongs to.
     """
 
     id: int
@@ -94,6 +95,7 @@ class Claim:
     depth: int
     attempt: int
     tries: int
+    refused_seconds: float = 0.0
     traceparent: str | None = None
 
 

@@ -222,6 +222,11 @@ class BlobStore:
         return f"{self._root}/{key}"
 
 
+def _why(fault: Exception) -> str:
+    """The fault in the words of the system, such as ``No space left on device``; they name no path."""
+    return getattr(fault, "strerror", None) or type(fault).__name__
+
+
 def _next_chunk(blob: Any, key: str) -> bytes:
     try:
         data: bytes = blob.read(_CHUNK_BYTES)
@@ -287,7 +292,7 @@ class BlobWriter:
                 self._blob = self._files.open(self._path, "wb")
             self._blob.write(data)
         except Exception as fault:
-            raise BlobNotStoredError(f"a blob cannot be stored ({type(fault).__name__})") from fault
+            raise BlobNotStoredError(f"a blob cannot be stored ({_why(fault)})") from fault
 
     def _close(self) -> None:
         self._write(b"")
@@ -296,7 +301,7 @@ class BlobWriter:
             _sync(self._blob)
             self._blob.close()
         except Exception as fault:
-            raise BlobNotStoredError(f"a blob cannot be stored ({type(fault).__name__})") from fault
+            raise BlobNotStoredError(f"a blob cannot be stored ({_why(fault)})") from fault
 
     def _abandon(self) -> None:
         if self._blob is not None:

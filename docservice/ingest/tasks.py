@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 _FIRST_RETRY_SECONDS = 2
 _LAST_RETRY_SECONDS = 300
+#: How long a file may be refused that does not fit: by then somebody has seen that the disk is full.
+_REFUSED_SECONDS = 86_400
 _SETTLE_SECONDS = 5.0
 _TRACES_SECONDS = 1.0
 #: Pages of a PDF are read for this share of the time, so that what was read by then is kept.
@@ -165,7 +167,7 @@ class Worker:
                 return await self._fail(claim, extraction)
             keys = await self._store_parts(extraction)
         except BlobError as fault:
-            return await self._again(claim, str(fault), counted=not await self._store_failed(fault))
+            return await self._not_stored(claim, fault)
         except Killed as fault:
             return await self._again(claim, str(fault))
         except Exception as fault:  # noqa: BLE001 - a bug must not make a document wait forever
@@ -208,11 +210,22 @@ class Worker:
             return str(fault)
 
     async def _store_parts(self, extraction: Extraction) -> list[str]:
-        keys = []
-        for part in extraction.attachments:
-            key = self._blobs.new_key(datetime.now(UTC).date())
-            await self._blobs.write(key, part.data)
-            keys.append(key)
+        """Store all attachments, or none, and return their keys.
+
+        Raises:
+            BlobNotStoredError: when the store refuses one of them.
+        """
+        keys: list[str] = []
+        try:
+            for part in extraction.attachments:
+                key = self._blobs.new_key(datetime.now(UTC).date())
+                await self._blobs.write(key, part.data)
+                keys.append(key)
+        except BlobNotStoredError as fault:
+            for key in keys:  # on a full disk each attempt would leave them
+                await self._blobs.remove(key)
+            refused = f"the attachment {part.file_name!r} of {len(part.data)} bytes does not fit the store"
+            raise BlobNotStoredError(f"{refused}: {fault}") from fault.__cause__
         return keys
 
     async def _changed(self, module: str) -> None:
@@ -227,24 +240,32 @@ class Worker:
             return Result.FAILED
         return Result.NOT_OURS
 
-    async def _store_failed(self, fault: BlobError) -> bool:
-        """Whether it was the store of blobs that failed, and not the one blob or its size."""
+    async def _not_stored(self, claim: Claim, fault: BlobError) -> Result:
+        """End an attempt that the store of blobs ended.
+
+        While the store takes and gives nothing at all, that is not the document's fault. Where it takes other
+        files and refuses one of this document, its disk may be nearly full: it counts when that lasted a day.
+        """
         if isinstance(fault.__cause__, MemoryError):
-            return False
-        if isinstance(fault, BlobNotStoredError):
-            return True
+            return await self._again(claim, str(fault))
         try:
             await asyncio.to_thread(self._blobs.check)
         except BlobError:
-            return True
-        return False
+            return await self._again(claim, str(fault), counted=False)
+        if not isinstance(fault, BlobNotStoredError):
+            return await self._again(claim, str(fault))
+        if claim.refused_seconds >= _REFUSED_SECONDS:
+            return await self._fail(claim, f"{fault}; it was tried for a day, in which others were stored")
+        return await self._again(claim, str(fault), counted=False, refused=True)
 
-    async def _again(self, claim: Claim, reason: str, *, counted: bool = True) -> Result:
+    async def _again(
+        self, claim: Claim, reason: str, *, counted: bool = True, refused: bool = False
+    ) -> Result:
         """End the claim, to be tried again; an attempt that is not ``counted`` is none of the document's."""
         if counted and claim.tries >= self._settings.processing_attempts:
             return await self._fail(claim, f"failed after {claim.tries} attempts: {reason}")
         seconds = _retry_seconds((claim.tries if counted else claim.attempt) - 1)
-        if await self.documents.release(claim, retry_in_seconds=seconds, counted=counted):
+        if await self.documents.release(claim, retry_in_seconds=seconds, counted=counted, refused=refused):
             await self._changed(claim.module)
         raise TryAgainError(reason, seconds)
 

@@ -31,28 +31,33 @@ from unnest($5::text[], $6::text[], $7::text[], $8::bigint[], $9::text[], $10::t
      as x (t, n, c, s, h, b, p)
 returning id
 """
-# A claim that was not kept is an earlier one's: its worker died, or is past its time limit.
+# A claim that was not kept is an earlier one's: its worker died, or is past its time limit. One "sent" in the
+# future waits for its retry, whose own message comes then: a duplicate does not end the wait.
 _CLAIM = """
 update documents set state = 'processing', claimed_at = now(), attempts = attempts + 1
-where id = $1 and (state = 'received'
+where id = $1 and ((state = 'received' and (enqueued_at is null or enqueued_at < now() + interval '1 second'))
                    or (state = 'processing' and claimed_at < now() - make_interval(secs => $2)))
 returning id, module, document_type, file_name, size_bytes, blob_key, mail_number, depth, attempts,
-    attempts - earlier_attempts as tries, traceparent
+    attempts - earlier_attempts as tries, traceparent,
+    extract(epoch from now() - refused_at) as refused_seconds
 """
 _FINISH = """
 update documents set state = 'processed', processed_at = now(), claimed_at = null, failure = null,
+    refused_at = null,
     mail_number = coalesce($3, mail_number), title = coalesce($4, title), sender = $5, pages = $6,
     sent_at = $7, to_addresses = $8, cc_addresses = $9, message_id = $10, findings = $11
 where id = $1 and attempts = $2 and state = 'processing'
 returning mail_number
 """
 _FAIL = """
-update documents set state = 'failed', failure = $3, processed_at = now(), claimed_at = null
+update documents set state = 'failed', failure = $3, processed_at = now(), claimed_at = null,
+    refused_at = null
 where id = $1 and attempts = $2 and state = 'processing' returning module
 """
 _RELEASE = """
 update documents set state = 'received', claimed_at = null, enqueued_at = now() + make_interval(secs => $3),
-    earlier_attempts = earlier_attempts + case when $4 then 0 else 1 end
+    earlier_attempts = earlier_attempts + case when $4 then 0 else 1 end,
+    refused_at = case when $5 then coalesce(refused_at, now()) end
 where id = $1 and attempts = $2 and state = 'processing' returning module
 """
 _UNSENT = """
@@ -159,12 +164,14 @@ class Documents:
     async def enqueued(self, ids: Sequence[int]) -> None:
         """Mark these as sent to the workers."""
         await self._database.fetch(
-            "update documents set enqueued_at = now() where id = any($1::bigint[]) and state = 'received'",
+            # The latest: a worker may have claimed one already, and have it wait for its retry.
+            "update documents set enqueued_at = greatest(enqueued_at, now())"
+            " where id = any($1::bigint[]) and state = 'received'",
             list(ids),
         )
 
     async def claim(self, document_id: int, *, lease_seconds: float) -> Claim | None:
-        """Take a document to process it; None when it is done or in other hands."""
+        """Take a document to process it; None when it is done, in other hands or waiting for its retry."""
         row = await self._database.fetch_row(_CLAIM, document_id, lease_seconds)
         if row is None:
             return None
@@ -179,6 +186,7 @@ class Documents:
             depth=row["depth"],
             attempt=row["attempts"],
             tries=row["tries"],
+            refused_seconds=float(row["refused_seconds"] or 0.0),
             traceparent=row["traceparent"],
         )
 
@@ -231,12 +239,17 @@ class Documents:
         """Give a document up, with the reason for people; False when the claim is no longer held."""
         return await self._database.fetch_row(_FAIL, claim.id, claim.attempt, reason) is not None
 
-    async def release(self, claim: Claim, *, retry_in_seconds: float, counted: bool = True) -> bool:
+    async def release(
+        self, claim: Claim, *, retry_in_seconds: float, counted: bool = True, refused: bool = False
+    ) -> bool:
         """End a claim, to be retried in that time; False when it is no longer held.
 
-        One that is not ``counted`` takes none of the document's attempts.
+        One that is not ``counted`` takes none of the document's attempts. ``refused`` says that the store
+        took others' files and refused one of this document.
         """
-        row = await self._database.fetch_row(_RELEASE, claim.id, claim.attempt, retry_in_seconds, counted)
+        row = await self._database.fetch_row(
+            _RELEASE, claim.id, claim.attempt, retry_in_seconds, counted, refused
+        )
         return row is not None
 
     async def traceparents(self, ids: Sequence[int]) -> dict[int, str]:

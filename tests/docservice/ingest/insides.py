@@ -58,6 +58,10 @@ class Bench:
         found = await self.documents.get(document_id) or {}
         return found["state"], found["failure"]
 
+    async def end_waits(self) -> None:
+        """What time does: the retries that were put off are due."""
+        await self.database.fetch("update documents set enqueued_at = now() where enqueued_at > now()")
+
     def remover(self) -> BulkRunner:
         nobody: Any = None
         return BulkRunner(

@@ -6,12 +6,14 @@ import asyncio
 import io
 import os
 import re
+import resource
 import signal
 import sys
 import zlib
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from email.message import EmailMessage
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,7 @@ from autoscaler.demo.embedded import Process, RedisServer, wait_until
 from docservice.dev.samples import sample_mail, sample_number, sample_pdf
 from docservice.domain.documents import DocumentType
 from docservice.ingest.tasks import Result, TryAgainError
+from docservice.postgres.bulk import Bulk
 from tests.docservice.conftest import run_api
 from tests.docservice.ingest.insides import bench
 
@@ -98,6 +101,7 @@ def test_what_fails_around_a_document_is_tried_again_and_then_reported(settings:
                 with pytest.raises(TryAgainError):
                     await made.worker.process(lost)
                 assert await made.state(lost) == ("received", None)
+                await made.end_waits()
             assert await made.worker.process(lost) is Result.FAILED
             state, reason = await made.state(lost)
             assert state == "failed"
@@ -131,6 +135,7 @@ def test_a_store_of_blobs_that_is_away_takes_none_of_a_documents_attempts(settin
                     await made.worker.process(mail)
                 assert await made.state(mail) == ("received", None)
                 pauses.append(again.value.seconds)
+                await made.end_waits()
             bring_back(root, away)
             assert await made.worker.process(mail) is Result.PROCESSED
         return pauses
@@ -153,11 +158,102 @@ def test_a_store_that_takes_no_attachment_takes_none_of_a_mails_attempts(setting
                 with pytest.raises(TryAgainError, match="a blob cannot be stored"):
                     await made.worker.process(mail)
                 seen.append(await made.state(mail))
+                await made.end_waits()
             bring_back(today, other)
             await made.database.fetch("update documents set blob_key = $1", row["blob_key"])
             return seen, await made.worker.process(mail)
 
     assert asyncio.run(walk()) == ([("received", None)] * 4, Result.PROCESSED)
+
+
+@contextmanager
+def no_file_beyond(size_bytes: int) -> Iterator[None]:
+    """What a nearly full disk does: this process may write small files and no larger ones."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def mail_with_large_attachment() -> bytes:
+    mail = EmailMessage()
+    mail["From"], mail["Subject"] = "ann@example.org", "two files"
+    for name, size in (("small.bin", 10), ("large.bin", 300_000)):
+        mail.add_attachment(b"x" * size, maintype="application", subtype="octet-stream", filename=name)
+    return mail.as_bytes()
+
+
+def test_a_mail_whose_attachment_is_refused_for_a_day_while_others_are_stored_fails_and_can_be_retried(
+    settings: Settings,
+) -> None:
+    refused = "the attachment 'large.bin' of 300000 bytes does not fit the store: a blob cannot be stored"
+    late = "update documents set refused_at = refused_at - make_interval(secs => $1)"
+
+    async def walk() -> None:
+        async with bench(settings) as made:
+            mail = await made.add(mail_with_large_attachment())
+            (key,) = await made.blobs.keys_of(datetime.now(UTC).date())
+            with no_file_beyond(200_000):
+                for _ in range(5):
+                    with pytest.raises(TryAgainError, match=refused):
+                        await made.worker.process(mail)
+                    assert await made.state(mail) == ("received", None)
+                    await made.end_waits()
+                assert await made.blobs.keys_of(datetime.now(UTC).date()) == [key], "no attempt leaves a file"
+                await made.database.fetch(late, 86_000)
+                with pytest.raises(TryAgainError):
+                    await made.worker.process(mail)
+                await made.end_waits()
+                await made.database.fetch(late, 400)
+                assert await made.worker.process(mail) is Result.FAILED
+            assert await made.state(mail) == (
+                "failed",
+                f"{refused} (File too large); it was tried for a day, in which others were stored",
+            )
+            assert await Bulk(made.database).retry(mail, "mail")
+            assert await made.worker.process(mail) is Result.PROCESSED
+
+    asyncio.run(walk())
+
+
+def test_an_outage_of_the_store_begins_the_day_of_a_refused_attachment_anew(settings: Settings) -> None:
+    root, away = Path(settings.blob_url.removeprefix("file://")), Path(settings.blob_url[7:] + "-away")
+
+    async def walk() -> list[bool]:
+        async with bench(settings) as made:
+            mail = await made.add(mail_with_large_attachment())
+            seen = []
+            for gone in (False, True, False):
+                if gone:
+                    take_away(root, away)
+                with no_file_beyond(200_000), pytest.raises(TryAgainError):
+                    await made.worker.process(mail)
+                if gone:
+                    bring_back(root, away)
+                [row] = await made.database.fetch("select refused_at from documents")
+                seen.append(row["refused_at"] is not None)
+                await made.end_waits()
+            return seen
+
+    assert asyncio.run(walk()) == [True, False, True]
+
+
+def test_a_duplicate_message_does_not_end_the_wait_of_a_retry(settings: Settings) -> None:
+    async def walk() -> list[object]:
+        async with bench(settings) as made:
+            lost = await made.add(b"text", DocumentType.TEXT, stored=False)
+            with pytest.raises(TryAgainError):
+                await made.worker.process(lost)
+            await made.documents.enqueued([lost])  # by the process that sent the first message, late
+            found: list[object] = [await made.worker.process(lost)]
+            await made.end_waits()
+            with pytest.raises(TryAgainError) as again:
+                await made.worker.process(lost)
+            return [*found, again.value.seconds]
+
+    assert asyncio.run(walk()) == [Result.NOT_OURS, 4]
 
 
 # The alarm may come up within a destructor, where an exception is printed and lost; it rings again.
@@ -204,7 +300,9 @@ def test_a_pdf_whose_child_is_killed_from_outside_is_read_another_time(settings:
             with pytest.raises(TryAgainError):
                 await made.worker.process(pdf)
             killer.join()
-            found = [await made.state(pdf), await made.worker.process(pdf)]
+            found: list[object] = [await made.state(pdf)]
+            await made.end_waits()
+            found.append(await made.worker.process(pdf))
             row = await made.documents.get(pdf) or {}
             return [*found, row["pages"], row["findings"]]
 
