@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core import peers
 from autoscaler.core.blockage import blocked_by, stalled_since, unless_blocked
-from autoscaler.core.capacity import lowest
 from autoscaler.core.constraints import constrain
 from autoscaler.core.containers import parts
 from autoscaler.core.demand import reach
@@ -34,7 +33,15 @@ from autoscaler.core.demand.pace import Looks
 from autoscaler.core.demand.passing import follow
 from autoscaler.core.demand.target_wait import TargetWaitPolicy, advance, advance_fleet
 from autoscaler.core.demand.thresholds import high_load, needs_of_load, own_tasks, thresholds
-from autoscaler.core.distribution import Desired, bounded, gate, shared_out, unseen
+from autoscaler.core.distribution import (
+    Desired,
+    bounded,
+    gate,
+    highest_size,
+    may_grow,
+    shared_out,
+    unseen,
+)
 from autoscaler.core.groups import Scope, split
 from autoscaler.core.measure import fleet, measure, signal
 from autoscaler.core.memory import remember_memory
@@ -88,11 +95,11 @@ class _Seen:
 
 
 class _Limits(NamedTuple):
-    """What is known of the limits that workers live under, by their names, and who does not grow."""
+    """What is known of the limits that workers live under, by their names, and who keeps the size it has."""
 
     records: Mapping[str, MemoryRecord]
     parts: Mapping[str, Part]
-    without_growth: frozenset[str]
+    fixed: frozenset[str]
 
 
 class _Learnt(NamedTuple):
@@ -147,7 +154,8 @@ class Decider:
         queues = {queue.name: queue for queue in observation.queues}
         shared = parts(self.policy, workers, memory_records, observation)
         awaited = peers.unchanged(state.peers, observation.workers, at)
-        limits = _Limits(memory_records, shared, peers.without_growth(awaited))
+        fixed = observation.override.held_workers | peers.without_growth(awaited)
+        limits = _Limits(memory_records, shared, fixed)
         decisions, plans, groups, due_at = [], [], {}, math.inf
         found = split(workers, self.scope)
         changes = {group.key: not changed.isdisjoint(group.workers) for group in found}
@@ -164,12 +172,13 @@ class Decider:
             )
             memory, trail, notes = self._demand(seen, memory, queues, at)
             constraints, shares, decided = self._decide_workers(seen, trail, observation, limits)
-            memory, target = self._reach(seen, memory, notes.blocked_by, decided, at)
+            highest = [highest_size(one, fixed) for one in decided]
+            memory, target = self._reach(seen, memory, notes.blocked_by, highest, at)
             trail = trail._replace(constraints=constraints, decisions=decided)
             plans.append(plan_group(group, work, memory, trail, notes, shares, target))
             groups[group.key] = memory
             decisions += decided
-            if self.target_wait and any(map(_may_grow, decided)):
+            if self.target_wait and any(map(may_grow, decided, highest)):
                 due_at = min(due_at, memory.target_wait.due_at)
         decisions += [unseen(name) for name in sorted(self.scope.workers - workers.keys())]
         mine, others = by_scope(decisions, self.scope)
@@ -235,15 +244,14 @@ class Decider:
         seen: _Seen,
         memory: GroupState,
         blocked: Reason | None,
-        decisions: Sequence[Decision],
+        highest: Sequence[int | None],
         at: float,
     ) -> tuple[GroupState, TargetPlan | None]:
         """What is remembered and said of whether the bounds allow the target wait to be kept."""
         if self.target_wait is None or not seen.work.complete:
             return memory, None
         target = min(map(self._target_of, seen.group.queues), default=self.target_wait.target_wait_seconds)
-        highest = [lowest(one.bounds) if one.bounds else None for one in decisions]
-        limits = [one.processes for one in highest if one is not None]
+        limits = [one for one in highest if one is not None]
         work, learnt = seen.work, memory.target_wait
         look = reach.Look(
             at=at,
@@ -252,7 +260,7 @@ class Decider:
             ended=memory.completions.total,
             target_seconds=target,
             service_seconds=learnt.service_seconds if learnt.ended else None,
-            limit=sum(limits) if len(limits) == len(decisions) and blocked is None else None,
+            limit=sum(limits) if len(limits) == len(highest) and blocked is None else None,
         )
         reached = reach.follow(memory.reach, look)
         looks = Looks(self.min_interval_seconds, self.interval_seconds)
@@ -349,8 +357,7 @@ class Decider:
             for member in seen.members
         ]
         held = [self._held(member, override) for member in seen.members]
-        fixed = override.held_workers | limits.without_growth
-        stay = [number for number, member in enumerate(seen.members) if member.reading.name in fixed]
+        stay = [number for number, member in enumerate(seen.members) if member.reading.name in limits.fixed]
         desired = Desired(trail.cooled, trail.needs, seen.fleet, seen.current_total)
         shares, found = shared_out(desired, constraints, stay)
         held_by = self._held_by(observation)
@@ -391,9 +398,3 @@ class Decider:
 def _blocked_by(seen: _Seen, memory: GroupState, at: float) -> Reason | None:
     since = at if memory.stalled_since is None else memory.stalled_since
     return blocked_by([member.reading for member in seen.members], seen.work, stalled_seconds=at - since)
-
-
-def _may_grow(decision: Decision) -> bool:
-    """Whether a sooner look can come to more processes: not where it gets all that is allowed now."""
-    limit = lowest(decision.bounds) if decision.bounds else None
-    return limit is None or decision.target is None or decision.target < limit.processes

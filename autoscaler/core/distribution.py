@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.allocation import allocate
+from autoscaler.core.capacity import lowest
 from autoscaler.core.demand.fleet import Share
 from autoscaler.core.demand.routes import place, total_of, unmet
 from autoscaler.core.model import Decision, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from autoscaler.core.allocation import TargetRange
     from autoscaler.core.constraints import Constraints
@@ -232,3 +233,19 @@ def unseen(worker: str) -> Decision:
         target=None,
         reason=Reason.UNKNOWN_SIZE,
     )
+
+
+def highest_size(decision: Decision, fixed: Collection[str]) -> int | None:
+    """How many processes a worker may have now, None where no bound is known.
+
+    One of the ``fixed`` is not resized, or not by this autoscaler: it has no more than it has.
+    """
+    if decision.worker in fixed:
+        return decision.current
+    limit = lowest(decision.bounds) if decision.bounds else None
+    return None if limit is None else limit.processes
+
+
+def may_grow(decision: Decision, highest: int | None) -> bool:
+    """Whether a sooner look can come to more processes: not where it gets all that is allowed now."""
+    return highest is None or decision.target is None or decision.target < highest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 
@@ -30,9 +31,9 @@ class Sidecar:
         """The target for a, and whether b counts as one that does not grow."""
         workers = (worker("a", mine, busy=mine, reserved=0), worker("b", peer, busy=peer or 0, **report))
         observation = look(waiting, *workers, at=1000.0 + at, override=override)
-        self.state, plan = self.decider.decide(self.state, observation)
-        [decision] = plan.decisions
-        return decision.target, plan.without_growth == {"b"}
+        self.state, self.plan = self.decider.decide(self.state, observation)
+        [decision] = self.plan.decisions
+        return decision.target, self.plan.without_growth == {"b"}
 
 
 @pytest.mark.parametrize("policy", [None, TargetWaitPolicy()], ids=["thresholds", "target wait"])
@@ -146,6 +147,27 @@ def test_nobody_is_expected_to_grow_where_nobody_is_to_be_resized(settings):
     override = settings.pop("override", None)
     sidecar = Sidecar(**settings)
     assert not any(sidecar.see(at, override=override)[1] for at in range(0, 200, 2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "needed"),
+    [
+        ({}, 15),
+        ({"override": Override(held_workers=frozenset({"b"}))}, 15),
+        ({"resizers": (("b", 1.0),)}, None),
+    ],
+    ids=["nobody resizes it", "held", "resized by its own"],
+)
+def test_what_a_peer_could_have_and_does_not_get_keeps_no_target(settings, needed):
+    """Forty tasks at once take 15 processes to start in time: a has 10 of 10, b has one of 10."""
+    sidecar = Sidecar(target_wait=TargetWaitPolicy(), interval_seconds=2.0, min_interval_seconds=0.5)
+    for at in range(0, 100, 2):
+        sidecar.see(at, mine=10, waiting=0 if at < 20 else 20, completed=5 * at, **settings)
+    for at in range(100, 110, 2):
+        sidecar.see(at, mine=10, waiting=0, completed=500, **settings)
+    for at in range(110, 116, 2):
+        sidecar.see(at, mine=10, waiting=40, completed=500, **settings)
+    assert (sidecar.plan.groups[0].needed, sidecar.plan.due_at) == (needed, math.inf)
 
 
 def test_an_autoscaler_of_the_whole_fleet_expects_nothing_of_others():
