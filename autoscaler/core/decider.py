@@ -155,8 +155,8 @@ class Decider:
         shared = parts(self.policy, workers, memory_records, observation)
         awaited = peers.unchanged(state.peers, observation.workers, at)
         fixed = observation.override.held_workers | peers.without_growth(awaited)
-        limits = _Limits(memory_records, shared, fixed)
-        decisions, plans, groups, due_at = [], [], {}, math.inf
+        limits, due_at = _Limits(memory_records, shared, fixed), math.inf
+        decisions, plans, groups = [], [], {}
         found = split(workers, self.scope)
         changes = {group.key: not changed.isdisjoint(group.workers) for group in found}
         recalled = recall(state.groups, changes, at)
@@ -183,13 +183,9 @@ class Decider:
         decisions += [unseen(name) for name in sorted(self.scope.workers - workers.keys())]
         mine, others = by_scope(decisions, self.scope)
         awaited = peers.follow(awaited, others, at, self._patience)
+        stuck = peers.without_growth(awaited)
         plan = Plan(
-            at=at,
-            decisions=mine,
-            groups=tuple(plans),
-            peers=others,
-            without_growth=peers.without_growth(awaited),
-            due_at=due_at,
+            at=at, decisions=mine, groups=tuple(plans), peers=others, without_growth=stuck, due_at=due_at
         )
         kept = groups | absent(state.groups, groups, at)
         return State(workers=workers, groups=kept, memory=memory_records, peers=awaited), plan

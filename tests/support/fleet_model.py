@@ -18,9 +18,12 @@ from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.model import Observation, Outcome, QueueReading, Result, WorkerReading
 from autoscaler.core.policy import Policy
 from autoscaler.core.state import State
+from autoscaler.settings.table import RUN, pick
 
 #: (arrival, service), in seconds.
 Tasks = list[tuple[float, float]]
+#: The usual time between two looks and the shortest one, as the daemon has them by default.
+_INTERVAL, _MIN_INTERVAL = (float(setting.default) for setting in pick(RUN, "interval", "min_interval"))
 
 
 @dataclass
@@ -69,31 +72,40 @@ class Outcomes(NamedTuple):
 
 @dataclass
 class FleetModel:
-    """``workers`` workers of at most ``max_processes``; ``run`` plays one list of tasks."""
+    """``workers`` workers of ``min_processes`` to ``max_processes``; ``run`` plays one list of tasks.
+
+    They begin with ``min_processes``. Looks come as the daemon's, when one is due. Tasks that arrive in the
+    first ``warm_up_seconds`` run, and do not count.
+    """
 
     workers: int
     max_processes: int
     multiplier: int = 4
+    min_processes: int = 1
     target_seconds: float = 5.0
-    interval_seconds: float = 2.0
+    interval_seconds: float = _INTERVAL
+    min_interval_seconds: float = _MIN_INTERVAL
     start_seconds: float = 1.0
+    warm_up_seconds: float = 0.0
 
     def run(self, tasks: Tasks) -> Outcomes:
         self.tasks, self.waits = tasks, [float("inf")] * len(tasks)
-        self.fleet = [_Worker(f"w{number}", self.multiplier) for number in range(self.workers)]
+        size = self.min_processes
+        self.fleet = [_Worker(f"w{number}", self.multiplier, size, size) for number in range(self.workers)]
         self.queue: deque[int] = deque()
         self.polling = deque(self.fleet)
         self.events: list[tuple[float, int, str, object]] = []
         self.state, self.outcomes, self.starts, self.count = State(), (), 0, 0
         self.decider = Decider(
-            policy=Policy(max_processes=self.max_processes),
+            policy=Policy(min_processes=self.min_processes, max_processes=self.max_processes),
             target_wait=TargetWaitPolicy(target_wait_seconds=self.target_seconds),
+            min_interval_seconds=self.min_interval_seconds,
+            interval_seconds=self.interval_seconds,
         )
         for number, (arrival, _) in enumerate(tasks):
             self._at(arrival, "arrival", number)
-        end = tasks[-1][0] + 60 + max(service for _, service in tasks)
-        for tick in range(int(end / self.interval_seconds) + 1):
-            self._at(tick * self.interval_seconds, "tick", None)
+        self.end = tasks[-1][0] + 60 + max(service for _, service in tasks)
+        self._at(0.0, "tick", None)
         at = 0.0
         while self.events:
             at, _, kind, what = heapq.heappop(self.events)
@@ -104,7 +116,8 @@ class FleetModel:
         return self._result()
 
     def _result(self) -> Outcomes:
-        waits = sorted(self.waits)
+        counted = zip(self.tasks, self.waits, strict=True)
+        waits = sorted(wait for (arrival, _), wait in counted if arrival >= self.warm_up_seconds)
         return Outcomes(
             share=sum(wait <= self.target_seconds for wait in waits) / len(waits),
             p95_seconds=waits[int(0.95 * len(waits))],
@@ -182,6 +195,9 @@ class FleetModel:
                 )
                 self._resize(at, worker, decision.target)
         self.outcomes = tuple(sent)
+        following = min(at + self.interval_seconds, max(at + self.min_interval_seconds, plan.due_at))
+        if following <= self.end:
+            self._at(following, "tick", None)
 
     def _resize(self, at: float, worker: _Worker, target: int) -> None:
         worker.pay(at)

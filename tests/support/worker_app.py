@@ -31,8 +31,8 @@ def nap(self, seconds: float) -> None:  # type: ignore[no-untyped-def]
 
 @app.task(bind=True, name="timed")
 def timed(self, sent_at: float, seconds: float) -> None:  # type: ignore[no-untyped-def]
-    """Write down how long it waited."""
-    ledger.rpush("waits", time.time() - sent_at)
+    """Write down when it was sent and how long it waited."""
+    ledger.rpush("waits", json.dumps([sent_at, time.time() - sent_at]))
     time.sleep(seconds)
     ledger.hincrby("ended", self.request.id, 1)
 
