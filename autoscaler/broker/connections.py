@@ -168,7 +168,12 @@ class Redactor:
     def add(self, secrets: Iterable[str]) -> None:
         """From now on none of ``secrets`` shows."""
         known = {*self._secrets, *(secret for secret in secrets if secret)}
-        known |= {json.dumps(secret)[1:-1] for secret in known}  # as it stands in a text that is JSON
+        # As it stands in a text that is JSON, with or without its letters beyond ASCII escaped.
+        known |= {
+            json.dumps(secret, ensure_ascii=ascii_only)[1:-1]
+            for secret in known
+            for ascii_only in (True, False)
+        }
         # The longest first: one secret may hold another.
         self._secrets = tuple(sorted(known, key=len, reverse=True))
 

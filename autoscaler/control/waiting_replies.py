@@ -6,13 +6,14 @@ before Redis 6.2 and a user without the right to ``RPOP`` are asked once; replie
 
 from __future__ import annotations
 
-import json
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 from kombu.exceptions import DecodeError
 from kombu.serialization import prepare_accept_content
 from redis.exceptions import ResponseError
+
+from autoscaler.broker.fast_json import loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,7 +35,7 @@ class Reply:
     """
 
     def __init__(self, raw: bytes, channel: Any) -> None:
-        envelope = json.loads(raw)
+        envelope = loads(raw)
         self.headers: object = envelope["headers"]
         self.content_type: object = envelope["content-type"]
         self._plain = _plain(envelope)
@@ -53,7 +54,7 @@ class Reply:
         """
         if self._plain is not None:
             try:
-                return json.loads(self._plain)
+                return loads(self._plain)
             except (ValueError, RecursionError) as fault:
                 raise DecodeError(str(fault)) from fault
         self._message.accept = prepare_accept_content(["json"])
