@@ -84,6 +84,8 @@ def parse_resizers(found: object) -> tuple[tuple[str, float], ...] | None:
     """Who has resized the worker and how many seconds ago, by name; None where that is not reported."""
     if not isinstance(found, dict):
         return None
+    if not found:
+        return ()
     pairs = (
         (values.text(name), values.amount(seconds))
         for name, seconds in list(found.items())[: values.MAX_NAMES]

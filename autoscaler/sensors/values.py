@@ -24,14 +24,17 @@ def count(value: object) -> int | None:
 
 def number(value: object) -> float | None:
     """A number that a float holds exactly."""
-    # JSON as Python reads it has NaN, infinities and whole numbers beyond any float.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MAX_NUMBER:
-        return None
-    return float(value)
+    # JSON has these two types and no others, True is of neither; but it may have NaN, infinities and whole
+    # numbers beyond any float.
+    if (type(value) is float or type(value) is int) and abs(value) <= _MAX_NUMBER:
+        return float(value)
+    return None
 
 
 def amount(value: object, highest: float = _MAX_NUMBER) -> float | None:
     """A number from 0 to ``highest``: no time, use or limit is below nothing."""
+    if type(value) is float:
+        return value if 0 <= value <= highest else None
     found = number(value)
     return found if found is not None and 0 <= found <= highest else None
 
