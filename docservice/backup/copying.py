@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from docservice.ingest.blobs import BlobMissingError
+from docservice.ingest.blob_errors import BlobMissingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from docservice.backup.store import Store
 from docservice.backup.take import Taken, take
 from docservice.cli.running import fail, read, run, with_database, with_schema
 from docservice.ingest.blobs import BlobStore
+from docservice.ingest.store_identity import identify
 from docservice.metrics import Metrics
 from docservice.page_cache import Cache
 from docservice.postgres.migrations import pending
@@ -43,7 +45,7 @@ def backup(store: Path, keep: int | None) -> None:
         return await take(
             database=database,
             url=settings.database_url,
-            blobs=BlobStore(settings.blob_url),
+            blobs=BlobStore(settings.blob_url, marked=True),
             store=Store(store),
             now=datetime.now(UTC),
             keep=keep,
@@ -72,16 +74,16 @@ def restore(store: Path, name: str | None) -> None:
     settings = _direct()
 
     async def work(database: Database) -> tuple[Restored, list[str], bool]:
+        blobs = BlobStore(settings.blob_url)
         restored = await restore_backup(
-            database=database,
-            url=settings.database_url,
-            blobs=BlobStore(settings.blob_url),
-            store=Store(store),
-            name=name,
+            database=database, url=settings.database_url, blobs=blobs, store=Store(store), name=name
         )
+        missing = await pending(database)
+        if not missing and await asyncio.to_thread(blobs.read_marker) is None:
+            await identify(blobs, database, accept=True)  # the rows name the store that was backed up
         cache = Cache(settings.redis, settings.redis_tuning, Metrics())
         try:
-            return restored, await pending(database), await cache.forget_all()
+            return restored, missing, await cache.forget_all()
         finally:
             await cache.close()
 

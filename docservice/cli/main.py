@@ -27,6 +27,7 @@ from docservice.config import read_settings, read_variable, unknown_variables
 from docservice.dev.load_test import Burst, BurstError, send_burst
 from docservice.dev.samples import sample_files
 from docservice.ingest.blobs import BlobStore
+from docservice.ingest.store_identity import identify
 from docservice.log import configure_log, logger
 from docservice.open_files import raise_open_files
 from docservice.postgres.migrations import migrate
@@ -181,6 +182,20 @@ def worker(concurrency: int, celery_options: tuple[str, ...]) -> None:
     )
 
 
+@main.command("check")
+@click.option(
+    "--accept-store",
+    is_flag=True,
+    help="Take DOCSERVICE_BLOB_URL for this database's store, even where it is marked as another's or is not"
+    " marked any more.",
+)
+def check_command(*, accept_store: bool) -> None:
+    """Try what the API and the worker need of Postgres, Redis and the store of files."""
+    settings = read()
+    run(check(settings, accept_store=accept_store))
+    click.echo(f"ready: Postgres, Redis and the store of files in {BlobStore(settings.blob_url).place}")
+
+
 @main.command("migrate")
 def migrate_command() -> None:
     """Apply the missing migrations to the database."""
@@ -198,8 +213,9 @@ def sweep(*, orphans: bool) -> None:
     settings = read()
 
     async def once() -> str:
-        await with_schema(settings, nothing)
         services = Services(settings)
+        # Another database's files would all be orphans.
+        await with_schema(settings, partial(identify, services.blobs) if orphans else nothing)
         await services.database.open(min_size=1)
         try:
             swept = await services.sweeper.sweep(alone=True)

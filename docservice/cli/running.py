@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
@@ -11,7 +12,9 @@ import click
 
 from docservice.backup.programs import BackupError
 from docservice.config import ConfigError, Settings, read_settings
-from docservice.ingest.blobs import BlobError, BlobStore
+from docservice.ingest.blob_errors import BlobError
+from docservice.ingest.blobs import BlobStore
+from docservice.ingest.store_identity import identify
 from docservice.metrics import Metrics
 from docservice.page_cache import Cache
 from docservice.postgres.backups import BackupRunningError
@@ -80,9 +83,13 @@ async def nothing(_database: Database) -> None:
     """For what needs the schema and no connection of its own."""
 
 
-async def check(settings: Settings) -> None:
-    """Fail with one line unless Postgres, its schema, Redis and the store of blobs are available."""
-    await with_schema(settings, nothing)
+async def check(settings: Settings, *, accept_store: bool = False) -> None:
+    """Fail with one line unless Postgres, its schema, Redis and the store of blobs are available.
+
+    The store must be the database's own, or is made so where neither has another or with ``accept_store``.
+    """
+    blobs = BlobStore(settings.blob_url, marked=True)
+    await with_schema(settings, partial(identify, blobs, accept=accept_store))
     cache = Cache(settings.redis, settings.redis_tuning, Metrics())
     try:
         if not await cache.ping():
@@ -93,4 +100,4 @@ async def check(settings: Settings) -> None:
             )
     finally:
         await cache.close()
-    await asyncio.to_thread(BlobStore(settings.blob_url).check)
+    await asyncio.to_thread(blobs.check)

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from docservice.domain.documents import ModuleNameError
 from docservice.domain.grid.columns import GridError
 from docservice.http.envelope import JSON, APIResponse, failure_body
-from docservice.ingest.blobs import BlobError, BlobMissingError
+from docservice.ingest.blob_errors import BlobError, BlobMissingError
 from docservice.log import logger
 from docservice.postgres.database import StoreTimeoutError, StoreUnavailableError
 

@@ -12,6 +12,7 @@ from docservice.http.auth import Authenticator
 from docservice.http.background import Background
 from docservice.http.exports import Exports
 from docservice.http.idempotency import Idempotency
+from docservice.http.store_watch import StoreWatch
 from docservice.ingest.blobs import BlobStore
 from docservice.ingest.bulk import BulkRunner
 from docservice.ingest.orphans import OrphanRemover
@@ -68,7 +69,8 @@ class Services:
         self.tokens = Tokens(self.database)
         self.modules = Modules(self.database)
         self.bulk = Bulk(self.database)
-        self.blobs = BlobStore(settings.blob_url)
+        self.blobs = BlobStore(settings.blob_url, marked=True)
+        self.store_watch = StoreWatch(self.blobs)
         self.cache = Cache(settings.redis, settings.redis_tuning, self.metrics)
         self.auth = Authenticator(tokens=self.tokens, cache=self.cache, seconds=settings.identity_seconds)
         celery = make_celery(settings)
@@ -106,6 +108,7 @@ class Services:
         self.background.keep("orphans", self.orphans.run)
         self.background.keep("bulk", self.bulk_runner.run)
         self.background.keep("removed_files", self.bulk_runner.run_files)
+        self.background.keep("store_watch", self.store_watch.run)
         self.background.keep("access_log", self._flush)
 
     async def close(self) -> None:

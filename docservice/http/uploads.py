@@ -23,7 +23,8 @@ from docservice.ingest.extract.sniff import SNIFFED_BYTES, sniff
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from docservice.ingest.blobs import BlobStore, BlobWriter
+    from docservice.ingest.blob_writer import BlobWriter
+    from docservice.ingest.blobs import BlobStore
 
 _WRITE_BYTES = 1 << 20
 _MAX_FIELDS = 10

@@ -2,49 +2,48 @@
 
 Keys are made here, of a date and random digits; nothing that a caller wrote is ever part of one. A blob is
 complete and on the disk, its folder entry included, before its upload is acknowledged.
+
+A file of the root, :data:`MARKER`, tells the store from the empty folder that a volume is mounted on: without
+it nothing is missing and nothing is stored, the store is away.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
-import os
 import re
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fsspec
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+from docservice.ingest.blob_errors import BlobError, BlobMissingError, BlobsAwayError, reason
+from docservice.ingest.blob_writer import BlobWriter
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+#: Holds the identity of the store; ``store_identity`` writes it.
+MARKER = "docservice-store-id"
+_MAX_MARKER_BYTES = 200
 _CHUNK_BYTES = 1 << 18
 _KEY = re.compile(r"\d{4}-\d{2}-\d{2}/[0-9a-f]{32}", re.ASCII)
 
 
-class BlobError(RuntimeError):
-    """The store of blobs does not answer, or lacks a blob; the same call may succeed later."""
-
-
-class BlobMissingError(BlobError):
-    """The store answers, and has no such blob."""
-
-
-class BlobNotStoredError(BlobError):
-    """The store did not take a blob, as when it is full; what was left of it is removed."""
-
-
 class BlobStore:
-    """Blobs under the root that ``url`` names. Calls may block, so the async ones use a thread."""
+    """Blobs under the root that ``url`` names. Calls may block, so the async ones use a thread.
 
-    def __init__(self, url: str) -> None:
+    A ``marked`` store is away while it lacks its marker.
+    """
+
+    def __init__(self, url: str, *, marked: bool = False) -> None:
         try:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as fault:
             raise BlobError(f"DOCSERVICE_BLOB_URL cannot be used: {fault}") from fault
+        self._marked = marked
+        self._folder = ""  # of a day, where this process stored last
 
     def new_key(self, day: date) -> str:
         """A key that no other blob has."""
@@ -52,7 +51,8 @@ class BlobStore:
 
     def writer(self, key: str) -> BlobWriter:
         """A writer of a new blob."""
-        return BlobWriter(self._files, self._path(key))
+        path = self._path(key)
+        return BlobWriter(lambda: self._open_new(path), lambda: self._files.rm_file(path))
 
     async def write(self, key: str, data: bytes) -> None:
         """Store a blob as a whole.
@@ -80,6 +80,8 @@ class BlobStore:
         try:
             with self._files.open(self._path(key), "rb") as blob:
                 data: bytes = blob.read(max_bytes + 1)
+        except FileNotFoundError as fault:
+            raise self._missing(key) from fault
         except Exception as fault:
             raise BlobError(f"blob {key} cannot be read ({type(fault).__name__})") from fault
         if len(data) > max_bytes:
@@ -105,9 +107,69 @@ class BlobStore:
         try:
             return self._files.open(path, "rb")
         except FileNotFoundError as fault:
-            raise BlobMissingError(f"there is no blob {key}") from fault
+            raise self._missing(key) from fault
         except Exception as fault:
             raise BlobError(f"blob {key} cannot be read ({type(fault).__name__})") from fault
+
+    def _open_new(self, path: str) -> Any:
+        """A new file. Its folder is made once a day, when the store is seen to be there.
+
+        Where a volume is not mounted, today has no folder yet and none is made.
+        """
+        folder = path.rsplit("/", 1)[0]
+        try:
+            if folder != self._folder:
+                self._require_marker()
+                self._files.makedirs(folder, exist_ok=True)
+            blob = self._files.open(path, "wb")
+        except BaseException:
+            self._folder = ""
+            raise
+        self._folder = folder
+        return blob
+
+    def _missing(self, key: str) -> BlobError:
+        """The fault where a blob was not found."""
+        try:
+            self._require_marker()
+        except BlobError as away:
+            return away
+        return BlobMissingError(f"there is no blob {key}")
+
+    def read_marker(self) -> str | None:
+        """The identity that the store has; None where it has none.
+
+        Raises:
+            BlobError: when the store does not answer.
+        """
+        with self._permitted("nothing can be read"):
+            try:
+                with self._files.open(f"{self._root}/{MARKER}", "rb") as file:
+                    return bytes(file.read(_MAX_MARKER_BYTES)).decode("ascii", "replace").strip()
+            except FileNotFoundError:
+                return None
+
+    def write_marker(self, identity: str) -> None:
+        """Give the store that identity; makes its root.
+
+        Raises:
+            BlobError: when that does not succeed.
+        """
+        with self._permitted("nothing can be stored"):
+            self._store(MARKER, identity.encode("ascii") + b"\n")
+
+    async def find(self) -> None:
+        """Pass when the store is there.
+
+        Raises:
+            BlobsAwayError: when it lacks its marker.
+            BlobError: when it does not answer.
+        """
+        await asyncio.to_thread(self._require_marker)
+
+    def _require_marker(self) -> None:
+        if self._marked and self.read_marker() is None:
+            raise BlobsAwayError(f"the store in {self.place} is away: it has no file {MARKER}")
 
     async def size(self, key: str) -> int | None:
         """The bytes of a blob; None when there is none.
@@ -119,6 +181,7 @@ class BlobStore:
         try:
             found = await asyncio.to_thread(self._files.info, path)
         except FileNotFoundError:
+            await asyncio.to_thread(self._require_marker)
             return None
         except Exception as fault:
             raise BlobError(f"blob {key} cannot be looked for ({type(fault).__name__})") from fault
@@ -134,7 +197,7 @@ class BlobStore:
         try:
             await asyncio.to_thread(self._files.rm_file, path)
         except FileNotFoundError:
-            return
+            await asyncio.to_thread(self._require_marker)  # else it is there when the store is back
         except Exception as fault:
             raise BlobError(f"blob {key} cannot be removed ({type(fault).__name__})") from fault
 
@@ -200,20 +263,34 @@ class BlobStore:
         return f"{kind}://{self._root}"
 
     def check(self) -> None:
-        """Write and remove one blob.
+        """Write, read and remove one blob.
 
         Raises:
+            BlobsAwayError: when the store lacks its marker.
             BlobError: when that does not succeed.
         """
-        path = f"{self._root}/check-{uuid.uuid4().hex}"
+        self._require_marker()
+        name = f"check-{uuid.uuid4().hex}"
+        with self._permitted("nothing can be stored"):
+            self._store(name, b"ok")
+        with self._permitted("what is stored cannot be read"):
+            self._files.cat_file(f"{self._root}/{name}")
+        with self._permitted("nothing can be removed"):
+            self._files.rm_file(f"{self._root}/{name}")
+
+    def _store(self, name: str, data: bytes) -> None:
+        self._files.makedirs(self._root, exist_ok=True)
+        self._files.pipe_file(f"{self._root}/{name}", data)
+
+    @contextmanager
+    def _permitted(self, what: str) -> Iterator[None]:
+        """A fault within the block is reported as that, with what to do."""
         try:
-            self._files.makedirs(self._root, exist_ok=True)
-            self._files.pipe_file(path, b"ok")
-            self._files.rm_file(path)
+            yield
         except Exception as fault:
             raise BlobError(
-                f"DOCSERVICE_BLOB_URL: nothing can be stored in {self.place} ({type(fault).__name__});"
-                " give a place that this user may write"
+                f"DOCSERVICE_BLOB_URL: {what} in {self.place} ({reason(fault)});"
+                " give a place that this user may read and write"
             ) from fault
 
     def _path(self, key: str) -> str:
@@ -222,90 +299,9 @@ class BlobStore:
         return f"{self._root}/{key}"
 
 
-def _why(fault: Exception) -> str:
-    """The fault in the words of the system, such as ``No space left on device``; they name no path."""
-    return getattr(fault, "strerror", None) or type(fault).__name__
-
-
 def _next_chunk(blob: Any, key: str) -> bytes:
     try:
         data: bytes = blob.read(_CHUNK_BYTES)
     except Exception as fault:
         raise BlobError(f"blob {key} cannot be read ({type(fault).__name__})") from fault
     return data
-
-
-def _sync(blob: Any) -> None:
-    """Write a local file and its folder's entry to the disk; other stores confirm when they close.
-
-    Raises:
-        OSError: when the disk reports a fault. The file is then not safe, whatever is written later.
-    """
-    try:
-        number = blob.fileno()
-    except (AttributeError, io.UnsupportedOperation):
-        return
-    os.fsync(number)
-    name = getattr(blob, "name", None)
-    if isinstance(name, str):
-        day = Path(name).parent
-        for folder in (day, day.parent):  # the file's entry, and that of a folder that is new today
-            entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(entry)
-            finally:
-                os.close(entry)
-
-
-class BlobWriter:
-    """Writes one blob in pieces. It exists once :meth:`close` has returned."""
-
-    def __init__(self, files: Any, path: str) -> None:
-        self._files = files
-        self._path = path
-        self._blob: Any = None
-
-    async def write(self, data: bytes) -> None:
-        """Add some bytes.
-
-        Raises:
-            BlobNotStoredError: when they cannot be stored.
-        """
-        await asyncio.to_thread(self._write, data)
-
-    async def close(self) -> None:
-        """Bring the blob to the disk.
-
-        Raises:
-            BlobNotStoredError: when that fails.
-        """
-        await asyncio.to_thread(self._close)
-
-    async def abandon(self) -> None:
-        """Leave nothing behind."""
-        await asyncio.to_thread(self._abandon)
-
-    def _write(self, data: bytes) -> None:
-        try:
-            if self._blob is None:
-                self._files.makedirs(self._path.rsplit("/", 1)[0], exist_ok=True)
-                self._blob = self._files.open(self._path, "wb")
-            self._blob.write(data)
-        except Exception as fault:
-            raise BlobNotStoredError(f"a blob cannot be stored ({_why(fault)})") from fault
-
-    def _close(self) -> None:
-        self._write(b"")
-        try:
-            self._blob.flush()
-            _sync(self._blob)
-            self._blob.close()
-        except Exception as fault:
-            raise BlobNotStoredError(f"a blob cannot be stored ({_why(fault)})") from fault
-
-    def _abandon(self) -> None:
-        if self._blob is not None:
-            with suppress(Exception):  # on a full disk closing fails as writing did
-                self._blob.close()
-        with suppress(Exception):
-            self._files.rm_file(self._path)

@@ -12,7 +12,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from docservice.ingest.blobs import BlobError
+from docservice.ingest.blob_errors import BlobError
 from docservice.log import logger
 from docservice.postgres.database import StoreTimeoutError, StoreUnavailableError
 

@@ -21,7 +21,8 @@ from celery import signals
 
 from autoscaler.api import NoTraces
 from docservice.domain.number_pattern import number_pattern
-from docservice.ingest.blobs import BlobError, BlobNotStoredError, BlobStore
+from docservice.ingest.blob_errors import BlobError, BlobNotStoredError
+from docservice.ingest.blobs import BlobStore
 from docservice.ingest.extract.apart import Killed
 from docservice.ingest.extract.limits import ProcessingError, Rules
 from docservice.ingest.extract.process import process
@@ -106,7 +107,7 @@ class Worker:
         self._traces = traces
         self._database = Database(settings.pool(size=2))
         self._cache = Cache(settings.redis, settings.redis_tuning, Metrics())
-        self._blobs = BlobStore(settings.blob_url)
+        self._blobs = BlobStore(settings.blob_url, marked=True)
         self._broker = broker
         self._log = logger("worker")
         self.documents = Documents(self._database)
@@ -213,7 +214,8 @@ class Worker:
         """Store all attachments, or none, and return their keys.
 
         Raises:
-            BlobNotStoredError: when the store refuses one of them.
+            BlobNotStoredError: when the store refuses one of them, which the message names.
+            BlobError: when the store is away.
         """
         keys: list[str] = []
         try:
@@ -221,9 +223,11 @@ class Worker:
                 key = self._blobs.new_key(datetime.now(UTC).date())
                 await self._blobs.write(key, part.data)
                 keys.append(key)
-        except BlobNotStoredError as fault:
+        except BlobError as fault:
             for key in keys:  # on a full disk each attempt would leave them
                 await self._blobs.remove(key)
+            if not isinstance(fault, BlobNotStoredError):
+                raise
             refused = f"the attachment {part.file_name!r} of {len(part.data)} bytes does not fit the store"
             raise BlobNotStoredError(f"{refused}: {fault}") from fault.__cause__
         return keys

@@ -25,12 +25,14 @@ class Alive(BaseModel):
 class Readiness(BaseModel):
     """What works. `degraded`: without Redis the cache is bypassed; a failing task delays documents.
 
+    Without the store of files none is uploaded, processed or downloaded, and grids are answered.
     `background` has the names of background tasks of this process that keep failing.
     """
 
     status: Literal["ready", "degraded", "unready"]
     postgres: Literal["up", "down"]
     redis: Literal["up", "down"]
+    files: Literal["up", "down"]
     migrations: Literal["applied", "pending", "unknown"]
     background: list[str]
 
@@ -49,15 +51,17 @@ async def livez() -> JSON:
     operation_id="readyz",
 )
 async def readyz(serving: Serving) -> JSON:
-    """503 without Postgres; 200 and `degraded` without Redis or with a failing background task."""
+    """503 without Postgres; 200 and `degraded` without Redis, the store of files or a background task."""
     redis, migrations = await asyncio.gather(serving.cache.ping(), _migrations(serving))
     ready = migrations == "applied"
     failing = serving.background.failing()
-    well = redis and not failing
+    files = serving.store_watch.up
+    well = redis and files and not failing
     found = {
         "status": ("ready" if well else "degraded") if ready else "unready",
         "postgres": "down" if migrations == "unknown" else "up",
         "redis": "up" if redis else "down",
+        "files": "up" if files else "down",
         "migrations": migrations,
         "background": failing,
     }

@@ -47,6 +47,7 @@ def test_every_command_that_needs_the_schema_names_a_missing_migration_in_one_li
         ("token", "list"),
         ("token", "revoke", "1"),
         ("sweep",),
+        ("check",),
         ("api", "--port", str(free_port())),
         ("worker", "-c", "1"),
     )
@@ -93,8 +94,8 @@ def test_a_place_that_cannot_be_written_ends_the_start_in_one_line(
     assert (done.exit_code, done.stderr) == (
         1,
         (
-            f"docservice: DOCSERVICE_BLOB_URL: nothing can be stored in file://{tmp_path}/file"
-            " (FileExistsError); give a place that this user may write\n"
+            f"docservice: DOCSERVICE_BLOB_URL: nothing can be read in file://{tmp_path}/file"
+            " (Not a directory); give a place that this user may read and write\n"
         ),
     )
 

@@ -13,6 +13,7 @@ from docservice.ingest.blobs import BlobStore
 from docservice.ingest.bulk import BulkRunner
 from docservice.ingest.publish import Broker, make_celery
 from docservice.ingest.sent_spans import SentSpans
+from docservice.ingest.store_identity import identify
 from docservice.ingest.sweeper import Sweeper
 from docservice.ingest.tasks import Worker
 from docservice.metrics import Metrics
@@ -89,6 +90,7 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
     await made.database.open()
     await made.worker.open()
     try:
+        await identify(made.blobs, made.database)
         yield made
     finally:
         await made.worker.close()

@@ -15,7 +15,9 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from docservice.ingest.blobs import BlobError, BlobNotStoredError, BlobStore, BlobWriter
+from docservice.ingest.blob_errors import BlobError, BlobNotStoredError
+from docservice.ingest.blob_writer import BlobWriter
+from docservice.ingest.blobs import BlobStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,19 +35,6 @@ class Unsafe(io.BytesIO):
         return self._number
 
 
-class Files:
-    """A file system with that file."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        self._file = file
-
-    def makedirs(self, _path: str, **_: Any) -> None:
-        return None
-
-    def open(self, _path: str, _mode: str) -> io.BytesIO:
-        return self._file
-
-
 @pytest.fixture
 def pipe() -> Iterator[int]:
     ends = os.pipe()
@@ -56,7 +45,7 @@ def pipe() -> Iterator[int]:
 
 def test_a_disk_that_does_not_synchronize_fails_the_upload(pipe: int) -> None:
     async def walk() -> None:
-        writer = BlobWriter(Files(Unsafe(pipe)), "2026-01-01/x")
+        writer = BlobWriter(lambda: Unsafe(pipe), lambda: None)
         await writer.write(b"data")
         with pytest.raises(BlobError, match="a blob cannot be stored"):
             await writer.close()
@@ -131,7 +120,7 @@ def test_days_and_keys_that_another_process_adds_are_listed(tmp_path: Path) -> N
 def test_a_store_without_file_numbers_confirms_when_it_closes() -> None:
     async def walk() -> bool:
         file = io.BytesIO()  # its fileno() is unsupported
-        writer = BlobWriter(Files(file), "2026-01-01/x")
+        writer = BlobWriter(lambda: file, lambda: None)
         await writer.write(b"data")
         await writer.close()
         return file.closed

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from docservice.domain.documents import DocumentType
-from docservice.ingest.blobs import BlobError
+from docservice.ingest.blob_errors import BlobError
+from docservice.ingest.blobs import MARKER
 from docservice.ingest.orphans import ORPHAN_LOCK, OrphanRemover, remove_orphans, seconds_until_hour
 from tests.docservice.ingest.insides import bench
 
@@ -59,7 +60,7 @@ def test_an_orphan_that_cannot_be_removed_keeps_no_other_and_what_is_no_blob_sta
     left = asyncio.run(walk())
     assert (left, sorted(path.name for path in root.rglob("*"))) == (
         [f"2026-01-01/{'0' * 32}"],
-        [".nfs01", "0" * 32, "2026-01-01"],
+        [".nfs01", "0" * 32, "2026-01-01", MARKER],
     )
 
 

@@ -106,7 +106,7 @@ def test_what_fails_around_a_document_is_tried_again_and_then_reported(settings:
             state, reason = await made.state(lost)
             assert state == "failed"
             assert reason is not None
-            assert reason.startswith("failed after 3 attempts: blob ")
+            assert reason.startswith("failed after 3 attempts: there is no blob ")
 
     asyncio.run(walk())
 

@@ -23,6 +23,7 @@ def test_health_and_metrics_report_the_current_state(client: httpx.Client) -> No
         "status": "ready",
         "postgres": "up",
         "redis": "up",
+        "files": "up",
         "migrations": "applied",
         "background": [],
     }
@@ -41,6 +42,7 @@ def test_a_background_task_that_keeps_failing_makes_the_process_degraded(setting
 
     async def walk() -> dict[str, Any]:
         serving = Services(settings)
+        serving.blobs.write_marker("own")
         await serving.open()
         try:
             serving.background.keep("test", fails)
@@ -57,6 +59,25 @@ def test_a_background_task_that_keeps_failing_makes_the_process_degraded(setting
         "status": "degraded",
         "postgres": "up",
         "redis": "up",
+        "files": "up",
         "migrations": "applied",
         "background": ["test"],
     }
+
+
+def test_a_store_of_files_that_is_not_mounted_makes_the_process_degraded(settings: Settings) -> None:
+    async def walk() -> list[tuple[str, str]]:
+        serving = Services(settings)
+        await serving.open()
+        try:
+            seen = []
+            for _ in range(2):
+                await serving.store_watch.look()
+                found = json.loads(bytes((await readyz(serving)).body))["data"]
+                seen.append((found["status"], found["files"]))
+                serving.blobs.write_marker("own")
+            return seen
+        finally:
+            await serving.close()
+
+    assert asyncio.run(walk()) == [("degraded", "down"), ("ready", "up")]
