@@ -17,6 +17,7 @@ from docservice.ingest.extract import mail_headers, mime
 from docservice.ingest.extract.addresses import addresses
 from docservice.ingest.extract.charset import decode
 from docservice.ingest.extract.cms import CmsError, read_cms
+from docservice.ingest.extract.flowed import is_flowed, unflowed
 from docservice.ingest.extract.html_text import html_text, meta_charset
 from docservice.ingest.extract.limits import (
     MAX_ADDRESSES_CHARACTERS,
@@ -29,6 +30,7 @@ from docservice.ingest.extract.limits import (
     Rules,
     kept_text,
 )
+from docservice.ingest.extract.mail_dates import date
 from docservice.ingest.extract.sniff import sniff
 from docservice.ingest.extract.tnef import SIGNATURE, read_tnef
 from docservice.ingest.extract.uuencode import uuencoded_files
@@ -65,6 +67,7 @@ def read_mail(data: bytes, rules: Rules, depth: int) -> Extraction:
     also = found.charset
     subject = mail_headers.text(header.first("subject"), also=also)
     text, cut = kept_text(found.text())
+    sent_at, guesses = date(header.first("date"))
     return Extraction(
         mail_number=_mail_number(header, subject, text, rules, also),
         title=subject[:MAX_TITLE_CHARACTERS] or None,
@@ -73,10 +76,10 @@ def read_mail(data: bytes, rules: Rules, depth: int) -> Extraction:
         to_addresses=_people(header, "to", also, MAX_ADDRESSES_CHARACTERS),
         cc_addresses=_people(header, "cc", also, MAX_ADDRESSES_CHARACTERS),
         message_id=mail_headers.text(header.first("message-id"))[:MAX_MESSAGE_ID_CHARACTERS] or None,
-        sent_at=mail_headers.date(header.first("date")),
+        sent_at=sent_at,
         text=text,
         attachments=tuple(found.attachments),
-        findings=(*cut, *found.findings)[:MAX_FINDINGS],
+        findings=(*guesses, *cut, *found.findings)[:MAX_FINDINGS],
     )
 
 
@@ -130,7 +133,8 @@ class _Contents:
         self.charset = self.charset or label
         if part.content_type.full != _HTML:
             body = self._without_files(body)
-            return decode(body[: 4 * READ_CHARACTERS], label, also=self.charset)[:READ_CHARACTERS]
+            read = decode(body[: 4 * READ_CHARACTERS], label, also=self.charset)[:READ_CHARACTERS]
+            return unflowed(read, part.content_type) if is_flowed(part.content_type) else read
         return html_text(decode(body, label or meta_charset(body), also=self.charset))
 
     def _attach(self, part: Part, name: str) -> None:

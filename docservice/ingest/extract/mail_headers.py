@@ -1,4 +1,4 @@
-"""The values of header fields: text, parameters and dates, as people mean them.
+"""The values of header fields: text and parameters, as people mean them.
 
 Pure and total: a value is bytes as the mail has them, and whatever they are, there is an answer and no
 exception. Encoded words (RFC 2047) are decoded wherever they are, parameters by RFC 2231, raw bytes by
@@ -10,8 +10,6 @@ from __future__ import annotations
 import binascii
 import re
 from dataclasses import dataclass
-from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
-from email.utils import parsedate_tz
 from urllib.parse import unquote_to_bytes
 
 from docservice.domain.documents import storable
@@ -162,46 +160,3 @@ def _extended_value(items: dict[int, tuple[str, bool]]) -> str:
     if b"=?" in data:
         return text(data)
     return one_line(decode(data, charset or None))
-
-
-# Dates
-
-
-_COMMENT = re.compile(r"\([^()]*\)")
-_HALF_DAY = re.compile(r"\b(\d{1,2})(:\d{2}(?::\d{2})?) ?([ap])\.?m\b\.?", re.IGNORECASE)
-#: A zone behind a time, also as programs write it beside ``+0100``: ``+01:00``, ``GMT+0100``, ``UTC+1``.
-_OFFSET = re.compile(
-    r"(\d[:.]\d{2}) *(?:GMT|UTC?)? *([+-])(\d{1,2})(?::?(\d{2}))?(?![:\d])", re.ASCII | re.IGNORECASE
-)
-
-
-def date(value: bytes) -> datetime | None:
-    """The moment that a ``Date`` field names, in UTC; None where it names none. No zone means UTC."""
-    written = _COMMENT.sub(" ", text(value[:200])).strip()
-    for read in (_mail_date, datetime.fromisoformat):
-        try:
-            found = read(written)
-            found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-        except (ValueError, TypeError, OverflowError, IndexError):
-            continue
-        # What programs write for "none". The first and the last moment of all are infinite to asyncpg.
-        return found if MINYEAR < found.year < MAXYEAR else None
-    return None
-
-
-def _mail_date(written: str) -> datetime:
-    """By RFC 5322 and its old forms; an offset of more than a day, as some write, is kept unchanged."""
-    parsed = parsedate_tz(_OFFSET.sub(_plain_offset, _HALF_DAY.sub(_whole_day, written)))
-    if parsed is None:
-        raise ValueError("no date of a mail")
-    return datetime(*parsed[:6], tzinfo=UTC) - timedelta(seconds=parsed[9] or 0)
-
-
-def _plain_offset(found: re.Match[str]) -> str:
-    return f"{found[1]} {found[2]}{int(found[3]):02d}{found[4] or '00'}"
-
-
-def _whole_day(found: re.Match[str]) -> str:
-    """A time with AM or PM as one of 24 hours."""
-    hour = int(found[1]) % 12 + (12 if found[3] in "pP" else 0)
-    return f"{hour:02d}{found[2]}"

@@ -43,7 +43,7 @@ from docservice.domain.extraction import Extraction
 from docservice.domain.number_pattern import number_pattern
 from docservice.ingest.extract.html_text import html_text
 from docservice.ingest.extract.limits import ProcessingError, Rules
-from docservice.ingest.extract.mail_headers import date
+from docservice.ingest.extract.mail_dates import date
 from docservice.ingest.extract.process import process
 from docservice.ingest.extract.sniff import sniff
 
@@ -518,7 +518,7 @@ def read_with_fast_mail_parser(data: bytes) -> Read:
         **{name: joined(headers.get(name, "")) for name in ("from", "to", "cc")},
         "subject": mail.subject or "",
         "message_id": joined(headers.get("message-id", "")),
-        "sent_at": sent.isoformat() if (sent := date(mail.date.encode())) else None,
+        "sent_at": sent.isoformat() if (sent := date(mail.date.encode())[0]) else None,
         "text": "\n".join([*mail.text_plain, *map(html_text, mail.text_html)]),
         "html": "",
         "attachments": [

@@ -44,6 +44,16 @@ def test_what_follows_a_large_picture_within_html_is_read() -> None:
     assert (found.mail_number, found.text, found.findings) == ("MN-2026-0001", "Hello\nNo. MN-2026-0001", ())
 
 
+def test_a_number_that_the_program_of_the_sender_broke_is_found_and_a_guessed_zone_is_said() -> None:
+    header = "Date: Mon, 2 Mar 2026 10:00:00 IST\nContent-Type: text/plain; format=flowed; delsp=yes"
+    found = read(mail(header, b"No. MN-2026-00 \n01"))
+    assert (found.mail_number, found.text, found.findings) == (
+        "MN-2026-0001",
+        "No. MN-2026-0001",
+        ("the zone IST of its Date is not known, or means several: it was read as UTC",),
+    )
+
+
 def test_a_text_that_is_given_twice_is_kept_once_and_another_is_kept_beside_it() -> None:
     plain, markup = ("Content-Type: text/plain", b"Same\n text"), ("Content-Type: text/html", b"<p>Same text")
     assert read(multipart(plain, markup, kind="alternative")).text == "Same\n text"
