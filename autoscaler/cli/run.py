@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import signal
 import time
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
 #: How long the last tick may go on after a signal, and then what runs aside of it, and traces. With the end
 #: of the process that is less than 5 s, whatever Redis does.
 _END_SECONDS, _ASIDE_SECONDS, _TRACES_SECONDS = 3.0, 0.5, 0.5
-#: So many new values, or seconds, may leave garbage in circles before one looks for it.
-_COLLECT_AFTER_VALUES, _COLLECT_SECONDS = 10_000, 10.0
+#: So many new values, or seconds, may leave garbage in circles before one looks for it: more values than a
+#: tick over a thousand workers makes. Each so many times one looks at all that was made since the start.
+_COLLECT_AFTER_VALUES, _COLLECT_SECONDS, _COLLECT_ALL_EACH = 100_000, 10.0, 30
 
 
 @click.command("run", cls=GroupedCommand)
@@ -83,7 +85,7 @@ def command(settings: Settings) -> None:
         if why := traces_fault(os.environ):
             app.log.warning("traces.off", why=why)
         app.recorder.start()
-        Thread(target=_collect_young, args=(stop,), name="collect", daemon=True).start()
+        Thread(target=_collect, args=(stop,), name="collect", daemon=True).start()
         app.controller.run(stop)
         app.recorder.close()
     wait_for_threads(_ASIDE_SECONDS)
@@ -103,10 +105,14 @@ def collect_less() -> None:
     gc.set_threshold(_COLLECT_AFTER_VALUES)
 
 
-def _collect_young(stop: Event) -> None:
-    """Look at new values now and then: closed connections are few, and keep large buffers in circles."""
+def _collect(stop: Event) -> None:
+    """Look at new values now and then: closed connections are few, and keep large buffers in circles.
+
+    At older ones more seldom: hardly anything that outlives a look ends up in a circle.
+    """
+    looks = itertools.count(1)
     while not stop.wait(_COLLECT_SECONDS):
-        gc.collect(1)
+        gc.collect(2 if next(looks) % _COLLECT_ALL_EACH == 0 else 1)
 
 
 @contextmanager
