@@ -122,7 +122,7 @@ class WaitTracker:
 
 def _groups(observation: Observation, plan: Plan, workers: Mapping[str, WorkerReading]) -> Iterator[_Seen]:
     queues = {queue.name: queue for queue in observation.queues}
-    answering = {reading.name for reading in observation.workers}
+    answering = frozenset(reading.name for reading in observation.workers)
     group_of = {name: place for place, group in enumerate(plan.groups) for name in group.group.workers}
     decisions: list[list[Decision]] = [[] for _ in plan.groups]
     for one in (*plan.decisions, *plan.peers):

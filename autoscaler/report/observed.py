@@ -12,7 +12,7 @@ from autoscaler.report import deployment
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from autoscaler.core.model import Observation, WorkerReading
+    from autoscaler.core.model import WorkerReading
 
 #: Kind and name of a condition.
 Subject: TypeAlias = tuple[str, str]
@@ -24,24 +24,24 @@ class Tick(Protocol):
     """Of a :class:`~autoscaler.report.status.TickRecord` what was read and what was not."""
 
     @property
-    def observation(self) -> Observation:
-        """What was read."""
-
-    @property
     def faults(self) -> Mapping[str, str]:
         """The error of each sensor that failed."""
+
+    @property
+    def answered(self) -> frozenset[str]:
+        """The workers that answered, by name."""
+
+    @property
+    def looked_up(self) -> frozenset[str]:
+        """The queues that were looked at, by name."""
 
     @property
     def workers(self) -> Mapping[str, WorkerReading]:
         """The last readings by name."""
 
     @property
-    def unresponsive(self) -> tuple[str, ...]:
-        """The workers that were asked in vain."""
-
-    @property
-    def left(self) -> tuple[str, ...]:
-        """Those of them without a mailbox."""
+    def missed(self) -> frozenset[str]:
+        """The workers that were asked in vain and have a mailbox."""
 
 
 def deployment_is_read(record: Tick) -> bool:
@@ -79,14 +79,13 @@ def is_observed(subject: Subject, record: Tick) -> bool | None:
     if kind in deployment.KINDS and (not deployment_is_read(record) or kind != deployment.NOT_CONSUMED):
         return deployment_is_read(record)
     if kind in {"queue", deployment.CLOCK, deployment.PRIORITIES, deployment.NOT_CONSUMED}:
-        return True if any(queue.name == name for queue in record.observation.queues) else None
+        return True if name in record.looked_up else None
     return _is_observed_worker(name, record)
 
 
 def _is_observed_worker(name: str, record: Tick) -> bool | None:
-    if any(reading.name == name for reading in record.observation.workers):
+    if name in record.answered:
         return True
     # One that has removed its mailbox may reconnect, until it is not known any more.
-    missed = {*record.unresponsive} - {*record.left}
-    expected = "pool" in record.faults or name in record.workers or name in missed
+    expected = "pool" in record.faults or name in record.workers or name in record.missed
     return False if expected else None

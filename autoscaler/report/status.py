@@ -8,6 +8,7 @@ names, for whoever reads them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.core import capacity
@@ -73,7 +74,7 @@ _CONDITIONS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: what follows from a tick is worked out once
 class TickRecord:
     """One tick. ``faults`` has the error of each sensor that failed; ``seconds`` is how long it took.
 
@@ -107,6 +108,21 @@ class TickRecord:
     expected_queues: frozenset[str] = frozenset()
     wall_time: float = 0.0
     seconds: float = 0.0
+
+    @cached_property
+    def answered(self) -> frozenset[str]:
+        """The workers that answered, by name."""
+        return frozenset(reading.name for reading in self.observation.workers)
+
+    @cached_property
+    def looked_up(self) -> frozenset[str]:
+        """The queues that were looked at, by name."""
+        return frozenset(queue.name for queue in self.observation.queues)
+
+    @cached_property
+    def missed(self) -> frozenset[str]:
+        """The workers that were asked in vain and have a mailbox."""
+        return frozenset(self.unresponsive) - frozenset(self.left)
 
 
 def limits(policy: Policy, container: ContainerReading | None) -> dict[str, int]:
@@ -193,7 +209,7 @@ def _of_the_deployment(record: TickRecord, mode: Mode) -> dict[Subject, str]:
     found |= {
         (deployment.PEER_WITHOUT_GROWTH, name): deployment.PEER_STATE for name in record.plan.without_growth
     }
-    hung = set(record.unresponsive) - {*record.left, *record.unreadable}
+    hung = record.missed - record.unreadable.keys()
     found |= {(deployment.UNRESPONSIVE, name): deployment.UNRESPONSIVE_STATE for name in hung}
     for group in record.plan.groups:
         if group.blocked_by is Reason.NOT_CONSUMING:

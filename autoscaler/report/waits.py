@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from autoscaler.core.model import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from autoscaler.core.model import Decision
     from autoscaler.core.plan import GroupPlan
@@ -74,12 +74,12 @@ class Wait:
 
 
 def cause_of_group(
-    plan: GroupPlan, decisions: Sequence[Decision], answering: Collection[str]
+    plan: GroupPlan, decisions: Sequence[Decision], answering: frozenset[str]
 ) -> Cause | Reason | None:
     """Why the tasks of a group wait, None where somebody has asked for that. ``decisions`` are its own."""
     if plan.blocked_by in _INTENDED:
         return None
-    if not set(plan.group.workers) & set(answering):
+    if answering.isdisjoint(plan.group.workers):
         return Cause.UNRESPONSIVE
     if plan.blocked_by is not None:
         return plan.blocked_by

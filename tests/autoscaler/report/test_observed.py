@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -77,3 +78,16 @@ def test_a_standby_is_over_once_the_lease_was_read(fault):
     record = seen()
     assert is_observed(("lease", "standby"), record) is True, "it is over as soon as it leads"
     assert is_observed(("lease", "standby"), replace(record, faults={fault: "gone"})) is False
+
+
+def test_conditions_of_a_fleet_that_are_over_take_time_in_proportion_to_its_size():
+    def seconds(count: int) -> float:
+        names = [f"w{number}@h" for number in range(count)]
+        before = {("decision", name): "stale" for name in names}
+        record = seen(*map(worker, names))
+        begun = time.process_time()
+        assert in_force(before, {}, record) == {}
+        return time.process_time() - begun
+
+    few, many = (min(seconds(count) for _ in range(3)) for count in (500, 4000))
+    assert many < 24 * few, "8 times as many: it took 64 times as long when each was searched for"
