@@ -221,7 +221,8 @@ class Decider:
             up, down = 0.0, max(0.0, self.policy.scale_down_cooldown_seconds - (at - memory.seen_at))
             shadow, needs = stabilized.processes, learnt.needs
             recommended = stabilized = learnt.recommendation(seen)
-        blocked = _blocked_by(seen, memory, at)
+        readings = [member.reading for member in seen.members]
+        blocked = blocked_by(readings, seen.work, stalled_seconds=memory.stalled_seconds(at))
         demand = unless_blocked(stabilized, current_total, blocked)
         desired = cool_down(demand, current_total, up=up, down=down)
         trail = Trail(
@@ -281,8 +282,9 @@ class Decider:
         """What the target wait has learnt, and what it recommends."""
         parameters, looks = self._parameters, Looks(self.min_interval_seconds, self.interval_seconds)
         completions = memory.completions.add(member.reading for member in seen.members)
+        starts = memory.starts.add(member.reading for member in seen.members)
         own_queues = [queues[name] for name in seen.group.queues if name in queues]
-        shown = signal(at, seen.members, own_queues, seen.work, completions)
+        shown = signal(at, seen.members, own_queues, seen.work, completions, start_seconds=starts.seconds)
         if seen.fleet is not None:
             target_wait, needs = advance_fleet(parameters, memory.target_wait, shown, seen.fleet, looks)
             learnt = _Learnt(needs.total, needs)
@@ -298,6 +300,7 @@ class Decider:
             ended_at=at if ended else memory.ended_at,
             target_wait=target_wait,
             completions=completions or memory.completions,
+            starts=starts,
             stalled_since=None
             if memory.fetched.passing
             else stalled_since(memory.stalled_since, seen.work, memory.completions, completions, at),
@@ -389,8 +392,3 @@ class Decider:
             (not observation.leader, Reason.NOT_LEADER),
         )
         return next((reason for holds, reason in conditions if holds), None)
-
-
-def _blocked_by(seen: _Seen, memory: GroupState, at: float) -> Reason | None:
-    since = at if memory.stalled_since is None else memory.stalled_since
-    return blocked_by([member.reading for member in seen.members], seen.work, stalled_seconds=at - since)

@@ -102,12 +102,16 @@ def signal(
     queues: Sequence[QueueReading],
     work: Work,
     completions: Completions | None,
+    *,
+    start_seconds: float | None,
 ) -> Signal:
-    """What the target wait sees and learns from; ``completions`` is the group's count."""
+    """What the target wait sees and learns from; ``completions`` is the group's count.
+
+    ``start_seconds`` is what its workers reported.
+    """
     readings = [member.reading for member in members]
-    starts = [reading.start_seconds for reading in readings if reading.start_seconds is not None]
     if not all(reading.companion for reading in readings):
-        starts.append(STOCK_START_SECONDS)
+        start_seconds = max(start_seconds or 0.0, STOCK_START_SECONDS)
     ages = [queue.oldest_age_seconds for queue in queues if queue.oldest_age_seconds is not None]
     return Signal(
         at=at,
@@ -117,7 +121,7 @@ def signal(
         processes=work.processes,
         completed=completions.total if completions else None,
         oldest_age_seconds=max(ages, default=None),
-        start_seconds=max(starts, default=None),
+        start_seconds=start_seconds,
         continuous=completions is None or completions.continuous,
         passing=work.passing,
         complete=work.complete,

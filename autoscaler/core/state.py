@@ -16,6 +16,7 @@ from autoscaler.core.demand.completions import Completions
 from autoscaler.core.demand.learning import TargetWaitState
 from autoscaler.core.demand.passing import Fetched
 from autoscaler.core.demand.reach import Reach
+from autoscaler.core.demand.starts import Starts
 from autoscaler.core.demand.thresholds import Watch
 from autoscaler.core.model import Result
 from autoscaler.core.rivals import NONE, remember_rivals
@@ -84,7 +85,7 @@ class GroupState(NamedTuple):
     what the target wait has learnt, from ``completions`` among others; it learns whether or not it decides.
     ``stalled_since`` is since when tasks wait while none runs and none ends,
     ``ended_at`` when a task was last seen to have ended, ``fetched`` what became of fetched messages,
-    ``reach`` whether the target wait can be kept within the bounds.
+    ``reach`` whether the target wait can be kept within the bounds, ``starts`` how long growths took.
     """
 
     changed_at: float
@@ -96,8 +97,13 @@ class GroupState(NamedTuple):
     completions: Completions = Completions()
     fetched: Fetched = Fetched()
     reach: Reach = Reach()
+    starts: Starts = Starts()
     stalled_since: float | None = None
     ended_at: float | None = None
+
+    def stalled_seconds(self, at: float) -> float:
+        """For how long tasks have waited while none runs and none ends."""
+        return 0.0 if self.stalled_since is None else at - self.stalled_since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
