@@ -296,7 +296,6 @@ def _history(
     """The history and what stores it, over a connection of its own: the tick never waits for it."""
     deciding = settings.deciding
     history = History(
-        mode=settings.mode,
         target_waits=TargetWaits(deciding.target_wait_seconds if deciding else None, settings.target_waits),
         clean=partial(clean, redact=redactor),
     )

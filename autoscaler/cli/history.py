@@ -13,7 +13,6 @@ from autoscaler.cli.options import Parsed, fail, with_settings
 from autoscaler.cli.override import SETTINGS, WORKER
 from autoscaler.cli.status import read_or_fail
 from autoscaler.cli.text import columns, moment, or_unknown
-from autoscaler.core.decider import Mode
 from autoscaler.report.history import MAX_ACTIONS, META, TOTAL, History, TargetWaits, explained, parse_meta
 from autoscaler.report.page import DEFAULT_SINCE, parse_since
 from autoscaler.report.sentence import seconds as in_seconds
@@ -75,7 +74,7 @@ def _read(redis: Redis, name: str, span_seconds: float, now: float) -> dict[str,
     meta = parse_meta(stored[TOTAL].get(META))
     if not meta["current"]:
         return None
-    history = History(mode=Mode.ACT, target_waits=TargetWaits(None))
+    history = History(target_waits=TargetWaits(None))
     actions = [explained(one) for one in read_actions(redis, name, MAX_ACTIONS)]
     history.restore({TOTAL: stored[TOTAL]}, actions, now)
     view = history.view(span_seconds, now)

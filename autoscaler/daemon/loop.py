@@ -215,6 +215,7 @@ class Controller:
             unreadable=seen.unreadable,
             memory=self._state.memory,
             name=self._decider.name,
+            mode=self._decider.mode,
             foreign_resizes=self._foreign.note(seen.observation),
             rivals={name: known.rivals for name, known in self._state.workers.items() if known.rivals},
             without_consumers=self._without_consumers.note(seen.observation, self._actor.cancelled),
@@ -254,7 +255,7 @@ def controller(
         container=edges.container,
         lease=edges.lease,
     )
-    publisher = Publisher(name, edges.redis, timing, decider.mode, log=log, clean=clean, monotonic=monotonic)
+    publisher = Publisher(name, edges.redis, timing, log=log, clean=clean, monotonic=monotonic)
     actor = Actor(
         edges.resizer,
         decider.mode,

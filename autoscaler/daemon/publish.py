@@ -14,7 +14,7 @@ from autoscaler.broker.keys import Keys
 from autoscaler.core.model import Reason
 from autoscaler.daemon.faults import FAULTS, described
 from autoscaler.report.observed import Subject, is_observed
-from autoscaler.report.status import conditions, outcome_fields
+from autoscaler.report.status import outcome_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from redis import Redis
     from structlog.typing import FilteringBoundLogger
 
-    from autoscaler.core.decider import Mode
     from autoscaler.core.model import Decision
     from autoscaler.daemon.timing import Timing
     from autoscaler.report.status import TickRecord
@@ -118,7 +117,6 @@ class Publisher:
         name: str,
         redis: Callable[[], Redis],
         timing: Timing,
-        mode: Mode,
         *,
         log: FilteringBoundLogger,
         clean: Callable[[Any], Any],
@@ -127,7 +125,6 @@ class Publisher:
         self._name = name
         self._redis = redis
         self._timing = timing
-        self._mode = mode
         self._conditions = ConditionLog(log)
         self._clean = clean
         self._monotonic = monotonic
@@ -140,7 +137,7 @@ class Publisher:
 
         ``status`` is asked for the status where it is stored: that of a large fleet takes a while.
         """
-        found = conditions(record, self._mode)
+        found = dict(record.conditions)
         publishes = "backlog" not in record.faults and record.observation.leader
         if publishes:
             self._store(record, status())

@@ -17,13 +17,12 @@ from autoscaler.core import capacity
 from autoscaler.core.model import MEANINGS, Reason
 from autoscaler.report.observed import Subject, in_force, is_observed, lease_is_read
 from autoscaler.report.series import COLUMNS, OUTAGE, PAUSED, STANDBY, TIERS, Series, plain, row
-from autoscaler.report.status import applied_bounds, conditions, outcome_fields
+from autoscaler.report.status import applied_bounds, outcome_fields
 from autoscaler.report.summary import enough, percentile, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from autoscaler.core.decider import Mode
     from autoscaler.core.model import Decision, QueueReading, WorkerReading
     from autoscaler.core.plan import GroupPlan
     from autoscaler.report.series import Row
@@ -57,15 +56,14 @@ class TargetWaits:
 
 
 class History:
-    """The history of one daemon. ``mode`` is how it acts; times are epoch seconds.
+    """The history of one daemon; times are epoch seconds.
 
     ``clean`` takes secrets out of values: nothing is kept before it.
     """
 
     def __init__(
-        self, *, mode: Mode, target_waits: TargetWaits, clean: Callable[[Any], Any] = lambda value: value
+        self, *, target_waits: TargetWaits, clean: Callable[[Any], Any] = lambda value: value
     ) -> None:
-        self._mode = mode
         self._target_waits = target_waits
         self._clean = clean
         self._lock = Lock()
@@ -83,13 +81,12 @@ class History:
         """Take in one tick; its sample holds for ``hold_seconds`` at most."""
         samples = self._rows(record)
         actions = self._clean(actions_of(record))
-        found = conditions(record, self._mode)
         with self._lock:
             self._samples_now = samples
             for key, sample in samples.items():
                 self._series[key].take(record.wall_time, sample, hold_seconds=hold_seconds)
             self._actions.extend(actions)
-            self._note(found, record)
+            self._note(record.conditions, record)
 
     @property
     def target_wait_seconds(self) -> float | None:

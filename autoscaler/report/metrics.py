@@ -21,7 +21,7 @@ from autoscaler.core.memory import FORGET_SECONDS
 from autoscaler.core.model import Action, Result
 from autoscaler.report.group_series import group_families, group_names
 from autoscaler.report.observed import in_force
-from autoscaler.report.status import applied_bounds, condition_counts, conditions
+from autoscaler.report.status import applied_bounds, condition_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -219,7 +219,6 @@ class _LastTick(Collector):
     def __init__(self, monotonic: Callable[[], float], *, name: str, mode: Mode, detail: str) -> None:
         self.detail = detail
         self._identity = (name, str(mode))
-        self._mode = mode
         self._monotonic = monotonic
         self._record: TickRecord | None = None
         self._conditions: dict[Subject, str] = {}
@@ -228,7 +227,7 @@ class _LastTick(Collector):
 
     def take(self, record: TickRecord) -> None:
         self._record = record
-        self._conditions = in_force(self._conditions, conditions(record, self._mode), record)
+        self._conditions = in_force(self._conditions, record.conditions, record)
         at = record.observation.at
         if "backlog" not in record.faults:  # else no worker was asked either
             self._good_at |= dict.fromkeys({"backlog", "pool"} - record.faults.keys(), at)

@@ -82,9 +82,9 @@ class TickRecord:
     are the workers that were asked in vain, ``left`` those of them without a mailbox (ended or reconnecting),
     ``duplicates`` the names that more than one worker answers to.
     ``memory`` is what is remembered of each worker's memory, by name; ``waits`` is how long tasks wait.
-    ``name`` is the autoscaler's own, ``foreign_resizes`` are workers that somebody else has resized lately,
-    ``rivals`` what is remembered of who did, by worker, ``without_consumers`` those that answer and have
-    consumed nothing for long.
+    ``name`` is the autoscaler's own and ``mode`` whether it acts. ``foreign_resizes`` are workers that
+    somebody else has resized lately, ``rivals`` what is remembered of who did, by worker,
+    ``without_consumers`` those that answer and have consumed nothing for long.
     ``expected_workers`` and ``expected_queues`` are what the settings name.
     """
 
@@ -101,6 +101,7 @@ class TickRecord:
     memory: Mapping[str, MemoryRecord] = field(default_factory=dict)
     waits: tuple[Wait, ...] = ()
     name: str = ""
+    mode: Mode = Mode.ACT
     foreign_resizes: tuple[str, ...] = ()
     without_consumers: tuple[str, ...] = ()
     rivals: Mapping[str, Mapping[str, Rival]] = field(default_factory=dict)
@@ -123,6 +124,11 @@ class TickRecord:
     def missed(self) -> frozenset[str]:
         """The workers that were asked in vain and have a mailbox."""
         return frozenset(self.unresponsive) - frozenset(self.left)
+
+    @cached_property
+    def conditions(self) -> Mapping[Subject, str]:
+        """What a person should know of it, as :func:`conditions`."""
+        return conditions(self, self.mode)
 
 
 def limits(policy: Policy, container: ContainerReading | None) -> dict[str, int]:

@@ -38,7 +38,7 @@ class MadeUpDaemon:
     failures: list[tuple[str, BaseException]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.history = History(mode=Mode.ACT, target_waits=TargetWaits(5.0))
+        self.history = History(target_waits=TargetWaits(5.0))
         self.streams = Streams(self._live)
 
     def take(self, observation: Observation, **fields: Any) -> TickRecord:

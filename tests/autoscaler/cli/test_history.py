@@ -10,7 +10,6 @@ import pytest
 from autoscaler.broker.history_store import write_history
 from autoscaler.broker.keys import Keys, publish
 from autoscaler.cli.history import sparkline
-from autoscaler.core.decider import Mode
 from autoscaler.report.history import History, TargetWaits
 from tests.support.builders import look, worker
 from tests.support.ticks import Ticks
@@ -21,7 +20,7 @@ WORKER = "w\x1b[31m\u202e@h"
 def store(cluster, *, seconds_ago=100.0):
     """Store the history of a daemon that saw 40 ticks in 80 s and resized twice, once in vain."""
     wall = time.time() - seconds_ago
-    ticks, kept = Ticks(wall=wall), History(mode=Mode.ACT, target_waits=TargetWaits(5.0))
+    ticks, kept = Ticks(wall=wall), History(target_waits=TargetWaits(5.0))
     for number in range(40):
         seen = look(number % 8, worker(WORKER, 2 + number // 20, busy=2, companion=False))
         kept.take(ticks.tick(seen), hold_seconds=6)

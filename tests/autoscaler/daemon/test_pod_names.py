@@ -14,7 +14,7 @@ from prometheus_client import generate_latest
 from autoscaler.broker.keys import Keys
 from autoscaler.broker.lease import Lease
 from autoscaler.broker.mailboxes import MailboxRemover
-from autoscaler.core.decider import Decider, Mode
+from autoscaler.core.decider import Decider
 from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.daemon.loop import Controller, Edges, Timing, controller
 from autoscaler.daemon.recorder import Recorder
@@ -117,7 +117,7 @@ def daemon_over(client: redis.Redis) -> Daemon:
         return 1.7e9 + pods.now
 
     log = get_logger(level="info", style="json", redact=str, stream=io.StringIO())
-    history = History(mode=Mode.ACT, target_waits=TargetWaits(5.0))
+    history = History(target_waits=TargetWaits(5.0))
     recorder = Recorder(
         "a",
         history,

@@ -48,7 +48,6 @@ class Published:
             "a",
             lambda: self.redis,
             TIMING,
-            Mode.ACT,
             log=get_logger(level="info", style="json", redact=str, stream=self.log),
             clean=lambda value: value,
             monotonic=lambda: self.now,

@@ -15,7 +15,6 @@ from redis.retry import Retry
 
 from autoscaler.broker.history_store import EXPIRY_SECONDS
 from autoscaler.broker.keys import publish
-from autoscaler.core.decider import Mode
 from autoscaler.daemon.recorder import READ_AGAIN_SECONDS, STORE_SECONDS, Recorder
 from autoscaler.daemon.timing import Timing
 from autoscaler.demo.embedded import RedisServer
@@ -54,7 +53,7 @@ class Daemon:
 
     def __post_init__(self) -> None:
         self.client = redis.Redis(port=self.port, socket_timeout=1.5, retry=Retry(NoBackoff(), 0))
-        self.history = History(mode=Mode.ACT, target_waits=TargetWaits(5.0))
+        self.history = History(target_waits=TargetWaits(5.0))
         self.recorder = Recorder(
             "a",
             self.history,

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from autoscaler.core.decider import Mode
 from autoscaler.core.model import Override, QueueReading, Result
 from autoscaler.report.history import MAX_ACTIONS, META, TOTAL, History, TargetWaits, group_id
 from autoscaler.report.series import COLUMNS, OUTAGE, PAUSED, STANDBY, TIERS
@@ -18,7 +17,7 @@ IDLE = {"fetched": 0, "running": 0, "scheduled": 0, "age": 0, "late": 0, "flags"
 
 
 def history(target: float | None = 5.0, **by_queue: float) -> History:
-    return History(mode=Mode.ACT, target_waits=TargetWaits(target, by_queue))
+    return History(target_waits=TargetWaits(target, by_queue))
 
 
 def last(kept: History, ticks: Ticks, group: str = TOTAL) -> dict[str, float | int | None]:
@@ -297,7 +296,6 @@ def test_what_another_version_has_stored_is_left_alone(meta: str) -> None:
 
 def test_nothing_is_kept_that_shows_a_secret() -> None:
     kept = History(
-        mode=Mode.ACT,
         target_waits=TargetWaits(5.0),
         clean=lambda value: json.loads(json.dumps(value).replace("hunter2", "***")),
     )

@@ -18,8 +18,8 @@ from tests.support.ticks import Ticks, fleet
 
 
 def shown(observation, *, mode: Mode = Mode.ACT, **fields: object):
-    kept, ticks = History(mode=mode, target_waits=TargetWaits(5.0)), Ticks()
-    record = ticks.tick(observation, **fields)
+    kept, ticks = History(target_waits=TargetWaits(5.0)), Ticks()
+    record = ticks.tick(observation, mode=mode, **fields)
     kept.take(record, hold_seconds=6)
     return live(record, kept, name="default", mode=mode, interval_seconds=2.0)
 
@@ -61,7 +61,7 @@ def test_a_row_says_what_a_worker_does_and_is_empty_of_what_is_not_known() -> No
 
 
 def test_a_worker_that_does_not_answer_shows_no_numbers() -> None:
-    kept, ticks = History(mode=Mode.ACT, target_waits=TargetWaits(5.0)), Ticks()
+    kept, ticks = History(target_waits=TargetWaits(5.0)), Ticks()
     ticks.tick(look(0, worker("a@h"), worker("b@h")))
     record = ticks.tick(look(0, worker("a@h"), at=1001.0))
     kept.take(record, hold_seconds=6)
@@ -110,7 +110,7 @@ def test_the_sentence_names_an_outage_and_a_fleet_that_is_not_there() -> None:
 
 
 def test_the_sentence_ends_with_the_last_change_that_was_done() -> None:
-    kept, ticks = History(mode=Mode.ACT, target_waits=TargetWaits(None)), Ticks()
+    kept, ticks = History(target_waits=TargetWaits(None)), Ticks()
     done, refused = outcome(8, before=5), outcome(9, before=8, result=Result.REFUSED)
     kept.take(ticks.tick(look(20, worker(processes=5), outcomes=(done,)), outcomes=(done,)), hold_seconds=6)
     record = ticks.tick(look(0, worker(processes=8), outcomes=(refused,)), after=14, outcomes=(refused,))
