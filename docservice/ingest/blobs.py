@@ -31,6 +31,11 @@ _CHUNK_BYTES = 1 << 18
 _KEY = re.compile(r"\d{4}-\d{2}-\d{2}/[0-9a-f]{32}", re.ASCII)
 
 
+def is_key(text: str) -> bool:
+    """Whether it is a key of a blob."""
+    return _KEY.fullmatch(text) is not None
+
+
 class BlobStore:
     """Blobs under the root that ``url`` names. Calls may block, so the async ones use a thread.
 
@@ -253,7 +258,7 @@ class BlobStore:
         except Exception as fault:
             raise BlobError(f"the blobs of {day} cannot be listed ({type(fault).__name__})") from fault
         keys = (f"{day.isoformat()}/{name.rstrip('/').rsplit('/', 1)[-1]}" for name in names)
-        return sorted(key for key in keys if _KEY.fullmatch(key))  # what others left there is theirs
+        return sorted(key for key in keys if is_key(key))  # what others left there is theirs
 
     @property
     def place(self) -> str:
@@ -294,7 +299,7 @@ class BlobStore:
             ) from fault
 
     def _path(self, key: str) -> str:
-        if _KEY.fullmatch(key) is None:
+        if not is_key(key):
             raise BlobError(f"{key[:80]!r} is no key of a blob")
         return f"{self._root}/{key}"
 

@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from docservice.ingest.blob_errors import BlobError
-from docservice.ingest.blobs import MARKER
+from docservice.ingest.blobs import MARKER, is_key
 from docservice.postgres.file_store import FileStore
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def _refusal(blobs: BlobStore, store: FileStore, *, found: str | None, mar
         return f"the store in {blobs.place} belongs to another database, by its file {MARKER}"
     if marked:
         return f"{blobs.place} has no file {MARKER}, so it is another place, or a volume that is not mounted"
-    keys = await store.newest_keys(_NEWEST)
+    keys = [key for key in await store.newest_keys(_NEWEST) if is_key(key)]
     sizes = await asyncio.gather(*(blobs.size(key) for key in keys))
     if keys and not any(size is not None for size in sizes):
         return f"{blobs.place} has none of the {len(keys)} newest files of the database"
