@@ -65,6 +65,7 @@ def version_key(name: str) -> str:
 
 #: The name of the version that every change of a token renews. No module's name has a colon.
 IDENTITIES = "auth:identities"
+_IDENTITIES_KEY = version_key(IDENTITIES)
 
 
 class Reading(NamedTuple):
@@ -186,7 +187,7 @@ class Cache:
         if version in self._pending or time.monotonic() < self._paused_until:
             return _BYPASS
         kept = None if key is None else self._memory.get(key)
-        names = [version_key(version), EPOCH, version_key(IDENTITIES)]
+        names = [version_key(version), EPOCH, _IDENTITIES_KEY]
         if key is not None and kept is None:
             names.append(key)
         try:

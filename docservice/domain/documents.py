@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 #: A module's name, in any letter case, as a pattern of JSON Schema.
 MODULE_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
@@ -21,6 +22,7 @@ class ModuleNameError(ValueError):
     """The text is not the name of a module; the message says what is legal."""
 
 
+@lru_cache(maxsize=256)  # each request asks; only legal names, of 63 characters at most, are kept
 def module_name(text: str) -> str:
     """The one form of a module's name, whatever its letter case.
 

@@ -16,7 +16,7 @@ from docservice.http.compression import Compressing, accepts_gzip
 from docservice.http.context import begin_request, common_headers
 from docservice.http.errors import ApiError, api_error, error_answer
 from docservice.http.methods import answer_options, cors_options, name_methods, without_body
-from docservice.http.routes.grids import PAGE_ROUTE, GridRoutes, is_grid
+from docservice.http.routes.grids import EXPORT_ROUTE, GridRoutes, grid_route
 from docservice.log import Answered
 
 if TYPE_CHECKING:
@@ -38,8 +38,16 @@ class _Exchange:
     """One request and its answer: counts the body, notes the status, adds headers."""
 
     def __init__(
-        self, receive: Receive, send: Send, *, request_id: str, max_bytes: int | None, idle_seconds: float
+        self,
+        receive: Receive,
+        send: Send,
+        *,
+        grid: str | None,
+        request_id: str,
+        max_bytes: int | None,
+        idle_seconds: float,
     ) -> None:
+        self.grid = grid  # the pattern of its route, for a grid
         self._receive = receive
         self._send = send
         self._request_id = request_id
@@ -114,11 +122,14 @@ class DocumentService:
         begun = time.perf_counter()
         headers = dict(reversed(scope["headers"]))  # of several headers of one name, the first counts
         request_id = begin_request(headers.get(b"x-request-id"))
-        upload = scope["path"].startswith("/modules/") and scope["path"].endswith("/documents")
+        path: str = scope["path"]
+        grid = grid_route(path)
+        upload = grid is None and path.startswith("/modules/") and path.endswith("/documents")
         max_bytes = None if upload else self._settings.body_bytes  # an upload has limits of its own
         exchange = _Exchange(
             receive,
             send,
+            grid=grid,
             request_id=request_id,
             max_bytes=max_bytes,
             idle_seconds=self._settings.body_idle_seconds,
@@ -134,9 +145,9 @@ class DocumentService:
             self.services.requests.add(
                 Answered(
                     time.time(),
-                    route_of(scope),
+                    grid or framework_route(scope),
                     scope["method"] if scope["method"] in METHODS else "other",
-                    scope["path"][:300],
+                    path[:300],
                     exchange.status,
                     request_id,
                     client[0] if client else None,
@@ -162,16 +173,15 @@ class DocumentService:
             if scope["method"] == "OPTIONS":
                 await answer_options(self.framework.routes, scope, send)
                 return
-            path = scope["path"]
-            grid = is_grid(path)
+            grid = exchange.grid
             packed = accepts_gzip(headers)
             if scope["method"] == "HEAD":
                 # Of its own: the server ends an answer by the method that its scope has.
                 asked = {**scope, "method": "GET"}
                 send = Compressing(without_body(send), accepted=False)
-            elif packed or not grid or path.endswith(".csv"):  # nobody stores a page: it needs no Vary
+            elif packed or grid is None or grid == EXPORT_ROUTE:  # nobody stores a page: it needs no Vary
                 send = Compressing(send, accepted=packed)
-            if grid:
+            if grid is not None:
                 await self.grids(asked, headers, receive, send)
             else:
                 await self.framework(asked, receive, send)
@@ -189,7 +199,10 @@ class DocumentService:
 
 
 def route_of(scope: Scope) -> str:
-    """The route's pattern: no metric has a label that a caller wrote."""
-    if is_grid(scope["path"]):
-        return "/modules/{module}/grid.csv" if scope["path"].endswith(".csv") else PAGE_ROUTE
+    """The route's pattern: no metric or span has a name that a caller wrote."""
+    return grid_route(scope["path"]) or framework_route(scope)
+
+
+def framework_route(scope: Scope) -> str:
+    """The pattern of a route of the framework that has answered, or "unmatched"."""
     return str(getattr(scope.get("route"), "path", "unmatched"))

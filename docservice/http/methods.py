@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Match
 
 from docservice.http.errors import ApiError
-from docservice.http.routes.grids import is_grid
+from docservice.http.routes.grids import grid_route
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -23,7 +23,7 @@ _ORDER = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 def allowed_methods(routes: list[BaseRoute], scope: Scope) -> str | None:
     """The methods of the path of a request, as ``Allow`` has them; None where there is no such path."""
-    if is_grid(scope["path"]):
+    if grid_route(scope["path"]) is not None:
         found = {"GET", "POST"}
     else:  # a route says whether it would answer, not which methods it has
         found = {

@@ -40,9 +40,19 @@ def choices(column: Column, op: Op, raw: object, *, name: str) -> tuple[Choice, 
     Raises:
         GridError: when the column has no such operation, or the value is of a wrong type or form.
     """
+    require_operation(column, op, name=name)
+    return legal_choices(column, op, raw, name=name)
+
+
+def require_operation(column: Column, op: Op, *, name: str) -> None:
+    """Pass when the column has the operation; raises GridError."""
     if op not in column.operations:
         legal = ", ".join(column.operations)
         raise GridError(name, f"{column.name} can be filtered by {legal}, not by {op}")
+
+
+def legal_choices(column: Column, op: Op, raw: object, *, name: str) -> tuple[Choice, ...]:
+    """As :func:`choices`, for an operation that the column has; raises GridError for a wrong value."""
     if op in VALUELESS_OPS:
         return ((Condition(column.name, op),),)
     return _CHOICES[column.kind](column, op, raw, name)

@@ -20,7 +20,7 @@ from docservice.domain.grid.columns import (
     filtered_column,
     shown,
 )
-from docservice.domain.grid.conditions import choices, read_integer
+from docservice.domain.grid.conditions import legal_choices, read_integer, require_operation
 from docservice.domain.grid.cursor import read_cursor
 from docservice.domain.grid.query import (
     DEFAULT_LIMIT,
@@ -65,11 +65,16 @@ def from_parameters(module: str, parameters: Iterable[tuple[str, str]]) -> GridQ
                 raise GridError(name, "given more than once")
             page[name] = raw
             continue
-        column, op = _operation(name, raw)
-        given = list(choices(column, op, raw, name=name))
-        groups = found.setdefault((column.name, op), [])
-        if op in _NEGATIVE_OPS or not groups:
-            groups.append(given)
+        column, op = _BY_NAME.get(name) or _spelled_out(name)
+        if op in VALUELESS_OPS:
+            op = _valueless(op, name, raw)
+        given = legal_choices(column, op, raw, name=name)
+        groups = found.get((column.name, op))
+        if groups is None:
+            found[column.name, op] = [[*given]]
+            continue
+        if op in _NEGATIVE_OPS:
+            groups.append([*given])
         else:
             groups[0] += given
         if sum(map(len, groups)) > 3 * MAX_CONDITIONS:
@@ -91,25 +96,23 @@ def from_parameters(module: str, parameters: Iterable[tuple[str, str]]) -> GridQ
     )
 
 
-def _operation(name: str, raw: str) -> tuple[Column, Op]:
-    """The column and operation of a parameter."""
-    column, op = _BY_NAME.get(name) or _spelled_out(name)
-    if op not in VALUELESS_OPS:
-        return column, op
+def _valueless(op: Op, name: str, raw: str) -> Op:
+    """The operation that "blank" or "filled" means with this value."""
     if raw not in ("true", "false"):
         raise GridError(name, f"true or false is needed, not {shown(raw)}")
     if raw == "true":
-        return column, op
-    return column, Op.FILLED if op is Op.BLANK else Op.BLANK
+        return op
+    return Op.FILLED if op is Op.BLANK else Op.BLANK
 
 
 def _spelled_out(name: str) -> tuple[Column, Op]:
-    """As :func:`_operation`, for a name that is written in another way or is at fault."""
+    """The column and operation of a parameter that is written in another way, or is at fault."""
     column_name, _, suffix = name.partition(".")
     column = filtered_column(column_name, where=name[:80])
     op = _OPS.get(suffix)
     if op is None:
         raise GridError(name[:80], f"no operation {shown(suffix)}; there are {', '.join(Op)}")
+    require_operation(column, op, name=name[:80])
     return column, op
 
 

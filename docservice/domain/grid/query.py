@@ -173,22 +173,22 @@ def normal_filters(filters: Iterable[Sequence[Choice]]) -> tuple[Filter, ...]:
     Raises:
         GridError: when there are too many conditions.
     """
-    found: set[Filter] = set()
+    found: list[Filter] = []
     conditions = 0
     for choices in filters:
         if len(choices) == 1 and len(choices[0]) == 1:  # most of them
-            found.add(Filter((choices[0],)))
+            found.append(Filter((choices[0],)))
             conditions += 1
             continue
         distinct = sorted({tuple(sorted(set(choice))) for choice in choices})
         if len(distinct) == 1:
-            found.update(Filter(((item,),)) for item in distinct[0])
+            found += [Filter(((item,),)) for item in distinct[0]]
         else:
-            found.add(Filter(tuple(distinct)))
+            found.append(Filter(tuple(distinct)))
         conditions += sum(map(len, distinct))
     if conditions > MAX_FILTERS * MAX_CONDITIONS:
         raise GridError("filters", f"at most {MAX_FILTERS * MAX_CONDITIONS} conditions, not {conditions}")
-    return tuple(sorted(found))
+    return tuple(found if len(found) < 2 else sorted(set(found)))  # noqa: PLR2004 - one is sorted
 
 
 def normal_sort(sorts: Sequence[Sort]) -> tuple[Sort, ...]:

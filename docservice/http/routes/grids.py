@@ -40,13 +40,18 @@ _MAX_FIELDS = MAX_FILTERS * MAX_CONDITIONS
 _HEAD = b'{"success":true,"message":null,"error":null,"data":'
 #: The headers of every page.
 PAGE_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"private, no-store"))
-#: The pattern of the route of pages.
+#: The patterns of these routes.
 PAGE_ROUTE = "/modules/{module}/grid"
+EXPORT_ROUTE = "/modules/{module}/grid.csv"
 
 
-def is_grid(path: str) -> bool:
-    """Whether a path is one of these routes."""
-    return path.startswith("/modules/") and path.endswith(("/grid", "/grid.csv")) and path.count("/") == 3  # noqa: PLR2004 - slashes
+def grid_route(path: str) -> str | None:
+    """The pattern of the route that a path belongs to, or None where it is none of these."""
+    if not path.startswith("/modules/") or path.count("/") != 3:  # noqa: PLR2004 - slashes
+        return None
+    if path.endswith("/grid"):
+        return PAGE_ROUTE
+    return EXPORT_ROUTE if path.endswith("/grid.csv") else None
 
 
 class GridRoutes:
