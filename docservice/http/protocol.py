@@ -4,6 +4,7 @@ uvicorn bounds the pause between two requests, and nothing else: a connection th
 of a header each second, would stay for ever, and so would a client that does not read its answer, or does
 not end a body that was answered early. It keeps headers of any size in memory. ASGI sees none of this.
 Only public callbacks of :class:`asyncio.Protocol` and of the parser are extended; requests are not touched.
+What it writes goes through a :class:`CollectingTransport`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import asyncio
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from docservice.http.transport import CollectingTransport
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -40,7 +43,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start with a connection."""
-        super().connection_made(transport)
+        super().connection_made(CollectingTransport(transport, self.loop))  # type: ignore[arg-type]
         self._header_timer = self.loop.call_later(self.header_seconds, transport.abort)
 
     def data_received(self, data: bytes) -> None:
