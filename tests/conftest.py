@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +16,6 @@ from tests.support.programs import skip_without_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.browser import Chromium
 
@@ -24,6 +26,26 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="A skipped test fails the run.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where no bytecode may be written beside the sources, write it to pytest's cache, for what we start too.
+
+    Else each worker and each process of a test compiles all that it imports.
+    """
+    if sys.dont_write_bytecode and config.cache is not None:
+        sys.dont_write_bytecode = False
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_bytecode_of_temporary_sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What was compiled of the sources that a test has made goes with them."""
+    yield
+    if sys.pycache_prefix is not None:
+        folder = tmp_path_factory.getbasetemp()
+        shutil.rmtree(Path(sys.pycache_prefix, *folder.parts[1:]), ignore_errors=True)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

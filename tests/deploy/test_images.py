@@ -10,12 +10,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from autoscaler.demo.embedded import PostgresServer, Process, RedisServer, free_port
 from tests.deploy.image import TOP, Stage, StepError, build, build_text, context_files, start, steps
 from tests.deploy.tools import run_tool
+from tests.support.plain_http import answers, http_client
 from tests.support.programs import needs
 
 if TYPE_CHECKING:
@@ -52,14 +52,6 @@ def ended(stage: Stage, *arguments: str, **environment: str) -> tuple[int, str]:
     return done.returncode, lines[-1] if lines else ""
 
 
-def answers(listen: str) -> bool:
-    """Whether what listens there is ready."""
-    try:
-        return httpx.get(f"http://{listen}/readyz", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
 @pytest.mark.host
 @pytest.mark.slow
 @needs_root
@@ -82,7 +74,9 @@ def test_the_autoscaler_runs_from_its_image_without_rights_on_a_read_only_tree(t
         given = {"REDIS_URL": server.url, "AUTOSCALER_LISTEN": listen}
         command = start(stage, environment=given)
         with Process(command, log_path=tmp_path / "log") as daemon:
-            daemon.wait_until(lambda: answers(listen), within_seconds=60, what="a daemon that is ready")
+            daemon.wait_until(
+                lambda: answers(f"http://{listen}/readyz"), within_seconds=60, what="a daemon that is ready"
+            )
             assert ended(stage, "healthcheck", AUTOSCALER_LISTEN=listen)[0] == 0
             assert daemon.stop() == 0
     assert ended(stage, "healthcheck", AUTOSCALER_LISTEN=listen)[0] == 1
@@ -133,7 +127,9 @@ def test_a_burst_goes_through_the_service_as_its_image_runs_it(tmp_path: Path, o
             Process(worker, log_path=tmp_path / "worker.log") as working,
         ):
             listen = f"127.0.0.1:{given['DOCSERVICE_HTTP_PORT']}"
-            serving.wait_until(lambda: answers(listen), within_seconds=60, what="an API that is ready")
+            serving.wait_until(
+                lambda: answers(f"http://{listen}/readyz"), within_seconds=60, what="an API that is ready"
+            )
             assert ended(stage, "healthcheck", "--ready", **given)[0] == 0
             url = f"http://{listen}"
             sent = ended(
@@ -169,8 +165,8 @@ def assert_as_declared(stage: Stage) -> None:
 def states(url: str, token: str, count: int) -> list[str]:
     """The states of the first documents."""
     query = "&".join(f"id={number}" for number in range(1, count + 1))
-    found = httpx.get(f"{url}/documents?{query}", headers={"Authorization": f"Bearer {token}"})
-    return [row["state"] for row in found.json()["data"]]
+    with http_client(url, token=token) as client:
+        return [row["state"] for row in client.get(f"/documents?{query}").json()["data"]]
 
 
 def token_of(stage: Stage, given: dict[str, str]) -> str:

@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from autoscaler.demo.embedded import PostgresServer, Process, RedisServer, free_port
 from tests.docs.markdown import TOP, blocks
 from tests.support.cluster import Cluster, started
+from tests.support.plain_http import answers, http_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import httpx
 
 pytestmark = pytest.mark.slow
 
@@ -65,9 +67,8 @@ class Service:
                 assert urlsplit(word).netloc == "127.0.0.1:8000", word
                 path = word.partition("127.0.0.1:8000")[2]
         method = "POST" if body or upload else "GET"
-        return httpx.request(
-            method, self.url + path, headers=headers, content=body, files=upload or None, timeout=60
-        )
+        with http_client(self.url, timeout=60) as client:
+            return client.request(method, path, headers=headers, content=body, files=upload or None)
 
 
 @pytest.fixture(scope="module")
@@ -91,15 +92,10 @@ def service() -> Iterator[Service]:
         running.command("migrate")
         command = (sys.executable, "-m", "docservice", "api", "--port", str(port))
         api = stack.enter_context(Process(command, log_path=folder / "api.log", environment=environment))
-        api.wait_until(lambda: answers(running.url), within_seconds=60, what="the API's first answer")
+        api.wait_until(
+            lambda: answers(f"{running.url}/livez"), within_seconds=60, what="the API's first answer"
+        )
         yield running
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/livez", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def curls(page: str) -> list[str]:
@@ -150,11 +146,11 @@ def test_an_administrator_inspects_grows_pauses_and_drains(service: Service, tmp
     assert (paused.status_code, paused.json()["data"]["paused"]) == (200, True)
     begun = service.curl(drain, token, tmp_path)
     assert begun.status_code == 202, begun.text
-    status = {"Authorization": f"Bearer {token}"}
 
     def state() -> str:
         address = service.url + begun.json()["data"]["status_url"]
-        return httpx.get(address, headers=status, timeout=30).json()["data"]["state"]
+        with http_client(token=token) as client:
+            return client.get(address).json()["data"]["state"]
 
     started(lambda: state() == "done", within_seconds=90, what="the drain")
     worker = service.cluster.workers["celery@w1"]

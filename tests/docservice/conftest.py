@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import asyncpg
-import httpx
 import pytest
 import redis
 from click.testing import CliRunner
@@ -25,9 +24,12 @@ from docservice.domain.identity import Role, new_token, token_hash
 from docservice.postgres.database import Database, PoolSettings
 from docservice.postgres.migrations import migrate
 from docservice.postgres.tokens import Tokens
+from tests.support.plain_http import answers, http_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import httpx
 
 
 @dataclass(frozen=True)
@@ -165,15 +167,7 @@ class Live:
         assert done.exit_code == 0, done.output
 
     def client(self, role: str | None = "operator", **options: Any) -> httpx.Client:
-        headers = {} if role is None else {"Authorization": f"Bearer {self.tokens[role]}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30, **options)
-
-
-def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/livez", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
+        return http_client(self.url, token=None if role is None else self.tokens[role], **options)
 
 
 @contextmanager
@@ -193,7 +187,7 @@ def run_api(
     with Process(
         command, log_path=folder / "api.log", environment={**environment, **own}, working_folder=tree
     ) as process:
-        process.wait_until(lambda: is_ready(url), within_seconds=90, what="the API's first answer")
+        process.wait_until(lambda: answers(f"{url}/livez"), within_seconds=90, what="the API's first answer")
         yield Live(process, url, environment, tokens)
 
 

@@ -9,15 +9,17 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import httpx
 import pytest
 
 from autoscaler.demo.embedded import PostgresServer, wait_until
 from docservice.postgres.database import Database, PoolSettings
 from docservice.postgres.migrations import migrate
+from tests.support.plain_http import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import httpx
 
 
 @pytest.fixture
@@ -59,8 +61,7 @@ class Load:
             thread.join()
 
     def _ask(self, url: str, token: str) -> None:
-        headers = {"Authorization": f"Bearer {token}"}
-        with httpx.Client(base_url=url, headers=headers, timeout=20) as client:
+        with http_client(url, token=token, timeout=20) as client:
             for place in itertools.count():
                 if self._ended.is_set():
                     return

@@ -17,9 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
-from typing import Self
-
-import httpx
+from typing import TYPE_CHECKING, Self
 
 from autoscaler.demo.embedded import PostgresServer, Process, RedisServer, free_port, wait_until
 from docservice.dev.samples import sample_mail
@@ -27,6 +25,10 @@ from docservice.domain.identity import Role, new_token, token_hash
 from docservice.postgres.database import Database, PoolSettings
 from docservice.postgres.migrations import migrate
 from docservice.postgres.tokens import Tokens
+from tests.support.plain_http import answers, http_client
+
+if TYPE_CHECKING:
+    import httpx
 
 MAILS, CALLERS, WANTED = 1000, 4, 1000
 
@@ -68,9 +70,8 @@ class Reader:
 
 
 def measure(url: str, token: str) -> None:
-    headers = {"Authorization": f"Bearer {token}"}
     mails = [sample_mail(number, size_bytes=20_000) for number in range(MAILS)]
-    with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
+    with http_client(url, token=token, timeout=60) as client:
 
         def send(numbered: tuple[int, bytes]) -> None:
             number, mail = numbered
@@ -117,17 +118,12 @@ def main() -> None:
                 Process(api, log_path=folder / "api.log", environment=settings) as served,
                 Process(worker, log_path=folder / "worker.log", environment=settings) as working,
             ):
-                served.wait_until(lambda: _answers(port), within_seconds=30, what="the API")
+                served.wait_until(
+                    lambda: answers(f"http://127.0.0.1:{port}/livez"), within_seconds=30, what="the API"
+                )
                 working.wait_until(lambda: " ready." in working.log(), within_seconds=30, what="the worker")
                 print(f"load before {os.getloadavg()[0]:.1f}")
                 measure(f"http://127.0.0.1:{port}", token)
-
-
-def _answers(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/livez", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import httpx
 import pytest
 
 from autoscaler.demo.embedded import RedisServer
@@ -15,6 +14,7 @@ from docservice.domain.identity import Identity, Role
 from docservice.http.auth import Authenticator
 from docservice.http.errors import ApiError
 from docservice.page_cache import Reading
+from tests.support.plain_http import http_client
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ PATHS = (
 
 def statuses(live: Live, token: str, *, times: int = 1) -> set[int]:
     seen: set[int] = set()
-    with httpx.Client(base_url=live.url, headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
+    with http_client(live.url, token=token) as client:
         for _ in range(times):
             seen |= {client.get(path).status_code for path in PATHS}
             seen.add(client.post("/modules/mail/grid", json={}).status_code)

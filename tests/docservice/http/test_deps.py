@@ -6,11 +6,11 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from docservice.http.app import create_app, openapi_document
 from tests.docservice.http.calls import Live, upload
+from tests.support.plain_http import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,7 @@ def test_a_token_sees_its_modules_alone(live: Live) -> None:
         mine = upload(operator, "mine", ("a.txt", b"text")).json()["data"]["documents"][0]["id"]
         other = upload(operator, "other", ("a.txt", b"text")).json()["data"]["documents"][0]["id"]
     _, token = live.add_token(role="operator", modules=["mine"])
-    with httpx.Client(base_url=live.url, headers={"Authorization": f"Bearer {token}"}) as client:
+    with http_client(live.url, token=token) as client:
         seen = [
             client.get("/modules/MINE/grid"),
             client.get("/modules/other/grid"),
@@ -124,7 +124,7 @@ def test_a_token_sees_its_modules_alone(live: Live) -> None:
 
 def test_a_revoked_token_ends_at_once(live: Live) -> None:
     token_id, token = live.add_token(role="system_admin")
-    with httpx.Client(base_url=live.url, headers={"Authorization": f"Bearer {token}"}) as client:
+    with http_client(live.url, token=token) as client:
         assert client.get("/modules/mail/grid").status_code == 200
         assert client.get("/admin/audit").status_code == 200
         live.revoke(token_id)

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import asyncpg
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoscaler.demo.embedded import wait_until
+from tests.support.plain_http import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import httpx
 
 Live = Any  # of conftest
 
@@ -263,13 +265,8 @@ def test_each_identity_has_its_answer_and_its_record(
     found = {}
     for name, token in identities.items():
         before = stored.sql("select coalesce(max(id), 0) from admin_audit")[0][0]
-        answer = httpx.request(
-            method,
-            live.url + path.format(id=document),
-            json=body,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=30,
-        )
+        with http_client(live.url, token=token) as client:
+            answer = client.request(method, path.format(id=document), json=body)
         records = stored.sql("select * from admin_audit where id > $1 and action = $2", before, action)
         assert [(row["actor"], row["status"]) for row in records] == (
             [] if action is None or name == "none" else [(name, answer.status_code)]

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
+
+from tests.support.plain_http import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import httpx
 
 Live = Any  # of conftest
 
@@ -28,14 +31,10 @@ def upload(client: httpx.Client, module: str, name: str, data: bytes) -> int:
     return int(answer.json()["data"]["documents"][0]["id"])
 
 
-def as_token(live: Live, token: str) -> httpx.Client:
-    return httpx.Client(base_url=live.url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
-
-
 def test_a_token_is_told_what_it_may(live: Live) -> None:
     expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
     _, token = live.add_token(name="ann", role="operator", modules=["b", "a"], expires_at=expires_at)
-    with as_token(live, token) as ann, live.client("system_admin") as admin:
+    with http_client(live.url, token=token) as ann, live.client("system_admin") as admin:
         assert ann.get("/whoami").json()["data"] == {
             "name": "ann",
             "role": "operator",
@@ -64,7 +63,7 @@ def test_modules_are_listed_page_by_page_to_those_who_may_see_them(live: Live, c
         after = page["meta"]["next_after"]
     assert [name for name in seen if name.startswith("list-")] == ["list-a", "list-b", "list-c", "list-d"]
     _, token = live.add_token(modules=["list-b", "never-used"])
-    with as_token(live, token) as limited:
+    with http_client(live.url, token=token) as limited:
         [entry] = limited.get("/modules").json()["data"]
     assert (entry["name"], entry["latest_received_at"] is not None) == ("list-b", True)
     assert client.get("/modules?after=no%20module").status_code == 422
@@ -96,7 +95,7 @@ def test_an_unknown_module_is_404_for_who_may_see_all(
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_module")
     # A token that names it may well be its first user.
     _, token = live.add_token(role="operator", modules=["mistyped"])
-    with as_token(live, token) as named:
+    with http_client(live.url, token=token) as named:
         own = named.request(method, path.format(module="mistyped"), **asked)
         assert own.status_code == (404 if path.endswith("0000") else 202 if "documents/" in path else 200)
         other = named.request(method, path.format(module="elsewhere"), **asked)
@@ -134,7 +133,7 @@ def test_a_file_is_open_to_those_who_see_its_module_alone(live: Live, client: ht
     document = upload(client, "private", "a.txt", b"text")
     found = {}
     for name, modules in (("here", ["private"]), ("elsewhere", ["other"])):
-        with as_token(live, live.add_token(modules=modules)[1]) as caller:
+        with http_client(live.url, token=live.add_token(modules=modules)[1]) as caller:
             found[name] = caller.get(f"/documents/{document}/content").status_code
     assert found == {"here": 200, "elsewhere": 403}
     assert client.get("/documents/999999/content").status_code == 404
