@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from autoscaler.keda.recent import Recent
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 _PREFIX = "celery_autoscaler_keda_"
 #: KEDA asks every half a minute or more often.
 _FORGET_SECONDS = 900.0
-_MAX_SCALED_OBJECTS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,20 +45,15 @@ class Observed(Collector):
         self._version = version
         self._age_seconds = age_seconds
         self._monotonic = monotonic
-        self._said: dict[str, Said] = {}
+        self._said: Recent[str, Said] = Recent()
 
     def note(self, scaled_object: str, said: Said) -> None:
         """Take in one answer."""
-        self._said.pop(scaled_object, None)
-        self._said[scaled_object] = said
-        while len(self._said) > _MAX_SCALED_OBJECTS:
-            del self._said[next(iter(self._said))]
+        self._said.put(scaled_object, said)
 
     def _current(self) -> list[tuple[str, Said]]:
         now = self._monotonic()
-        return sorted(
-            (name, said) for name, said in list(self._said.items()) if now - said.at < _FORGET_SECONDS
-        )
+        return sorted((name, said) for name, said in self._said.items() if now - said.at < _FORGET_SECONDS)
 
     def status(self) -> list[dict[str, Any]]:
         """The last answers as JSON values."""

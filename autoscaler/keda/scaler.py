@@ -18,6 +18,7 @@ from autoscaler.keda.answer import (
 )
 from autoscaler.keda.observed import Said
 from autoscaler.keda.question import QuestionError, parse_question
+from autoscaler.keda.recent import Recent
 from autoscaler.keda.unacked import deserted_places, lost_of, unaccounted
 from autoscaler.keda.unseen import UNSEEN_SECONDS, Taken, follow
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from autoscaler.sensors.queues import QueuesReading
 
 _Found = TypeVar("_Found")
-#: So many queues are watched for messages that somebody unseen takes.
-_MAX_QUEUES = 2000
 
 
 class FleetSource(Protocol):
@@ -119,10 +118,10 @@ class Scaler:
         self._observed = observed
         self._log = log
         self._one_at_a_time = Lock()
-        self._unknown: set[tuple[str, tuple[str, ...]]] = set()
+        self._unknown: Recent[tuple[str, tuple[str, ...]], Why] = Recent()
         self._watching = Lock()
-        self._taken: dict[str, Taken] = {}
-        self._targets: dict[tuple[str, str, tuple[str, ...]], int] = {}
+        self._taken: Recent[str, Taken] = Recent()
+        self._targets: Recent[tuple[str, str, tuple[str, ...]], int] = Recent()
 
     def target(self, scaled_object: ScaledObject) -> int:
         """The processes that one worker can hold, for the HPA to divide by.
@@ -201,13 +200,10 @@ class Scaler:
         consumed, taken = self._fleet.consumed(), {}
         with self._watching:  # calls come from many threads
             for queue, depth in waiting.items():
-                before = self._taken.pop(queue, None)
-                now = follow(before, depth, consumed_at=consumed.get(queue), at=at)
-                self._taken[queue] = now
+                now = follow(self._taken.get(queue), depth, consumed_at=consumed.get(queue), at=at)
+                self._taken.put(queue, now)
                 if now.taken_at is not None:
                     taken[queue] = now.peak
-            while len(self._taken) > _MAX_QUEUES:
-                del self._taken[next(iter(self._taken))]
         if taken and not found.active:
             raise UnknownError(
                 f"messages of queue {min(taken)!r} were taken in the last {UNSEEN_SECONDS / 60:.0f} minutes"
@@ -231,9 +227,9 @@ class Scaler:
         """Log once that no worker has consumed such a queue and that it is empty: it may be mistyped."""
         subject = (name, question.queues)
         if found.why is not Why.UNKNOWN_QUEUE:
-            self._unknown.discard(subject)
-        elif subject not in self._unknown:
-            self._unknown.add(subject)
+            self._unknown.drop(subject)
+        elif self._unknown.get(subject) is None:
+            self._unknown.put(subject, found.why)
             self._log.warning(
                 "keda.unknown_queue",
                 scaled_object=name,
@@ -263,13 +259,15 @@ class Scaler:
             return question.processes_per_worker
         # KEDA puts the target into the HPA once: what follows has to go on dividing by the same.
         key = (scaled_object.namespace, scaled_object.name, question.queues)
-        if key not in self._targets:
+        found = self._targets.get(key)
+        if found is None:
             try:
                 record = self._fleet.latest()
             except UnknownError:
                 record = None
-            self._targets[key] = per_worker(question, record, self._policy)
-        return self._targets[key]
+            found = per_worker(question, record, self._policy)
+            self._targets.put(key, found)
+        return found
 
     def _waiting(self, question: Question) -> dict[str, int]:
         return depths(self._read(lambda: self._backlog.read(question.queues)).queues)

@@ -16,6 +16,7 @@ from autoscaler.core.policy import Policy
 from autoscaler.keda.answer import Answer, MissingError, UnknownError
 from autoscaler.keda.observed import Observed
 from autoscaler.keda.question import Question, QuestionError
+from autoscaler.keda.recent import MAX_RECENT
 from autoscaler.keda.scaler import ScaledObject, Scaler
 from autoscaler.sensors.queues import QueuesReading
 from tests.support.builders import container, look, queue, worker
@@ -328,6 +329,18 @@ def test_a_queue_that_nobody_ever_consumed_and_that_is_empty_is_named_once():
             assert not served.scaler.is_active(mistyped)
     assert [(line["event"], line["queues"]) for line in logs] == [("keda.unknown_queue", ["celry"])]
     assert served.observed.status()[0]["reason"] == "unknown_queue"
+
+
+def test_ever_new_queues_and_scaled_objects_take_no_more_memory():
+    served = Served()
+    served.watched.look(worker())
+    served.scaler._policy = replace(served.scaler._policy, max_processes=4)
+    for number in range(MAX_RECENT + 10):
+        asked = ScaledObject(namespace="default", name=f"w{number}", metadata={"queue": f"q{number}"})
+        served.scaler.target(asked)
+        served.scaler.is_active(asked)
+    kept = (served.scaler._targets, served.scaler._unknown, served.scaler._taken, served.observed._said)
+    assert [len(recent.items()) for recent in kept] == [MAX_RECENT] * 4
 
 
 def test_its_page_and_series_say_what_was_answered_and_forget_who_asks_no_more():
