@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from autoscaler.demo.embedded import RedisServer
 from tests.support.browser import running_chromium
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 # The tests fork servers beside a gRPC client, whose own threads would end a fork of this process by SIGABRT.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+
+# Both limits go by the clock, which says nothing of an example where the machine is busy.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
