@@ -75,11 +75,11 @@ class _Exchange:
             async with asyncio.timeout(min(self._idle_seconds, max(allowed, 0))):
                 message = await self._receive()
         except TimeoutError as fault:
+            # As with a body that is too large, the connection stays open for the rest of it.
             raise ApiError(
                 408,
                 f"the body is too slow: no data for {self._idle_seconds:g} s,"
                 f" or less than {_MIN_BYTES_A_SECOND} bytes a second",
-                headers={"Connection": "close"},
             ) from fault
         self._waited += time.monotonic() - begun
         self._bytes += len(message.get("body", b""))
@@ -180,7 +180,7 @@ class DocumentService:
                 asked = {**scope, "method": "GET"}
                 send = Compressing(without_body(send), accepted=False)
             elif packed or grid is None or grid == EXPORT_ROUTE:  # nobody stores a page: it needs no Vary
-                send = Compressing(send, accepted=packed)
+                send = Compressing(send, accepted=packed, chunks=scope["http_version"] != "1.0")
             if grid is not None:
                 await self.grids(asked, headers, receive, send)
             else:

@@ -39,41 +39,60 @@ def accepts_gzip(headers: Mapping[bytes, bytes]) -> bool:
 class Compressing:
     """Sends an answer, compressed where that is worth it. Use as the ``send`` of one request.
 
-    An answer of known length below ``MIN_BYTES`` passes; one of unknown length counts as large.
+    An answer below ``MIN_BYTES`` passes. One that comes as a whole has a length when it is compressed, too;
+    one in several parts is then sent in chunks, or as it is where the client knows no ``chunks``.
     """
 
-    def __init__(self, send: Send, *, accepted: bool) -> None:
+    def __init__(self, send: Send, *, accepted: bool, chunks: bool = True) -> None:
         self._send = send
         self._accepted = accepted
+        self._chunks = chunks
+        self._head: Message | None = None  # held until the first part of the body
         self._packer: zlib._Compress | None = None
 
     async def __call__(self, message: Message) -> None:
         """Send one message of the answer."""
         if message["type"] == "http.response.start":
-            self._begin(message)
-        elif self._packer is not None:
-            more = message.get("more_body", False)
-            message["body"] = await asyncio.to_thread(self._pack, message.get("body", b""), last=not more)
+            if self._begin(message):
+                self._head = message
+            else:
+                await self._send(message)
+            return
+        head, self._head = self._head, None
+        more = message.get("more_body", False)
+        if head is not None and (self._chunks or not more):
+            self._packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
+        if self._packer is not None:
+            pack = self._packer
+            message["body"] = await asyncio.to_thread(_packed, pack, message.get("body", b""), last=not more)
+        if head is not None:
+            if self._packer is not None:
+                head["headers"] = _packed_headers(head, None if more else len(message["body"]))
+            await self._send(head)
         await self._send(message)
 
-    def _begin(self, message: Message) -> None:
+    def _begin(self, message: Message) -> bool:
+        """Whether the answer is to be compressed; where others get it so, it says that it varies."""
         for name, value in message["headers"]:
             if name == b"content-length" and int(value) < MIN_BYTES:
-                return
+                return False
         headers = MutableHeaders(raw=list(message["headers"]))
-        if "content-encoding" in headers:
-            return
-        if not headers.get("content-type", "").startswith(_TYPES):
-            return
+        if "content-encoding" in headers or not headers.get("content-type", "").startswith(_TYPES):
+            return False
         headers.add_vary_header("Accept-Encoding")
-        if self._accepted:
-            headers["content-encoding"] = "gzip"
-            del headers["content-length"]  # it is sent in chunks
-            self._packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
         message["headers"] = headers.raw
+        return self._accepted
 
-    def _pack(self, data: bytes, *, last: bool) -> bytes:
-        if self._packer is None:
-            return data
-        packed = self._packer.compress(data)
-        return packed + self._packer.flush() if last else packed
+
+def _packed(packer: zlib._Compress, data: bytes, *, last: bool) -> bytes:
+    packed = packer.compress(data)
+    return packed + packer.flush() if last else packed
+
+
+def _packed_headers(head: Message, length: int | None) -> list[tuple[bytes, bytes]]:
+    headers = MutableHeaders(raw=list(head["headers"]))
+    headers["content-encoding"] = "gzip"
+    del headers["content-length"]
+    if length is not None:
+        headers["content-length"] = str(length)
+    return headers.raw

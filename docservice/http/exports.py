@@ -30,7 +30,7 @@ class _File:
     def __init__(self, file: IO[bytes], *, max_bytes: int) -> None:
         self._file = file
         self._max_bytes = max_bytes
-        self._bytes = 0
+        self.bytes = 0
         self._waiting = bytearray()
 
     async def write(self, data: bytes) -> None:
@@ -40,8 +40,8 @@ class _File:
             ApiError: 422 when the file would be larger than allowed, 503 when it cannot be written. No
                 OSError: within a statement that would be Postgres not answering.
         """
-        self._bytes += len(data)
-        if self._bytes > self._max_bytes:
+        self.bytes += len(data)
+        if self.bytes > self._max_bytes:
             raise ApiError(
                 422,
                 f"the export is larger than {self._max_bytes} bytes; narrow the query down",
@@ -128,6 +128,7 @@ class Exports:
             (b"content-type", b"text/csv; charset=utf-8"),
             (b"content-disposition", f'attachment; filename="{name}"'.encode()),
             (b"cache-control", b"no-store"),
+            (b"content-length", b"%d" % spool.bytes),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         while data := await spool.read():

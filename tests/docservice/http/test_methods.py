@@ -135,7 +135,32 @@ def test_large_answers_are_compressed_for_those_who_accept_it(client: httpx.Clie
         for accepted in ("gzip", "x")
     )
     assert packed.text == plain.text
+    assert int(plain.headers["content-length"]) == len(plain.content)
+    assert "content-length" in client.get(large, headers={"Accept-Encoding": "gzip"}).headers
     assert len(gzip.compress(plain.content, 1)) < len(plain.content) / 5
+
+
+def ask_old(live: Live, path: str, accepted: str) -> tuple[dict[str, str], bytes]:
+    """The headers and the body that an HTTP/1.0 client gets, which knows no chunks."""
+    place = urlsplit(live.url)
+    head = f"Host: x\r\nAccept-Encoding: {accepted}\r\nAuthorization: Bearer {live.tokens['viewer']}\r\n"
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=20) as peer:
+        peer.sendall(f"GET {path} HTTP/1.0\r\n{head}\r\n".encode())
+        got = b"".join(iter(lambda: peer.recv(65_536), b""))
+    first, _, body = got.partition(b"\r\n\r\n")
+    return dict(line.lower().split(": ", 1) for line in first.decode().split("\r\n")[1:]), body
+
+
+@pytest.mark.parametrize("accepted", ["gzip", "identity"])
+@pytest.mark.parametrize(
+    "path", ["/modules/many/grid?limit=500", "/modules/many/grid.csv", "/openapi.json", "/docs", "/nothing"]
+)
+def test_an_old_client_gets_no_chunks(live: Live, client: httpx.Client, path: str, accepted: str) -> None:
+    headers, body = ask_old(live, path, accepted)
+    assert (headers.get("transfer-encoding"), headers["content-length"]) == (None, str(len(body)))
+    read = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
+    if b"request_id" not in read:  # which is another in each answer
+        assert read == client.get(path).content
 
 
 @pytest.mark.parametrize(
