@@ -44,7 +44,7 @@ def rows(url: str, statement: str) -> list[asyncpg.Record]:
 
 def hang_the_only_attempt(folder: Path, environment: dict[str, str]) -> None:
     """A worker claims the document, hangs on a store that hangs, and is killed; then its lease ends."""
-    (blob,) = [path for path in (folder / "blobs").glob("*/*")]
+    (blob,) = (folder / "blobs").glob("*/*")
     blob.unlink()
     os.mkfifo(blob)  # whoever reads it waits
     database = environment["DATABASE_URL"]
