@@ -13,14 +13,12 @@ from kombu.exceptions import DecodeError
 from kombu.serialization import prepare_accept_content
 from redis.exceptions import ResponseError
 
-from autoscaler.broker.fast_json import loads
+from autoscaler.broker.fast_json import MANY, loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _MAX_AT_ONCE = 500
-#: Fewer are as quickly taken one by one.
-_MIN_EXPECTED = 8
 #: kombu's JSON names types that JSON has not by this key.
 _TYPED = b"__type__"
 
@@ -81,7 +79,7 @@ class WaitingReplies:
 
         ``channel`` is kombu's, of the Redis transport. What is no message of kombu's is left out.
         """
-        if expected < _MIN_EXPECTED or not self._allowed:
+        if expected < MANY or not self._allowed:
             return
         for queue in queues:
             found = [b""] * _MAX_AT_ONCE

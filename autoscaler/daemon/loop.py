@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from autoscaler.broker.fast_json import dumps
+from autoscaler.broker.fast_json import MANY, dumps
 from autoscaler.core.state import State
 from autoscaler.daemon.act import Actor
 from autoscaler.daemon.foreign import ForeignResizes
@@ -137,8 +137,9 @@ class Controller:
     def status_text(self) -> str:
         """The same as JSON. A text without any secret needs no look at each of its values."""
         shown = self._shown()
-        text = dumps(shown)
-        return text if self._clean(text) == text else dumps(self._clean(shown))
+        large = self.last is not None and len(self.last.observation.workers) >= MANY
+        text = dumps(shown, large=large)
+        return text if self._clean(text) == text else dumps(self._clean(shown), large=large)
 
     def _shown(self) -> dict[str, Any]:
         if self.last is None:

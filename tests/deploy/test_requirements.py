@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from contextlib import ExitStack
@@ -86,12 +88,16 @@ def test_every_pin_lies_within_the_constraints_of_the_images():
 @pytest.mark.slow
 def test_a_daemon_on_the_packages_of_its_image_resizes_a_worker_and_stays_small(tmp_path: Path):
     python = python_with(tmp_path, "--require-hashes", "-r", str(FOLDER / "autoscaler.txt"))
+    # As in the image, bytecode lies beside the sources: what a process compiles stays in its memory.
+    beside = {"PYTHONPYCACHEPREFIX": ""}
+    words = (python, "-m", "compileall", "-q", str(tmp_path / "venv/lib"), str(TOP / "autoscaler"))
+    subprocess.run(words, env={**os.environ, **beside}, check=True)
     with RedisServer(tmp_path / "redis") as server, ExitStack() as stack:
         cluster = Cluster(tmp_path, stack, server)
         worker = psutil.Process(cluster.worker("w1@h").pid)
         cluster.hold(2)
         # A target that a process which starts slowly can keep: else the size would be held for an hour.
-        daemon = cluster.daemon("--target-wait", "10s", python=str(python), max="3")
+        daemon = cluster.daemon("--target-wait", "10s", python=str(python), environment=beside, max="3")
         wait_until(lambda: len(worker.children()) >= 2, within_seconds=60, what="growth")
         cluster.release()
         wait_until(lambda: len(cluster.ended()) == 2, within_seconds=60, what="the end of both tasks")

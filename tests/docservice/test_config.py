@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
@@ -151,14 +152,15 @@ def shown(password: str, scheme: str, rest: str) -> str:
 def run(command: list[str], environment: dict[str, str]) -> tuple[int, str, float]:
     clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     begun = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "docservice", *command],
-        env={**clean, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as blobs:  # a start marks its store, which may be no other test's
+        done = subprocess.run(
+            [sys.executable, "-m", "docservice", *command],
+            env={**clean, "DOCSERVICE_BLOB_URL": f"file://{blobs}", **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
     return done.returncode, done.stderr, time.monotonic() - begun
 
 
