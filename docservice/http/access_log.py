@@ -5,6 +5,7 @@ An answer does not wait for that, and a batch costs much less than one request a
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from docservice.log import logger
@@ -35,12 +36,16 @@ class RequestLog:
     def flush(self) -> None:
         """Count and write the collected requests."""
         waiting, self._waiting = self._waiting, []
-        for answered in waiting:
-            count, seconds = self._of(answered.route, answered.method, answered.status)
-            count.inc()
-            seconds.observe(answered.seconds)
         if not waiting:
             return
+        by_kind: defaultdict[tuple[str, str, int], list[float]] = defaultdict(list)
+        for answered in waiting:
+            by_kind[answered.route, answered.method, answered.status].append(answered.seconds)
+        for kind, times in by_kind.items():
+            count, seconds = self._of(*kind)
+            count.inc(len(times))
+            for taken in times:
+                seconds.observe(taken)
         try:
             self._access_log.write(waiting)
         except (OSError, ValueError):  # nobody reads it, or it is closed: requests are answered all the same

@@ -8,6 +8,7 @@ answer waits for anything but work that is already due.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,12 +17,34 @@ if TYPE_CHECKING:
 _MAX_KEPT_BYTES = 65_536
 
 
+class Outbox:
+    """The transports of one event loop that have something to send at the end of this turn."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._call_soon = loop.call_soon
+        self._waiting: list[CollectingTransport] = []
+
+    def add(self, transport: CollectingTransport) -> None:
+        """Have a transport send what it keeps."""
+        if not self._waiting:
+            self._call_soon(self._send)
+        self._waiting.append(transport)
+
+    def _send(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for transport in waiting:
+            transport.send()
+
+
+_outboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = WeakKeyDictionary()
+
+
 class CollectingTransport:
     """Everything goes to the ``inner`` transport; written bytes go there together, in their order."""
 
     def __init__(self, inner: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._inner = inner
-        self._loop = loop
+        self._outbox = _outboxes.get(loop) or _outboxes.setdefault(loop, Outbox(loop))
         self._kept: list[bytes] = []
         self._kept_bytes = 0
 
@@ -32,11 +55,11 @@ class CollectingTransport:
     def write(self, data: bytes) -> None:
         """Keep bytes for the end of the turn."""
         if not self._kept:
-            self._loop.call_soon(self._send)
+            self._outbox.add(self)
         self._kept.append(data)
         self._kept_bytes += len(data)
         if self._kept_bytes > _MAX_KEPT_BYTES:
-            self._send()
+            self.send()
 
     def writelines(self, list_of_data: list[bytes]) -> None:
         """Keep several pieces."""
@@ -45,12 +68,12 @@ class CollectingTransport:
 
     def write_eof(self) -> None:
         """End the sending side behind what is kept."""
-        self._send()
+        self.send()
         self._inner.write_eof()
 
     def close(self) -> None:
         """Close behind what is kept."""
-        self._send()
+        self.send()
         self._inner.close()
 
     def abort(self) -> None:
@@ -66,7 +89,7 @@ class CollectingTransport:
         """Bytes that are not sent yet."""
         return self._inner.get_write_buffer_size() + self._kept_bytes
 
-    def _send(self) -> None:
+    def send(self) -> None:
         """Hand over what is kept; a connection that is closed by then takes nothing."""
         kept, self._kept, self._kept_bytes = self._kept, [], 0
         if kept and not self._inner.is_closing():  # uvloop raises there

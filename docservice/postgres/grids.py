@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from docservice.domain.grid.query import GridQuery, Value
     from docservice.postgres.database import Database
 
-_MAX_LOOKUPS = 16
+#: In one statement: while Postgres answers some, this process reads and writes other requests.
+_MAX_LOOKUPS = 8
 _MAX_KEPT_PLANS = 256
 _MAX_KEPT_ARGUMENTS = 50
 #: How long an exact total may take.

@@ -90,7 +90,7 @@ class GridRoutes:
         await _send_page(send, *await self.page(sha256, query))
 
     def parameters(self, module: str, raw: bytes) -> GridQuery:
-        """The query of a GET. Parsing is pure, so a recent result is reused.
+        """The query of a GET. Parsing is pure, so a recent result is reused; look-ups are seldom the same.
 
         Raises:
             ApiError: when it is no query.
@@ -100,7 +100,7 @@ class GridRoutes:
         if known is not None:
             return known
         query = from_parameters(module, _pairs(raw))
-        if len(raw) <= _MAX_REMEMBERED_BYTES:
+        if not query.point and len(raw) <= _MAX_REMEMBERED_BYTES:
             self._remembered[module, raw] = query
             if len(self._remembered) > _MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
