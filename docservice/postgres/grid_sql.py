@@ -44,6 +44,9 @@ _ALLOWED = (
     " and t.revoked_at is null and (t.expires_at is null or t.expires_at > now())"
     " and (t.modules is null or {module} = any (t.modules))))"
 )
+# The lines that are shown, read once, as bytes: text would be decoded by the driver and encoded again.
+_ROWS = "length, convert_to(coalesce(lines, ''), 'UTF8') as rows"
+_FOUND = "(select count(*) as length, string_agg(line, ',') as lines from shown) found"
 _SHOWN = ", ".join(f"d.{name}" for name in COLUMNS)
 # A spreadsheet would run these as a formula; a leading apostrophe makes them text.
 _FORMULA = r"^[=+\-@\t\r]"
@@ -149,6 +152,7 @@ def page_statement(query: GridQuery, arguments: Arguments) -> str:
     limit = f"limit {query.limit:d} offset {query.offset:d}"
     order = _order(query.sort)
     page = f"where {behind} order by {order} {limit}"
+    columns = ", ".join(part.column for part in query.sort)
     if query.selective:
         source = (
             f"hits as materialized (select {kept} from {table} d where {condition}),"
@@ -166,13 +170,11 @@ def page_statement(query: GridQuery, arguments: Arguments) -> str:
         f"with {source}, shown as (select row_to_json(r)::text as line from"
         f" page p join lateral (select {_SHOWN} from documents d where d.id = p.id) r on true"
         f" order by {_qualified(query.sort)})"
-        f" select (select count(*) from page) as length,"
-        # As bytes: text would be decoded by the driver and encoded again.
-        " convert_to(coalesce((select string_agg(line, ',') from shown), ''), 'UTF8') as rows,"
-        f" ({total}) as total,"
-        f" (select json_build_array({', '.join(part.column for part in query.sort)})::text"
-        f" from page order by {_order(query.sort, backward=True)} limit 1) as last,"
-        f" {_allowed(arguments)} as allowed"
+        f" select {_ROWS}, ({total}) as total,"
+        # Of one row: written beside the order, the list would be made of each row.
+        f" (select json_build_array({columns})::text from (select * from page"
+        f" order by {_order(query.sort, backward=True)} limit 1) l) as last,"
+        f" {_allowed(arguments)} as allowed from {_FOUND}"
     )
 
 
@@ -203,9 +205,8 @@ def _ranked_statement(query: GridQuery, arguments: Arguments) -> str:
         f" from ranked order by place limit {query.limit:d} offset {query.offset:d}),"
         f" shown as (select row_to_json(r)::text as line from page p"
         f" join lateral (select {_SHOWN} from documents d where d.id = p.id) r on true order by p.place)"
-        " select (select count(*) from page) as length,"
-        " convert_to(coalesce((select string_agg(line, ',') from shown), ''), 'UTF8') as rows,"
-        f" (select {total} from hits) as total, null::text as last, {_allowed(arguments)} as allowed"
+        f" select {_ROWS}, (select {total} from hits) as total, null::text as last,"
+        f" {_allowed(arguments)} as allowed from {_FOUND}"
     )
 
 
