@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
 import sys
 import tempfile
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from docservice.domain.grid.query import GridQuery
+    from docservice.postgres.grids import Page
 
 REQUESTS = 4000
 CONNECTIONS = 16
@@ -105,7 +107,7 @@ class Parts:
         sha256 = bearer(self.header)
         identity = await self.services.auth.identify(sha256)
         queries = [self._query(number) for number in range(REQUESTS)]
-        taken = {"whole": await self.whole(), "query parsed": await self._parse()}
+        taken = {"query parsed": await self._parse()}
 
         async def authenticate(_number: int) -> None:
             bearer(self.header)
@@ -120,12 +122,16 @@ class Parts:
                 await self.services.cache.read(key, query.module)
 
             taken["cache"] = await least(read, rounds=self.rounds)
+            taken["whole"] = await self.whole()
         else:
 
             async def load(number: int) -> None:
                 await self.services.grids.page(queries[number], reader=identity.token_id)
 
             taken["SQL"] = await least(load, rounds=self.rounds)
+            # Without a server between the requests, look-ups come together in other numbers than under it.
+            self.services.grids = Known([await self.services.grids.page(query) for query in queries[:100]])
+            taken["whole"] = await self.whole() + taken["SQL"]
         taken["serialisation"] = await self._serialise(queries[0], identity.token_id)
         taken |= await self._log()
         return taken
@@ -167,6 +173,17 @@ class Parts:
 
             taken[name] = await least(add, rounds=self.rounds)
         return taken | {"logging": taken["logging"] - taken["metrics"]}
+
+
+class Known:
+    """Grids that have read their pages already."""
+
+    def __init__(self, pages: list[Page]) -> None:
+        self._pages = itertools.cycle(pages)
+
+    async def page(self, _query: GridQuery, *, reader: int | None = None) -> Page:  # noqa: ARG002 - as Grids
+        """One of the pages."""
+        return next(self._pages)
 
 
 class Unwritten(AccessLog):
