@@ -11,12 +11,14 @@ import json
 from contextlib import suppress
 from typing import Any
 
+from autoscaler.core import foreign_json
+
 #: So many workers are a large fleet; the replies of fewer are as quickly taken one by one.
 MANY = 8
 
 
 def loads(text: bytes) -> Any:
-    """What a text says; a whole number beyond 64 bits is a float.
+    """What a text says; a whole number beyond 64 bits is a float, a lone surrogate its escape in letters.
 
     Raises:
         ValueError: where it is not JSON. RecursionError: where it is nested too deeply.
@@ -26,7 +28,7 @@ def loads(text: bytes) -> Any:
     try:
         return orjson.loads(text)
     except ValueError:
-        return json.loads(text)
+        return foreign_json.loads(text)
 
 
 def dumps(value: object, *, large: bool) -> str:

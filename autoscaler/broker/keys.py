@@ -15,11 +15,11 @@ Times in these values are seconds since the epoch, since they pass between machi
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autoscaler.broker.errors import broker_errors
+from autoscaler.core import foreign_json
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -75,7 +75,7 @@ def read_status(redis: Redis, name: str) -> dict[str, Any] | None:
     with broker_errors():
         stored: Any = redis.get(Keys(name=name).status)
     try:
-        found = None if stored is None else json.loads(decoded(stored))
+        found = None if stored is None else foreign_json.loads(decoded(stored))
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

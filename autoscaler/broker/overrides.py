@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoscaler.broker.errors import broker_errors
 from autoscaler.broker.keys import Keys, decoded
+from autoscaler.core import foreign_json
 from autoscaler.core.model import Override
 from autoscaler.core.policy import MAX_PROCESSES
 
@@ -94,7 +95,7 @@ class OverrideRequest:
             OverrideError: where it is no JSON object, or a field is unknown or not legal.
         """
         try:
-            stored = json.loads(text)
+            stored = foreign_json.loads(text)
         except (ValueError, RecursionError) as fault:
             raise OverrideError("override: it is not JSON") from fault
         if not isinstance(stored, dict) or not isinstance(stored.get("hold") or {}, dict):

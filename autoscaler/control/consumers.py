@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoscaler.broker.errors import broker_errors
 from autoscaler.control.remote import RemoteCommand
+from autoscaler.core import foreign_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -210,7 +211,7 @@ def _succeeded(replies: Sequence[Any]) -> bool:
 
 def _parse(worker: str, text: str | bytes) -> Cancellation | None:
     try:
-        stored = json.loads(text)
+        stored = foreign_json.loads(text)
         queues, until, owner = stored["queues"], float(stored["until"]), str(stored["owner"])
         if not isinstance(queues, list) or not math.isfinite(until):
             return None

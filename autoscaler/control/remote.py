@@ -23,16 +23,16 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from autoscaler.broker.errors import broker_errors
 from autoscaler.control.addresses import DEFAULT_PREFIX, Addresses
-from autoscaler.control.waiting_replies import WaitingReplies
+from autoscaler.control.waiting_replies import Reply, WaitingReplies
+from autoscaler.core.foreign_json import readable, spellings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from kombu import Connection, Queue
     from kombu.message import Message
 
     from autoscaler.control.addresses import Address
-    from autoscaler.control.waiting_replies import Reply
 
 #: A reply is waited for by a blocking read of 1 s; a shorter deadline would cut it short.
 MIN_TIMEOUT_SECONDS = 1.0
@@ -150,10 +150,10 @@ class _Collector:
         if replies is None:
             return
         try:
-            body = message.decode()
-        except (ContentDisallowed, DecodeError):
+            body = message.decode() if isinstance(message, Reply) else readable(message.decode())
+        except (ContentDisallowed, DecodeError, RecursionError):
             name = _name_in(message.body, self._names[ticket])
-            body = {} if name is None else {name: UnreadableReply(str(message.content_type)[:60])}
+            body = {} if name is None else {name: UnreadableReply(readable(str(message.content_type))[:60])}
         if isinstance(body, dict):
             for worker, reply in body.items():
                 replies.setdefault(str(worker), []).append(reply)
@@ -248,7 +248,7 @@ class Remote:
             boxes.at(address)._publish(  # noqa: SLF001 - the only way to send without collecting at once
                 command.name,
                 dict(command.arguments),
-                destination=None if command.workers is None else list(command.workers),
+                destination=None if command.workers is None else _destination(command.workers),
                 reply_ticket=ticket,
                 timeout=self._timeout_seconds,
             )
@@ -281,7 +281,12 @@ class Remote:
         with broker_errors(), self._connect() as connection:
             boxes = _Boxes(connection)
             for address in self._addresses.current:
-                boxes.at(address).cast(list(workers), command, dict(arguments))
+                boxes.at(address).cast(_destination(workers), command, dict(arguments))
+
+
+def _destination(workers: Iterable[str]) -> list[str]:
+    """The names of these workers as they themselves may write them."""
+    return [spelling for worker in workers for spelling in spellings(worker)]
 
 
 @contextmanager

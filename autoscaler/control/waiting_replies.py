@@ -14,6 +14,7 @@ from kombu.serialization import prepare_accept_content
 from redis.exceptions import ResponseError
 
 from autoscaler.broker.fast_json import MANY, loads
+from autoscaler.core.foreign_json import readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,7 +46,7 @@ class Reply:
         return self._message.body if self._plain is None else self._plain
 
     def decode(self) -> Any:
-        """What it says.
+        """What it says, each text of it as it can be shown.
 
         Raises:
             ContentDisallowed, DecodeError: where it is not JSON.
@@ -56,7 +57,7 @@ class Reply:
             except (ValueError, RecursionError) as fault:
                 raise DecodeError(str(fault)) from fault
         self._message.accept = prepare_accept_content(["json"])
-        return self._message.decode()
+        return readable(self._message.decode())
 
 
 def _plain(envelope: dict[str, Any]) -> bytes | None:

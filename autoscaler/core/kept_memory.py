@@ -12,6 +12,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from autoscaler.core import foreign_json
 from autoscaler.core.memory import FORGET_SECONDS, MAX_BREACH_SECONDS, Breach, MemoryRecord, Peaks
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _packed(record: MemoryRecord, shift: float) -> dict[str, Any]:
 def unpack(text: str | bytes, *, at: float, wall: float) -> dict[str, MemoryRecord]:
     """The records that were packed within the last hour."""
     try:
-        found = json.loads(text)
+        found = foreign_json.loads(text)
     except (ValueError, RecursionError):
         return {}
     records = {}

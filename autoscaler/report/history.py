@@ -13,7 +13,7 @@ from collections import deque
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from autoscaler.core import capacity
+from autoscaler.core import capacity, foreign_json
 from autoscaler.core.model import MEANINGS, Reason
 from autoscaler.report.observed import Subject, in_force, is_observed, lease_is_read
 from autoscaler.report.series import COLUMNS, OUTAGE, PAUSED, STANDBY, TIERS, Series, plain, row
@@ -237,7 +237,7 @@ def parse_meta(text: str | None) -> dict[str, Any]:
     """What describes a stored history; what another version has stored is not read."""
     empty: dict[str, Any] = {"current": False, "groups": {}, "conditions": {}, "at": 0.0}
     try:
-        found = json.loads(text or "{}")
+        found = foreign_json.loads(text or "{}")
         if found["version"] != VERSION or found["columns"] != list(COLUMNS):
             return empty
         groups = {

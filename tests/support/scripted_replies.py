@@ -1,5 +1,8 @@
 """Loaded into a real worker: it answers remote control as a test says, as a foreign or an older one would.
 
+With ANSWERS_AS, a name in JSON, it takes commands to that name and answers by it, also where Redis cannot
+hold it.
+
 Each command answers as it always does, unless Redis has a script for it. ``merge`` changes the fields of the
 reply (RFC 7386: null takes a field away), ``reply`` stands in its place and the command does not run.
 """
@@ -7,10 +10,12 @@ reply (RFC 7386: null takes a field away), ``reply`` stands in its place and the
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery.worker.control import Panel
+from celery.worker.pidbox import Pidbox
 
 from tests.support.worker_app import ledger
 
@@ -53,3 +58,15 @@ def _answer(command: str, stock: Callable[..., Any], state: Any, **arguments: An
 for _name in _COMMANDS:
     if _name in Panel.data:
         Panel.data[_name] = partial(_answer, _name, Panel.data[_name])
+
+
+def _answering_as(name: str, start: Callable[..., None]) -> Callable[..., None]:
+    def started(box: Pidbox, consumer: Any) -> None:
+        start(box, consumer)
+        box.node.hostname = name
+
+    return started
+
+
+if "ANSWERS_AS" in os.environ:
+    Pidbox.start = _answering_as(json.loads(os.environ["ANSWERS_AS"]), Pidbox.start)

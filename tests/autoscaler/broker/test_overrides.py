@@ -130,3 +130,8 @@ def test_an_override_that_asks_for_nothing_any_more_does_not_stay(client, reques
 def test_who_and_why_are_shortened_since_every_status_repeats_them():
     found = OverrideRequest.from_json(json.dumps({"by": "x" * 10**6, "why": "y" * 200}))
     assert (found.by, found.why) == ("x" * 197 + "...", "y" * 200)
+
+
+def test_texts_that_utf_8_cannot_hold_are_read_as_their_escapes():
+    request = OverrideRequest.from_json(r'{"paused": true, "why": "\ud800", "hold": {"w\udcff@h": 5}}')
+    assert (request.why, request.hold_until) == (r"\ud800", {r"w\udcff@h": 5})

@@ -121,3 +121,22 @@ def test_a_reply_to_a_resize_that_means_nothing_is_not_taken_for_done(cluster):
     assert daemon.metric("actions_total", action="grow", result="unknown") >= 1
     cluster.release()
     started(lambda: len(cluster.ended()) == 4, what="all tasks")
+
+
+@pytest.mark.slow
+def test_a_worker_whose_texts_utf_8_cannot_hold_is_resized_and_shown_by_their_escapes(cluster):
+    odd, shown = "odd\udcff@h", r"odd\udcff@h"
+    foreign(cluster, ANSWERS_AS=json.dumps(odd))
+    queues, resizers = ["celery", "q\ud800"], {"other\udfff": 1e6}
+    script(cluster, W1, "pool_report", merge={"queues": queues, "resizers": resizers})
+    daemon = cluster.daemon()
+    cluster.hold(4)
+    in_metrics = shown.replace("\\", r"\\")
+    started(lambda: daemon.metric("worker_processes", worker=in_metrics) == 4, what="the growth")
+    (found,) = [one for one in daemon.status()["workers"] if one["worker"] == shown]
+    assert found["queues"] == ["celery", r"q\ud800"]
+    assert {line["worker"] for line in daemon.events("pool.resized")} == {shown}
+    assert shown in command("status", REDIS_URL=cluster.server.url)[1]
+    assert "crashed" not in daemon.process.log()
+    cluster.release()
+    started(lambda: len(cluster.ended()) == 4, what="all tasks")
