@@ -54,6 +54,16 @@ def _memory_ratio(reading: WorkerReading) -> float | None:
 
 _MAXIMA: tuple[tuple[str, str, Callable[[WorkerReading], float | None]], ...] = (
     (
+        "group_cpu_cores_max",
+        "The most cores that a container of these queues may use: its limit, or those of the machine.",
+        lambda w: None if w.container is None else w.container.cpu_limit_cores,
+    ),
+    (
+        "group_cpu_usage_ratio_max",
+        "The highest share of its CPU limit that a container of these queues uses.",
+        lambda w: None if w.container is None else w.container.cpu_usage_ratio,
+    ),
+    (
         "group_cpu_throttled_ratio_max",
         "The highest share of time in which the kernel throttled a container of these queues.",
         lambda w: None if w.container is None else w.container.cpu_throttled_ratio,

@@ -61,11 +61,12 @@ def filled(query):
     return re.sub(r"\$(worker|queue)\b", ".*", query)
 
 
-def panels(text):
+def panels(text, *, of_rows_only=False):
     """The panels of a dashboard that show something, those in collapsed rows too, with their queries."""
     found = []
     for panel in json.loads(text)["panels"]:
-        found += panel.get("panels", []) if panel["type"] == "row" else [panel]
+        is_row = panel["type"] == "row"
+        found += panel["panels"] if is_row else [] if of_rows_only else [panel]
     return {panel["title"]: [filled(target["expr"]) for target in panel["targets"]] for panel in found}
 
 
@@ -178,9 +179,8 @@ def test_prometheus_scrapes_the_daemon_and_answers_every_query_of_rules_and_dash
         # Grafana asks these itself; label_values is its own word for the labels of a metric.
         for query in of_dashboard:
             server.query(re.sub(r"^label_values\((.+), \w+\)$", r"\1", query))
-        shown = panels(DASHBOARD.read_text())
         started(
-            lambda: not [title for title, queries in shown.items() if not any(map(server.query, queries))],
+            lambda: empty_panels(server) == set(),
             what="something in every panel of the dashboard",
         )
         # With an offset: a step of the range has to come after the first sample.
@@ -188,6 +188,35 @@ def test_prometheus_scrapes_the_daemon_and_answers_every_query_of_rules_and_dash
             started(lambda name=name: server.query(f"{name} offset 3s > 0"), what=f"samples of {name}")
         trace, _ = Prometheus(server.url).trace(Span(start=begun, end=time.time(), step_seconds=1))
         assert trace.name
+
+
+@pytest.mark.slow
+@needs("prometheus")
+def test_without_series_for_each_worker_only_the_panels_of_single_workers_are_empty(cluster):
+    for name in (W1, "w2@h"):
+        cluster.worker(name, processes=2)
+    daemon = cluster.daemon("--target-wait", "5s", metrics_detail="group")
+    with running_prometheus(cluster.folder / "prometheus", daemon.page.removeprefix("http://")) as server:
+        cluster.hold(4)
+        shown = panels(DASHBOARD.read_text())
+        started(lambda: value_of(server, *shown["Processes"]) >= 4, what="the processes of both workers")
+        started(lambda: value_of(server, *shown["Busy of all"]) > 0, what="the busy ones")
+        of_keda = set(panels(DASHBOARD.read_text(), of_rows_only=True))
+        started(
+            lambda: empty_panels(server) - of_keda == {"$worker"},
+            what="something in every panel but that of one worker",
+        )
+        cluster.release()
+
+
+def value_of(server, query):
+    return next((float(one["value"][1]) for one in server.query(query)), -1.0)
+
+
+def empty_panels(server):
+    """The titles of the panels in which nothing is to be seen now."""
+    shown = panels(DASHBOARD.read_text())
+    return {title for title, queries in shown.items() if not any(map(server.query, queries))}
 
 
 def text_of(url):
