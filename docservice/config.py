@@ -105,6 +105,13 @@ class Settings:
         "file:///var/lib/docservice/blobs",
         "Where document files are stored: file:///FOLDER, s3://BUCKET/PREFIX, or another fsspec URL.",
     )
+    blob_seconds: float = _variable(
+        "DOCSERVICE_BLOB_SECONDS",
+        30.0,
+        "How long the store of files may take for one call, such as to open, list or flush, or for 256 KiB.",
+        low=0.1,
+        high=3600,
+    )
     cache_seconds: int = _variable(
         "DOCSERVICE_CACHE_SECONDS", 60, "How long a grid page is cached; 0 caches none.", low=0, high=86_400
     )

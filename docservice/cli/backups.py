@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +44,7 @@ def backup(store: Path, keep: int | None) -> None:
         return await take(
             database=database,
             url=settings.database_url,
-            blobs=BlobStore(settings.blob_url, marked=True),
+            blobs=BlobStore(settings.blob_url, seconds=settings.blob_seconds, marked=True),
             store=Store(store),
             now=datetime.now(UTC),
             keep=keep,
@@ -74,12 +73,12 @@ def restore(store: Path, name: str | None) -> None:
     settings = _direct()
 
     async def work(database: Database) -> tuple[Restored, list[str], bool]:
-        blobs = BlobStore(settings.blob_url)
+        blobs = BlobStore(settings.blob_url, seconds=settings.blob_seconds)
         restored = await restore_backup(
             database=database, url=settings.database_url, blobs=blobs, store=Store(store), name=name
         )
         missing = await pending(database)
-        if not missing and await asyncio.to_thread(blobs.read_marker) is None:
+        if not missing and await blobs.read_marker() is None:
             await identify(blobs, database, accept=True)  # the rows name the store that was backed up
         cache = Cache(settings.redis, settings.redis_tuning, Metrics())
         try:

@@ -88,7 +88,7 @@ async def check(settings: Settings, *, accept_store: bool = False) -> None:
 
     The store must be the database's own, or is made so where neither has another or with ``accept_store``.
     """
-    blobs = BlobStore(settings.blob_url, marked=True)
+    blobs = BlobStore(settings.blob_url, seconds=settings.blob_seconds, marked=True)
     await with_schema(settings, partial(identify, blobs, accept=accept_store))
     cache = Cache(settings.redis, settings.redis_tuning, Metrics())
     try:
@@ -100,4 +100,4 @@ async def check(settings: Settings, *, accept_store: bool = False) -> None:
             )
     finally:
         await cache.close()
-    await asyncio.to_thread(blobs.check)
+    await blobs.check()

@@ -69,7 +69,7 @@ class Services:
         self.tokens = Tokens(self.database)
         self.modules = Modules(self.database)
         self.bulk = Bulk(self.database)
-        self.blobs = BlobStore(settings.blob_url, marked=True)
+        self.blobs = BlobStore(settings.blob_url, seconds=settings.blob_seconds, marked=True)
         self.store_watch = StoreWatch(self.blobs)
         self.cache = Cache(settings.redis, settings.redis_tuning, self.metrics)
         self.auth = Authenticator(tokens=self.tokens, cache=self.cache, seconds=settings.identity_seconds)

@@ -15,6 +15,10 @@ class BlobsAwayError(BlobError):
     """The store lacks its marker: it is not mounted, or another place is in its stead."""
 
 
+class BlobsHangError(BlobError):
+    """A call did not return in time. It may still take effect."""
+
+
 class BlobNotStoredError(BlobError):
     """The store did not take a blob, as when it is full; what was left of it is removed."""
 

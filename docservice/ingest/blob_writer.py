@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docservice.ingest.blob_errors import BlobNotStoredError, BlobsAwayError, reason
+from docservice.ingest.blob_errors import BlobNotStoredError, BlobsAwayError, BlobsHangError, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from docservice.ingest.bounded_calls import BoundedCalls
 
 
 def _sync(blob: Any) -> None:
@@ -40,30 +41,43 @@ def _sync(blob: Any) -> None:
 class BlobWriter:
     """Writes one blob in pieces. It exists once :meth:`close` has returned."""
 
-    def __init__(self, open_new: Callable[[], Any], remove: Callable[[], None]) -> None:
+    def __init__(self, call: BoundedCalls, open_new: Callable[[], Any], remove: Callable[[], None]) -> None:
+        self._call = call
         self._open_new = open_new
         self._remove = remove
         self._blob: Any = None
+        self._hangs = False
 
     async def write(self, data: bytes) -> None:
         """Add some bytes.
 
         Raises:
             BlobNotStoredError: when they cannot be stored.
+            BlobsHangError: when that takes too long.
         """
-        await asyncio.to_thread(self._write, data)
+        await self._bounded(self._write, data)
 
     async def close(self) -> None:
         """Bring the blob to the disk.
 
         Raises:
             BlobNotStoredError: when that fails.
+            BlobsHangError: when it takes too long.
         """
-        await asyncio.to_thread(self._close)
+        await self._bounded(self._close)
 
     async def abandon(self) -> None:
-        """Leave nothing behind."""
-        await asyncio.to_thread(self._abandon)
+        """Leave nothing behind, unless a call hangs: what that one leaves is found by its day."""
+        if not self._hangs:
+            with suppress(BlobsHangError):
+                await self._bounded(self._abandon)
+
+    async def _bounded(self, work: Callable[..., None], *arguments: bytes) -> None:
+        try:
+            await self._call(work, *arguments)
+        except BlobsHangError:
+            self._hangs = True
+            raise
 
     def _write(self, data: bytes) -> None:
         try:

@@ -9,23 +9,32 @@ it nothing is missing and nothing is stored, the store is away.
 
 from __future__ import annotations
 
-import asyncio
+import io
 import re
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import fsspec
 
-from docservice.ingest.blob_errors import BlobError, BlobMissingError, BlobsAwayError, reason
+from docservice.ingest.blob_errors import (
+    BlobError,
+    BlobMissingError,
+    BlobsAwayError,
+    BlobsHangError,
+    reason,
+)
 from docservice.ingest.blob_writer import BlobWriter
+from docservice.ingest.bounded_calls import BoundedCalls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
 #: Holds the identity of the store; ``store_identity`` writes it.
 MARKER = "docservice-store-id"
+#: How long a call may take where nobody says so.
+CALL_SECONDS = 30.0
 _MAX_MARKER_BYTES = 200
 _CHUNK_BYTES = 1 << 18
 _KEY = re.compile(r"\d{4}-\d{2}-\d{2}/[0-9a-f]{32}", re.ASCII)
@@ -37,16 +46,18 @@ def is_key(text: str) -> bool:
 
 
 class BlobStore:
-    """Blobs under the root that ``url`` names. Calls may block, so the async ones use a thread.
+    """Blobs under the root that ``url`` names. A call that takes longer than ``seconds`` is given up.
 
-    A ``marked`` store is away while it lacks its marker.
+    A ``marked`` store is away while it lacks its marker. Every method that waits raises BlobsHangError where
+    the store does not answer in time.
     """
 
-    def __init__(self, url: str, *, marked: bool = False) -> None:
+    def __init__(self, url: str, *, seconds: float = CALL_SECONDS, marked: bool = False) -> None:
         try:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as fault:
             raise BlobError(f"DOCSERVICE_BLOB_URL cannot be used: {fault}") from fault
+        self._call = BoundedCalls(self.place, seconds=seconds)
         self._marked = marked
         self._folder = ""  # of a day, where this process stored last
 
@@ -57,7 +68,7 @@ class BlobStore:
     def writer(self, key: str) -> BlobWriter:
         """A writer of a new blob."""
         path = self._path(key)
-        return BlobWriter(lambda: self._open_new(path), lambda: self._files.rm_file(path))
+        return BlobWriter(self._call, lambda: self._open_new(path), lambda: self._files.rm_file(path))
 
     async def write(self, key: str, data: bytes) -> None:
         """Store a blob as a whole.
@@ -67,7 +78,8 @@ class BlobStore:
         """
         writer = self.writer(key)
         try:
-            await writer.write(data)
+            for start in range(0, len(data), _CHUNK_BYTES):
+                await writer.write(data[start : start + _CHUNK_BYTES])
             await writer.close()
         except BaseException:
             await writer.abandon()
@@ -79,19 +91,15 @@ class BlobStore:
         Raises:
             BlobError: when it cannot be read, or has more than ``max_bytes``.
         """
-        return await asyncio.to_thread(self._read, key, max_bytes)
-
-    def _read(self, key: str, max_bytes: int) -> bytes:
+        data = io.BytesIO()  # gives its bytes without a copy
         try:
-            with self._files.open(self._path(key), "rb") as blob:
-                data: bytes = blob.read(max_bytes + 1)
-        except FileNotFoundError as fault:
-            raise self._missing(key) from fault
-        except Exception as fault:
+            async with aclosing(self.chunks(key)) as chunks:
+                async for chunk in chunks:
+                    if data.write(chunk) and data.tell() > max_bytes:
+                        raise BlobError(f"blob {key} has more than {max_bytes} bytes")
+        except MemoryError as fault:
             raise BlobError(f"blob {key} cannot be read ({type(fault).__name__})") from fault
-        if len(data) > max_bytes:
-            raise BlobError(f"blob {key} has more than {max_bytes} bytes")
-        return data
+        return data.getvalue()
 
     async def chunks(self, key: str) -> AsyncGenerator[bytes, None]:
         """The bytes of a blob, in pieces.
@@ -100,12 +108,16 @@ class BlobStore:
             BlobMissingError: when there is none.
             BlobError: when it cannot be read.
         """
-        blob = await asyncio.to_thread(self._open, key)
+        blob = await self._call(self._open, key)
         try:
-            while data := await asyncio.to_thread(_next_chunk, blob, key):
+            while data := await self._call(_next_chunk, blob, key):
                 yield data
+        except BlobsHangError:
+            blob = None  # the call that hangs still uses it
+            raise
         finally:
-            await asyncio.to_thread(blob.close)
+            if blob is not None:
+                await self._call(blob.close)
 
     def _open(self, key: str) -> Any:
         path = self._path(key)
@@ -141,12 +153,15 @@ class BlobStore:
             return away
         return BlobMissingError(f"there is no blob {key}")
 
-    def read_marker(self) -> str | None:
+    async def read_marker(self) -> str | None:
         """The identity that the store has; None where it has none.
 
         Raises:
             BlobError: when the store does not answer.
         """
+        return await self._call(self._read_marker)
+
+    def _read_marker(self) -> str | None:
         with self._permitted("nothing can be read"):
             try:
                 with self._files.open(f"{self._root}/{MARKER}", "rb") as file:
@@ -154,12 +169,15 @@ class BlobStore:
             except FileNotFoundError:
                 return None
 
-    def write_marker(self, identity: str) -> None:
+    async def write_marker(self, identity: str) -> None:
         """Give the store that identity; makes its root.
 
         Raises:
             BlobError: when that does not succeed.
         """
+        await self._call(self._write_marker, identity)
+
+    def _write_marker(self, identity: str) -> None:
         with self._permitted("nothing can be stored"):
             self._store(MARKER, identity.encode("ascii") + b"\n")
 
@@ -170,10 +188,10 @@ class BlobStore:
             BlobsAwayError: when it lacks its marker.
             BlobError: when it does not answer.
         """
-        await asyncio.to_thread(self._require_marker)
+        await self._call(self._require_marker)
 
     def _require_marker(self) -> None:
-        if self._marked and self.read_marker() is None:
+        if self._marked and self._read_marker() is None:
             raise BlobsAwayError(f"the store in {self.place} is away: it has no file {MARKER}")
 
     async def size(self, key: str) -> int | None:
@@ -184,10 +202,12 @@ class BlobStore:
         """
         path = self._path(key)
         try:
-            found = await asyncio.to_thread(self._files.info, path)
+            found = await self._call(self._files.info, path)
         except FileNotFoundError:
-            await asyncio.to_thread(self._require_marker)
+            await self._call(self._require_marker)
             return None
+        except BlobError:
+            raise
         except Exception as fault:
             raise BlobError(f"blob {key} cannot be looked for ({type(fault).__name__})") from fault
         return int(found["size"])
@@ -200,16 +220,20 @@ class BlobStore:
         """
         path = self._path(key)
         try:
-            await asyncio.to_thread(self._files.rm_file, path)
+            await self._call(self._files.rm_file, path)
         except FileNotFoundError:
-            await asyncio.to_thread(self._require_marker)  # else it is there when the store is back
+            await self._call(self._require_marker)  # else it is there when the store is back
+        except BlobError:
+            raise
         except Exception as fault:
             raise BlobError(f"blob {key} cannot be removed ({type(fault).__name__})") from fault
 
     async def remove(self, key: str) -> None:
-        """Remove a blob; nothing happens when there is none."""
-        with suppress(Exception):  # what stays behind is found by its day
-            await asyncio.to_thread(self._files.rm_file, self._path(key))
+        """Remove a blob; nothing happens when there is none, or while a call hangs."""
+        if self._call.hanging:
+            return  # what stays behind is found by its day
+        with suppress(Exception):
+            await self._call(self._files.rm_file, self._path(key))
 
     async def keys_of(self, day: date) -> list[str]:
         """The keys of a day.
@@ -217,7 +241,7 @@ class BlobStore:
         Raises:
             BlobError: when they cannot be listed.
         """
-        return await asyncio.to_thread(self._keys_of, day)
+        return await self._call(self._keys_of, day)
 
     async def days(self) -> list[date]:
         """The days that have blobs.
@@ -225,7 +249,7 @@ class BlobStore:
         Raises:
             BlobError: when they cannot be listed.
         """
-        return await asyncio.to_thread(self._days)
+        return await self._call(self._days)
 
     def _days(self) -> list[date]:
         try:
@@ -267,13 +291,16 @@ class BlobStore:
         kind = kinds if isinstance(kinds, str) else kinds[0]
         return f"{kind}://{self._root}"
 
-    def check(self) -> None:
+    async def check(self) -> None:
         """Write, read and remove one blob.
 
         Raises:
             BlobsAwayError: when the store lacks its marker.
             BlobError: when that does not succeed.
         """
+        await self._call(self._check)
+
+    def _check(self) -> None:
         self._require_marker()
         name = f"check-{uuid.uuid4().hex}"
         with self._permitted("nothing can be stored"):

@@ -37,8 +37,13 @@ _SCAN_MESSAGES = 500
 _MIN_SOCKET_SECONDS = 1.5
 # Celery writes the arguments of a task into a header of its message, as text.
 _ARGUMENTS = re.compile(rb'"argsrepr":\s*"\((\d+),\)"')
-#: A worker process that exceeds its time limit by this is killed.
+#: What an attempt may take beside reading and the store of files.
 GRACE_SECONDS = 15
+
+
+def time_limit_seconds(settings: Settings) -> float:
+    """When a worker process is killed: reading, two calls of the store that hang, and the rest."""
+    return settings.processing_seconds + 2 * settings.blob_seconds + GRACE_SECONDS
 
 
 def make_celery(settings: Settings) -> celery.Celery:
@@ -53,7 +58,7 @@ def make_celery(settings: Settings) -> celery.Celery:
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
-        task_time_limit=settings.processing_seconds + GRACE_SECONDS,
+        task_time_limit=time_limit_seconds(settings),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         # A Redis that has become a replica or is full answers with an error. It will be the primary or have

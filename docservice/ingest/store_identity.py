@@ -34,11 +34,11 @@ async def identify(blobs: BlobStore, database: Database, *, accept: bool = False
     """
     store = FileStore(database)
     own = await store.identity()
-    found = await asyncio.to_thread(blobs.read_marker)
+    found = await blobs.read_marker()
     if found != own.text:
         if not accept and (why := await _refusal(blobs, store, found=found, marked=own.marked)):
             raise BlobError(f"DOCSERVICE_BLOB_URL: {why}; if it is the right place: {_ACCEPT}")
-        await asyncio.to_thread(blobs.write_marker, own.text)
+        await blobs.write_marker(own.text)
     if not own.marked:
         await store.set_marked()
 

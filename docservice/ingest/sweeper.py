@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from docservice.ingest.publish import GRACE_SECONDS
+from docservice.ingest.publish import GRACE_SECONDS, time_limit_seconds
 from docservice.log import logger
 from docservice.postgres.database import StoreTimeoutError, StoreUnavailableError
 
@@ -39,8 +39,8 @@ _BATCH = 500
 
 
 def lease_seconds(settings: Settings) -> float:
-    """How long a claim belongs to its worker: the time limit, the grace until it is killed, and a margin."""
-    return settings.processing_seconds + 2.0 * GRACE_SECONDS
+    """How long a claim belongs to its worker: until it is killed, and a margin."""
+    return time_limit_seconds(settings) + GRACE_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

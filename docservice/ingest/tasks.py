@@ -107,7 +107,7 @@ class Worker:
         self._traces = traces
         self._database = Database(settings.pool(size=2))
         self._cache = Cache(settings.redis, settings.redis_tuning, Metrics())
-        self._blobs = BlobStore(settings.blob_url, marked=True)
+        self._blobs = BlobStore(settings.blob_url, seconds=settings.blob_seconds, marked=True)
         self._broker = broker
         self._log = logger("worker")
         self.documents = Documents(self._database)
@@ -253,7 +253,7 @@ class Worker:
         if isinstance(fault.__cause__, MemoryError):
             return await self._again(claim, str(fault))
         try:
-            await asyncio.to_thread(self._blobs.check)
+            await self._blobs.check()
         except BlobError:
             return await self._again(claim, str(fault), counted=False)
         if not isinstance(fault, BlobNotStoredError):

@@ -18,6 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 from docservice.ingest.blob_errors import BlobError, BlobNotStoredError
 from docservice.ingest.blob_writer import BlobWriter
 from docservice.ingest.blobs import BlobStore
+from docservice.ingest.bounded_calls import BoundedCalls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ def pipe() -> Iterator[int]:
 
 def test_a_disk_that_does_not_synchronize_fails_the_upload(pipe: int) -> None:
     async def walk() -> None:
-        writer = BlobWriter(lambda: Unsafe(pipe), lambda: None)
+        writer = BlobWriter(BoundedCalls("file:///x", seconds=30), lambda: Unsafe(pipe), lambda: None)
         await writer.write(b"data")
         with pytest.raises(BlobError, match="a blob cannot be stored"):
             await writer.close()
@@ -120,7 +121,7 @@ def test_days_and_keys_that_another_process_adds_are_listed(tmp_path: Path) -> N
 def test_a_store_without_file_numbers_confirms_when_it_closes() -> None:
     async def walk() -> bool:
         file = io.BytesIO()  # its fileno() is unsupported
-        writer = BlobWriter(lambda: file, lambda: None)
+        writer = BlobWriter(BoundedCalls("file:///x", seconds=30), lambda: file, lambda: None)
         await writer.write(b"data")
         await writer.close()
         return file.closed

@@ -68,7 +68,7 @@ def test_a_volume_that_is_not_mounted_fails_no_document_and_takes_none(settings:
                     with pytest.raises(BlobError):
                         await refused
                 with pytest.raises(BlobsAwayError, match=away):
-                    await asyncio.to_thread(store.check)
+                    await store.check()
                 with pytest.raises(BlobError) as at_start:
                     await identify(store, made.database)
             await store.write(store.new_key(datetime.now(UTC).date()), b"x")
@@ -97,7 +97,7 @@ def test_a_store_that_was_used_before_stores_were_marked_is_taken_where_it_has_f
             await identify(made.blobs, made.database)
             [row] = await made.database.fetch("select identity, marked_at is not null from file_store")
             assert list(row) == [row["identity"], True]
-            assert made.blobs.read_marker() == str(row["identity"])
+            assert await made.blobs.read_marker() == str(row["identity"])
             return str(refused.value)
 
     assert asyncio.run(walk()) == (

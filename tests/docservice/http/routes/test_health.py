@@ -42,7 +42,7 @@ def test_a_background_task_that_keeps_failing_makes_the_process_degraded(setting
 
     async def walk() -> dict[str, Any]:
         serving = Services(settings)
-        serving.blobs.write_marker("own")
+        await serving.blobs.write_marker("own")
         await serving.open()
         try:
             serving.background.keep("test", fails)
@@ -75,7 +75,7 @@ def test_a_store_of_files_that_is_not_mounted_makes_the_process_degraded(setting
                 await serving.store_watch.look()
                 found = json.loads(bytes((await readyz(serving)).body))["data"]
                 seen.append((found["status"], found["files"]))
-                serving.blobs.write_marker("own")
+                await serving.blobs.write_marker("own")
             return seen
         finally:
             await serving.close()

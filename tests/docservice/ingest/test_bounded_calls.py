@@ -1,0 +1,184 @@
+"""A store of files that hangs holds up nobody for longer than said, and fails no document."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+
+from docservice.dev.samples import sample_mail
+from docservice.ingest.blob_errors import BlobsHangError
+from docservice.ingest.blobs import MARKER, BlobStore
+from docservice.ingest.bounded_calls import BoundedCalls
+from docservice.ingest.tasks import Result, TryAgainError
+from tests.docservice.conftest import fresh_database, run_api
+from tests.docservice.http.calls import upload
+from tests.docservice.ingest.insides import bench
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from docservice.config import Settings
+    from tests.docservice.conftest import Servers
+
+DAY = date(2026, 1, 1)
+HANGS = "does not answer within {} s; see whether its server runs, or raise DOCSERVICE_BLOB_SECONDS"
+
+
+class Hanging(LocalFileSystem):
+    """A file system none of whose calls return while ``answers`` is not set, as a hard NFS mount."""
+
+    protocol = "hanging"
+    answers = threading.Event()
+    answers.set()
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix("hanging://")))
+
+    def open(self, *given: Any, **options: Any) -> Any:
+        self.answers.wait()
+        return super().open(*given, **options)
+
+    def pipe_file(self, *given: Any, **options: Any) -> Any:
+        self.answers.wait()
+        return super().pipe_file(*given, **options)
+
+    def rm_file(self, *given: Any, **options: Any) -> Any:
+        self.answers.wait()
+        return super().rm_file(*given, **options)
+
+
+@contextmanager
+def hanging() -> Iterator[None]:
+    """No file system ``hanging://`` answers."""
+    fsspec.register_implementation("hanging", Hanging, clobber=True)
+    Hanging.answers.clear()
+    try:
+        yield
+    finally:
+        Hanging.answers.set()
+
+
+async def idle(call: BoundedCalls) -> None:
+    """Wait until the calls that were given up have returned."""
+    async with asyncio.timeout(30):
+        while call.hanging:  # noqa: ASYNC110 - it waits for threads, which tell nobody
+            await asyncio.sleep(0.01)
+
+
+def test_one_file_that_hangs_holds_no_other_up(tmp_path: Path) -> None:
+    async def walk() -> list[object]:
+        store = BlobStore(f"file://{tmp_path}", seconds=0.5)
+        good, bad = store.new_key(DAY), store.new_key(DAY)
+        await store.write(good, b"good")
+        os.mkfifo(tmp_path / bad)  # whoever opens it waits for a writer
+        with pytest.raises(BlobsHangError) as hangs:
+            await store.read(bad, max_bytes=10)
+        found = [str(hangs.value), await store.read(good, max_bytes=10), store._call.hanging]
+        with (tmp_path / bad).open("wb"):  # the thread that waits goes on
+            await idle(store._call)
+        return found
+
+    why = f"the store in file://{tmp_path} {HANGS.format(0.5)}"
+    assert asyncio.run(walk()) == [why, b"good", 1]
+
+
+def test_threads_that_hang_are_bounded_and_the_store_is_used_again_once_they_return() -> None:
+    release = threading.Event()
+
+    async def walk() -> tuple[int, int, float, str]:
+        call = BoundedCalls("file:///x", seconds=0.2)
+        for _ in range(3):  # more than may hang at once
+            done = await asyncio.gather(*(call(release.wait) for _ in range(16)), return_exceptions=True)
+            assert {type(one) for one in done} == {BlobsHangError}
+        threads, hanging = threading.active_count(), call.hanging
+        begun = asyncio.get_running_loop().time()
+        with pytest.raises(BlobsHangError):
+            await call(str)
+        refused_after = asyncio.get_running_loop().time() - begun
+        release.set()
+        await idle(call)
+        return threads - before, hanging, refused_after, await call("again".upper)
+
+    before = threading.active_count()
+    threads, hanging, refused_after, answer = asyncio.run(walk())
+    assert (threads, hanging, answer) == (16, 16, "AGAIN")
+    assert refused_after < 0.2  # at once: it did not wait for the bound
+
+
+def test_a_timeout_of_the_store_itself_is_its_own_fault() -> None:
+    def times_out() -> None:
+        raise TimeoutError("of the network")
+
+    with pytest.raises(TimeoutError, match="of the network"):
+        asyncio.run(BoundedCalls("file:///x", seconds=30)(times_out))
+
+
+def test_a_store_that_hangs_fails_no_document_and_leaves_no_attempt(settings: Settings) -> None:
+    settings = replace(
+        settings, blob_seconds=0.2, blob_url=settings.blob_url.replace("file://", "hanging://")
+    )
+    fsspec.register_implementation("hanging", Hanging, clobber=True)
+
+    async def walk() -> list[object]:
+        async with bench(settings) as made:
+            mail = await made.add(sample_mail(1))
+            with hanging():
+                for _ in range(settings.processing_attempts + 1):
+                    with pytest.raises(TryAgainError, match=HANGS.format(0.2)):
+                        await made.worker.process(mail)
+                    await made.end_waits()
+            await idle(made.worker._blobs._call)
+            return [await made.state(mail), await made.worker.process(mail)]
+
+    assert asyncio.run(walk()) == [("received", None), Result.PROCESSED]
+
+
+@pytest.mark.slow
+def test_an_api_whose_store_hangs_refuses_uploads_says_so_and_ends_when_told(
+    servers: Servers, tmp_path: Path
+) -> None:
+    blobs = tmp_path / "blobs"
+    with fresh_database(servers) as database_url:
+        environment = {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": servers.redis.url,
+            "DOCSERVICE_BLOB_URL": f"file://{blobs}",
+            "DOCSERVICE_BLOB_SECONDS": "1",
+        }
+        with run_api(tmp_path, environment) as live, live.client() as client:
+
+            def files() -> str:
+                return str(client.get("/readyz").json()["data"]["files"])
+
+            marker = (blobs / MARKER).read_bytes()
+            (blobs / MARKER).unlink()
+            os.mkfifo(blobs / MARKER)
+            refused = upload(client, "mail", ("a.txt", b"text"))
+            assert (refused.status_code, refused.headers["retry-after"] != "") == (503, True)
+            live.process.wait_until(lambda: files() == "down", within_seconds=60, what="files: down")
+            with (blobs / MARKER).open("wb"):
+                pass  # what hung goes on
+            (blobs / MARKER).unlink()
+            (blobs / MARKER).write_bytes(marker)
+            live.process.wait_until(lambda: files() == "up", within_seconds=60, what="files: up")
+            assert upload(client, "mail", ("a.txt", b"text")).status_code == 202
+            today = datetime.now(UTC).date().isoformat()
+            assert len(list((blobs / today).iterdir())) == 1
+            (blobs / MARKER).unlink()
+            os.mkfifo(blobs / MARKER)
+            live.process.wait_until(lambda: files() == "down", within_seconds=60, what="files: down again")
+            live.process.send(signal.SIGTERM)
+            assert live.process.wait(within_seconds=60) in (0, -signal.SIGTERM)
+        assert '"event":"blobs.away"' in (tmp_path / "api.log").read_text().replace(" ", "")
