@@ -166,7 +166,8 @@ def _claims(together: Sequence[KnownWorker], observation: Observation) -> list[t
     found = []
     for worker in together:
         reading = worker.reading
-        busy = reading.busy or 0
+        # Of one that does not say how many are busy each may be.
+        busy = (worker.size or 0) if reading.busy is None else reading.busy
         needed = busy + (reading.reserved or 0) + sum(waiting.get(queue, 0) for queue in reading.queues)
         found.append((busy, max(busy, needed), max(busy, needed, worker.size or 0)))
     return found

@@ -9,7 +9,7 @@ import json
 import math
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from autoscaler.cli.deployment_findings import maxima, unlike
@@ -76,6 +76,7 @@ def mine(decisions):
 
 @settings(suppress_health_check=[HealthCheck.too_slow])  # by the clock, which a loaded machine has not
 @given(st.dictionaries(st.sampled_from(FIELDS), st.just(ABSENT) | JUNK | HUGE, max_size=8))
+@example({("busy",): ABSENT, ("queues",): ABSENT})
 def test_fields_that_are_missing_of_a_wrong_type_or_huge_end_no_tick_and_shrink_nothing(changes):
     report = FULL
     for path, value in changes.items():

@@ -93,6 +93,16 @@ def test_an_idle_worker_gives_way_to_a_busy_one_of_its_container():
     assert [one.desired for one in decide(seen)] == [7, 1]
 
 
+def test_a_worker_that_does_not_say_how_many_are_busy_gives_way_to_none():
+    seen = look(
+        0,
+        worker("celery@a", 4, busy=4, queues=("a",), container=box()),
+        worker("celery@b", 4, busy=None, queues=("b",), container=box()),
+        queues=(queue(50, "a"), queue(0, "b")),
+    )
+    assert [one.desired for one in decide(seen)] == [4, 4]
+
+
 def test_two_workers_of_one_container_share_its_memory():
     memory = {
         "memory_limit_bytes": 1000 * MIB,
