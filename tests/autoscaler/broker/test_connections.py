@@ -156,7 +156,7 @@ def echo():
         server.shutdown()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(passwords, spellings)
 def test_a_password_shows_in_no_setting_log_line_status_or_metric(echo, password, spelling):
     text = f"redis://:{spelling(password)}@127.0.0.1:{echo}/0"

@@ -101,10 +101,9 @@ def test_a_reply_that_is_not_json_is_refused_and_its_sender_can_be_looked_for(se
         (reply,) = taken
         with pytest.raises(ContentDisallowed):
             reply.decode()
-    assert (reply.content_type, reply.body) == (
-        "application/x-python-serialize",
-        pickle.dumps({"w@h": {"size": 3}}, protocol=pickle.DEFAULT_PROTOCOL),
-    )
+    # The serializer of kombu chooses its protocol of pickle by itself.
+    assert reply.content_type == "application/x-python-serialize"
+    assert pickle.loads(reply.body) == {"w@h": {"size": 3}}
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000])

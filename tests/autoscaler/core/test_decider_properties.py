@@ -165,7 +165,7 @@ def play(policy, demand, ticks, data):
                 sizes[decision.worker] = decision.target
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(histories())
 def test_every_command_is_legal_and_within_every_bound(history):
     policy = history[0]
@@ -196,7 +196,7 @@ def test_every_command_is_legal_and_within_every_bound(history):
                 assert decision.target >= min(least, decision.target if most is None else most)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(histories())
 def test_the_load_shrinks_nothing_on_data_that_is_not_known(history):
     for observation, plan, _ in play(*history):
@@ -209,7 +209,7 @@ def test_the_load_shrinks_nothing_on_data_that_is_not_known(history):
                 assert group.work.complete
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(histories())
 def test_a_worker_without_companion_never_shrinks_unless_wholly_idle(history):
     for observation, plan, _ in play(*history):
@@ -220,7 +220,7 @@ def test_a_worker_without_companion_never_shrinks_unless_wholly_idle(history):
                 assert (group.work.tasks, group.work.complete) == (0, True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(histories())
 def test_one_action_is_outstanding_for_each_worker_and_cooldowns_hold(history):
     policy, demand = history[:2]
@@ -252,7 +252,7 @@ def _younger(now, before):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(histories())
 def test_the_memory_stays_bounded(history):
     for _, _, state in play(*history):
@@ -263,7 +263,7 @@ def test_the_memory_stays_bounded(history):
             assert sizes == sorted(set(sizes), reverse=True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(histories())
 def test_only_a_worker_of_others_that_was_asked_again_and_again_counts_as_one_that_does_not_grow(history):
     asked = {}
@@ -358,7 +358,7 @@ reports = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(policies(), demands, st.lists(st.tuples(reports, reports), min_size=1, max_size=5))
 def test_whatever_workers_report_every_tick_ends_with_sizes_that_a_worker_takes(policy, demand, ticks):
     decider, state = Decider(policy=policy, target_wait=demand, interval_seconds=2.0), State()
@@ -425,7 +425,7 @@ def live(policy, demand, sizes, refuses, *, waiting, busy, step):
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(fleets())
 def test_work_that_waits_for_long_brings_every_worker_that_obeys_to_its_maximum(fleet):
     policy, demand, sizes, refuses = fleet
@@ -435,7 +435,7 @@ def test_work_that_waits_for_long_brings_every_worker_that_obeys_to_its_maximum(
     assert found == expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(fleets())
 def test_a_fleet_that_is_idle_for_long_comes_down_to_its_minimum(fleet):
     policy, demand, sizes, refuses = fleet

@@ -82,7 +82,7 @@ def test_a_worker_whose_size_is_not_known_ends_at_the_gates() -> None:
     assert steps(look(5, worker(processes=None)))["gates"] == (0, "unknown_size")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     waiting=st.none() | st.integers(0, 60),
     sizes=st.lists(st.none() | st.integers(1, 12), min_size=1, max_size=4),

@@ -154,7 +154,7 @@ def test_what_is_no_block_of_ours_is_left_out(block: str) -> None:
     assert set(column(series, "waiting", 900, 0)) == {None}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     ticks=st.lists(st.tuples(st.floats(0.2, 400), st.none() | st.integers(0, 50)), min_size=1, max_size=60)
 )

@@ -184,7 +184,7 @@ def test_a_decider_that_may_not_act_leaves_the_pool_as_it_is():
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 1000),
     least=st.integers(1, 3),

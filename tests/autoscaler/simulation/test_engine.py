@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.simulation.engine import PoolModel, PoolView, ReplayResult, simulate
@@ -114,7 +114,6 @@ tasks_drawn = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(
     tasks=tasks_drawn,
     sizes=st.dictionaries(st.integers(0, 60), st.integers(-3, 9)),
@@ -138,7 +137,6 @@ def test_whatever_the_sizes_every_task_runs_once_within_the_bounds(
     assert outcome.process_seconds >= outcome.work_seconds - 1e-6
 
 
-@settings(deadline=None)
 @given(tasks=tasks_drawn, processes=st.integers(1, 6))
 def test_a_fixed_pool_waits_as_a_queue_with_so_many_servers_does(
     tasks: list[tuple[float, float]], processes: int

@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.simulation.traces import ServiceModel, Trace, TraceError, parse_counts, parse_tasks
@@ -105,7 +105,6 @@ def test_invalid_counts_are_reported_in_one_line_with_their_row(rows: list[str],
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(text=st.text(alphabet='0123456789.,-eE\n"nai', max_size=60))
 def test_any_text_is_a_trace_or_a_fault_of_one_line(text: str):
     counts = ServiceModel(mean_seconds=1.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.worker.cgroup import CgroupReading, keep_known, read_cgroup, read_members
@@ -337,7 +337,6 @@ def test_unknown_stays_unknown_where_nothing_was_known_before() -> None:
     assert keep_known(None, UNKNOWN) == UNKNOWN
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(data=st.data())
 def test_a_reading_never_raises_whatever_is_in_the_files(data: st.DataObject) -> None:
     files = (
@@ -365,7 +364,6 @@ def _least_or_unknown(values: list[int | str | None], most: int) -> int | None:
     return None if "garbage" in values else min([most, *(v for v in values if isinstance(v, int))])
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(levels=LEVELS)
 def test_a_limit_is_the_lowest_of_all_levels_and_unknown_where_one_is_unreadable(
     levels: list[tuple[int | str | None, int | str | None, int | str | None]],

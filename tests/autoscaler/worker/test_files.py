@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.worker import cgroup, cgroup_v1, cgroup_v2, files, mounts
@@ -43,7 +43,6 @@ PARSERS = {
 
 
 @pytest.mark.parametrize("parse", PARSERS.values(), ids=PARSERS)
-@settings(deadline=None)  # the machine may be busy
 @given(text=KERNEL_LIKE | st.text())
 def test_a_parser_gives_a_value_or_a_value_error_whatever_the_text(
     parse: Callable[[str], object], text: str

@@ -38,7 +38,6 @@ EXCLUDED = [
 # What waits for workers that are not there takes its time; it has tests of its own.
 DRAWN = hypothesis_settings(
     max_examples=25,
-    deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )

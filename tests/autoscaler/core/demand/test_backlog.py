@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.core.demand.backlog import Backlog, follow, spread
@@ -65,7 +65,6 @@ def test_new_processes_take_tasks_once_they_have_started():
 counts = st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 9), st.none() | st.integers(0, 40))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 30), st.lists(counts, min_size=1, max_size=3)), max_size=8))
 def test_whatever_is_seen_each_task_that_waits_has_a_latest_start(looks):
     backlog = Backlog()

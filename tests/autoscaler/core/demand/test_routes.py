@@ -6,7 +6,7 @@ import time
 from itertools import chain, combinations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.core.allocation import TargetRange, allocate
@@ -38,7 +38,6 @@ def graphs(draw):
     return needs, room, sizes, edges
 
 
-@settings(deadline=None)
 @given(graphs())
 def test_as_much_is_placed_as_any_routing_could_and_only_along_edges(graph):
     needs, room, sizes, edges = graph
@@ -53,7 +52,6 @@ def test_as_much_is_placed_as_any_routing_could_and_only_along_edges(graph):
     assert place(needs, room, sizes, edges) == flow
 
 
-@settings(deadline=None)
 @given(graphs(), st.sampled_from([1.0, 0.1, 1 / 3]))
 def test_what_is_unmet_is_the_least_possible_in_shares_too(graph, share):
     needs, room, _, edges = graph
@@ -63,7 +61,6 @@ def test_what_is_unmet_is_the_least_possible_in_shares_too(graph, share):
     assert all(-1e-9 <= left <= need + 1e-9 for left, need in zip(found, needs, strict=True))
 
 
-@settings(deadline=None)
 @given(graphs())
 def test_of_one_source_everything_goes_where_an_allocation_of_the_total_would_put_it(graph):
     needs, room, sizes, _ = graph

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.core.decider import Decider
@@ -208,7 +208,6 @@ parameters = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(parameters=parameters, seen=st.lists(signals, max_size=30))
 def test_any_signals_give_a_sane_recommendation_and_a_bounded_state(
     parameters: TargetWaitPolicy, seen: list[Signal]
@@ -228,7 +227,6 @@ def test_any_signals_give_a_sane_recommendation_and_a_bounded_state(
         )
 
 
-@settings(deadline=None)
 @given(seen=st.lists(signals, max_size=10))
 def test_the_same_signals_give_the_same_state(seen: list[Signal]):
     assert repr(play(seen)) == repr(play(seen))  # a drawn rate may be no number

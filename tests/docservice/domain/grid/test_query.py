@@ -86,7 +86,7 @@ def run_as(query: GridQuery) -> tuple[Any, ...]:
 
 
 @pytest.mark.slow
-@hypothesis_settings(max_examples=1500, deadline=None)
+@hypothesis_settings(max_examples=1500)
 @given(one=queries, other=queries, same=st.booleans())
 def test_two_queries_share_a_key_exactly_if_their_sql_and_arguments_are_equal(
     one: GridQuery, other: GridQuery, *, same: bool

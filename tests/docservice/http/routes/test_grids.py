@@ -222,9 +222,7 @@ sorts = st.lists(
 
 
 @pytest.mark.slow
-@hypothesis_settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(documents, max_size=12),
     asked=st.lists(filters, max_size=3),
@@ -260,9 +258,7 @@ def _written(sort: tuple[Sort, ...]) -> str:
 
 
 @pytest.mark.slow
-@hypothesis_settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stored=st.lists(numbers, max_size=15), asked=numbers, op=st.sampled_from(sorted(MATCHES)))
 @example(
     stored=["\U0010ffffA1", "\U0010ffffB", "A"], asked="\U0010ffffA", op="prefix"

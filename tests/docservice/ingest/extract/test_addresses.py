@@ -6,7 +6,6 @@ import time
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from docservice.ingest.extract.addresses import addresses
@@ -50,7 +49,6 @@ def test_a_list_is_readable(value: str, shown: str) -> None:
     assert addresses(value.encode()) == shown
 
 
-@hypothesis_settings(deadline=None)
 @given(st.one_of(st.binary(max_size=100), st.text(alphabet='<>"(),;:@=?\\ aé', max_size=60).map(str.encode)))
 def test_any_bytes_are_a_list(value: bytes) -> None:
     assert "\n" not in addresses(value)

@@ -6,7 +6,6 @@ import time
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from docservice.ingest.extract.charset import codec_name, decode
@@ -99,7 +98,6 @@ def test_another_charset_of_the_mail_is_a_hint() -> None:
     assert decode(b"Gr\xfc\xdfe", also="utf-8") == "Grüße"
 
 
-@hypothesis_settings(deadline=None)
 @given(
     st.binary(max_size=200),
     st.one_of(st.none(), st.text(max_size=20), st.sampled_from(["utf-16", "utf-7", "hz"])),

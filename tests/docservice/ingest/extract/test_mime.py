@@ -10,7 +10,6 @@ from email.message import EmailMessage
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from docservice.ingest.extract.limits import ProcessingError
@@ -85,7 +84,6 @@ def test_a_header_ends_where_the_text_begins(
     assert header(data) == (fields, body)
 
 
-@hypothesis_settings(deadline=None)
 @given(
     texts=st.lists(
         st.tuples(

@@ -225,7 +225,7 @@ HEADS = [
 ]
 
 
-@hypothesis_settings(max_examples=200, deadline=None)
+@hypothesis_settings(max_examples=200)
 @given(
     head=st.sampled_from(HEADS),
     tail=st.binary(max_size=300),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from docservice.domain.documents import DocumentType
@@ -59,7 +58,6 @@ def test_what_comes_before_a_damage_is_kept_and_the_damage_is_named() -> None:
     assert shown.findings == ("winmail.dat is damaged: 48 bytes are announced and 20 are left",)
 
 
-@hypothesis_settings(deadline=None)
 @given(st.one_of(st.binary(max_size=100), st.binary(max_size=100).map(lambda tail: WINMAIL[:-40] + tail)))
 def test_any_bytes_are_read_as_far_as_they_go(data: bytes) -> None:
     assert isinstance(read_tnef(data), Tnef)
