@@ -32,6 +32,8 @@ _SETTINGS = ("/etc/passwd", "/etc/group", "/etc/hosts", "/etc/resolv.conf", "/et
 _SETTINGS += ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime")
 #: How this machine reaches its package registry; an image never sees these.
 _REGISTRY = ("PIP_", "UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS", "SSL_CERT", "HTTP_PROXY", "HTTPS_PROXY")
+#: What the Python beneath this environment has installed.
+PACKAGES = Path(sysconfig.get_path("purelib", vars={"base": sys.base_prefix}))
 _REGISTRY_FILES = ("/etc/pip.conf", "/etc/uv/uv.toml")
 #: What this machine has fetched already, kept by hash.
 _CACHE = "/var/cache/uv"
@@ -255,10 +257,9 @@ def _mounts(root: Path, *, writable: bool, volumes: tuple[Path, ...]) -> list[st
         )
     ]
     # The base image's Python has pip and nothing else; what a step installs there stays with its stage.
-    packages = Path(sysconfig.get_path("purelib", vars={"base": sys.base_prefix}))
-    inside = packages.relative_to(sys.base_prefix)
+    inside = PACKAGES.relative_to(sys.base_prefix)
     lines += [
-        f"[ -d {over}/site ] || {{ mkdir {over}/site; cp -a {packages}/pip {packages}/pip-* {over}/site; }}"
+        f"[ -d {over}/site ] || {{ mkdir {over}/site; cp -a {PACKAGES}/pip {PACKAGES}/pip-* {over}/site; }}"
     ]
     lines += [f"mount --bind {over}/site {local}/{inside}"]
     for folder in _SYSTEM:

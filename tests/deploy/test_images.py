@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from autoscaler.demo.embedded import PostgresServer, Process, RedisServer, free_port
-from tests.deploy.image import TOP, Stage, StepError, build, build_text, context_files, start, steps
+from tests.deploy.image import PACKAGES, TOP, Stage, StepError, build, build_text, context_files, start, steps
 from tests.deploy.tools import run_tool
 from tests.support.plain_http import answers, http_client
 from tests.support.programs import needs
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DOCKERFILES = ("Dockerfile.api", "Dockerfile.autoscaler")
+needs_pip = pytest.mark.skipif(
+    not (PACKAGES / "pip").exists(),
+    reason=f"an image's Python has pip, and {PACKAGES} has none: run by a Python that has",
+)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a root of its own: run as root")
 
 
@@ -55,6 +59,7 @@ def ended(stage: Stage, *arguments: str, **environment: str) -> tuple[int, str]:
 @pytest.mark.host
 @pytest.mark.slow
 @needs_root
+@needs_pip
 @needs("unshare")
 def test_the_autoscaler_runs_from_its_image_without_rights_on_a_read_only_tree(tmp_path: Path, out: Path):
     stage = build(TOP / "Dockerfile.autoscaler", out)
@@ -100,6 +105,7 @@ def passable(folder: str) -> Path:
 @pytest.mark.host
 @pytest.mark.slow
 @needs_root
+@needs_pip
 @needs("unshare")
 def test_a_burst_goes_through_the_service_as_its_image_runs_it(tmp_path: Path, out: Path):
     stage = build(TOP / "Dockerfile.api", out)
@@ -213,6 +219,7 @@ def test_a_step_that_cannot_be_run_is_named(fault: str, given: str, out: Path):
 
 @pytest.mark.host
 @needs_root
+@needs_pip
 @needs("unshare")
 def test_a_step_that_fails_ends_the_build_with_its_own_message(out: Path):
     text = "FROM x\nRUN python -c 'import fastapi'\n"

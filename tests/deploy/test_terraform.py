@@ -7,12 +7,15 @@ import shutil
 import subprocess
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.deploy.test_kubernetes import optional
 from tests.deploy.tools import TOP
 
 FOLDER = TOP / "deploy/terraform/ecr"
+#: The reader takes seconds to build its grammar.
+pytestmark = pytest.mark.slow
 
 
 def plain(value: Any) -> Any:

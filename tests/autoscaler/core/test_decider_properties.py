@@ -263,6 +263,7 @@ def test_the_memory_stays_bounded(history):
             assert sizes == sorted(set(sizes), reverse=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(histories())
 def test_only_a_worker_of_others_that_was_asked_again_and_again_counts_as_one_that_does_not_grow(history):
@@ -435,6 +436,7 @@ def test_work_that_waits_for_long_brings_every_worker_that_obeys_to_its_maximum(
     assert found == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(fleets())
 def test_a_fleet_that_is_idle_for_long_comes_down_to_its_minimum(fleet):

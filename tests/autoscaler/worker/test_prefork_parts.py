@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from types import SimpleNamespace
 
+import pytest
+
 from autoscaler.worker import prefork_parts
 from tests.support.worker_bench import SIZE, MakeBench
 
 
+@pytest.mark.slow
 def test_changed_private_attribute_is_refused_with_the_versions(make_bench: MakeBench) -> None:
     bench = make_bench(environment={"CHURN_CHANGED_SHAPE": "1"})
     refusal = bench.report()["refusal"]

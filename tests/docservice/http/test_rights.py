@@ -266,6 +266,7 @@ def test_no_user_of_the_file_has_a_password_and_so_nobody_can_log_in() -> None:
         assert secrets == (["nopass"] if name == "default" else [])
 
 
+@needs("redis-server")
 def test_a_worker_may_look_for_its_mailbox_which_the_companion_does_every_15_s(store):
     key = "_kombu.binding.celery.pidbox"
     assert [store.refuses(user, "SISMEMBER", key, "x") for user in ("worker", "keda")] == [False, True]
