@@ -19,6 +19,7 @@ from docservice.http.envelope import JSON
 from docservice.http.errors import ApiError, install
 from docservice.http.methods import name_methods
 from docservice.http.pages import add_pages
+from docservice.http.parameters import Parameters
 from docservice.http.routes import admin, bulk, document_type_columns, documents, health, modules
 from docservice.http.routes.grids_openapi import openapi_paths
 from docservice.http.routes.grids_schemas import schemas
@@ -77,6 +78,7 @@ def create_app(
         default_response_class=JSON,
     )
     framework.state.services = services
+    framework.state.parameters = Parameters()
     refusals = Refusals()
 
     async def watch(request: Request, error: ApiError) -> None:

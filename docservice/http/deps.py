@@ -1,7 +1,7 @@
 """The dependencies of routes: the services, and the identity of the caller.
 
 Every router but the one of health has one of the ``require_…`` functions as its own dependency, so that no
-route can be left open by mistake.
+route can be left open by mistake, and none ignores a query parameter.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ async def require_viewer(
     """The identity of the caller, who may at least read."""
     identity = await serving.auth.identify(_bearer(request))
     request.state.identity = identity
+    request.app.state.parameters.check(request)
     return identity
 
 
@@ -72,6 +73,7 @@ async def require_system_admin(
     identity = await serving.auth.identify_live(_bearer(request))
     request.state.identity = identity
     require_role(identity, Role.SYSTEM_ADMIN)
+    request.app.state.parameters.check(request)
     return identity
 
 

@@ -73,6 +73,8 @@ class GridRoutes:
             )
         sha256 = bearer(headers.get(b"authorization"))
         module = module_name(path.split("/")[2])
+        if method == "POST" and scope["query_string"]:
+            raise ApiError(422, "a POST has its query in the body; leave the parameters of the URL out")
         if export:
             if method == "POST":
                 query = _export_body_query(module, await _read_json(receive, headers))
