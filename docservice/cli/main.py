@@ -21,7 +21,7 @@ import click
 from autoscaler.api import OneLineGroup, start_traces, traces_fault
 from docservice import health
 from docservice.cli.backups import backup, restore
-from docservice.cli.running import check, fail, nothing, read, run, with_database, with_schema
+from docservice.cli.running import check, fail, nothing, read, require_rights, run, with_database, with_schema
 from docservice.cli.tokens import token
 from docservice.config import read_settings, read_variable, unknown_variables
 from docservice.dev.load_test import Burst, BurstError, send_burst
@@ -192,6 +192,7 @@ def worker(concurrency: int, celery_options: tuple[str, ...]) -> None:
 def check_command(*, accept_store: bool) -> None:
     """Try what the API and the worker need of Postgres, Redis and the store of files."""
     settings = read()
+    run(with_schema(settings, require_rights))
     run(check(settings, accept_store=accept_store))
     click.echo(f"ready: Postgres, Redis and the store of files in {BlobStore(settings.blob_url).place}")
 

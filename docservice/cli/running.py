@@ -20,6 +20,7 @@ from docservice.page_cache import Cache
 from docservice.postgres.backups import BackupRunningError
 from docservice.postgres.database import Database, PoolerError, StoreTimeoutError, StoreUnavailableError
 from docservice.postgres.migrations import MigrationError, pending
+from docservice.postgres.rights import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -81,6 +82,12 @@ async def with_schema(settings: Settings, work: Callable[[Database], Awaitable[D
 
 async def nothing(_database: Database) -> None:
     """For what needs the schema and no connection of its own."""
+
+
+async def require_rights(database: Database) -> None:
+    """Fail with one line unless the user in Postgres may do what the service does."""
+    if why := await refusal(database):
+        fail(f"DATABASE_URL: {why}", 1)
 
 
 async def check(settings: Settings, *, accept_store: bool = False) -> None:

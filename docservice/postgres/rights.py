@@ -1,0 +1,49 @@
+"""What the service needs of its user in Postgres, table by table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from docservice.postgres.database import Database
+
+#: Of the user of API and workers; whoever migrates owns the tables.
+NEEDED = {
+    "admin_audit": ("select", "insert", "update"),
+    "bulk_chunks": ("select", "insert", "update", "delete"),
+    "bulk_jobs": ("select", "insert", "update"),
+    "document_texts": ("select", "insert", "update"),
+    "document_type_columns": ("select", "insert", "delete"),
+    "documents": ("select", "insert", "update", "delete"),
+    "drains": ("select", "insert", "update"),
+    "file_store": ("select", "update"),
+    "idempotency_keys": ("select", "insert", "update", "delete"),
+    "modules": ("select", "insert"),
+    "removed_blobs": ("select", "insert", "update", "delete"),
+    "schema_migrations": ("select",),
+    "tokens": ("select", "insert", "update"),
+}
+_REFUSED = """
+select quote_ident(current_user) as name, needed.right_name || ' on ' || needed.table_name as what
+from unnest($1::text[], $2::text[]) with ordinality needed(table_name, right_name, place)
+where not has_table_privilege(needed.table_name, needed.right_name)
+order by needed.place
+"""
+
+
+async def refusal(database: Database) -> str | None:
+    """Why the user of this database may not do what the service does, and what to grant; None when it may.
+
+    Raises:
+        StoreUnavailableError: when Postgres does not answer.
+    """
+    [row] = await database.fetch("select current_setting('transaction_read_only')::bool, pg_is_in_recovery()")
+    if row[0]:
+        what = "a standby" if row[1] else "read-only"
+        return f"the server is {what}; give the primary, or a user whose transactions may write"
+    pairs = [(table, right) for table, rights in NEEDED.items() for right in rights]
+    refused = await database.fetch(_REFUSED, [table for table, _ in pairs], [right for _, right in pairs])
+    if not refused:
+        return None
+    missing = ", ".join(one["what"] for one in refused)
+    return f"the user {refused[0]['name']} lacks {missing}; as the owner of the tables, grant that"

@@ -1,0 +1,123 @@
+"""A user of Postgres with the rights that the service needs, and no others."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from click.testing import CliRunner
+
+from docservice.cli.main import main
+from docservice.dev.samples import sample_mail
+from docservice.postgres.rights import NEEDED
+from tests.docservice.conftest import _execute, run_api, run_worker
+from tests.docservice.http.calls import upload
+from tests.support.cluster import started
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.docservice.conftest import Servers
+
+LINE = "docservice: DATABASE_URL:"
+GRANT = "as the owner of the tables, grant that"
+PRIMARY = "give the primary, or a user whose transactions may write"
+
+
+@pytest.fixture
+def clerk(servers: Servers, database_url: str) -> Iterator[str]:
+    """The URL of a user who may do what the service needs."""
+    name = f"clerk_{next(servers.counter)}"
+    asyncio.run(_execute(database_url, f"create role {name} login password '{name}'"))
+    for table, rights in NEEDED.items():
+        asyncio.run(_execute(database_url, f"grant {', '.join(rights)} on {table} to {name}"))
+    place = urlsplit(database_url)
+    yield place._replace(netloc=f"{name}:{name}@{place.hostname}:{place.port}").geturl()
+    asyncio.run(_execute(database_url, f"drop owned by {name}"))
+    asyncio.run(_execute(database_url, f"drop role {name}"))
+
+
+@pytest.fixture
+def environment(clerk: str, redis_url: str, tmp_path: Path) -> dict[str, str]:
+    return {
+        "DATABASE_URL": clerk,
+        "REDIS_URL": redis_url,
+        "DOCSERVICE_BLOB_URL": f"file://{tmp_path}/blobs",
+        "DOCSERVICE_SWEEP_SECONDS": "0.5",
+    }
+
+
+def test_the_documented_grants_are_those_that_are_needed() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "security.md").read_text()
+    granted: dict[str, tuple[str, ...]] = {}
+    for rights, tables in re.findall(r"^  grant (.+) on (.+) to docservice;$", text, re.MULTILINE):
+        granted |= dict.fromkeys(tables.split(", "), tuple(rights.split(", ")))
+    assert granted == NEEDED
+
+
+@pytest.mark.slow
+def test_the_service_and_its_worker_need_no_other_rights(environment: dict[str, str], tmp_path: Path) -> None:
+    checked = CliRunner(env=environment).invoke(main, ["check"])
+    assert checked.exit_code == 0, checked.output
+    with ExitStack() as stack:
+        live = stack.enter_context(run_api(tmp_path, environment))
+        stack.enter_context(run_worker(tmp_path, environment))
+        client = stack.enter_context(live.client("system_admin"))
+
+        def states() -> dict[str, int]:
+            rows = client.get("/modules/lot/grid").json()["data"]["rows"]
+            return dict(Counter(row["state"] for row in rows))
+
+        again = {"Idempotency-Key": "one"}
+        column = {"module": "lot", "document_type": "email", "column": "title"}
+        answers = [
+            upload(client, "lot", *((f"{number}.eml", sample_mail(number)) for number in range(3))),
+            client.post("/document-type-columns", json=column, headers=again),
+        ]
+        started(lambda: set(states()) == {"processed"}, within_seconds=60, what="the processing")
+        chosen = {"ids": [row["id"] for row in client.get("/modules/lot/grid").json()["data"]["rows"]]}
+        answers += [
+            client.get("/modules/lot/grid", params={"text.contains": "number"}),
+            client.post("/modules/lot/documents/retry", json=chosen),
+            client.post("/modules/lot/documents/delete", json=chosen),
+        ]
+        started(lambda: states() == {}, within_seconds=60, what="the deletion")
+        [worker] = client.get("/admin/celery/inspect").json()["data"]
+        column_id = answers[1].json()["data"]["id"]
+        answers += [
+            client.post("/admin/celery/drain_shutdown", json={"workers": [worker["worker"]], "force": True}),
+            client.get("/admin/audit"),
+            client.delete(f"/document-type-columns/{column_id}"),
+        ]
+        live.revoke(live.add_token(name="gone")[0])
+        ready = client.get("/readyz").json()["data"]
+    assert [(answer.status_code, answer.text) for answer in answers if answer.status_code >= 400] == []
+    assert (ready["status"], ready["background"]) == ("ready", [])
+    assert "permission denied" not in live.process.log() + (tmp_path / "worker.log").read_text()
+
+
+def test_a_check_names_the_rights_that_are_missing(environment: dict[str, str], database_url: str) -> None:
+    name = urlsplit(environment["DATABASE_URL"]).username
+    asyncio.run(_execute(database_url, f"revoke delete, update on documents from {name}"))
+    asyncio.run(_execute(database_url, f"revoke insert on tokens from {name}"))
+    checked = CliRunner(env=environment).invoke(main, ["check"])
+    assert (checked.exit_code, checked.stderr) == (
+        1,
+        f"{LINE} the user {name} lacks update on documents, delete on documents, insert on tokens; {GRANT}\n",
+    )
+
+
+def test_a_check_names_a_server_that_takes_no_writes(environment: dict[str, str], database_url: str) -> None:
+    name = urlsplit(environment["DATABASE_URL"]).username
+    asyncio.run(_execute(database_url, f"alter role {name} set default_transaction_read_only = on"))
+    checked = CliRunner(env=environment).invoke(main, ["check"])
+    assert (checked.exit_code, checked.stderr) == (
+        1,
+        f"{LINE} the server is read-only; {PRIMARY}\n",
+    )
