@@ -94,7 +94,7 @@ class Readings(Protocol):
 
 
 def refuse(named: Collection[str], workers: Sequence[WorkerReading], *, force: bool) -> None:
-    """Refuse what would leave a queue without a worker, or names a worker that does not answer.
+    """Refuse what would or could leave a queue without a worker, or names one that does not answer.
 
     Raises:
         DrainError: in one line.
@@ -104,6 +104,13 @@ def refuse(named: Collection[str], workers: Sequence[WorkerReading], *, force: b
     if unknown:
         there = ", ".join(sorted(answering)) or "none"
         raise DrainError(f"worker {unknown[0]!r} does not answer; those that do: {there}")
+    unsaid = sorted(one.name for one in workers if one.name in named and not one.queues_known)
+    if unsaid and not force:
+        raise DrainError(
+            f"worker {unsaid[0]!r} does not say which queues it consumes, so that one could be left without a"
+            " worker; try again",
+            forcible=True,
+        )
     kept = {queue for reading in workers if reading.name not in named for queue in reading.queues}
     left = sorted({queue for reading in workers if reading.name in named for queue in reading.queues} - kept)
     if left and not force:

@@ -64,6 +64,7 @@ def parse_report(worker: str, report: Reply, layouts: Layouts | None = None) -> 
         uptime_seconds=values.amount(report.get("uptime_seconds")),
         prefetch=values.count(report.get("prefetch")),
         queues=values.names(report.get("queues")),
+        queues_known=isinstance(report.get("queues"), list),
         autoscale=bool(report.get("autoscale")),
         companion=refusal is None,
         companion_refusal=None if refusal is None else one_line(str(refusal)),

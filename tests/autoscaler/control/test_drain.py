@@ -19,6 +19,7 @@ from autoscaler.control.remote import Remote
 from autoscaler.demo.embedded import Process
 from tests.autoscaler.daemon.test_daemon import W1, W2
 from tests.support.cluster import ROOT, command, started
+from tests.support.scripted_replies import STOCK, WITH_COMPANION, script
 from tests.support.traffic import Traffic
 
 
@@ -79,6 +80,25 @@ def test_the_last_worker_of_a_queue_is_drained_only_by_force(cluster):
     )
     assert worker.wait(within_seconds=20) == 0
     assert cluster.redis.hgetall(CANCELLED_KEY) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "command", "how"),
+    [(WITH_COMPANION, "pool_report", {"merge": {"queues": None}}), (STOCK, "active_queues", {"reply": "?"})],
+    ids=["companion", "stock"],
+)
+def test_a_worker_that_does_not_say_what_it_consumes_is_not_drained(cluster, options, command, how):
+    cluster.worker(W1, *options, companion=False)
+    script(cluster, W1, command, **how)
+    code, _, err = drain(cluster, W1)
+    message = (
+        "autoscaler: worker 'w1@h' does not say which queues it consumes, so that one could be left without"
+        " a worker; try again, or use --force"
+    )
+    assert (code, err) == (1, [message])
+    cluster.send(1, 0.1)
+    started(lambda: len(cluster.ended()) == 1, what="a task: nothing was cancelled")
 
 
 @pytest.mark.slow

@@ -77,7 +77,14 @@ def test_a_companion_that_refuses_to_resize_counts_as_none_and_says_why():
 
 
 def test_a_queue_that_is_reported_twice_is_consumed_once():
-    assert parse_report("w@h", {"queues": ["b", "a", "b"]}).queues == ("a", "b")
+    reading = parse_report("w@h", {"queues": ["b", "a", "b"]})
+    assert (reading.queues, reading.queues_known) == (("a", "b"), True)
+
+
+@pytest.mark.parametrize("queues", [None, "celery", {"celery": 1}])
+def test_a_worker_that_does_not_list_its_queues_is_not_one_that_consumes_nothing(queues):
+    reading = parse_report("w@h", {"queues": queues})
+    assert (reading.queues, reading.queues_known) == ((), False)
 
 
 @pytest.mark.parametrize("seconds", [-5.0, 3601.0, 1e12])
@@ -87,7 +94,12 @@ def test_a_start_of_no_believable_length_is_unknown(seconds):
 
 def test_an_empty_report_is_unknown_and_nowhere_zero():
     assert parse_report("w@h", {}) == WorkerReading(
-        name="w@h", pool=PoolKind.OTHER, processes=None, companion=True, container=ContainerReading()
+        name="w@h",
+        pool=PoolKind.OTHER,
+        processes=None,
+        companion=True,
+        container=ContainerReading(),
+        queues_known=False,
     )
 
 
