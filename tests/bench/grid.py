@@ -114,11 +114,11 @@ class Found(NamedTuple):
         return found
 
 
-def cells(every: int = 1) -> list[Cell]:
-    """Each ``every``-th of the grid."""
+def cells(every: int = 1, offset: int = 0) -> list[Cell]:
+    """Each ``every``-th of the grid, from the one at ``offset`` on."""
     found = [Cell(*one) for one in product(TARGETS, STARTS, SIZES, SERVICES, SHAPES)]
     random.Random("grid").shuffle(found)
-    return found[::every]
+    return found[offset::every]
 
 
 def play(cell: Cell) -> Found:
@@ -168,10 +168,11 @@ def main() -> None:
     """Run the cells that were asked for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--every", type=int, default=12, help="run each so-manieth cell")
+    parser.add_argument("--offset", type=int, default=0, help="begin with this cell: another slice")
     parser.add_argument("--target", type=float, help="only cells with this target")
     given = parser.parse_args()
     misses: dict[str, int] = {"share": 0, "cost": 0}
-    chosen = [one for one in cells(given.every) if given.target in {None, one.target}]
+    chosen = [one for one in cells(given.every, given.offset) if given.target in {None, one.target}]
     for cell in chosen:
         found = play(cell)
         for miss in found.misses:

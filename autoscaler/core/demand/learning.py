@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.demand.backlog import Backlog, spread
 from autoscaler.core.demand.retention import Retention, since_then
+from autoscaler.core.demand.standing import Standing, faded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +46,7 @@ class TargetWaitState(NamedTuple):
     of the tasks that run. ``busy_seconds`` and ``ended`` are the fading sums of the service time.
     ``pending_seconds`` were spent busy since a task was last seen to end; after a count that was ``doubted``
     the next one is believed. ``ready_at`` is when the processes asked for last are ready, ``due_at`` when the
-    next decision is due.
+    next decision is due. ``standing`` is what is learnt while growth comes too late.
     ``backlog`` takes the place of ``batches`` and ``runs``, and ``gaps`` (by worker) that of ``retention``,
     where several workers or targets are planned for.
     """
@@ -62,6 +63,7 @@ class TargetWaitState(NamedTuple):
     ready_at: float = -math.inf
     due_at: float = math.inf
     retention: Retention = Retention()
+    standing: Standing = Standing()
     backlog: Backlog = Backlog()
     gaps: Mapping[str, Retention] = MappingProxyType({})
 
@@ -89,6 +91,7 @@ class Step(NamedTuple):
     ``arrived`` counts all that came, ``net_arrived`` what a process will run; that is below 0 where tasks
     left without having ended, such as revoked or expired ones. ``gap_seconds`` is 0 but where the signals are
     far further apart than usual: tasks came within that time from ``since`` on, and not all at once.
+    ``busy_seconds`` and ``ended`` are those of this step that tell how long a task takes.
     """
 
     since: float
@@ -106,6 +109,8 @@ class Step(NamedTuple):
     pending_seconds: float
     running: int
     doubted: bool
+    ended: int
+    busy_seconds: float
 
     @property
     def service_seconds(self) -> float:
@@ -119,8 +124,8 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
     """What happened since the last signal; the first one is taken for one tick."""
     last = state.last
     since, seconds = signal.at - state.tick_seconds, state.tick_seconds
-    ended, arrived, net_arrived, busy_seconds = 0, signal.unended, signal.in_system, 0.0
-    doubted = False
+    ended, arrived, net_arrived = 0, signal.unended, signal.in_system
+    busy_seconds, doubted = 0.0, False
     if last is None:
         # Nobody saw these tasks arrive: the oldest is as old as it is said to be, else new.
         since = signal.at - (signal.oldest_age_seconds or 0.0)
@@ -136,13 +141,11 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
         net_arrived = ended + more
         arrived = max(0, ended + signal.unended - last.unended)
     started = max(0, signal.busy - (0 if last is None else last.busy) + ended)
-    learnt = ended if _is_telling(last, signal) and not doubted else 0
-    pending = 0.0 if doubted else state.pending_seconds + busy_seconds * _is_telling(last, signal)
+    learnt, told = (ended, busy_seconds) if _is_telling(last, signal) and not doubted else (0, 0.0)
+    pending = 0.0 if doubted else state.pending_seconds + told
     # The sums fade by tasks ended, not by time, so that a task of an hour raises the mean as it runs.
     remembered = max(parameters.remembered_tasks, state.arrivals_per_second * MIN_WINDOW_SECONDS)
-    fade = math.exp(-learnt / remembered)
-    # What ends at once has no more weight than what ends one by one, however much it is.
-    weight = remembered * -math.expm1(-learnt / remembered)
+    busy_total, ended_total = faded(state.busy_seconds, state.ended, pending, learnt, remembered)
     return Step(
         since=since,
         seconds=seconds,
@@ -155,10 +158,12 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
         start_seconds=start_seconds(parameters, signal),
         start_known=signal.start_seconds is not None,
         spare_in_seconds=max(0.0, state.ready_at - signal.at),
-        busy_total_seconds=state.busy_seconds * fade + (pending / learnt * weight if learnt else 0.0),
-        ended_total=state.ended * fade + weight,
+        busy_total_seconds=busy_total,
+        ended_total=ended_total,
         pending_seconds=0.0 if learnt else pending,
         running=signal.busy,
+        ended=learnt,
+        busy_seconds=told,
     )
 
 

@@ -53,7 +53,7 @@ class Pool(NamedTuple):
 
     at: float
     processes: int
-    in_system: int
+    in_system: float
     arrived: int
 
 
@@ -99,15 +99,23 @@ def passed(seconds: float, *, service_seconds: float, slack_seconds: float, tick
     )
 
 
-def track(parameters: TargetWaitPolicy, before: Retention, pool: Pool, passed: Passed) -> Retention:
+def track(
+    parameters: TargetWaitPolicy,
+    before: Retention,
+    pool: Pool,
+    passed: Passed,
+    *,
+    hold_seconds: float = 0.0,
+) -> Retention:
     """Carry the imagined pool of each size on by what has ``passed``, and learn where one was too small.
 
     A pool of ``n`` processes is too small when more tasks are in it than start within the slack: ``n`` run
     and ``n * slack / service`` follow. It has never fewer tasks in it than the real pool.
+    A new size counts as needed at the begin of ``hold_seconds``.
     """
     at, processes, in_system, arrived = pool
     if len(before.tasks_at) < rungs_up_to(processes):
-        before = _with_rungs(before, pool)
+        before = _with_rungs(before, pool, hold_seconds)
     if not (in_system or arrived or any(before.tasks_at)):
         return before  # nothing is left in any of them, and nothing has come
     ended_each, refilled_each, crowd, _ = passed
@@ -128,12 +136,12 @@ def track(parameters: TargetWaitPolicy, before: Retention, pool: Pool, passed: P
     return _needed_again(parameters, after, crowded, at, passed) if crowded else after
 
 
-def _with_rungs(before: Retention, pool: Pool) -> Retention:
+def _with_rungs(before: Retention, pool: Pool, hold_seconds: float) -> Retention:
     """The same with the rungs that lead to the pool's size: they begin with what is in the real pool."""
     more = rungs_up_to(pool.processes) - len(before.tasks_at)
     return Retention(
         before.tasks_at + (float(pool.in_system),) * more,
-        before.needed_at + (pool.at,) * more,
+        before.needed_at + (pool.at - hold_seconds,) * more,
         before.gaps + (_PRIOR,) * more,
     )
 

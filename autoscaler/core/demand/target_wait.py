@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from autoscaler.core.demand import retention
+from autoscaler.core.demand import retention, standing
 from autoscaler.core.demand.backlog import Backlog, as_pool, follow, of_pool, runs_after
 from autoscaler.core.demand.fleet import Fleet, Needs
 from autoscaler.core.demand.learning import (
@@ -30,6 +30,7 @@ from autoscaler.core.demand.reach import comes_too_late, look_within
 from autoscaler.core.demand.retention import Passed, Pool, Retention
 from autoscaler.core.demand.shares import Look, due_at, floor, in_hand, need_of, own_and_shared, positions
 from autoscaler.core.demand.signal import Signal
+from autoscaler.core.demand.standing import Standing, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,13 +63,16 @@ def advance(
     size = max(signal.processes, signal.busy)
     runs = runs_after(state.runs, signal.busy, step.started, signal.at)
     hold = _hold_seconds(parameters, state, step, looks)
+    stood = _stood(parameters, state, signal, step, looks)
+    stock, service = (stood.processes, stood.service_seconds) if hold else (0, step.service_seconds)
     # Idle processes beside a backlog have been asked for and still start.
     asked = state.ready_at > -math.inf and signal.processes > signal.busy
-    pace = _pace(parameters, step, looks, held=bool(hold), asked=asked)
+    pace = _pace(parameters, step, looks, held=bool(hold), asked=asked)._replace(service_seconds=service)
     dated = [(since + parameters.target_wait_seconds, count) for since, count in batches]
     size += _missing(pace, signal, step, dated, runs)
-    growing = size > signal.processes and bool(signal.backlog)
-    pool = Pool(signal.at, signal.processes, signal.in_system, max(0, step.net_arrived))
+    growing = (size > signal.processes and bool(signal.backlog)) or stock > signal.processes
+    tasks = stood.in_time(signal.in_system) if hold else signal.in_system
+    pool = Pool(signal.at, signal.processes, tasks, max(0, step.net_arrived))
     after = _learn(state, signal, step)._replace(
         batches=batches,
         runs=runs,
@@ -77,16 +81,29 @@ def advance(
             due_at(pace, signal.at, [dated]),
             _look_at([parameters.target_wait_seconds], pace, signal.at, looks),
         ),
+        standing=stood,
     )
-    if signal.complete:
-        passed = _passed(parameters, step, hold)
-        after = after._replace(retention=retention.track(parameters, state.retention, pool, passed))
+    if signal.complete and (not hold or stood.sure):
+        passed = _held(parameters, step, stood) if hold else _passed(parameters, step, hold)
+        known = retention.track(parameters, state.retention, pool, passed, hold_seconds=hold)
+        after = after._replace(retention=known)
     if growing:
-        return after, size
-    if signal.backlog or not signal.complete:
-        return after, max(1, signal.processes)
-    floor = max(1, min(signal.busy, signal.processes))
-    return after, retention.retained(parameters, after.retention, pool, floor, hold_seconds=hold)
+        return after, max(size, stock)
+    return after, _kept(parameters, after, pool, stock=stock, hold_seconds=hold)
+
+
+def _kept(
+    parameters: TargetWaitPolicy, after: TargetWaitState, pool: Pool, *, stock: int, hold_seconds: float
+) -> int:
+    """The size to keep where nothing more is needed, no less than ``stock``."""
+    signal = after.last
+    if signal is None or signal.backlog or not signal.complete:
+        return max(1, pool.processes)
+    # A shrink takes idle processes and leaves those that still start.
+    if hold_seconds and (pool.at < after.ready_at or after.standing.settles):
+        return max(1, pool.processes)
+    floor = max(1, min(signal.busy, pool.processes), stock)
+    return retention.retained(parameters, after.retention, pool, floor, hold_seconds=hold_seconds)
 
 
 def advance_fleet(
@@ -207,6 +224,39 @@ def _hold_seconds(parameters: TargetWaitPolicy, state: TargetWaitState, step: St
     tasks_seconds = _HELD_TASKS / max(state.arrivals_per_second, 1e-9)
     hold = max(tasks_seconds, _HELD_SERVICES * step.service_seconds, _MIN_HOLD_SECONDS)
     return min(hold, _MAX_HOLD_SECONDS)
+
+
+def _stood(
+    parameters: TargetWaitPolicy,
+    state: TargetWaitState,
+    signal: Signal,
+    step: Step,
+    looks: Looks,
+) -> Standing:
+    """What must be there beforehand; nothing where a growth is known to come in time."""
+    hold = _hold_seconds(parameters, state, step, looks)
+    if not hold and step.start_known:
+        return Standing()
+    if not signal.complete and state.standing.service_seconds:
+        return state.standing
+    terms = Terms(
+        target_seconds=parameters.target_wait_seconds,
+        growth_seconds=step.start_seconds + (looks.usual_seconds or 0.0),
+        hold_seconds=max(hold, _MIN_HOLD_SECONDS),
+        remembered_tasks=max(parameters.remembered_tasks, state.arrivals_per_second * MIN_WINDOW_SECONDS),
+    )
+    return standing.follow(state.standing, step, state.last, signal, terms)
+
+
+def _held(parameters: TargetWaitPolicy, step: Step, stood: Standing) -> Passed:
+    """What happens to pools that start the tasks by themselves: no start can be late, and no look."""
+    service_seconds = stood.service_seconds
+    return retention.passed(
+        step.seconds,
+        service_seconds=service_seconds,
+        slack_seconds=parameters.target_wait_seconds - YOUNG_SHARE * service_seconds,
+        tick_seconds=step.tick_seconds,
+    )
 
 
 def _passed(parameters: TargetWaitPolicy, step: Step, hold_seconds: float) -> Passed:

@@ -1,0 +1,194 @@
+"""How many processes must be there beforehand where a growth comes too late for the tasks that have come.
+
+Pure. Tasks come at a learnt rate, and some in surges beyond it. What is asked for now is ready a growth
+later, so the pool has a base stock: those that will be busy by then, and a spare that is exceeded once in a
+thousand times. It also takes the largest surge that is remembered.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from autoscaler.core.demand.backlog import runs_after
+from autoscaler.core.demand.pace import YOUNG_SHARE
+
+if TYPE_CHECKING:
+    from autoscaler.core.demand.backlog import Batches
+    from autoscaler.core.demand.learning import Step
+    from autoscaler.core.demand.signal import Signal
+
+#: Time over which arrivals are averaged.
+_WINDOW_SECONDS = 30.0
+#: Standard deviations above the mean that one draw in a thousand exceeds.
+_RARE = 3.1
+#: The estimate of what only a late start keeps in the system is wrong by no more than as much again.
+_DELAYED_ERROR = 2.0
+_MIN_SERVICE_SECONDS = 0.001
+
+
+class Terms(NamedTuple):
+    """What a pool has to keep to: times in seconds, and how many tasks the service time is learnt from.
+
+    A surge is remembered for ``hold_seconds``. ``growth_seconds`` is a usual look and a start.
+    """
+
+    target_seconds: float
+    growth_seconds: float
+    hold_seconds: float
+    remembered_tasks: float
+
+
+class Served(NamedTuple):
+    """The service time as learnt from the tasks that have ended, without what those that run have run.
+
+    ``runs`` has when those started, and ``ages`` how long they have run together. ``pending_seconds`` were
+    spent by tasks that ended and are not counted yet; ``seconds`` and ``ended`` are the fading sums. Before
+    it is ``exact``, the mean is an upper bound.
+    """
+
+    runs: Batches = ()
+    ages: float = 0.0
+    pending_seconds: float = 0.0
+    seconds: float = 0.0
+    ended: float = 0.0
+    exact: bool = False
+
+    def mean_seconds(self, at: float) -> float:
+        """The mean of the tasks that ended and of those that run and are older than that."""
+        seconds, ended = self.seconds, self.ended
+        for since, count in self.runs if self.exact else ():
+            if (at - since) * ended <= seconds:
+                break
+            seconds += (at - since) * count
+            ended += count
+        return max(seconds / ended, _MIN_SERVICE_SECONDS)
+
+
+class Standing(NamedTuple):
+    """What is remembered where growth comes too late; without ``service_seconds``, nothing is.
+
+    Tasks came at ``per_second`` in the last of ``watched_seconds``, ``excess`` more at the last look, and
+    ``largest`` in the largest surge, at ``largest_at``. ``delayed`` of those in the system would have ended
+    had they started at once. ``stock`` is the size that is needed; ``known`` is whether more tasks have ended
+    than run, so that the mean is no guess.
+    """
+
+    watched_seconds: float = 0.0
+    per_second: float = 0.0
+    excess: float = 0.0
+    largest: float = 0.0
+    largest_at: float = 0.0
+    delayed: float = 0.0
+    served: Served = Served()
+    service_seconds: float = 0.0
+    stock: float = 0.0
+    known: bool = False
+
+    @property
+    def processes(self) -> int:
+        """The size that is needed."""
+        return math.ceil(self.stock - 1e-9)
+
+    @property
+    def sure(self) -> bool:
+        """Whether what is learnt may be held for long."""
+        return self.served.exact and self.known
+
+    @property
+    def settles(self) -> bool:
+        """Whether it will soon be known how long tasks take: until then nothing is taken away."""
+        return self.served.exact and not self.known
+
+    def in_time(self, in_system: int) -> float:
+        """How many tasks would be in the system had all started at once."""
+        return max(0.0, in_system - _DELAYED_ERROR * self.delayed)
+
+
+def follow(before: Standing, step: Step, last: Signal | None, signal: Signal, terms: Terms) -> Standing:
+    """What is remembered after one step."""
+    seconds, arrived, at = step.seconds, max(0, step.net_arrived), signal.at
+    watched = before.watched_seconds + seconds
+    weight = math.expm1(-seconds / _WINDOW_SECONDS) / math.expm1(-watched / _WINDOW_SECONDS)
+    per_second = before.per_second + (arrived / seconds - before.per_second) * weight
+    # Until a window has been seen, what comes is taken for the rate.
+    new = before.watched_seconds <= _WINDOW_SECONDS
+    expected = seconds * (max(before.per_second, per_second) if new else before.per_second)
+    excess = max(0.0, arrived - expected - _RARE * math.sqrt(expected))
+    surge = excess + before.excess if excess else 0.0  # it may have begun before the last look
+    largest, largest_at = before.largest, before.largest_at
+    if surge >= largest or at - largest_at > terms.hold_seconds:
+        largest, largest_at = surge, at
+    served = _served(before, step, last, signal, terms.remembered_tasks, uneven=bool(excess or before.excess))
+    service = served.mean_seconds(at) if served.ended else step.service_seconds
+    after = Standing(
+        watched_seconds=watched,
+        per_second=per_second,
+        excess=excess,
+        largest=largest,
+        largest_at=largest_at,
+        # In an endless pool what waits would run, and end at a rate of one over the service time.
+        delayed=before.delayed + (signal.backlog - before.delayed) * -math.expm1(-seconds / service),
+        served=served,
+        service_seconds=service,
+        known=served.ended >= min(signal.busy, terms.remembered_tasks / 2),
+    )
+    if not served.ended:
+        return after
+    stock = _base_stock(after, after.in_time(signal.in_system), terms)
+    if stock < before.stock:  # as slowly as tasks end
+        stock += (before.stock - stock) * math.exp(-seconds / service)
+    return after._replace(stock=stock)
+
+
+def _served(
+    before: Standing, step: Step, last: Signal | None, signal: Signal, remembered: float, *, uneven: bool
+) -> Served:
+    """What is learnt of the service time in one step; ``uneven`` is one in which many tasks came at once."""
+    served, waited = before.served, bool(last and last.backlog)
+    started_at = signal.at - min(step.seconds, before.service_seconds or 1.0) / 2
+    runs = runs_after(served.runs, signal.busy, step.started, started_at)
+    ages = sum((signal.at - since) * count for since, count in runs)
+    pending = served.pending_seconds + step.busy_seconds - (ages - served.ages)
+    after = served._replace(runs=runs, ages=ages, pending_seconds=0.0)
+    full = last is not None and waited and bool(signal.backlog) and last.busy == signal.busy
+    if (uneven or waited or signal.backlog) and not full:
+        # Nobody saw how many were busy when, only that none had more time than there was.
+        if not step.ended or served.exact:
+            return after
+        most = max(signal.processes, signal.busy) * step.seconds / step.ended
+        return after._replace(
+            seconds=min(served.seconds / served.ended, most) if served.ended else most, ended=1.0
+        )
+    if not step.ended:
+        return after._replace(pending_seconds=pending)
+    before_it = (served.seconds, served.ended) if served.exact else (0.0, 0.0)
+    total, ended = faded(*before_it, max(0.0, pending), step.ended, remembered)
+    return after._replace(seconds=total, ended=ended, exact=True)
+
+
+def faded(
+    total_seconds: float, total_ended: float, seconds: float, ended: int, remembered: float
+) -> tuple[float, float]:
+    """The sums of a mean with ``ended`` tasks more that took ``seconds`` together, and the older ones less.
+
+    What ends at once has no more weight than what ends one by one, however much it is.
+    """
+    if not ended:
+        return total_seconds, total_ended
+    fade = math.exp(-ended / remembered)
+    weight = remembered * -math.expm1(-ended / remembered)
+    return total_seconds * fade + seconds / ended * weight, total_ended * fade + weight
+
+
+def crowd(service_seconds: float, target_seconds: float) -> float:
+    """Tasks that one process has in it at most, so that the last of them starts in time."""
+    return 1 + max(0.0, target_seconds / service_seconds - YOUNG_SHARE)
+
+
+def _base_stock(known: Standing, running: float, terms: Terms) -> float:
+    stay = math.exp(-terms.growth_seconds / known.service_seconds)
+    come = known.per_second * known.service_seconds * (1 - stay)
+    spread = _RARE * math.sqrt(running * stay * (1 - stay) + come)
+    tasks = running * stay + come + max(spread, known.largest * stay)
+    return max(tasks, known.largest) / crowd(known.service_seconds, terms.target_seconds)

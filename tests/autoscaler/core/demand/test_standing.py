@@ -1,0 +1,75 @@
+"""What must be there beforehand: learnt from arrivals and from tasks that ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from autoscaler.core.demand.learning import TargetWaitState, step_since
+from autoscaler.core.demand.parameters import TargetWaitPolicy
+from autoscaler.core.demand.signal import Signal
+from autoscaler.core.demand.standing import Standing, Terms, crowd, follow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: (waiting, busy, completed), a look every 2 s.
+Look = tuple[int, int, int]
+PARAMETERS = TargetWaitPolicy(target_wait_seconds=1.0)
+TERMS = Terms(target_seconds=1.0, growth_seconds=3.0, hold_seconds=3600.0, remembered_tasks=50.0)
+
+
+def learnt(looks: Iterable[Look], processes: int = 64) -> Standing:
+    state, known = TargetWaitState(tick_seconds=2.0), Standing()
+    for number, (waiting, busy, completed) in enumerate(looks):
+        shown = Signal(
+            at=2.0 * number,
+            waiting=waiting,
+            busy=busy,
+            reserved=0,
+            processes=processes,
+            completed=completed,
+        )
+        step = step_since(PARAMETERS, state, shown)
+        known = follow(known, step, state.last, shown, TERMS)
+        state = state._replace(last=shown)
+    return known
+
+
+def test_at_an_even_rate_it_is_what_runs_and_a_spare_that_is_exceeded_once_in_a_thousand_times():
+    known = learnt((0, 10, 20 * number) for number in range(60))  # 10 a second, of 1 s
+    assert known.service_seconds == pytest.approx(1.0, rel=0.02)
+    assert known.largest == 0
+    # 10 and 3.1 times the root of 10, of which each process takes 1.1.
+    assert known.processes == pytest.approx(18, abs=1)
+
+
+def test_for_long_tasks_it_is_what_runs_and_what_may_come_before_a_growth():
+    looks = [(0, 0, 0), *((0, 30, number // 10) for number in range(4000))]  # one in 20 s, of 600 s
+    assert learnt(looks).processes == pytest.approx(32, abs=1)  # not 30, and not 60
+
+
+def test_a_surge_is_remembered_for_as_long_as_is_held_and_no_longer():
+    quiet = [(0, 0, 0)] * 30
+    surge = [*quiet, (39, 1, 1), *[(0, 0, 41)] * 60]
+    assert round(learnt(surge).largest) == 41
+    assert learnt([*surge, *[(0, 0, 41)] * 1800]).largest == 0
+
+
+def test_tasks_that_have_just_begun_do_not_say_that_a_task_takes_long():
+    steady = [(0, 1, 2 * number) for number in range(40)]  # of 1 s
+    assert learnt([*steady, (0, 50, 80)]).service_seconds == pytest.approx(1.0, rel=0.05)
+
+
+def test_before_a_look_says_how_long_tasks_take_it_is_no_more_than_there_was_time_for():
+    # 100 tasks came and ended between two looks at 4 processes: 8 s for 100 of them.
+    known = learnt([*[(0, 0, 0)] * 30, (40, 4, 0), (0, 0, 100)], processes=4)
+    assert (known.service_seconds, known.sure) == (pytest.approx(0.08), False)
+
+
+@pytest.mark.parametrize(("service", "target", "tasks"), [(1.0, 0.5, 1.0), (1.0, 1.0, 1.1), (0.1, 1.0, 10.1)])
+def test_a_process_takes_as_many_tasks_as_start_within_the_target(
+    service: float, target: float, tasks: float
+):
+    assert crowd(service, target) == pytest.approx(tasks)
