@@ -25,6 +25,8 @@ _RARE = 3.1
 #: The estimate of what only a late start keeps in the system is wrong by no more than as much again.
 _DELAYED_ERROR = 2.0
 _MIN_SERVICE_SECONDS = 0.001
+#: Share of the shortest time between two surges in which none is expected.
+_SURELY_APART = 0.7
 
 
 class Terms(NamedTuple):
@@ -69,7 +71,8 @@ class Standing(NamedTuple):
     """What is remembered where growth comes too late; without ``service_seconds``, nothing is.
 
     Tasks came at ``per_second`` in the last of ``watched_seconds``, ``excess`` more at the last look, and
-    ``largest`` in the largest surge, at ``largest_at``. ``delayed`` of those in the system would have ended
+    ``largest`` in the largest surge, at ``largest_at``; the last one came at ``surge_at``, and two were never
+    less than ``shortest_gap`` apart. ``delayed`` of those in the system would have ended
     had they started at once. ``stock`` is the size that is needed; ``known`` is whether more tasks have ended
     than run, so that the mean is no guess.
     """
@@ -79,6 +82,8 @@ class Standing(NamedTuple):
     excess: float = 0.0
     largest: float = 0.0
     largest_at: float = 0.0
+    surge_at: float = -math.inf
+    shortest_gap: float = math.inf
     delayed: float = 0.0
     served: Served = Served()
     service_seconds: float = 0.0
@@ -119,6 +124,11 @@ def follow(before: Standing, step: Step, last: Signal | None, signal: Signal, te
     largest, largest_at = before.largest, before.largest_at
     if surge >= largest or at - largest_at > terms.hold_seconds:
         largest, largest_at = surge, at
+    surge_at, gap = before.surge_at, before.shortest_gap if largest else math.inf
+    if excess:
+        apart = at - surge_at
+        gap = min(gap, apart) if apart > terms.growth_seconds else gap
+        surge_at = at
     served = _served(before, step, last, signal, terms.remembered_tasks, uneven=bool(excess or before.excess))
     service = served.mean_seconds(at) if served.ended else step.service_seconds
     after = Standing(
@@ -127,6 +137,8 @@ def follow(before: Standing, step: Step, last: Signal | None, signal: Signal, te
         excess=excess,
         largest=largest,
         largest_at=largest_at,
+        surge_at=surge_at,
+        shortest_gap=gap,
         # In an endless pool what waits would run, and end at a rate of one over the service time.
         delayed=before.delayed + (signal.backlog - before.delayed) * -math.expm1(-seconds / service),
         served=served,
@@ -135,7 +147,7 @@ def follow(before: Standing, step: Step, last: Signal | None, signal: Signal, te
     )
     if not served.ended:
         return after
-    stock = _base_stock(after, after.in_time(signal.in_system), terms)
+    stock = _base_stock(after, after.in_time(signal.in_system), at, terms)
     if stock < before.stock:  # as slowly as tasks end
         stock += (before.stock - stock) * math.exp(-seconds / service)
     return after._replace(stock=stock)
@@ -186,9 +198,11 @@ def crowd(service_seconds: float, target_seconds: float) -> float:
     return 1 + max(0.0, target_seconds / service_seconds - YOUNG_SHARE)
 
 
-def _base_stock(known: Standing, running: float, terms: Terms) -> float:
+def _base_stock(known: Standing, running: float, at: float, terms: Terms) -> float:
     stay = math.exp(-terms.growth_seconds / known.service_seconds)
     come = known.per_second * known.service_seconds * (1 - stay)
     spread = _RARE * math.sqrt(running * stay * (1 - stay) + come)
-    tasks = running * stay + come + max(spread, known.largest * stay)
+    # Until another surge may follow, none has to be taken beside what runs.
+    follows = at + terms.growth_seconds >= known.surge_at + _SURELY_APART * known.shortest_gap
+    tasks = running * stay + come + (max(spread, known.largest * stay) if follows else spread)
     return max(tasks, known.largest) / crowd(known.service_seconds, terms.target_seconds)

@@ -73,3 +73,16 @@ def test_a_process_takes_as_many_tasks_as_start_within_the_target(
     service: float, target: float, tasks: float
 ):
     assert crowd(service, target) == pytest.approx(tasks)
+
+
+def test_while_the_tasks_of_a_surge_run_no_other_is_expected_that_soon():
+    quiet, ended = [(0, 0, 0)] * 30, 0
+    looks: list[Look] = []
+    for _ in range(3):  # 30 tasks of 4 s each 80 s
+        looks += [*quiet, (0, 30, ended), (0, 30, ended)]
+        ended += 30
+        quiet = [(0, 0, ended)] * 38
+    assert learnt(looks).processes < 60
+    # The first time nobody knows.
+    assert learnt(looks[:31]).stock == 0
+    assert learnt([*looks, *quiet]).processes == 30
