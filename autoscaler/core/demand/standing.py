@@ -15,7 +15,6 @@ from autoscaler.core.demand.pace import YOUNG_SHARE
 
 if TYPE_CHECKING:
     from autoscaler.core.demand.backlog import Batches
-    from autoscaler.core.demand.learning import Step
     from autoscaler.core.demand.signal import Signal
 
 #: Time over which arrivals are averaged.
@@ -27,6 +26,21 @@ _DELAYED_ERROR = 2.0
 _MIN_SERVICE_SECONDS = 0.001
 #: Share of the shortest time between two surges in which none is expected.
 _SURELY_APART = 0.7
+
+
+class Since(NamedTuple):
+    """What happened in ``seconds`` since the last look: tasks that came, started and ended.
+
+    ``busy_seconds`` were spent by all that ran. ``service_seconds`` is what a task is taken to last while
+    nothing is learnt here.
+    """
+
+    seconds: float
+    arrived: int
+    started: int
+    ended: int
+    busy_seconds: float
+    service_seconds: float
 
 
 class Terms(NamedTuple):
@@ -110,9 +124,9 @@ class Standing(NamedTuple):
         return max(0.0, in_system - _DELAYED_ERROR * self.delayed)
 
 
-def follow(before: Standing, step: Step, last: Signal | None, signal: Signal, terms: Terms) -> Standing:
+def follow(before: Standing, step: Since, last: Signal | None, signal: Signal, terms: Terms) -> Standing:
     """What is remembered after one step."""
-    seconds, arrived, at = step.seconds, max(0, step.net_arrived), signal.at
+    seconds, arrived, at = step.seconds, step.arrived, signal.at
     watched = before.watched_seconds + seconds
     weight = math.expm1(-seconds / _WINDOW_SECONDS) / math.expm1(-watched / _WINDOW_SECONDS)
     per_second = before.per_second + (arrived / seconds - before.per_second) * weight
@@ -154,7 +168,7 @@ def follow(before: Standing, step: Step, last: Signal | None, signal: Signal, te
 
 
 def _served(
-    before: Standing, step: Step, last: Signal | None, signal: Signal, remembered: float, *, uneven: bool
+    before: Standing, step: Since, last: Signal | None, signal: Signal, remembered: float, *, uneven: bool
 ) -> Served:
     """What is learnt of the service time in one step; ``uneven`` is one in which many tasks came at once."""
     served, waited = before.served, bool(last and last.backlog)

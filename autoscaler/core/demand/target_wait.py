@@ -30,7 +30,7 @@ from autoscaler.core.demand.reach import comes_too_late, look_within
 from autoscaler.core.demand.retention import Passed, Pool, Retention
 from autoscaler.core.demand.shares import Look, due_at, floor, in_hand, need_of, own_and_shared, positions
 from autoscaler.core.demand.signal import Signal
-from autoscaler.core.demand.standing import Standing, Terms
+from autoscaler.core.demand.standing import Since, Standing, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -245,7 +245,15 @@ def _stood(
         hold_seconds=max(hold, _MIN_HOLD_SECONDS),
         remembered_tasks=max(parameters.remembered_tasks, state.arrivals_per_second * MIN_WINDOW_SECONDS),
     )
-    return standing.follow(state.standing, step, state.last, signal, terms)
+    since = Since(
+        step.seconds,
+        max(0, step.net_arrived),
+        step.started,
+        step.ended,
+        step.busy_seconds,
+        step.service_seconds,
+    )
+    return standing.follow(state.standing, since, state.last, signal, terms)
 
 
 def _held(parameters: TargetWaitPolicy, step: Step, stood: Standing) -> Passed:

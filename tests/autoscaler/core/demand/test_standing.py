@@ -9,7 +9,7 @@ import pytest
 from autoscaler.core.demand.learning import TargetWaitState, step_since
 from autoscaler.core.demand.parameters import TargetWaitPolicy
 from autoscaler.core.demand.signal import Signal
-from autoscaler.core.demand.standing import Standing, Terms, crowd, follow
+from autoscaler.core.demand.standing import Since, Standing, Terms, crowd, follow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,15 @@ def learnt(looks: Iterable[Look], processes: int = 64) -> Standing:
             completed=completed,
         )
         step = step_since(PARAMETERS, state, shown)
-        known = follow(known, step, state.last, shown, TERMS)
+        since = Since(
+            step.seconds,
+            step.net_arrived,
+            step.started,
+            step.ended,
+            step.busy_seconds,
+            step.service_seconds,
+        )
+        known = follow(known, since, state.last, shown, TERMS)
         state = state._replace(last=shown)
     return known
 
