@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-_AT_ONCE = 16
-#: Threads that stay in a call for ever, at most. While there are so many, every other call fails at once.
-_MAX_HANGING = 16
+#: Calls at a time; the others wait, within their bound.
+_AT_ONCE = 32
+#: While so many calls hang, every other one fails at once: a thread for each would have no end.
+_MAX_HANGING = 32
 
 
 class BoundedCalls:
@@ -45,20 +46,28 @@ class BoundedCalls:
         Raises:
             BlobsHangError: when it takes too long.
         """
+        try:
+            async with asyncio.timeout(self._seconds) as bound, self._slots:
+                return await self._started(bound, work, arguments)
+        except TimeoutError:
+            if bound.expired():
+                raise self._hang() from None
+            raise  # of the work itself
+
+    async def _started(
+        self, bound: asyncio.Timeout, work: Callable[..., Answer], arguments: tuple[Any, ...]
+    ) -> Answer:
         if self.hanging >= _MAX_HANGING:
             raise self._hang()
         answer: Future[Answer] = Future()
         thread = Thread(target=_run, args=(answer, work, arguments), daemon=True)
+        thread.start()
         try:
-            async with asyncio.timeout(self._seconds) as bound, self._slots:
-                thread.start()
-                return await asyncio.wrap_future(answer)
-        except TimeoutError:
-            if not bound.expired():
-                raise  # of the work itself
-            if thread.is_alive():
+            return await asyncio.wrap_future(answer)
+        except asyncio.CancelledError:
+            if bound.expired():  # and not that the caller is gone
                 self._hanging.append(thread)
-            raise self._hang() from None
+            raise
 
     def _hang(self) -> BlobsHangError:
         return BlobsHangError(
