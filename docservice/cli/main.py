@@ -192,7 +192,7 @@ def worker(concurrency: int, celery_options: tuple[str, ...]) -> None:
 def check_command(*, accept_store: bool) -> None:
     """Try what the API and the worker need of Postgres, Redis and the store of files."""
     settings = read()
-    run(with_schema(settings, require_rights))
+    run(with_database(settings, require_rights))  # first: it may even lack the right to see the migrations
     run(check(settings, accept_store=accept_store))
     click.echo(f"ready: Postgres, Redis and the store of files in {BlobStore(settings.blob_url).place}")
 

@@ -23,16 +23,26 @@ NEEDED = {
     "schema_migrations": ("select",),
     "tokens": ("select", "insert", "update"),
 }
+# Tables in a schema that the user may not use are unknown to it; so are those that are not made yet.
 _REFUSED = """
-select quote_ident(current_user) as name, needed.right_name || ' on ' || needed.table_name as what
-from unnest($1::text[], $2::text[]) with ordinality needed(table_name, right_name, place)
-where not has_table_privilege(needed.table_name, needed.right_name)
-order by needed.place
+select quote_ident(current_user) as name, what from (
+    select 0 as place, 'usage on schema ' || quote_ident(n.nspname) as what
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.relname = 'schema_migrations' and to_regclass('schema_migrations') is null
+      and not has_schema_privilege(n.oid, 'usage')
+    union all
+    select needed.place, needed.right_name || ' on ' || needed.table_name
+    from unnest($1::text[], $2::text[]) with ordinality needed(table_name, right_name, place)
+    where not has_table_privilege(to_regclass(needed.table_name), needed.right_name)
+) refused
+order by place
 """
 
 
 async def refusal(database: Database) -> str | None:
     """Why the user of this database may not do what the service does, and what to grant; None when it may.
+
+    Tables that are missing are none of its faults.
 
     Raises:
         StoreUnavailableError: when Postgres does not answer.

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from docservice.cli.main import main
 from docservice.dev.samples import sample_mail
 from docservice.postgres.rights import NEEDED
-from tests.docservice.conftest import _execute, run_api, run_worker
+from tests.docservice.conftest import _execute, fresh_database, run_api, run_worker
 from tests.docservice.http.calls import upload
 from tests.support.cluster import started
 
@@ -111,6 +111,35 @@ def test_a_check_names_the_rights_that_are_missing(environment: dict[str, str], 
         1,
         f"{LINE} the user {name} lacks update on documents, delete on documents, insert on tokens; {GRANT}\n",
     )
+
+
+def test_a_check_names_what_a_user_without_any_right_lacks(
+    environment: dict[str, str], database_url: str
+) -> None:
+    name = urlsplit(environment["DATABASE_URL"]).username
+    asyncio.run(_execute(database_url, f"drop owned by {name}"))
+    checked = CliRunner(env=environment).invoke(main, ["check"])
+    lacks = ", ".join(f"{right} on {table}" for table, rights in NEEDED.items() for right in rights)
+    assert (checked.exit_code, checked.stderr) == (1, f"{LINE} the user {name} lacks {lacks}; {GRANT}\n")
+
+
+def test_a_check_names_a_schema_that_the_user_may_not_use(
+    environment: dict[str, str], database_url: str
+) -> None:
+    name = urlsplit(environment["DATABASE_URL"]).username
+    asyncio.run(_execute(database_url, "revoke usage on schema public from public"))
+    checked = CliRunner(env=environment).invoke(main, ["check"])
+    assert (checked.exit_code, checked.stderr) == (
+        1,
+        f"{LINE} the user {name} lacks usage on schema public; {GRANT}\n",
+    )
+
+
+def test_a_check_of_an_empty_database_names_the_migrations(redis_url: str, servers: Servers) -> None:
+    with fresh_database(servers, template="template1") as empty:
+        checked = CliRunner(env={"DATABASE_URL": empty, "REDIS_URL": redis_url}).invoke(main, ["check"])
+    assert checked.exit_code == 1
+    assert checked.stderr.startswith("docservice: the database lacks 0001_documents, ")
 
 
 def test_a_check_names_a_server_that_takes_no_writes(environment: dict[str, str], database_url: str) -> None:
