@@ -20,22 +20,25 @@ _MAX_KEPT_BYTES = 65_536
 class Outbox:
     """The transports of one event loop that have something to send at the end of this turn."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._call_soon = loop.call_soon
+    def __init__(self) -> None:
         self._waiting: list[CollectingTransport] = []
 
-    def add(self, transport: CollectingTransport) -> None:
+    def add(self, transport: CollectingTransport, loop: asyncio.AbstractEventLoop) -> None:
         """Have a transport send what it keeps."""
         if not self._waiting:
-            self._call_soon(self._send)
+            loop.call_soon(self._send, loop)
         self._waiting.append(transport)
 
-    def _send(self) -> None:
+    def _send(self, loop: asyncio.AbstractEventLoop) -> None:
         waiting, self._waiting = self._waiting, []
         for transport in waiting:
-            transport.send()
+            try:
+                transport.send()
+            except Exception as fault:  # noqa: BLE001 - of one connection; the others wait for their answers
+                loop.call_exception_handler({"message": "an answer was not sent", "exception": fault})
 
 
+# An outbox does not know its loop: it would keep it for ever.
 _outboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = WeakKeyDictionary()
 
 
@@ -44,7 +47,8 @@ class CollectingTransport:
 
     def __init__(self, inner: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._inner = inner
-        self._outbox = _outboxes.get(loop) or _outboxes.setdefault(loop, Outbox(loop))
+        self._loop = loop
+        self._outbox = _outboxes.get(loop) or _outboxes.setdefault(loop, Outbox())
         self._kept: list[bytes] = []
         self._kept_bytes = 0
 
@@ -55,7 +59,7 @@ class CollectingTransport:
     def write(self, data: bytes) -> None:
         """Keep bytes for the end of the turn."""
         if not self._kept:
-            self._outbox.add(self)
+            self._outbox.add(self, self._loop)
         self._kept.append(data)
         self._kept_bytes += len(data)
         if self._kept_bytes > _MAX_KEPT_BYTES:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
-from typing import TYPE_CHECKING
+import weakref
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -133,13 +135,15 @@ def test_a_client_that_does_not_read_pauses_the_protocol_within_one_turn() -> No
     assert kept <= 65_536
 
 
-def test_a_connection_that_broke_off_keeps_no_other_answer_back() -> None:
-    async def connected(loop: asyncio.AbstractEventLoop) -> tuple[Writer, socket.socket]:
-        ours, theirs = socket.socketpair()
-        _, protocol = await loop.create_connection(lambda: Writer(lambda _: None), sock=ours)
-        theirs.settimeout(20)
-        return protocol, theirs
+async def connected(loop: asyncio.AbstractEventLoop) -> tuple[Writer, socket.socket]:
+    """A connection of a server, and its client."""
+    ours, theirs = socket.socketpair()
+    _, protocol = await loop.create_connection(lambda: Writer(lambda _: None), sock=ours)
+    theirs.settimeout(20)
+    return protocol, theirs
 
+
+def test_a_connection_that_broke_off_keeps_no_other_answer_back() -> None:
     async def run() -> bytes:
         loop = asyncio.get_running_loop()
         broken, gone = await connected(loop)
@@ -156,3 +160,40 @@ def test_a_connection_that_broke_off_keeps_no_other_answer_back() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(run()) == b"answer"
+
+
+def test_a_connection_that_takes_nothing_more_keeps_no_other_answer_back_and_is_reported() -> None:
+    async def run() -> tuple[bytes, list[str]]:
+        loop = asyncio.get_running_loop()
+        reported: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: reported.append(context))
+        ended, gone = await connected(loop)
+        whole, client = await connected(loop)
+        ended.inner.write_eof()  # a write behind it raises
+        ended.transport.write(b"lost")
+        whole.transport.write(b"answer")
+        try:
+            return await asyncio.to_thread(client.recv, 100), [
+                type(one["exception"]).__name__ for one in reported
+            ]
+        finally:
+            ended.transport.abort()
+            whole.transport.abort()
+            gone.close()
+            client.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(run()) == (b"answer", ["RuntimeError"])
+
+
+def test_a_loop_that_has_ended_is_not_kept() -> None:
+    async def run() -> weakref.ref[asyncio.AbstractEventLoop]:
+        loop = asyncio.get_running_loop()
+        server, client = await connected(loop)
+        server.transport.close()
+        client.close()
+        return weakref.ref(loop)
+
+    loop = asyncio.run(run())
+    gc.collect()
+    assert loop() is None
