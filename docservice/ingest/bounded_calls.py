@@ -36,7 +36,7 @@ class BoundedCalls:
 
     @property
     def hanging(self) -> int:
-        """How many calls were given up and have not returned yet."""
+        """How many calls nobody waits for any more and have not returned yet."""
         self._hanging = [thread for thread in self._hanging if thread.is_alive()]
         return len(self._hanging)
 
@@ -48,15 +48,13 @@ class BoundedCalls:
         """
         try:
             async with asyncio.timeout(self._seconds) as bound, self._slots:
-                return await self._started(bound, work, arguments)
+                return await self._started(work, arguments)
         except TimeoutError:
             if bound.expired():
                 raise self._hang() from None
             raise  # of the work itself
 
-    async def _started(
-        self, bound: asyncio.Timeout, work: Callable[..., Answer], arguments: tuple[Any, ...]
-    ) -> Answer:
+    async def _started(self, work: Callable[..., Answer], arguments: tuple[Any, ...]) -> Answer:
         if self.hanging >= _MAX_HANGING:
             raise self._hang()
         answer: Future[Answer] = Future()
@@ -64,9 +62,8 @@ class BoundedCalls:
         thread.start()
         try:
             return await asyncio.wrap_future(answer)
-        except asyncio.CancelledError:
-            if bound.expired():  # and not that the caller is gone
-                self._hanging.append(thread)
+        except asyncio.CancelledError:  # by the bound, or the caller is gone: nobody waits for the thread
+            self._hanging.append(thread)
             raise
 
     def _hang(self) -> BlobsHangError:

@@ -116,6 +116,27 @@ def test_threads_that_hang_are_bounded_and_the_store_is_used_again_once_they_ret
     assert 32 <= hanging <= 64  # as many again were under way when the last place was taken
 
 
+def test_threads_whose_callers_were_cancelled_are_bounded_too() -> None:
+    release = threading.Event()
+
+    async def walk() -> tuple[int, int]:
+        call = BoundedCalls("file:///x", seconds=30)
+        for _ in range(3):
+            tasks = [asyncio.ensure_future(call(release.wait)) for _ in range(16)]
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # each has begun its thread
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        found = threading.active_count() - before, call.hanging
+        release.set()
+        await idle(call)
+        return found
+
+    before = threading.active_count()
+    assert asyncio.run(walk()) == (32, 32)
+
+
 def test_a_timeout_of_the_store_itself_is_its_own_fault() -> None:
     def times_out() -> None:
         raise TimeoutError("of the network")
