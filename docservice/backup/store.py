@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from docservice.backup.programs import BackupError
-from docservice.ingest.blobs import BlobStore
+from docservice.ingest.blobs import CALL_SECONDS, BlobStore
 from docservice.postgres.backups import StoredFile
 
 if TYPE_CHECKING:
@@ -127,15 +127,16 @@ def _sync(path: Path) -> None:
 
 
 class Store:
-    """All backups of one folder."""
+    """All backups of one folder; a call that takes longer than ``seconds`` is given up."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, seconds: float = CALL_SECONDS) -> None:
         self._folder = folder
+        self._seconds = seconds
 
     @property
     def blobs(self) -> BlobStore:
         """The files of all backups."""
-        return BlobStore(f"file://{self._folder.absolute()}/blobs")
+        return BlobStore(f"file://{self._folder.absolute()}/blobs", seconds=self._seconds)
 
     def new(self, now: datetime) -> Backup:
         """An empty backup. What is made for it only its owner can enter.

@@ -45,7 +45,7 @@ def backup(store: Path, keep: int | None) -> None:
             database=database,
             url=settings.database_url,
             blobs=BlobStore(settings.blob_url, seconds=settings.blob_seconds, marked=True),
-            store=Store(store),
+            store=Store(store, seconds=settings.blob_seconds),
             now=datetime.now(UTC),
             keep=keep,
         )
@@ -75,7 +75,11 @@ def restore(store: Path, name: str | None) -> None:
     async def work(database: Database) -> tuple[Restored, list[str], bool]:
         blobs = BlobStore(settings.blob_url, seconds=settings.blob_seconds)
         restored = await restore_backup(
-            database=database, url=settings.database_url, blobs=blobs, store=Store(store), name=name
+            database=database,
+            url=settings.database_url,
+            blobs=blobs,
+            store=Store(store, seconds=settings.blob_seconds),
+            name=name,
         )
         missing = await pending(database)
         if not missing and await blobs.read_marker() is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +20,15 @@ from docservice.cli.main import main
 from docservice.domain.documents import DocumentType
 from docservice.ingest.blobs import BlobStore
 from docservice.ingest.orphans import remove_orphans
+from docservice.ingest.store_identity import identify
 from docservice.postgres.backups import BackupRunningError, Backups, StoredFile
 from docservice.postgres.bulk import Bulk
+from tests.docservice.conftest import fresh_database
 from tests.docservice.ingest.insides import bench
 
 if TYPE_CHECKING:
     from docservice.config import Settings
+    from tests.docservice.conftest import Servers
 
 NOW = datetime(2026, 11, 26, 20, 0, 0, tzinfo=UTC)
 
@@ -57,6 +61,46 @@ def test_what_a_store_has_of_a_file_stays_where_there_is_no_other_copy(tmp_path:
         return done.missing, await target.read(key, max_bytes=100)
 
     assert asyncio.run(walk()) == ([key], b"half a fi")
+
+
+@pytest.mark.parametrize("command", ["backup", "restore"])
+def test_a_folder_of_backups_that_hangs_is_given_up_after_the_time_that_the_line_names(
+    settings: Settings, servers: Servers, tmp_path: Path, command: str
+) -> None:
+    folder = tmp_path / "store"
+    environment = {
+        "DATABASE_URL": settings.database_url,
+        "REDIS_URL": servers.redis.url,
+        "DOCSERVICE_BLOB_URL": settings.blob_url,
+        "DOCSERVICE_BLOB_SECONDS": "0.5",
+    }
+
+    async def prepare() -> None:
+        async with bench(settings) as made:
+            await identify(made.blobs, made.database)
+            await made.add(b"one", DocumentType.TEXT)
+            if command == "restore":
+                await take(
+                    database=made.database,
+                    url=settings.database_url,
+                    blobs=made.blobs,
+                    store=Store(folder),
+                    now=NOW,
+                )
+
+    asyncio.run(prepare())
+    [file] = [path for path in Path(settings.blob_url[7:]).glob("*/*") if path.is_file()]
+    hangs = folder / "blobs" / file.parent.name / file.name
+    hangs.parent.mkdir(parents=True, exist_ok=True)
+    hangs.unlink(missing_ok=True)
+    os.mkfifo(hangs)
+    with fresh_database(servers, template="template1") as empty:
+        where = {"DATABASE_URL": empty, "DOCSERVICE_BLOB_URL": f"file://{tmp_path}/new"}
+        environment |= where if command == "restore" else {}
+        done = CliRunner(env=environment).invoke(main, [command, str(folder)])
+    line = f"docservice: the store in file://{folder}/blobs does not answer within 0.5 s;"
+    line += " see whether its server runs, or raise DOCSERVICE_BLOB_SECONDS\n"
+    assert (done.exit_code, done.stderr) == (1, line)
 
 
 def test_no_file_is_removed_while_a_backup_runs_and_all_are_afterwards(settings: Settings) -> None:
