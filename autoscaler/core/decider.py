@@ -281,8 +281,8 @@ class Decider:
     ) -> tuple[GroupState, _Learnt]:
         """What the target wait has learnt, and what it recommends."""
         parameters, looks = self._parameters, Looks(self.min_interval_seconds, self.interval_seconds)
-        completions = memory.completions.add(member.reading for member in seen.members)
-        starts = memory.starts.add(member.reading for member in seen.members)
+        readings = [member.reading for member in seen.members]
+        completions, starts = memory.completions.add(readings), memory.starts.add(readings)
         own_queues = [queues[name] for name in seen.group.queues if name in queues]
         shown = signal(at, seen.members, own_queues, seen.work, completions, start_seconds=starts.seconds)
         if seen.fleet is not None:

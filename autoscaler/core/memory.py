@@ -316,14 +316,14 @@ def _hold(held: Peaks | None, now: Peaks | None, at: float) -> Peaks | None:
     """The higher of two peaks of each kind; what is held is dropped an hour after it was last reached."""
     if held is None or now is None:
         return held or now
-    usual = _higher((held.usual, held.since), (now.usual, now.since), at)
-    largest = _higher((held.largest, held.largest_since), (now.largest, now.largest_since), at)
-    largest = max(largest, usual, key=lambda peak: peak[0])
-    return Peaks(usual[0], largest[0], usual[1], largest[1])
-
-
-def _higher(held: tuple[int, float], now: tuple[int, float], at: float) -> tuple[int, float]:
-    return now if now[0] >= held[0] or at - held[1] > _HOLD_PEAK_SECONDS else held
+    usual, largest, since, largest_since = held
+    if now.usual >= usual or at - since > _HOLD_PEAK_SECONDS:
+        usual, since = now.usual, now.since
+    if now.largest >= largest or at - largest_since > _HOLD_PEAK_SECONDS:
+        largest, largest_since = now.largest, now.largest_since
+    if usual > largest:
+        largest, largest_since = usual, since
+    return Peaks(usual, largest, since, largest_since)
 
 
 def need(policy: Policy, container: ContainerReading, record: MemoryRecord | None) -> Need | None:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from autoscaler.core.model import WorkerReading
 
@@ -28,7 +28,7 @@ class Completions(NamedTuple):
 
     def add(
         self,
-        readings: Iterable[WorkerReading],
+        readings: Sequence[WorkerReading],
         count: Callable[[WorkerReading], int | None] = lambda reading: reading.completed,
     ) -> Completions | None:
         """The count after these readings; None where a worker does not report how many tasks it ended.
@@ -36,13 +36,16 @@ class Completions(NamedTuple):
         ``count`` is what else a worker counts that only grows. A worker that was not counted before adds
         nothing yet, nor does one whose count fell.
         """
-        total, counted, continuous = self.total, {}, True
+        counts = {reading.name: count(reading) for reading in readings}
+        if counts == self.counted:
+            return Completions(self.total, self.counted)
+        total, counted, continuous = self.total, {}, self.counted.keys() <= counts.keys()
         for reading in readings:
-            now = count(reading)
+            name = reading.name
+            now, before = counts[name], self.counted.get(name)
             if now is None:
                 return None
-            counted[reading.name] = now
-            before = self.counted.get(reading.name)
+            counted[name] = now
             if before is None:
                 continuous = False
             elif now >= before:
@@ -50,6 +53,4 @@ class Completions(NamedTuple):
             # A stock worker's count is the difference of two readings: it may fall by what it runs.
             elif now < before - (reading.processes or 0):
                 continuous = False
-        return Completions(
-            total=total, counted=counted, continuous=continuous and self.counted.keys() <= counted.keys()
-        )
+        return Completions(total, counted, continuous)

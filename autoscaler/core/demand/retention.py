@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.policy import MAX_PROCESSES
@@ -157,7 +158,7 @@ def _needed_again(
     long = 1.5 * passed.tick_seconds
     paused = [rung for rung in crowded if at - before.needed_at[rung] > long]
     if not paused:
-        return before._replace(needed_at=tuple(needed_at))
+        return Retention(before.tasks_at, tuple(needed_at), before.gaps)
     gaps = list(before.gaps)
     same = learnt = _PRIOR
     same_pause = 0.0
@@ -167,7 +168,7 @@ def _needed_again(
             same, same_pause = known, pause
             learnt = learn_gap(parameters, known, pause / parameters.start_worth_seconds)
         gaps[rung] = learnt
-    return before._replace(needed_at=tuple(needed_at), gaps=tuple(gaps))
+    return Retention(before.tasks_at, tuple(needed_at), tuple(gaps))
 
 
 def learn_gap(parameters: TargetWaitPolicy, gaps: Gaps, age: float) -> Gaps:
@@ -229,6 +230,7 @@ def _sizes() -> tuple[int, ...]:
 _SIZES = _sizes()
 
 
+@lru_cache
 def rungs_up_to(size: int) -> int:
     """Return how many rungs lead to ``size``: all below it and the first that is not."""
     return min(len(_SIZES), bisect.bisect_left(_SIZES, size) + 1)

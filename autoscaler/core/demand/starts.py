@@ -37,7 +37,8 @@ class Starts(NamedTuple):
     @property
     def seconds(self) -> float | None:
         """How long to expect a start to take, None where none was reported."""
-        return max(map(_middle, self.recent.values()), default=None)
+        # A fleet has many workers and few different pasts.
+        return max(map(_middle, set(self.recent.values())), default=None)
 
 
 def _middle(values: tuple[float, ...]) -> float:
