@@ -17,10 +17,13 @@ from tests.support.other_celery import python_with_celery
 
 
 def ask(cluster, command, **arguments):
+    """Have W1 obey; it may be without its mailbox for a moment after a cut."""
     app = Celery("operator", broker=cluster.server.url, set_as_current=False)
-    replies = app.control.broadcast(command, arguments=arguments, destination=[W1], reply=True, timeout=10)
-    app.close()
-    assert replies, command
+    asked = {"arguments": arguments, "destination": [W1], "reply": True, "timeout": 5}
+    try:
+        started(lambda: app.control.broadcast(command, **asked), within_seconds=60, what=command)
+    finally:
+        app.close()
 
 
 def cut(cluster):
