@@ -36,35 +36,45 @@ class BoundedCalls:
 
     @property
     def hanging(self) -> int:
-        """How many calls nobody waits for any more and have not returned yet."""
+        """How many calls were given up and have not returned yet."""
         self._hanging = [thread for thread in self._hanging if thread.is_alive()]
         return len(self._hanging)
 
     async def __call__(self, work: Callable[..., Answer], *arguments: Any) -> Answer:
-        """What ``work`` returns; it raises what that raises.
+        """What ``work`` returns; it raises what that raises. Cancelled, it waits for that within the bound.
 
         Raises:
             BlobsHangError: when it takes too long.
         """
         try:
             async with asyncio.timeout(self._seconds) as bound, self._slots:
-                return await self._started(work, arguments)
+                return await self._started(bound, work, arguments)
         except TimeoutError:
             if bound.expired():
                 raise self._hang() from None
             raise  # of the work itself
 
-    async def _started(self, work: Callable[..., Answer], arguments: tuple[Any, ...]) -> Answer:
+    async def _started(
+        self, bound: asyncio.Timeout, work: Callable[..., Answer], arguments: tuple[Any, ...]
+    ) -> Answer:
         if self.hanging >= _MAX_HANGING:
             raise self._hang()
         answer: Future[Answer] = Future()
         thread = Thread(target=_run, args=(answer, work, arguments), daemon=True)
         thread.start()
+        returned = asyncio.wrap_future(answer)
         try:
-            return await asyncio.wrap_future(answer)
-        except asyncio.CancelledError:  # by the bound, or the caller is gone: nobody waits for the thread
-            self._hanging.append(thread)
+            await asyncio.wait([returned])
+        except asyncio.CancelledError:
+            if not bound.expired():  # the caller is gone: what it does next must not meet this call at work
+                await asyncio.wait([returned])
+                returned.exception()  # nobody else reads it, which asyncio would report
             raise
+        finally:
+            if not returned.done():
+                returned.cancel()
+                self._hanging.append(thread)
+        return returned.result()
 
     def _hang(self) -> BlobsHangError:
         return BlobsHangError(

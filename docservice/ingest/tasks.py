@@ -162,11 +162,10 @@ class Worker:
 
     async def _process(self, claim: Claim) -> Result:
         try:
-            data = await self._blobs.read(claim.blob_key, max_bytes=claim.size_bytes)
-            extraction = self._read(claim, data)
-            if isinstance(extraction, str):
-                return await self._fail(claim, extraction)
-            keys = await self._store_parts(extraction)
+            found = await self._read_and_store(claim)
+            if isinstance(found, str):
+                return await self._fail(claim, found)
+            extraction, keys = found
         except BlobError as fault:
             return await self._not_stored(claim, fault)
         except Killed as fault:
@@ -186,6 +185,24 @@ class Worker:
             await self._sent.add(ids, by="worker", begun=begun)
         self._log.info("document.processed", document=claim.id, attachments=len(ids))
         return Result.PROCESSED
+
+    async def _read_and_store(self, claim: Claim) -> tuple[Extraction, list[str]] | str:
+        """The content of the document and the keys of its attachments, or why it cannot be read.
+
+        Raises:
+            BlobError: when the store ends that, or is so slow that the process would be killed.
+            Killed: when a child that read it was killed.
+        """
+        seconds = self._settings.processing_seconds + self._settings.blob_seconds
+        try:
+            async with asyncio.timeout(seconds) as bound:
+                data = await self._blobs.read(claim.blob_key, max_bytes=claim.size_bytes)
+                found = self._read(claim, data)
+                return found if isinstance(found, str) else (found, await self._store_parts(found))
+        except TimeoutError as fault:
+            if not bound.expired():
+                raise
+            raise BlobError(f"it took longer than {seconds:g} s, as the store of files is slow") from fault
 
     def _read(self, claim: Claim, data: bytes) -> Extraction | str:
         """The content of the document, or why it cannot be read.
@@ -223,7 +240,7 @@ class Worker:
                 key = self._blobs.new_key(datetime.now(UTC).date())
                 await self._blobs.write(key, part.data)
                 keys.append(key)
-        except BlobError as fault:
+        except BaseException as fault:
             for key in keys:  # on a full disk each attempt would leave them
                 await self._blobs.remove(key)
             if not isinstance(fault, BlobNotStoredError):

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from email.message import EmailMessage
+from typing import TYPE_CHECKING, Any, Self
 
 import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from docservice.dev.samples import sample_mail
+from docservice.domain.documents import DocumentType
 from docservice.ingest.blob_errors import BlobsHangError
 from docservice.ingest.blobs import MARKER, BlobStore
 from docservice.ingest.bounded_calls import BoundedCalls
+from docservice.ingest.publish import time_limit_seconds
 from docservice.ingest.tasks import Result, TryAgainError
 from tests.docservice.conftest import fresh_database, run_api, run_worker
 from tests.docservice.http.calls import upload
@@ -57,6 +62,37 @@ class Hanging(LocalFileSystem):
     def rm_file(self, *given: Any, **options: Any) -> Any:
         self.answers.wait()
         return super().rm_file(*given, **options)
+
+
+class Slow(LocalFileSystem):
+    """A file system that takes its time for each piece of a file, and less than a call may take."""
+
+    protocol = "slow"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix("slow://")))
+
+    def open(self, *given: Any, **options: Any) -> Any:
+        return SlowFile(super().open(*given, **options))
+
+
+class SlowFile:
+    """A file of such a file system."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in {"read", "write"}:
+            time.sleep(0.1)
+        return getattr(self._file, name)
 
 
 @contextmanager
@@ -120,7 +156,7 @@ def test_threads_whose_callers_were_cancelled_are_bounded_too() -> None:
     release = threading.Event()
 
     async def walk() -> tuple[int, int]:
-        call = BoundedCalls("file:///x", seconds=30)
+        call = BoundedCalls("file:///x", seconds=0.2)
         for _ in range(3):
             tasks = [asyncio.ensure_future(call(release.wait)) for _ in range(16)]
             await asyncio.sleep(0)
@@ -135,6 +171,39 @@ def test_threads_whose_callers_were_cancelled_are_bounded_too() -> None:
 
     before = threading.active_count()
     assert asyncio.run(walk()) == (32, 32)
+
+
+def test_a_caller_that_is_cancelled_goes_on_when_its_call_has_returned() -> None:
+    begun, release, order = threading.Event(), threading.Event(), list[str]()
+
+    def work() -> None:
+        begun.set()
+        release.wait()
+        order.append("call")
+        raise OSError("nobody reads this")
+
+    async def caller(call: BoundedCalls) -> None:
+        try:
+            await call(work)
+        finally:
+            order.append("caller")
+
+    reported: list[object] = []
+
+    async def walk() -> tuple[list[str], bool, int]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        call = BoundedCalls("file:///x", seconds=30)
+        task = asyncio.create_task(caller(call))
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        await asyncio.sleep(0)
+        release.set()
+        await asyncio.wait([task])
+        return order, task.cancelled(), call.hanging
+
+    assert asyncio.run(walk()) == (["call", "caller"], True, 0)
+    gc.collect()
+    assert reported == []
 
 
 def test_a_timeout_of_the_store_itself_is_its_own_fault() -> None:
@@ -163,6 +232,34 @@ def test_a_store_that_hangs_fails_no_document_and_leaves_no_attempt(settings: Se
             return [await made.state(mail), await made.worker.process(mail)]
 
     assert asyncio.run(walk()) == [("received", None), Result.PROCESSED]
+
+
+@pytest.mark.parametrize("part", ["read", "stored"])
+def test_an_attempt_ends_by_itself_where_a_slow_store_takes_too_long_in_all(
+    settings: Settings, part: str
+) -> None:
+    fsspec.register_implementation("slow", Slow, clobber=True)
+    where = settings.blob_url.replace("file://", "slow://")
+    settings = replace(settings, blob_seconds=0.5, processing_seconds=1, blob_url=where)
+    mail = EmailMessage()
+    mail["Subject"] = "many parts"
+    for _ in range(20):
+        mail.add_attachment(b"x", maintype="application", subtype="octet-stream", filename="x.bin")
+    data = mail.as_bytes() + (b"\n" * (20 << 18) if part == "read" else b"")
+
+    async def walk() -> list[object]:
+        async with bench(settings) as made:
+            large = await made.add(data)
+            async with asyncio.timeout(time_limit_seconds(settings)):
+                with pytest.raises(
+                    TryAgainError, match=r"took longer than 1\.5 s, as the store of files is slow"
+                ):
+                    await made.worker.process(large)
+            files = [key for day in await made.blobs.days() for key in await made.blobs.keys_of(day)]
+            small = await made.add(b"text", DocumentType.TEXT)
+            return [await made.state(large), len(files), await made.worker.process(small)]
+
+    assert asyncio.run(walk()) == [("received", None), 1, Result.PROCESSED]
 
 
 @pytest.mark.slow
