@@ -28,7 +28,7 @@ _REFUSED = """
 select quote_ident(current_user) as name, what from (
     select 0 as place, 'usage on schema ' || quote_ident(n.nspname) as what
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where c.relname = 'schema_migrations' and to_regclass('schema_migrations') is null
+    where c.relname = 'document_type_columns' and to_regclass('document_type_columns') is null
       and not has_schema_privilege(n.oid, 'usage')
     union all
     select needed.place, needed.right_name || ' on ' || needed.table_name

@@ -135,9 +135,14 @@ def test_a_check_names_a_schema_that_the_user_may_not_use(
     )
 
 
-def test_a_check_of_an_empty_database_names_the_migrations(redis_url: str, servers: Servers) -> None:
+def test_a_check_of_an_empty_database_names_the_migrations_whatever_others_have_there(
+    clerk: str, redis_url: str, servers: Servers
+) -> None:
+    user = urlsplit(clerk).netloc
     with fresh_database(servers, template="template1") as empty:
-        checked = CliRunner(env={"DATABASE_URL": empty, "REDIS_URL": redis_url}).invoke(main, ["check"])
+        asyncio.run(_execute(empty, "create schema of_others create table schema_migrations (version text)"))
+        theirs = urlsplit(empty)._replace(netloc=user).geturl()
+        checked = CliRunner(env={"DATABASE_URL": theirs, "REDIS_URL": redis_url}).invoke(main, ["check"])
     assert checked.exit_code == 1
     assert checked.stderr.startswith("docservice: the database lacks 0001_documents, ")
 
