@@ -48,9 +48,10 @@ async def refusal(database: Database) -> str | None:
         StoreUnavailableError: when Postgres does not answer.
     """
     [row] = await database.fetch("select current_setting('transaction_read_only')::bool, pg_is_in_recovery()")
+    if row[1]:
+        return "the server is a standby; give the primary"
     if row[0]:
-        what = "a standby" if row[1] else "read-only"
-        return f"the server is {what}; give the primary, or a user whose transactions may write"
+        return "transactions are read-only there; give a server, database and user that may write"
     pairs = [(table, right) for table, rights in NEEDED.items() for right in rights]
     refused = await database.fetch(_REFUSED, [table for table, _ in pairs], [right for _, right in pairs])
     if not refused:
