@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
@@ -15,10 +14,17 @@ from docservice.config import ConfigError, Settings, read_settings
 from docservice.ingest.blob_errors import BlobError
 from docservice.ingest.blobs import BlobStore
 from docservice.ingest.store_identity import identify
+from docservice.log import logger
 from docservice.metrics import Metrics
 from docservice.page_cache import Cache
 from docservice.postgres.backups import BackupRunningError
-from docservice.postgres.database import Database, PoolerError, StoreTimeoutError, StoreUnavailableError
+from docservice.postgres.database import (
+    Database,
+    PoolerError,
+    StoreRefusedError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
 from docservice.postgres.migrations import MigrationError, pending
 from docservice.postgres.rights import refusal
 
@@ -65,6 +71,11 @@ def run(work: Awaitable[Done]) -> Done:
     except (StoreUnavailableError, StoreTimeoutError) as fault:
         where = urlsplit(read().database_url).netloc.rpartition("@")[2]
         fail(f"DATABASE_URL ({where}): {fault}; check that the server runs, the user and the password", 1)
+    except StoreRefusedError as fault:
+        advice = (
+            "migrate, backup and restore take the owner of the tables; for the others see docservice check"
+        )
+        fail(f"DATABASE_URL: {fault}; {advice}", 1)
     except (MigrationError, BlobError, BackupError, BackupRunningError) as fault:
         fail(str(fault), 1)
 
@@ -90,13 +101,24 @@ async def require_rights(database: Database) -> None:
         fail(f"DATABASE_URL: {why}", 1)
 
 
+async def _say_rights(database: Database) -> None:
+    """Say what the user in Postgres lacks: not a refusal, since a worker may do with less than the API."""
+    if why := await refusal(database):
+        logger("settings").warning("database.rights", why=why)
+
+
 async def check(settings: Settings, *, accept_store: bool = False) -> None:
     """Fail with one line unless Postgres, its schema, Redis and the store of blobs are available.
 
     The store must be the database's own, or is made so where neither has another or with ``accept_store``.
     """
     blobs = BlobStore(settings.blob_url, seconds=settings.blob_seconds, marked=True)
-    await with_schema(settings, partial(identify, blobs, accept=accept_store))
+
+    async def identified(database: Database) -> None:
+        await _say_rights(database)
+        await identify(blobs, database, accept=accept_store)
+
+    await with_schema(settings, identified)
     cache = Cache(settings.redis, settings.redis_tuning, Metrics())
     try:
         if not await cache.ping():

@@ -44,6 +44,10 @@ class StoreTimeoutError(RuntimeError):
     """The server ended a statement that took longer than allowed."""
 
 
+class StoreRefusedError(RuntimeError):
+    """The user in Postgres lacks a right; the same succeeds once it is granted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSettings:
     """How the pool is made. ``url`` holds a password and is never shown."""
@@ -224,6 +228,8 @@ class _Lease:
         await self._database.release(self._connection, reuse=fault is None)
         if isinstance(fault, _UNAVAILABLE):
             raise _translated(fault) from fault
+        if isinstance(fault, asyncpg.InsufficientPrivilegeError):
+            raise StoreRefusedError(f"Postgres refuses this user: {fault}") from fault
 
 
 #: Refusals that are no silence of the server.

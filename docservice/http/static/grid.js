@@ -10,6 +10,7 @@ const session = new Session();
 const can = {change: false};
 let grid = null;
 let module = "";
+let listed = null;
 let search = "";
 let pageFault = false;
 let question = null; // what the page has asked last: answers to anything else come too late to be shown
@@ -19,23 +20,28 @@ askForToken(session, async (caller) => {
   if (!can.change) {
     byId("upload-hint").textContent = "This token is a viewer's. To upload, delete and process again takes the role operator.";
   }
-  await listModules();
+  listed = listModules(caller.modules);
+  wireUpload();
+  await listed;
   wire();
   if (module) await show();
 });
 
-async function listModules() {
+// A token that is limited to modules may use those of them that have no document yet, and no others.
+async function listModules(limited) {
   const select = byId("module");
+  const names = new Set();
   let after = "";
   do {
     const page = await session.envelope("GET", `modules?limit=500${after && `&after=${encodeURIComponent(after)}`}`);
-    select.append(...page.data.map((entry) => element("option", {value: entry.name}, entry.name)));
+    for (const entry of page.data) names.add(entry.name);
     after = page.meta.next_after ?? "";
   } while (after);
-  const newest = element("option", {value: ""}, "another module …");
-  if (can.change) select.append(newest);
+  for (const one of limited ?? []) names.add(one);
+  select.append(...[...names].map((one) => element("option", {value: one}, one)));
+  if (can.change && !limited) select.append(element("option", {value: ""}, "another module …"));
   module = select.value;
-  if (!module) say("There is no document yet. Upload one to a module of any name.");
+  if (!module) say(`There is no document yet.${can.change ? " Upload one to a module of any name." : ""}`);
 }
 
 function wire() {
@@ -65,6 +71,10 @@ function wire() {
   byId("file").addEventListener("click", (event) => attempt(event.target, downloadFiles));
   byId("retry").addEventListener("click", (event) => attempt(event.target, () => change("retry")));
   byId("delete").addEventListener("click", (event) => attempt(event.target, () => change("delete")));
+}
+
+// At once: what is chosen or dropped while the modules are still listed waits for them.
+function wireUpload() {
   byId("files")?.addEventListener("change", (event) => {
     upload([...event.target.files]);
     event.target.value = "";
@@ -81,7 +91,7 @@ function wire() {
 
 async function nameModule(select) {
   const answer = await confirm("Another module", ["A module begins with its first document."], {
-    action: "Use it", inputs: [{label: "Name", name: "module", required: true, maxlength: 100, pattern: "[A-Za-z0-9][A-Za-z0-9_\\-]*"}],
+    action: "Use it", inputs: [{label: "Name", name: "module", required: true, maxlength: 63, pattern: "[A-Za-z0-9][A-Za-z0-9_\\-]*"}],
   });
   if (answer === null) {
     select.value = module;
@@ -248,6 +258,7 @@ function upload(files) {
   if (!files.length) return;
   attempt(null, async () => {
     if (!can.change) throw new Failure(403, "This token is a viewer's; to upload takes the role operator.");
+    await listed;
     if (!module) {
       const select = byId("module");
       if (!(await nameModule(select))) return;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -124,6 +125,7 @@ def test_a_person_uploads_watches_filters_searches_and_downloads(
         files[-1].write_bytes(mail(number, subject, text))
     tab = enter(chromium, live, "/", "operator")
     page = tab.page
+    expect(page.get_by_label("Module").locator("option")).not_to_have_count(0)
     page.locator("#files").set_input_files([str(file) for file in files])
     if page.locator("#dialog").is_visible() or page.get_by_label("Module").input_value() == "":
         page.get_by_label("Name").fill("mail")
@@ -174,6 +176,56 @@ def test_a_viewer_sees_documents_and_why_nothing_can_be_changed(chromium: Chromi
     expect(tab.page.locator("#upload-hint")).to_contain_text("takes the role operator")
     assert tab.page.get_by_role("button", name="Delete").is_disabled()
     assert tab.accessibility_faults() == []
+
+
+@pytest.mark.slow
+@needs("chromium")
+def test_files_that_are_chosen_while_modules_are_listed_are_uploaded(
+    chromium: Chromium, live: Live, tmp_path: Path
+) -> None:
+    tab = chromium.open(f"{live.url}/")
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    tab.page.route(re.compile(r"/modules\?"), hold)
+    with tab.page.expect_request(re.compile(r"/modules\?")):
+        tab.page.get_by_label("API token").fill(live.tokens["operator"])
+        tab.page.locator("#token-go").click()
+    tab.expect_errors("404")  # a module without a document
+    accepted = {"documents": [], "status_url": "/documents?id=1"}
+    tab.page.route("**/modules/early/documents", partial(_answer, _envelope(accepted)))
+    early = tmp_path / "early.txt"
+    early.write_text("early")
+    tab.page.locator("#files").set_input_files(str(early))
+    with tab.page.expect_request("**/modules/early/documents") as uploaded:
+        held[0].fulfill(json=_envelope([{"name": "early"}]))
+    assert uploaded.value.method == "POST"
+
+
+def _envelope(data: object) -> dict[str, Any]:
+    return {"success": True, "message": None, "data": data, "error": None, "meta": {}}
+
+
+def _answer(envelope: dict[str, Any], route: Any) -> None:
+    route.fulfill(json=envelope)
+
+
+@pytest.mark.slow
+@needs("chromium")
+def test_a_token_that_is_limited_is_offered_its_modules_alone(chromium: Chromium, live: Live) -> None:
+    tab = chromium.open(f"{live.url}/")
+    caller = {"name": "limited", "role": "operator", "modules": ["empty", "untouched"], "expires_at": None}
+    for pattern, data in (
+        (re.compile("/whoami"), caller),
+        (re.compile(r"/modules\?"), [{"name": "untouched"}]),
+    ):
+        tab.page.route(pattern, partial(_answer, _envelope(data)))
+    tab.expect_errors("404")  # a module without a document
+    tab.page.get_by_label("API token").fill(live.tokens["operator"])
+    tab.page.locator("#token-go").click()
+    expect(tab.page.get_by_label("Module").locator("option")).to_have_text(["untouched", "empty"])
 
 
 @pytest.mark.slow

@@ -12,8 +12,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner
+from structlog.testing import capture_logs
 
 from docservice.cli.main import main
+from docservice.cli.running import check
+from docservice.config import read_settings
 from docservice.dev.samples import sample_mail
 from docservice.postgres.rights import NEEDED
 from tests.docservice.conftest import _execute, fresh_database, run_api, run_worker
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 LINE = "docservice: DATABASE_URL:"
 GRANT = "as the owner of the tables, grant that"
+CHECK = "migrate, backup and restore take the owner of the tables; for the others see docservice check"
 
 
 @pytest.fixture
@@ -153,4 +157,29 @@ def test_a_check_says_that_transactions_are_read_only(environment: dict[str, str
     assert (checked.exit_code, checked.stderr) == (
         1,
         f"{LINE} transactions are read-only there; give a server, database and user that may write\n",
+    )
+
+
+def test_the_api_and_the_worker_say_at_their_start_which_rights_are_missing(
+    environment: dict[str, str], database_url: str
+) -> None:
+    name = urlsplit(environment["DATABASE_URL"]).username
+    asyncio.run(_execute(database_url, f"revoke insert on documents from {name}"))
+    with capture_logs() as told:
+        asyncio.run(check(read_settings(environment)))
+    why = f"the user {name} lacks insert on documents; {GRANT}"
+    assert told == [{"event": "database.rights", "log_level": "warning", "part": "settings", "why": why}]
+
+
+@pytest.mark.parametrize("command", [["token", "list"], ["migrate"]])
+def test_a_command_without_a_right_ends_with_one_line(
+    command: list[str], environment: dict[str, str], database_url: str
+) -> None:
+    name = urlsplit(environment["DATABASE_URL"]).username
+    asyncio.run(_execute(database_url, f"drop owned by {name}"))
+    refused = CliRunner(env=environment).invoke(main, command)
+    what = {"token": "table schema_migrations", "migrate": "schema public"}[command[0]]
+    assert (refused.exit_code, refused.stderr) == (
+        1,
+        f"{LINE} Postgres refuses this user: permission denied for {what}; {CHECK}\n",
     )
