@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 from contextlib import suppress
@@ -77,6 +78,9 @@ class BlobWriter:
             await self._call(work, *arguments)
         except BlobsHangError:
             self._hangs = True
+            raise
+        except asyncio.CancelledError:
+            self._hangs = self._call.hanging > 0  # it waited as long as a call may take
             raise
 
     def _write(self, data: bytes) -> None:

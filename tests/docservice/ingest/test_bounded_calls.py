@@ -21,6 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 from docservice.dev.samples import sample_mail
 from docservice.domain.documents import DocumentType
 from docservice.ingest.blob_errors import BlobsHangError
+from docservice.ingest.blob_writer import BlobWriter
 from docservice.ingest.blobs import MARKER, BlobStore
 from docservice.ingest.bounded_calls import BoundedCalls
 from docservice.ingest.publish import time_limit_seconds
@@ -204,6 +205,25 @@ def test_a_caller_that_is_cancelled_goes_on_when_its_call_has_returned() -> None
     assert asyncio.run(walk()) == (["call", "caller"], True, 0)
     gc.collect()
     assert reported == []
+
+
+def test_a_writer_whose_caller_was_cancelled_does_not_wait_again_for_what_hangs() -> None:
+    release, removed = threading.Event(), list[str]()
+
+    async def walk() -> int:
+        call = BoundedCalls("file:///x", seconds=0.2)
+        writer = BlobWriter(call, release.wait, lambda: removed.append("file"))
+        task = asyncio.create_task(writer.write(b"data"))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        await writer.abandon()
+        hanging = call.hanging
+        release.set()
+        await idle(call)
+        return hanging
+
+    assert (asyncio.run(walk()), removed) == (1, [])
 
 
 def test_a_timeout_of_the_store_itself_is_its_own_fault() -> None:
