@@ -50,6 +50,8 @@ _COPY_SECONDS = 1.0
 _MAX_MEMORY_BYTES = 32 * 2**20
 #: What one entry in memory costs beside its key and value.
 _ENTRY_BYTES = 400
+_PROBE = "docservice:check"
+_PROBE_SECONDS = 60
 _FAULTS = (RedisError, OSError, TimeoutError)
 
 
@@ -179,6 +181,15 @@ class Cache:
             return False
         self._succeeded()
         return True
+
+    async def refusal(self) -> str | None:
+        """Why Redis takes no write, such as when it is full or a replica; None when it takes one."""
+        try:
+            await self._redis.set(_PROBE, b"", ex=_PROBE_SECONDS)
+            await self._redis.delete(_PROBE)
+        except _FAULTS as fault:
+            return str(fault) or type(fault).__name__
+        return None
 
     # Reading
 

@@ -16,6 +16,7 @@ from docservice.ingest.blobs import BlobStore
 from docservice.ingest.store_identity import identify
 from docservice.metrics import Metrics
 from docservice.page_cache import Cache
+from docservice.postgres.file_store import FileStore
 from docservice.postgres.migrations import pending
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ def restore(store: Path, name: str | None) -> None:
         )
         missing = await pending(database)
         if not missing and await blobs.read_marker() is None:
-            await identify(blobs, database, accept=True)  # the rows name the store that was backed up
+            # The rows name the store that was backed up, which the service before may still use.
+            await FileStore(database).renew()
+            await identify(blobs, database, accept=True)
         cache = Cache(settings.redis, settings.redis_tuning, Metrics())
         try:
             return restored, missing, await cache.forget_all()

@@ -21,7 +21,17 @@ import click
 from autoscaler.api import OneLineGroup, start_traces, traces_fault
 from docservice import health
 from docservice.cli.backups import backup, restore
-from docservice.cli.running import check, fail, nothing, read, require_rights, run, with_database, with_schema
+from docservice.cli.running import (
+    check,
+    fail,
+    nothing,
+    read,
+    require_rights,
+    require_writes,
+    run,
+    with_database,
+    with_schema,
+)
 from docservice.cli.tokens import token
 from docservice.config import read_settings, read_variable, unknown_variables
 from docservice.dev.load_test import Burst, BurstError, send_burst
@@ -78,10 +88,14 @@ def _check_traces() -> None:
 
 
 def _say_unknown_variables() -> None:
-    """Say which variables look like a setting and are none: what they were to set has its default."""
-    options = {str(option.envvar) for command in main.commands.values() for option in command.params}
-    for why in unknown_variables(os.environ, {*options, health.PORT_VARIABLE, _BURST_VARIABLE}):
+    for why in _unknown_variables():
         logger("settings").warning("settings.unknown_variable", why=why)
+
+
+def _unknown_variables() -> list[str]:
+    """One line for each variable that looks like a setting and is none: the default holds."""
+    options = {str(option.envvar) for command in main.commands.values() for option in command.params}
+    return unknown_variables(os.environ, {*options, health.PORT_VARIABLE, _BURST_VARIABLE})
 
 
 def application() -> DocumentService | TracedService:
@@ -191,9 +205,12 @@ def worker(concurrency: int, celery_options: tuple[str, ...]) -> None:
 )
 def check_command(*, accept_store: bool) -> None:
     """Try what the API and the worker need of Postgres, Redis and the store of files."""
+    for why in _unknown_variables():
+        click.echo(f"docservice: {why}", err=True)
     settings = read()
     run(with_database(settings, require_rights))  # first: it may even lack the right to see the migrations
     run(check(settings, accept_store=accept_store))
+    run(require_writes(settings))
     click.echo(f"ready: Postgres, Redis and the store of files in {BlobStore(settings.blob_url).place}")
 
 

@@ -101,6 +101,16 @@ async def require_rights(database: Database) -> None:
         fail(f"DATABASE_URL: {why}", 1)
 
 
+async def require_writes(settings: Settings) -> None:
+    """Fail with one line unless Redis takes a write. At a start it may be full or a replica for a while."""
+    cache = Cache(settings.redis, settings.redis_tuning, Metrics())
+    try:
+        if why := await cache.refusal():
+            fail(f"REDIS_URL: {settings.redis} takes no write: {why}", 1)
+    finally:
+        await cache.close()
+
+
 async def _say_rights(database: Database) -> None:
     """Say what the user in Postgres lacks: not a refusal, since a worker may do with less than the API."""
     if why := await refusal(database):

@@ -28,6 +28,10 @@ class FileStore:
         row = await self._database.fetch_row("select identity, marked_at from file_store")
         return StoreIdentity(text=str(row["identity"]), marked=row["marked_at"] is not None)
 
+    async def renew(self) -> None:
+        """Draw another identity, which no store has."""
+        await self._database.fetch("update file_store set identity = gen_random_uuid(), marked_at = null")
+
     async def set_marked(self) -> None:
         """Note that a store has the identity."""
         await self._database.fetch("update file_store set marked_at = now() where marked_at is null")

@@ -135,6 +135,7 @@ def test_everything_that_was_accepted_before_a_backup_began_is_restored_opened_a
         code, out, err = docservice(new, "restore", store)
         assert (code, err) == (0, ""), (code, out, err)
         again = docservice(new, "restore", store)
+        elsewhere = docservice({**new, "DOCSERVICE_BLOB_URL": old["DOCSERVICE_BLOB_URL"]}, "check")
         api = stack.enter_context(run_api(tmp_path, new))
         client = stack.enter_context(api.client(None))
         client.headers["Authorization"] = f"Bearer {tokens['operator']}"
@@ -148,6 +149,9 @@ def test_everything_that_was_accepted_before_a_backup_began_is_restored_opened_a
         assert opened == dict(accepted)
         later = upload(client, 2000)[0]
         started(lambda: state(client, later) == "processed", what="a new document")
+    # Else the removal of orphans would delete what the service before has stored since.
+    assert elsewhere[0] == 1
+    assert "old-blobs belongs to another database" in elsewhere[2]
     tables = ", ".join(f"public.{name}" for name in ("admin_audit", "bulk_chunks", "bulk_jobs"))
     assert again[:2] == (1, "")
     assert again[2].startswith(f"docservice: the database of DATABASE_URL has tables ({tables}, ")

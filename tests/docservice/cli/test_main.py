@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+import redis
 from click.testing import CliRunner
 
-from autoscaler.demo.embedded import free_port
+from autoscaler.demo.embedded import RedisServer, free_port
 from docservice.cli.main import main
 from docservice.postgres.migrations import migrations
 from docservice.workers import _out_of_range
@@ -123,3 +124,23 @@ def test_a_change_that_goes_too_far_says_how_far_it_can_go(
     processes: int, change: int, expected: str
 ) -> None:
     assert _out_of_range(processes, change) == expected
+
+
+def test_a_check_says_that_redis_takes_no_write_and_what_is_mistyped(
+    database_url: str, tmp_path: Path
+) -> None:
+    with RedisServer(tmp_path / "redis") as server, redis.Redis.from_url(server.url) as client:
+        environment = {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": server.url,
+            "DOCSERVICE_BLOB_URL": f"file://{tmp_path}/blobs",
+            "DOCSERVICE_BLOB_SECOND": "2",
+        }
+        ready = CliRunner(env=environment).invoke(main, ["check"])
+        client.config_set("maxmemory", 1)
+        full = CliRunner(env=environment).invoke(main, ["check"])
+    assert ready.exit_code == 0
+    mistyped = "docservice: DOCSERVICE_BLOB_SECOND is not a setting and has no effect"
+    assert ready.stderr == f"{mistyped}; did you mean DOCSERVICE_BLOB_SECONDS?\n"
+    assert full.exit_code == 1
+    assert full.stderr.splitlines()[-1].startswith(f"docservice: REDIS_URL: {server.url} takes no write: ")
