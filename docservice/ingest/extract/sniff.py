@@ -44,6 +44,7 @@ _MAIL_FIELD = re.compile(
     r"|in-reply-to|delivered-to|envelope-to|dkim-signature|domainkey-signature|authentication-results"
     r"|content-(?:type|transfer-encoding|disposition|description|id|language)|(?:x|arc|list|resent)-.+"
 )
+_SURELY_MAIL = 3
 _FIELD_LINE = re.compile(rb"[!-9;-~]+[ \t]*:")
 #: One of these fields with such a value makes a mail alone.
 _CERTAIN_FIELDS = {
@@ -98,10 +99,10 @@ def _has_office_parts(head: bytes) -> bool:
 def _is_mail(head: bytes) -> bool:
     head = start_of_mail(head)
     header, body = header_and_body(head)
-    if b"\x00" in head[:body]:
-        return False
     fields = header.fields
     known = [name for name, _ in fields if _MAIL_FIELD.fullmatch(name)]
+    if b"\x00" in head[:body]:  # a mail that was damaged, or a binary file that holds one
+        return len(known) >= _SURELY_MAIL and _FIELD_LINE.match(head) is not None
     if _FIELD_LINE.match(head) and (
         len(known) >= 2 or _MEDIA_TYPE.match(header.first("content-type"))  # noqa: PLR2004 - one may be chance
     ):

@@ -78,3 +78,9 @@ def test_a_text_made_to_look_like_pdfs_takes_linear_time(pattern: bytes) -> None
     begun = time.thread_time()
     assert sniff(head).document_type is DocumentType.TEXT
     assert time.thread_time() - begun < 1
+
+
+def test_a_mail_with_a_nul_in_its_header_is_one_and_an_archive_of_mails_is_none() -> None:
+    mail = b"From: a@example.org\r\nTo: b@example.org\r\nSubject: x\x00y MN-2026-0077\r\n\r\nbody\r\n"
+    archive = b"mail.eml".ljust(512, b"\x00") + mail  # as tar writes it
+    assert [sniff(data).document_type for data in (mail, archive)] == [DocumentType.EMAIL, DocumentType.OTHER]
