@@ -13,7 +13,7 @@ from tests.bench.grid import Cell, cells, play
         Cell(1.0, 1.0, 8, 0.02, "steady"),
         Cell(1.0, 5.0, 64, 20.0, "steady"),
         Cell(1.0, 0.1, 8, 20.0, "burst"),
-        Cell(0.5, 1.0, 64, 600.0, "steady"),
+        pytest.param(Cell(0.5, 1.0, 64, 600.0, "steady"), marks=pytest.mark.slow),
         Cell(30.0, 30.0, 64, 20.0, "sine"),
         Cell(5.0, 1.0, 64, 1.0, "sine"),
         Cell(5.0, 5.0, 64, 20.0, "burst"),

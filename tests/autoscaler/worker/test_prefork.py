@@ -50,6 +50,7 @@ def test_new_size_is_reported_at_once_and_ready_follows(bench: Bench) -> None:
     await_ready(bench, 8)
 
 
+@pytest.mark.slow
 def test_busy_child_ends_its_task_before_it_leaves(bench: Bench) -> None:
     keys = hold(bench, "a", "b", "c")
     assert resize(bench, 1) == {"size": 1, "was": 3, "retiring": 2}
@@ -147,6 +148,7 @@ def test_time_limits_end_tasks_of_retiring_children(bench: Bench, limit: str, en
     assert bench.ledger.hgetall("ends") == ends
 
 
+@pytest.mark.slow
 def test_pool_restart_settles_what_is_pending(bench: Bench) -> None:
     hold(bench, "a", "b", "c")
     resize(bench, 1)

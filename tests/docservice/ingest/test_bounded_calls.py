@@ -254,6 +254,7 @@ def test_a_store_that_hangs_fails_no_document_and_leaves_no_attempt(settings: Se
     assert asyncio.run(walk()) == [("received", None), Result.PROCESSED]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["read", "stored"])
 def test_an_attempt_ends_by_itself_where_a_slow_store_takes_too_long_in_all(
     settings: Settings, part: str

@@ -89,6 +89,7 @@ def test_a_measurement_that_takes_too_long_leaves_nothing_else_undone(settings: 
     assert asyncio.run(walk()) == (["mail"], frozenset({1}))
 
 
+@pytest.mark.slow
 def test_a_lost_message_is_sent_again_behind_any_backlog_and_only_once(settings: Settings) -> None:
     async def walk() -> list[Swept]:
         async with bench(settings) as made:

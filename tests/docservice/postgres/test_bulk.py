@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import pytest
 
 from docservice.domain.documents import DocumentType, NewDocument
 from docservice.domain.extraction import Attachment, Content, Extraction
@@ -127,6 +128,7 @@ async def begun(database: Database, ids: list[int]) -> UUID:
     return job.id
 
 
+@pytest.mark.slow
 def test_a_job_on_more_than_postgres_does_in_time_is_cut_into_smaller_steps(database_url: str) -> None:
     async def run() -> tuple[object, ...]:
         slow = Database(replace(pool_settings(database_url), statement_timeout_seconds=0.4))
