@@ -91,7 +91,8 @@ class Step(NamedTuple):
     ``arrived`` counts all that came, ``net_arrived`` what a process will run; that is below 0 where tasks
     left without having ended, such as revoked or expired ones. ``gap_seconds`` is 0 but where the signals are
     far further apart than usual: tasks came within that time from ``since`` on, and not all at once.
-    ``busy_seconds`` and ``ended`` are those of this step that tell how long a task takes.
+    ``counted`` is False where that is so, or where a part of one of the signals is not known: the counts then
+    give no rates. ``busy_seconds`` and ``ended`` are those of this step that tell how long a task takes.
     """
 
     since: float
@@ -109,6 +110,7 @@ class Step(NamedTuple):
     pending_seconds: float
     running: int
     doubted: bool
+    counted: bool
     ended: int
     busy_seconds: float
 
@@ -131,17 +133,15 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
         since = signal.at - (signal.oldest_age_seconds or 0.0)
     else:
         since, seconds = last.at, signal.at - last.at
-        more = signal.in_system - last.in_system
         busy_seconds = (last.busy + signal.busy) / 2 * seconds
-        ended = max(0, -more)
-        if signal.completed is not None and last.completed is not None:
-            counted = max(0, signal.completed - last.completed)  # a worker that restarted counts from 0 again
-            doubted = _is_implausible(state, counted, state.pending_seconds + busy_seconds)
-            ended = ended if doubted else counted
-        net_arrived = ended + more
+        ended, doubted = _ended(state, last, signal, busy_seconds)
+        net_arrived = ended + signal.in_system - last.in_system
         arrived = max(0, ended + signal.unended - last.unended)
     started = max(0, signal.busy - (0 if last is None else last.busy) + ended)
-    learnt, told = (ended, busy_seconds) if _is_telling(last, signal) and not doubted else (0, 0.0)
+    gap_seconds = seconds if seconds > max(_MIN_GAP_SECONDS, _GAP_TICKS * state.tick_seconds) else 0.0
+    counted = not gap_seconds and signal.complete and (last is None or last.complete)
+    # Time in which other workers ran says nothing of how long a task takes.
+    learnt, told = (ended, busy_seconds) if counted and signal.continuous and not doubted else (0, 0.0)
     pending = 0.0 if doubted else state.pending_seconds + told
     # The sums fade by tasks ended, not by time, so that a task of an hour raises the mean as it runs.
     remembered = max(parameters.remembered_tasks, state.arrivals_per_second * MIN_WINDOW_SECONDS)
@@ -149,7 +149,7 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
     return Step(
         since=since,
         seconds=seconds,
-        gap_seconds=seconds if seconds > max(_MIN_GAP_SECONDS, _GAP_TICKS * state.tick_seconds) else 0.0,
+        gap_seconds=gap_seconds,
         tick_seconds=0.8 * state.tick_seconds + 0.2 * min(seconds, _MAX_TICKS * state.tick_seconds),
         arrived=arrived,
         net_arrived=net_arrived,
@@ -162,17 +162,20 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
         ended_total=ended_total,
         pending_seconds=0.0 if learnt else pending,
         running=signal.busy,
+        counted=counted,
         ended=learnt,
         busy_seconds=told,
     )
 
 
-def _is_telling(last: Signal | None, signal: Signal) -> bool:
-    """Whether the time since the last signal says something of how long a task takes.
-
-    That in which other workers ran does not, nor does one of which a part is not known.
-    """
-    return signal.continuous and signal.complete and (last is None or last.complete)
+def _ended(state: TargetWaitState, last: Signal, signal: Signal, busy_seconds: float) -> tuple[int, bool]:
+    """How many tasks ended since the last signal, and whether their count is doubted."""
+    fewer = max(0, last.in_system - signal.in_system)
+    if signal.completed is None or last.completed is None:
+        return fewer, False
+    ended = max(0, signal.completed - last.completed)  # a worker that restarted counts from 0 again
+    doubted = _is_implausible(state, ended, state.pending_seconds + busy_seconds)
+    return (fewer if doubted else ended), doubted
 
 
 def start_seconds(parameters: TargetWaitPolicy, signal: Signal) -> float:

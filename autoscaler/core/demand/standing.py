@@ -32,7 +32,7 @@ class Since(NamedTuple):
     """What happened in ``seconds`` since the last look: tasks that came, started and ended.
 
     ``busy_seconds`` were spent by all that ran. ``service_seconds`` is what a task is taken to last while
-    nothing is learnt here.
+    nothing is learnt here. The tasks are not all ``counted`` where nobody saw all of that time.
     """
 
     seconds: float
@@ -41,6 +41,7 @@ class Since(NamedTuple):
     ended: int
     busy_seconds: float
     service_seconds: float
+    counted: bool = True
 
 
 class Terms(NamedTuple):
@@ -126,6 +127,9 @@ class Standing(NamedTuple):
 
 def follow(before: Standing, step: Since, last: Signal | None, signal: Signal, terms: Terms) -> Standing:
     """What is remembered after one step."""
+    if not step.counted:
+        service = before.service_seconds or step.service_seconds
+        return before._replace(excess=0.0, service_seconds=service, served=_unseen(before, step, signal))
     seconds, arrived, at = step.seconds, step.arrived, signal.at
     watched = before.watched_seconds + seconds
     weight = math.expm1(-seconds / _WINDOW_SECONDS) / math.expm1(-watched / _WINDOW_SECONDS)
@@ -167,10 +171,24 @@ def follow(before: Standing, step: Since, last: Signal | None, signal: Signal, t
     return after._replace(stock=stock)
 
 
+def _unseen(before: Standing, step: Since, signal: Signal) -> Served:
+    """What is learnt of the service time in a time that nobody saw: nothing.
+
+    Those that run are no older than a task lasts: those that ran before may have ended and others begun.
+    """
+    service, at = before.service_seconds or step.service_seconds, signal.at
+    runs = runs_after(before.served.runs, signal.busy, step.started, at - min(step.seconds, service) / 2)
+    runs = tuple((max(since, at - service), count) for since, count in runs)
+    ages = sum((at - since) * count for since, count in runs)
+    return before.served._replace(runs=runs, ages=ages, pending_seconds=0.0)
+
+
 def _served(
     before: Standing, step: Since, last: Signal | None, signal: Signal, remembered: float, *, uneven: bool
 ) -> Served:
     """What is learnt of the service time in one step; ``uneven`` is one in which many tasks came at once."""
+    if not signal.continuous:  # what other workers ran has not ended here
+        return _unseen(before, step, signal)
     served, waited = before.served, bool(last and last.backlog)
     started_at = signal.at - min(step.seconds, before.service_seconds or 1.0) / 2
     runs = runs_after(served.runs, signal.busy, step.started, started_at)

@@ -237,8 +237,6 @@ def _stood(
     hold = _hold_seconds(parameters, state, step, looks)
     if not hold and step.start_known:
         return Standing()
-    if not signal.complete and state.standing.service_seconds:
-        return state.standing
     terms = Terms(
         target_seconds=parameters.target_wait_seconds,
         growth_seconds=step.start_seconds + (looks.usual_seconds or 0.0),
@@ -252,6 +250,7 @@ def _stood(
         step.ended,
         step.busy_seconds,
         step.service_seconds,
+        step.counted,
     )
     return standing.follow(state.standing, since, state.last, signal, terms)
 
@@ -283,11 +282,11 @@ def _passed(parameters: TargetWaitPolicy, step: Step, hold_seconds: float) -> Pa
 def _learn(state: TargetWaitState, signal: Signal, step: Step) -> TargetWaitState:
     """What is learnt of the work as a whole: how long tasks take and how many come.
 
-    Nothing is where a part of it is not known.
+    Nothing is where a part of it is not known; what came in a time that nobody saw gives no rate.
     """
     if not signal.complete:
         return state._replace(last=signal)
-    fresh = -math.expm1(-step.seconds / MIN_WINDOW_SECONDS)
+    fresh = -math.expm1(-step.seconds / MIN_WINDOW_SECONDS) if step.counted else 0.0
     return TargetWaitState(
         last=signal,
         tick_seconds=step.tick_seconds,

@@ -203,7 +203,9 @@ def test_one_missed_reply_about_its_queues_wipes_nothing_that_is_remembered_of_a
     plan = walk.see(0, missed)
     assert [one.group.queues for one in plan.groups] == [("celery",)]
     after = walk.state.groups["celery",].target_wait
-    assert after == before._replace(last=after.last, runs=after.runs)
+    assert after == before._replace(last=after.last, runs=after.runs, standing=after.standing)
+    assert after.standing.served.mean_seconds(240.0) == before.standing.served.mean_seconds(240.0)
+    assert after.standing.per_second == before.standing.per_second
     service = walk.see(0, steady(241)).groups[0].service_seconds
     assert 3.5 < service < 4.5
 

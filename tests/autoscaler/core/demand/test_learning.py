@@ -18,6 +18,22 @@ def test_time_in_which_other_workers_ran_says_nothing_about_the_service_time():
     assert state.service_seconds == before
 
 
+@pytest.mark.parametrize("completed", [None, 3])  # unknown, or of a worker that restarted
+def test_a_time_that_nobody_saw_says_nothing_about_the_work(completed: int | None):
+    state, _ = learnt(4, 4)
+    before = state.service_seconds, state.arrivals_per_second
+    state, _ = play([signal(4300.0, 0, 4, 4, completed=completed)], state=state)
+    assert (state.service_seconds, state.arrivals_per_second) == before
+
+
+def test_what_waits_in_a_queue_that_was_unreadable_did_not_come_at_once():
+    state, done = learnt(4, 4)
+    before = state.arrivals_per_second
+    looks = [signal(600.0, 0, 4, 4, completed=done, complete=False), signal(601.0, 900, 4, 4, completed=done)]
+    state, _ = play(looks, state=state)
+    assert state.arrivals_per_second == before
+
+
 def test_the_age_of_the_oldest_message_overrules_what_was_counted():
     state, done = learnt(300, 2)
     young = signal(600.0, 1, 2, 2, completed=done)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from autoscaler.core.demand.learning import TargetWaitState, step_since
+from autoscaler.core.demand.pace import Looks
 from autoscaler.core.demand.parameters import TargetWaitPolicy
 from autoscaler.core.demand.signal import Signal
 from autoscaler.core.demand.standing import Since, Standing, Terms, crowd, follow
+from autoscaler.core.demand.target_wait import advance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 #: (waiting, busy, completed), a look every 2 s.
 Look = tuple[int, int, int]
@@ -39,6 +42,7 @@ def learnt(looks: Iterable[Look], processes: int = 64) -> Standing:
             step.ended,
             step.busy_seconds,
             step.service_seconds,
+            step.counted,
         )
         known = follow(known, since, state.last, shown, TERMS)
         state = state._replace(last=shown)
@@ -94,3 +98,46 @@ def test_while_the_tasks_of_a_surge_run_no_other_is_expected_that_soon():
     # The first time nobody knows.
     assert learnt(looks[:31]).stock == 0
     assert learnt([*looks, *quiet]).processes == 30
+
+
+HOUR = range(300, 2100)  # of looks
+STEADY = Signal(at=0.0, waiting=0, busy=12, reserved=0, processes=24, completed=0, start_seconds=3.0)
+
+
+def unread(_: Signal) -> Signal | None:
+    return None
+
+
+def half_read(seen: Signal) -> Signal:
+    return replace(seen, complete=False)
+
+
+def silent(seen: Signal) -> Signal:
+    return replace(seen, complete=False, completed=720)
+
+
+@pytest.mark.parametrize("gap", [unread, half_read, silent])
+@pytest.mark.parametrize("faster", [1.0, 1.4])
+@pytest.mark.parametrize("counts_anew", [False, True])
+def test_a_time_that_nobody_saw_teaches_nothing(
+    gap: Callable[[Signal], Signal | None], faster: float, *, counts_anew: bool
+):
+    """Tasks of 10 s, 1.2 a second and 1.7 from the hour on; of that hour is seen what ``gap`` leaves."""
+    state, sizes, completed = TargetWaitState(tick_seconds=2.0), [], 0.0
+    for number in range(2400):
+        completed += 2.4 * (faster if number >= HOUR.start else 1.0)
+        shown = replace(STEADY, at=2.0 * number, completed=int(completed))
+        if number in HOUR:
+            shown = gap(shown)
+        elif number >= HOUR.stop and counts_anew:
+            shown = replace(shown, completed=int(completed) - 4000)
+        if number >= HOUR.start and faster > 1 and shown:
+            shown = replace(shown, busy=17)
+        if shown:
+            state, size = advance(PARAMETERS, state, shown, Looks(0.25, 2.0))
+            if number >= HOUR.stop:
+                sizes.append(size)
+                assert 8 < state.service_seconds < 13
+                assert 8 < state.standing.service_seconds < 13
+    assert max(sizes) <= 34
+    assert state.standing.largest < 10
