@@ -21,6 +21,7 @@ import click
 from autoscaler.api import OneLineGroup, start_traces, traces_fault
 from docservice import health
 from docservice.cli.backups import backup, restore
+from docservice.cli.listening import listen_url, require_bindable
 from docservice.cli.running import (
     check,
     fail,
@@ -135,11 +136,12 @@ def api(host: str, port: int, workers: int) -> None:
     configure_log()
     settings = read()
     run(check(settings))
+    require_bindable(host, port, shared=workers > 1)
     _check_traces()
     _say_unknown_variables()
     logger("api").info(
         "api.starting",
-        listen=f"http://{host}:{port}" if port else f"http://{host}, a free port",
+        listen=listen_url(host, port),
         processes=workers,
         blobs=BlobStore(settings.blob_url).place,
         docs=settings.docs,

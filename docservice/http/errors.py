@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from docservice.domain.documents import ModuleNameError
-from docservice.domain.grid.columns import GridError
+from docservice.domain.grid.columns import GridError, shown
 from docservice.http.envelope import JSON, APIResponse, failure_body
 from docservice.ingest.blob_errors import BlobError, BlobMissingError
 from docservice.log import logger
@@ -34,6 +34,16 @@ _CODES = {
     503: "unavailable",
     504: "no_answer",
 }
+
+
+#: All that the ``code`` of an :class:`ApiError` can be.
+CODES = frozenset(
+    {
+        *_CODES.values(),
+        *("busy", "content_missing", "error", "export_too_large", "invalid_override", "module_forbidden"),
+        *("not_failed", "refused", "unexpected_total", "unknown_module", "unknown_worker"),
+    }
+)
 
 
 class ApiError(HTTPException):
@@ -102,8 +112,17 @@ def _faults(fault: RequestValidationError) -> str:
     found = []
     for item in fault.errors()[:10]:
         place = ".".join(str(part) for part in item.get("loc", ()) if part not in ("body", "query", "path"))
-        found.append(f"{place or 'body'}: {item.get('msg', 'not legal')}")
+        found.append(f"{place or 'body'}: {_fault(item)}")
     return "; ".join(found)
+
+
+def _fault(item: Any) -> str:
+    """What is legal, and the value given where it is a single one."""
+    text = str(item.get("msg", "not legal")).removeprefix("Value error, ")
+    given = item.get("input")
+    if item.get("type") in ("extra_forbidden", "value_error") or not isinstance(given, str | int | float):
+        return text
+    return f"{text}, not {shown(given)}"
 
 
 def error_answer(fault: Exception) -> JSON:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from docservice.domain.documents import DocumentType, State
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -93,7 +95,8 @@ class Column:
     """A column of the grid; ``name`` is also that of the table's column.
 
     ``searched`` says that a quick filter looks in it. The search index has every such column that is not a
-    time: one column without it would make each quick filter read the whole table.
+    time: one column without it would make each quick filter read the whole table. ``values`` has all that
+    there can be, where they are few and fixed.
     """
 
     name: str
@@ -101,6 +104,7 @@ class Column:
     label: str
     nullable: bool = False
     searched: bool = True
+    values: tuple[str, ...] = ()
 
     @property
     def operations(self) -> tuple[Op, ...]:
@@ -120,14 +124,14 @@ def _table(*columns: Column) -> Mapping[str, Column]:
 #: Every column there is: nothing else can be shown, filtered or sorted.
 COLUMNS = _table(
     Column(name="id", kind=Kind.INTEGER, label="Id"),
-    Column(name="document_type", kind=Kind.SET, label="Type"),
+    Column(name="document_type", kind=Kind.SET, label="Type", values=tuple(DocumentType)),
     Column(name="mail_number", kind=Kind.MAIL_NUMBER, label="Mail number", nullable=True),
     Column(name="title", kind=Kind.TEXT, label="Title"),
     Column(name="sender", kind=Kind.TEXT, label="Sender", nullable=True),
     Column(name="file_name", kind=Kind.TEXT, label="File name"),
     Column(name="content_type", kind=Kind.SET, label="Content type"),
     Column(name="size_bytes", kind=Kind.INTEGER, label="Size in bytes"),
-    Column(name="state", kind=Kind.SET, label="State"),
+    Column(name="state", kind=Kind.SET, label="State", values=tuple(State)),
     Column(name="failure", kind=Kind.TEXT, label="Failure", nullable=True),
     Column(name="pages", kind=Kind.INTEGER, label="Pages", nullable=True),
     Column(name="parent_id", kind=Kind.INTEGER, label="Part of", nullable=True),

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from docservice.domain.grid import ag_grid, mui
-from docservice.domain.grid.columns import GridError, column_named, shown
-from docservice.domain.grid.conditions import read_integer
+from docservice.domain.grid.columns import FILTERED, GridError, column_named, shown
+from docservice.domain.grid.conditions import read_integer, require_value
 from docservice.domain.grid.cursor import read_cursor
 from docservice.domain.grid.json_values import check_storable, read_list, read_object
 from docservice.domain.grid.query import (
@@ -73,10 +73,14 @@ def from_filter_model(module: str, model: object) -> GridQuery:
     """The query of all rows that a client's filter model leaves, which can be kept as JSON as it is.
 
     Raises:
-        GridError: as :func:`from_body`, and for what Postgres cannot hold, also where no filter reads it.
+        GridError: as :func:`from_body`, for what Postgres cannot hold, also where no filter reads it, and for
+            a mistyped state or type: rows that are not in it would be all rows.
     """
     check_storable("filterModel", model)
-    return GridQuery(module=module, filters=_filters(model))
+    filters = _filters(model)
+    for item in (item for part in filters for choice in part.choices for item in choice):
+        require_value(FILTERED[item.column], item.op, item.text, name=f"filterModel.{item.column}")
+    return GridQuery(module=module, filters=filters)
 
 
 def _filters(raw: object) -> tuple[Filter, ...]:

@@ -30,6 +30,7 @@ _INTEGER_END = 2**63
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _DAY = timedelta(days=1)
+_WHOLE_OPS = frozenset({Op.EXACT, Op.NOT, Op.IEXACT, Op.INOT})
 #: Matches no row: no alternative holds.
 NOTHING: tuple[Choice, ...] = ()
 
@@ -49,6 +50,18 @@ def require_operation(column: Column, op: Op, *, name: str) -> None:
     if op not in column.operations:
         legal = ", ".join(column.operations)
         raise GridError(name, f"{column.name} can be filtered by {legal}, not by {op}")
+
+
+def require_value(column: Column, op: Op, raw: str, *, name: str) -> None:
+    """Pass unless a whole value of a column with few fixed ones is none of them; raises GridError.
+
+    Compared with it, all rows or none would be left, which hides that it is mistyped. What a person types
+    into a grid is not checked so: it is half a value for a while.
+    """
+    if column.values and op in _WHOLE_OPS:
+        text = raw.lower() if op in (Op.IEXACT, Op.INOT) else raw
+        if text not in column.values:
+            raise GridError(name, f"one of {', '.join(column.values)} is needed, not {shown(raw)}")
 
 
 def legal_choices(column: Column, op: Op, raw: object, *, name: str) -> tuple[Choice, ...]:

@@ -20,7 +20,12 @@ from docservice.domain.grid.columns import (
     filtered_column,
     shown,
 )
-from docservice.domain.grid.conditions import legal_choices, read_integer, require_operation
+from docservice.domain.grid.conditions import (
+    legal_choices,
+    read_integer,
+    require_operation,
+    require_value,
+)
 from docservice.domain.grid.cursor import read_cursor
 from docservice.domain.grid.query import (
     DEFAULT_LIMIT,
@@ -68,6 +73,8 @@ def from_parameters(module: str, parameters: Iterable[tuple[str, str]]) -> GridQ
         column, op = _BY_NAME.get(name) or _spelled_out(name)
         if op in VALUELESS_OPS:
             op = _valueless(op, name, raw)
+        if column.values:
+            require_value(column, op, raw, name=name)
         given = legal_choices(column, op, raw, name=name)
         groups = found.get((column.name, op))
         if groups is None:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from autoscaler.api import MAX_PROCESSES
+from docservice.domain.grid.columns import shown
+from docservice.http.errors import CODES
 
+#: What the audit calls an attempt. One that was refused before its route knew what it is has its request.
+ACTIONS = (
+    *("autoscale", "autoscale.read", "documents.delete", "documents.delete.ended", "documents.retry"),
+    *("documents.retry.ended", "drain_shutdown", "grow", "inspect", "shrink"),
+)
+#: What becomes of an attempt: it ends, or fails with the code of its answer.
+OUTCOMES = ("done", "started", *sorted(CODES))
+_REFUSED = re.compile(r"[A-Z]+ /.*", re.DOTALL)
 _MAX_SECONDS = 7 * 86_400
 
 Worker = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
@@ -23,6 +34,22 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("it must be within the years 1 to 9999 in UTC") from fault
 
 
+def _action(text: str) -> str:
+    if text not in ACTIONS and not _REFUSED.fullmatch(text):
+        raise ValueError(
+            f"one of {', '.join(ACTIONS)}, or METHOD /PATH of a refused request is needed, not {shown(text)}"
+        )
+    return text
+
+
+def _outcome(text: str) -> str:
+    if text not in OUTCOMES:
+        raise ValueError(f"one of {', '.join(OUTCOMES)} is needed, not {shown(text)}")
+    return text
+
+
+_Action = Annotated[Text, AfterValidator(_action)]
+_Outcome = Annotated[Text, AfterValidator(_outcome)]
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
@@ -34,8 +61,8 @@ class AuditFilters(BaseModel):
     limit: Annotated[int, Field(ge=1, le=500)] = 50
     before: Annotated[int | None, Field(ge=1, le=2**63 - 1)] = None
     actor: Annotated[Text | None, Field(description="The name of the token.")] = None
-    action: Annotated[Text | None, Field(description="As it is listed, such as `grow`.")] = None
-    outcome: Annotated[Text | None, Field(description="As it is listed, such as `done`.")] = None
+    action: Annotated[_Action | None, Field(description="As it is listed, such as `grow`.")] = None
+    outcome: Annotated[_Outcome | None, Field(description="As it is listed, such as `done`.")] = None
     since: Annotated[Moment | None, Field(description="The earliest begin, with a time zone.")] = None
 
 

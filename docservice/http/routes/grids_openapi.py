@@ -124,6 +124,8 @@ def _filter(column: Column, op: Op) -> dict[str, Any]:
         value: dict[str, Any] = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
     elif column.kind is Kind.DATETIME:
         value = {"type": "string", "format": "date-time"}
+    elif column.values and op in (Op.EXACT, Op.NOT):
+        value = {"type": "string", "enum": list(column.values)}
     else:
         value = {"type": "string", "minLength": 1, "maxLength": MAX_CHARACTERS}
     return {"type": "array", "items": value, "maxItems": MAX_CONDITIONS}

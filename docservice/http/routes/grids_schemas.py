@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from docservice.domain.documents import MODULE_PATTERN, DocumentType, State
+from docservice.domain.documents import MODULE_PATTERN
 from docservice.domain.grid.columns import COLUMNS, FILTERED, Column, Kind
 from docservice.domain.grid.component_body import PAGE_FIELDS
 from docservice.domain.grid.query import MAX_CONDITIONS, MAX_FILTERS, MAX_OFFSET, MAX_ROWS, MAX_SORTS
 
 Schema = dict[str, Any]
 
-_ENUMS = {"document_type": list(DocumentType), "state": list(State)}
 _EXAMPLE: Schema = {
     "id": 7,
     "document_type": "email",
@@ -108,8 +107,8 @@ def _object(title: str, properties: dict[str, Schema], *required: str, **more: A
 
 
 def _value(column: Column) -> Schema:
-    if column.name in _ENUMS:
-        return {"type": "string", "enum": _ENUMS[column.name]}
+    if column.values:
+        return {"type": "string", "enum": list(column.values)}
     if column.kind is Kind.INTEGER:
         found: Schema = {"type": "integer"}
     elif column.kind is Kind.DATETIME:

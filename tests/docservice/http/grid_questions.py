@@ -26,6 +26,11 @@ TEXTS = (
     *("a", "A", "b", "ab", "aB", "ABC", "abc", "%", "_", "\\", "'", "\u00df", "\u00c4", "\u00e4"),
     *(*GREEK, "ed", "FAIL"),
 )
+#: All that there can be: a GET refuses another as a whole value.
+FIXED = {
+    "state": ("received", "processing", "processed", "failed"),
+    "document_type": ("email", "pdf", "text", "image", "archive", "office", "other"),
+}
 NUMBERS = ("A", "a", "MN", "mn-1", "MN-12", "12", "-1", "MN-123", "N-1")
 INTEGERS = (0, 1, 2, 3, 12, 100)
 DECIMALS = (0.5, 1.5, 2.0, -1.5)
@@ -171,9 +176,9 @@ def _get(random: _Drawn) -> Question:
         parameters.append((name, raw))
         groups.setdefault(f"{name}{len(parameters)}" if negative else name, []).append(test)
         if random.random() < 0.3 and not name.endswith(("blank", "filled")) and name.startswith(TEXT_COLUMNS):
-            other = random.choice(TEXTS)
-            parameters.append((name, other))
             column, _, op = name.partition(".")
+            other = _text(random, column, op.removeprefix("i") or "exact")
+            parameters.append((name, other))
             again = _text_test(column, op.removeprefix("i") or "exact", other, ignoring=op.startswith("i"))
             groups.setdefault(f"{name}{len(parameters)}" if negative else name, []).append(again)
     sort = _sort(random)
@@ -200,10 +205,14 @@ def _parameter(random: _Drawn) -> tuple[str, str, Passes, bool]:
         return _ordered_parameter(random, column)
     op = random.choice(("exact", "prefix", "contains", "suffix", "not", "not_contains"))
     ignoring = column != "mail_number" and random.random() < 0.5
-    raw = random.choice(NUMBERS if column == "mail_number" else TEXTS)
+    raw = random.choice(NUMBERS) if column == "mail_number" else _text(random, column, op)
     written = f"i{op}" if ignoring else op
     name = column if written == "exact" and random.random() < 0.5 else f"{column}.{written}"
     return name, raw, _text_test(column, op, raw, ignoring=ignoring), op.startswith("not")
+
+
+def _text(random: _Drawn, column: str, op: str) -> str:
+    return random.choice(FIXED[column] if column in FIXED and op in ("exact", "not") else TEXTS)
 
 
 def _ordered_parameter(random: _Drawn, column: str) -> tuple[str, str, Passes, bool]:

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from docservice.domain.documents import DocumentType, State
 from tests.docservice.http.calls import envelope, upload
 
 if TYPE_CHECKING:
     import httpx
+
+STATES = ", ".join(State)
+TYPES = ", ".join(DocumentType)
 
 
 @pytest.mark.slow
@@ -94,6 +98,12 @@ def test_an_export_is_the_same_query(client: httpx.Client) -> None:
         ({"mail_number": "a\x00b"}, "NUL and unpaired surrogates are not text"),
         ({"state.blank": "maybe"}, "true or false is needed"),
         ({"state.filled": "1"}, "true or false is needed"),
+        ({"state": "bogus"}, f"state: one of {STATES} is needed, not 'bogus'"),
+        ({"state": "Failed"}, f"state: one of {STATES} is needed, not 'Failed'"),
+        ({"state.not": "bogus"}, f"state.not: one of {STATES} is needed, not 'bogus'"),
+        ({"state.iexact": "fail"}, f"state.iexact: one of {STATES} is needed, not 'fail'"),
+        ({"document_type": "mail"}, f"document_type: one of {TYPES} is needed, not 'mail'"),
+        ({"document_type.inot": "mail"}, f"document_type.inot: one of {TYPES} is needed, not 'mail'"),
     ],
 )
 def test_what_no_grid_has_is_422_with_what_is_legal(
@@ -102,6 +112,30 @@ def test_what_no_grid_has_is_422_with_what_is_legal(
     answer = client.get("/modules/mail/grid", params=parameters)
     assert answer.status_code == 422
     assert detail in envelope(answer)["error"]["detail"]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"state": "failed", "document_type": "email"},
+        {"state.iexact": "FAILED", "state.inot": "Received"},
+        {"state.contains": "ail", "document_type.prefix": "pd"},
+        {"content_type": "any/thing"},
+    ],
+)
+def test_a_legal_or_partial_value_of_a_column_with_few_is_answered(
+    client: httpx.Client, parameters: dict[str, str]
+) -> None:
+    assert client.get("/modules/mail/grid", params=parameters).status_code == 200
+
+
+def test_a_value_that_a_parameter_does_not_have_is_named_with_those_that_it_has(
+    client: httpx.Client,
+) -> None:
+    refused = client.get("/document-type-columns", params={"document_type": "mail"})
+    detail = envelope(refused)["error"]["detail"]
+    assert (refused.status_code, detail[-12:]) == (422, ", not 'mail'")
+    assert all(repr(one.value) in detail for one in DocumentType)
 
 
 @pytest.mark.parametrize(

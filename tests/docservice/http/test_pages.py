@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from autoscaler.demo.embedded import Process
+from docservice.http.routes.admin_models import ACTIONS, OUTCOMES
 from tests.support.programs import needs
 
 if TYPE_CHECKING:
@@ -574,6 +575,17 @@ def test_the_audit_is_filtered_and_refuses_what_it_does_not_know(live: Live) -> 
         assert actions(since="2099-01-01T00:00:00Z") == set()
         for query in ({"acton": "x"}, {"since": "2026-01-01T00:00:00"}, {"since": "soon"}, {"actor": ""}):
             assert client.get("/admin/audit", params=query).status_code == 422, query
+        for name, words in (("action", ACTIONS), ("outcome", OUTCOMES)):
+            for word in words:
+                assert client.get("/admin/audit", params={name: word}).status_code == 200, word
+            refused = client.get("/admin/audit", params={name: "grwo"})
+            detail = refused.json()["error"]["detail"]
+            assert (refused.status_code, detail.partition(": ")[0], detail[-6:]) == (422, name, "'grwo'")
+            assert ", ".join(words) in detail
+        assert client.get("/admin/audit", params={"limit": 0}).json()["error"]["detail"] == (
+            "limit: Input should be greater than or equal to 1, not '0'"
+        )
+        actions(action="POST /admin/celery/grow")
 
 
 def test_an_export_by_post_has_the_rows_of_the_grid_and_no_page(live: Live) -> None:

@@ -24,3 +24,25 @@ def test_a_filter_model_that_is_kept_has_nothing_that_postgres_cannot_hold(value
     assert from_filter_model("mail", model).filters
     with pytest.raises(GridError, match=r"^filterModel: "):
         from_filter_model("mail", {"state": {**model["state"], "filterType": value}})
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"state": {"filterType": "text", "type": "notEqual", "filter": "proccessed"}},
+        {"state": {"filterType": "set", "values": ["failed", "proccessed"]}},
+        {"items": [{"field": "state", "operator": "not", "value": "proccessed"}]},
+    ],
+)
+def test_a_mistyped_state_is_refused_where_rows_are_changed_and_answered_where_they_are_shown(
+    model: dict[str, Any],
+) -> None:
+    legal = "one of received, processing, processed, failed is needed, not 'proccessed'"
+    with pytest.raises(GridError, match=f"^filterModel.state: {legal}$"):
+        from_filter_model("mail", model)
+    assert from_body("mail", {"filterModel": model}).filters
+
+
+def test_the_case_of_a_state_matters_as_it_does_in_the_grid() -> None:
+    any_case = {"state": {"filterType": "text", "type": "equals", "filter": "FAILED"}}
+    assert from_filter_model("mail", any_case).filters
