@@ -59,6 +59,7 @@ TESTED_BY = {
     "autoscaler/report/spans": "autoscaler/report/test_traces",
     "autoscaler/report/streams": "autoscaler/report/test_page",
     "autoscaler/report/waits": "autoscaler/daemon/test_waits",
+    "autoscaler/sensors/round": "autoscaler/sensors/test_workers",
     "autoscaler/worker/feeding": "autoscaler/worker/test_prefork",
     "autoscaler/worker/resizers": "autoscaler/worker/test_commands",
     "autoscaler/worker/slots": "autoscaler/worker/test_prefork",
@@ -107,7 +108,7 @@ TESTED_BY = {
 }
 #: Test files that are about several modules at once, and what they are about.
 SCENARIOS = {
-    "autoscaler/cli/test_broker_faults": "each command where Redis does not answer",
+    "autoscaler/cli/test_broker_faults": "each command where Redis does not answer or refuses",
     "autoscaler/cli/test_foreign_companion": "reports of companions that are older, newer or somebody else's",
     "autoscaler/control/test_walks": "daemons and drains that are killed, held up and refused",
     "autoscaler/core/test_decider_properties": "what holds for every decision, whatever is drawn",

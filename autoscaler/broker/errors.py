@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 from kombu.exceptions import KombuError
 from redis.exceptions import (
     AskError,
-    AuthenticationError,
     ClusterCrossSlotError,
     ClusterDownError,
+    MasterDownError,
     MovedError,
-    NoPermissionError,
-    ReadOnlyError,
     RedisError,
 )
 from redis.sentinel import MasterNotFoundError, SlaveNotFoundError
+
+from autoscaler.broker.advice import known_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,17 +33,24 @@ CLUSTER_ERRORS = (AskError, ClusterCrossSlotError, ClusterDownError, MovedError)
 _MAX_CHARACTERS = 300
 #: Between ``://`` and the last ``@`` before a space is a login.
 _LOGIN = re.compile(r"://[^\s]*@")
+#: Where in which script of kombu's a server refused something is nobody's concern.
+_SCRIPT = re.compile(r" script: ([0-9a-f]+, )?on @user_script:\d+\.")
 
 
 class BrokerError(Exception):
     """The broker could not be reached, refused, or is not what its URL says. One line, without secrets.
 
-    ``advice`` says what to do about it, or is empty.
+    ``advice`` says what to do about it, or is empty. ``lasting`` is whether no waiting mends it: somebody has
+    to change the URL, or a right.
     """
 
-    def __init__(self, message: str, advice: str = "") -> None:
+    lasting = False
+
+    def __init__(self, message: str, advice: str = "", *, lasting: bool = False) -> None:
         super().__init__(message)
         self.advice = advice
+        if lasting:
+            self.lasting = True
 
     def with_advice(self) -> str:
         """The fault and what to do about it, in one line."""
@@ -82,7 +89,9 @@ def describe(fault: Exception) -> BrokerError:
     text = str(fault)
     if certificate is not None:
         return BrokerError(
-            f"TLS: the server's certificate is refused: {_reason(certificate)}", _tls_advice(certificate)
+            f"TLS: the server's certificate is refused: {_reason(certificate)}",
+            _tls_advice(certificate),
+            lasting=True,
         )
     if any(isinstance(one, ssl.SSLError) for one in chain) or "SSL" in text:
         return BrokerError(
@@ -91,18 +100,26 @@ def describe(fault: Exception) -> BrokerError:
         )
     if any(isinstance(one, MasterNotFoundError | SlaveNotFoundError) for one in chain):
         return _sentinel_error(text)
-    if any(isinstance(one, CLUSTER_ERRORS) for one in chain):
+    # A replica without its primary is one of the cluster's errors to redis-py alone.
+    if any(isinstance(one, CLUSTER_ERRORS) and not isinstance(one, MasterDownError) for one in chain):
         return BrokerError(
             "the server is a node of a Redis Cluster, which Celery cannot use as a broker",
             "give the URL of a single server, or of sentinel:// for failover",
+            lasting=True,
         )
-    return BrokerError(f"{type(fault).__name__}: {one_line(text)}", _advice(chain, text))
+    known = known_fault(chain, text)
+    said = f"{type(fault).__name__}: {one_line(text)}"
+    if known is None:
+        return BrokerError(said)
+    if known.explained:
+        said = f"{said.partition('. ')[0]}."
+    return BrokerError(said, known.advice, lasting=known.lasting)
 
 
 def one_line(text: str) -> str:
     """``text`` as one short line in which no URL shows its login."""
     # redis-py repeats the whole command with its values in front of what went wrong in a pipeline.
-    text = text.rpartition(" of pipeline caused error: ")[2]
+    text = _SCRIPT.sub("", text.rpartition(" of pipeline caused error: ")[2])
     # Other spaces stay as they are: a secret that holds one must still be found by a redactor.
     text = re.sub(r"[\r\n]+", " ", _LOGIN.sub("://***@", text)).strip()
     if len(text) <= _MAX_CHARACTERS:
@@ -142,6 +159,7 @@ def _sentinel_error(text: str) -> BrokerError:
             f"Sentinel: it refuses the login, so the master{master} is not known",
             "give the Sentinels' own login in the URL: sentinel://...?master=NAME&sentinel_password=PASSWORD,"
             " and sentinel_username=USER where they have users",
+            lasting=True,
         )
     if "ConnectionError" in text or "TimeoutError" in text:
         return BrokerError(
@@ -152,15 +170,3 @@ def _sentinel_error(text: str) -> BrokerError:
         f"Sentinel: the Sentinels know no reachable master{master}",
         "is the option master= the name that the Sentinels monitor, and is that server up?",
     )
-
-
-def _advice(chain: tuple[BaseException, ...], text: str) -> str:
-    if any(isinstance(one, NoPermissionError) for one in chain):
-        return "the Redis user lacks this right; grant it with ACL SETUSER"
-    if any(isinstance(one, AuthenticationError) for one in chain) or "WRONGPASS" in text or "NOAUTH" in text:
-        return "the server refuses the login: give user and password in the URL, rediss://USER:PASSWORD@HOST"
-    if any(isinstance(one, ReadOnlyError) for one in chain):
-        return "the server is a replica; point the URL at the primary"
-    if any(isinstance(one, OSError) for one in chain) or "connect" in text.lower():
-        return "is this the URL of Celery's broker, and is the server up?"
-    return ""

@@ -22,6 +22,7 @@ from autoscaler.settings import table
 from autoscaler.settings.parse import number, parse_worker
 
 if TYPE_CHECKING:
+    from autoscaler.cli.compose import App
     from autoscaler.control.drain import Progress
     from autoscaler.settings.load import Settings
 
@@ -60,6 +61,9 @@ def command(
                 app.consumers(DRAIN),
                 app.read_workers,
                 on_progress=report,
+                on_fault=_Faults(app),
+                # A file of the URL may have the new password in a moment.
+                is_final=lambda fault: fault.lasting and "redis_url_file" not in settings.sources,
                 mailboxes=app.mailboxes,
                 wait=stop.wait,
                 stopped=stop.is_set,
@@ -78,6 +82,24 @@ def command(
         ]
         click.echo(json.dumps(shown))
     raise SystemExit(0 if all(progress.phase is Phase.DRAINED for progress in ended) else 1)
+
+
+class _Faults:
+    """Says each fault of the broker once, and when it is over; the URL is read again after each."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._said = ""
+
+    def __call__(self, fault: BrokerError | None) -> None:
+        """Take in what one look met, None where the broker answered."""
+        if fault is not None:
+            self._app.connections.reset()
+        line = "" if fault is None else joined(fault.with_advice(), "tried again until the deadline")
+        before, self._said = self._said, line
+        if line != before:
+            said = f"Redis failed: {line}" if line else "Redis answers again"
+            click.echo(self._app.redactor(f"autoscaler: {said}"), err=True)
 
 
 def _report(progress: Progress) -> None:

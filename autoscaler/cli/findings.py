@@ -44,7 +44,9 @@ def unreachable(url: str, fault: BrokerError) -> Finding:
 
 def uncontrollable(fault: BrokerError) -> Finding:
     """Remote control of the workers fails."""
-    advice = "the user needs publish on the pidbox channel and its reply keys"
+    advice = fault.advice
+    if isinstance(fault.__cause__, NoPermissionError):
+        advice = "the user needs publish on the pidbox channel and its reply keys"
     return Finding(level="fail", subject="remote control", found=str(fault), advice=advice)
 
 

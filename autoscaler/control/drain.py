@@ -102,8 +102,10 @@ def refuse(named: Collection[str], workers: Sequence[WorkerReading], *, force: b
     answering = {reading.name for reading in workers}
     unknown = sorted(set(named) - answering)
     if unknown:
-        there = ", ".join(sorted(answering)) or "none"
-        raise DrainError(f"worker {unknown[0]!r} does not answer; those that do: {there}")
+        others = f"; those that do: {', '.join(sorted(answering))}"
+        if not answering:
+            others = ", nor does any other; does the URL name Celery's broker and its database?"
+        raise DrainError(f"worker {unknown[0]!r} does not answer{others}")
     unsaid = sorted(one.name for one in workers if one.name in named and not one.queues_known)
     if unsaid and not force:
         raise DrainError(
@@ -144,6 +146,9 @@ class Drain:
 
     ``mailboxes`` names the workers that have a mailbox now, None where that is unknown. ``wait`` may return
     early once ``stopped``, as ``Event.wait`` does; from then on ``sleep`` is the pause between two looks.
+
+    A fault of the broker in the middle is waited for until the deadline, unless it ``is_final``. After each
+    look ``on_fault`` is called with its fault, None where it had none.
     """
 
     def __init__(
@@ -153,6 +158,8 @@ class Drain:
         read: Readings,
         *,
         on_progress: Callable[[Progress], None],
+        on_fault: Callable[[BrokerError | None], None] = lambda _: None,
+        is_final: Callable[[BrokerError], bool] = lambda fault: fault.lasting,
         mailboxes: Callable[[], Collection[str] | None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
@@ -163,6 +170,8 @@ class Drain:
         self._consumers = consumers
         self._read = read
         self._on_progress = on_progress
+        self._on_fault = on_fault
+        self._is_final = is_final
         self._mailboxes = mailboxes
         self._monotonic = monotonic
         self._sleep = sleep
@@ -174,7 +183,8 @@ class Drain:
 
         Raises:
             DrainError: before anything is cancelled, when it must not begin.
-            BrokerError: when the broker fails; records say what is cancelled.
+            BrokerError: when the broker fails at the beginning, at the deadline or for good; what is
+                cancelled is recorded.
         """
         workers = self._begin(named, self._monotonic() + deadline_seconds, force=force)
         try:
@@ -223,9 +233,12 @@ class Drain:
             for one in workers:
                 one.take(readings.get(one.progress.worker))
             self._advance(workers, since, over=over)
-        except BrokerError:
-            if over:
+        except BrokerError as fault:
+            if over or self._is_final(fault):
                 raise
+            self._on_fault(fault)
+        else:
+            self._on_fault(None)
         for one, shown in zip(workers, before, strict=True):
             if shown != one.shown:
                 self._on_progress(one.progress)

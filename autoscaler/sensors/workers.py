@@ -1,9 +1,5 @@
 """What the workers report of their pools, over Celery's remote control.
 
-A worker with the companion answers ``pool_report``: one call, counts only. One without is asked by stock
-commands: ``stats`` for the true size, ``active`` for what runs and, only where every process is busy,
-``reserved``.
-
 Workers are found by their mailboxes, by name, and by a roll call: a broadcast ``ping`` that also reaches a
 worker whose mailbox is gone from kombu's set, which is written only at connect. A worker that has missed a
 call is not asked again until it answers a roll call. Roll calls run aside of the tick (``run_aside``), so
@@ -14,18 +10,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from redis.exceptions import NoPermissionError
 
 from autoscaler.broker.errors import BrokerError
-from autoscaler.control.remote import UnreadableReply
-from autoscaler.sensors import values
 from autoscaler.sensors.aside import run_inline
-from autoscaler.sensors.reports import Layouts, is_unknown_command, parse_report, parse_stats, with_tasks
+from autoscaler.sensors.round import Round
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from autoscaler.control.remote import RemoteCall, Replies
     from autoscaler.core.model import WorkerReading
@@ -43,8 +37,6 @@ _MAX_REMOVALS = 100
 _UPTIME_TOLERANCE_SECONDS = 3.0
 #: Celery's beat has such a name and answers ``ping`` only (``beat_enable_remote_control``, Celery 5.7).
 _BEAT = "celerybeat@"
-
-_Shape = TypeVar("_Shape", dict[str, Any], list[Any])
 
 
 class RemoteControl(Protocol):
@@ -95,11 +87,12 @@ class _Known:
 
 @dataclass(slots=True)
 class _RollCall:
-    """One roll call: when it began, whether it has ended, and who answered; None where it failed."""
+    """One roll call: when it began, whether it has ended, and who answered, or its fault."""
 
     at: float
     has_ended: bool = False
     replies: Replies | None = None
+    fault: BrokerError | None = None
 
 
 class WorkerSensor:
@@ -128,6 +121,7 @@ class WorkerSensor:
         self._known: dict[str, _Known] = {}
         self._mailboxes: frozenset[str] = frozenset()
         self._roll_call: _RollCall | None = None
+        self._fault: BrokerError | None = None
         self._called_at: float | None = None
         self._call_soon = False
         self._wait_seconds = self._patience_seconds = _MIN_PATIENCE_SECONDS
@@ -148,16 +142,19 @@ class WorkerSensor:
         if self._called_at is None:
             self._begin_roll_call(at, run_inline)
         self._take_roll_call(at)
-        round_ = _Round(self._remote, {name for name, one in self._known.items() if one.duplicate})
+        round_ = Round(self._remote, {name for name, one in self._known.items() if one.duplicate})
         asked = sorted(name for name, one in self._known.items() if self._is_due(one, at))
         found = self._ask(round_, asked)
         self._record(found, round_, asked, at)
         if self._roll_call is None and self._roll_call_is_due(at):
             self._begin_roll_call(at, self._run_aside)
+        if not asked and self._fault is not None:
+            self._call_soon = True
+            raise self._fault  # else the calls have met the same
         reading = self._reading(found, at)
         return reading if self._where() == where else replace(reading, unregistered=())
 
-    def _ask(self, round_: _Round, names: Sequence[str]) -> list[WorkerReading]:
+    def _ask(self, round_: Round, names: Sequence[str]) -> list[WorkerReading]:
         found, without = round_.reports([name for name in names if self._known[name].companion is not False])
         for reading in found:
             self._known[reading.name].companion = True
@@ -170,9 +167,7 @@ class WorkerSensor:
     def _is_due(self, one: _Known, at: float) -> bool:
         return not one.beat and not one.duplicate and (one.misses == 0 or at >= one.ask_again_at)
 
-    def _record(
-        self, found: Sequence[WorkerReading], round_: _Round, asked: Sequence[str], at: float
-    ) -> None:
+    def _record(self, found: Sequence[WorkerReading], round_: Round, asked: Sequence[str], at: float) -> None:
         for reading in found:
             self._watch_uptime(reading, at)
         answered = {reading.name for reading in found}
@@ -235,8 +230,8 @@ class WorkerSensor:
             try:
                 roll_call.replies = self._remote.roll_call(expected)
                 self._remove(gone)
-            except BrokerError:
-                pass  # the calls of the tick meet the same fault, and report it
+            except BrokerError as fault:
+                roll_call.fault = fault
             finally:
                 roll_call.has_ended = True
 
@@ -248,7 +243,7 @@ class WorkerSensor:
         roll_call = self._roll_call
         if roll_call is None or not roll_call.has_ended:
             return
-        self._roll_call = None
+        self._roll_call, self._fault = None, roll_call.fault
         if roll_call.replies is None:
             return
         for name, replies in roll_call.replies.items():
@@ -326,74 +321,9 @@ def ask(remote: RemoteCall, names: Sequence[str]) -> list[WorkerReading]:
     Raises:
         BrokerError: when the broker cannot be reached.
     """
-    round_ = _Round(remote, set())
+    round_ = Round(remote, set())
     found, without = round_.reports(names)
     found += round_.stock(without)
     return sorted(
         (one for one in found if one.name not in round_.duplicates), key=lambda reading: reading.name
     )
-
-
-@dataclass(slots=True)
-class _Round:
-    """The calls of one look at some workers, and what they showed beside the readings."""
-
-    remote: RemoteCall
-    duplicates: set[str]
-    unreadable: dict[str, str] = field(default_factory=dict)
-
-    def _call(self, command: str, workers: Sequence[str], shape: type[_Shape]) -> dict[str, _Shape]:
-        """The replies of the expected shape; a name that answered twice is nobody's reading."""
-        replies = self.remote.call(command, {}, workers) if workers else {}
-        self.duplicates.update(name for name, several in replies.items() if len(several) > 1)
-        for name, several in replies.items():
-            if (content_type := _unreadable(several)) is not None:
-                self.unreadable[name] = content_type
-        asked = set(workers)
-        return {
-            name: several[0]
-            for name, several in replies.items()
-            if name not in self.duplicates and name in asked and several and isinstance(several[0], shape)
-        }
-
-    def reports(self, names: Sequence[str]) -> tuple[list[WorkerReading], list[str]]:
-        """The readings of those with the companion, and the names of those that do not know it."""
-        readings, without, layouts = [], [], Layouts()
-        for name, reply in self._call("pool_report", names, dict).items():
-            if is_unknown_command(reply):
-                without.append(name)
-            elif "error" not in reply:
-                readings.append(parse_report(name, reply, layouts))
-        return readings, without
-
-    def stock(self, names: Sequence[str]) -> list[WorkerReading]:
-        """The readings of those without the companion."""
-        stats = {
-            name: parse_stats(name, reply)
-            for name, reply in self._call("stats", names, dict).items()
-            if "error" not in reply
-        }
-        active = self._call("active", sorted(stats), list)
-        # An idle process takes a fetched task at once: only a full pool can hold reserved ones back.
-        full = [name for name, tasks in active.items() if len(tasks) >= (stats[name].processes or 0)]
-        reserved = self._call("reserved", sorted(full), list)
-        # Never remembered: whether a worker consumes decides whether it may be shrunk or shut down.
-        consumed = self._call("active_queues", sorted(stats), list)
-        readings = []
-        for name in sorted(stats.keys() - self.duplicates):
-            busy = len(active[name]) if name in active else None
-            fetched = len(reserved[name]) if name in reserved else None if name in full or busy is None else 0
-            reading = with_tasks(stats[name], busy, fetched)
-            readings.append(
-                reading._replace(queues=_names(consumed.get(name)), queues_known=name in consumed)
-            )
-        return readings
-
-
-def _unreadable(replies: Iterable[object]) -> str | None:
-    return next((reply.content_type for reply in replies if isinstance(reply, UnreadableReply)), None)
-
-
-def _names(queues: list[Any] | None) -> tuple[str, ...]:
-    found = (queue.get("name") for queue in queues or () if isinstance(queue, dict))
-    return values.names([queue for queue in found if queue])

@@ -20,7 +20,7 @@ from autoscaler.broker.errors import BrokerError, broker_errors, describe
 from autoscaler.broker.url import RedisUrlError
 
 ADDRESS = "is this the URL of Celery's broker, and is the server up?"
-LOGIN = "the server refuses the login: give user and password in the URL, rediss://USER:PASSWORD@HOST"
+LOGIN = "correct USER:PASSWORD@HOST in the URL; special characters in it are written as %40 for @"
 REPRS = ", ".join(f"<redis.client.Redis(host=s{n},port=26379)>" for n in range(40))
 
 
@@ -153,6 +153,25 @@ def test_a_broker_error_passes_as_it_is(fault):
     with pytest.raises(BrokerError) as raised, broker_errors():
         raise fault
     assert raised.value is fault
+
+
+@pytest.mark.parametrize(
+    ("fault", "lasting"),
+    [
+        (AuthenticationError("WRONGPASS no"), True),
+        (NoPermissionError("no get"), True),
+        (RedisUrlError("no scheme"), True),
+        (MovedError("866 127.0.0.1:7001"), True),
+        (raised_from(certificate("certificate has expired")), True),
+        (MasterNotFoundError("No master found for 'main' : - AuthenticationError('no')"), True),
+        (MasterNotFoundError("No master found for 'main'"), False),
+        (ReadOnlyError("no writes"), False),
+        (ConnectionResetError("gone"), False),
+    ],
+)
+def test_a_fault_that_somebody_has_to_mend_is_told_from_one_that_passes(fault, lasting):
+    found = fault if isinstance(fault, BrokerError) else describe(fault)
+    assert found.lasting is lasting
 
 
 def test_a_mistake_of_our_own_is_no_broker_error():

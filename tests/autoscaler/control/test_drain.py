@@ -110,6 +110,15 @@ def test_a_worker_that_is_not_there_is_named_before_anything_is_cancelled(cluste
     assert cluster.redis.hgetall(CANCELLED_KEY) == {}
 
 
+def test_where_no_worker_answers_at_all_the_url_is_in_doubt(cluster):
+    code, _, err = drain(cluster, W1)
+    message = (
+        f"autoscaler: worker '{W1}' does not answer, nor does any other;"
+        " does the URL name Celery's broker and its database?"
+    )
+    assert (code, err) == (1, [message])
+
+
 @pytest.mark.slow
 def test_at_the_deadline_the_worker_gets_its_consumers_back_and_stays(cluster):
     worker = cluster.worker(W1, processes=2)
@@ -149,6 +158,77 @@ def test_a_drain_that_is_interrupted_restores_the_consumers(cluster):
     cluster.release()
     cluster.send(1, 0.1)
     started(lambda: len(cluster.ended()) == 2, what="the held task and one sent after the drain")
+
+
+def draining(cluster, *words, deadline=300, **environment):
+    """A drain of W1, which runs a task that is held, as a process that has begun."""
+    cluster.worker(W1)
+    cluster.hold(1)
+    started(lambda: cluster.redis.hlen("started") == 1, what="the long task's start")
+    drain = cluster.stack.enter_context(
+        Process(
+            (sys.executable, "-m", "autoscaler", "drain", "--force", "--deadline", f"{deadline}", *words, W1),
+            log_path=cluster.folder / "drain.log",
+            environment=environment or {"REDIS_URL": cluster.server.url},
+            working_folder=ROOT,
+        )
+    )
+    started(lambda: f"{W1}: emptying, 1 running" in drain.log(), what="the begin of the drain")
+    return drain
+
+
+@pytest.mark.slow
+def test_a_drain_whose_login_is_refused_ends_at_once_and_says_what_to_do(cluster):
+    drain = draining(cluster)
+    cluster.redis.config_set("requirepass", "hush")
+    assert drain.wait(within_seconds=30) == 1
+    line = (
+        "autoscaler: Redis failed: OperationalError: Authentication required. The server wants a login:"
+        " give it in the URL, as USER:PASSWORD@HOST or :PASSWORD@HOST; the consumers cancelled so far are"
+        " recorded, and a daemon restores them"
+    )
+    assert drain.log().splitlines()[-1] == line
+
+
+@pytest.mark.slow
+def test_a_drain_goes_on_when_its_url_file_has_the_new_password(cluster):
+    path = cluster.folder / "url"
+    path.write_text(cluster.server.url)
+    drain = draining(cluster, REDIS_URL_FILE=str(path))
+    redis = cluster.redis
+    redis.config_set("requirepass", "hush")
+    started(lambda: "Authentication required" in drain.log(), what="the fault's line")
+    path.write_text(cluster.server.url.replace("//", "//:hush@"))
+    started(lambda: "autoscaler: Redis answers again" in drain.log(), what="the new password's use")
+    path.write_text(cluster.server.url)
+    redis.config_set("requirepass", "")
+    cluster.release()
+    assert drain.wait(within_seconds=60) == 0
+
+
+@pytest.mark.slow
+def test_a_drain_waits_for_a_redis_that_is_away_and_says_so_once(cluster):
+    drain = draining(cluster)
+    cluster.server.stop()
+    refused = f"Error 111 connecting to 127.0.0.1:{cluster.server.port}. Connection refused."
+    started(lambda: refused in drain.log(), what="the fault's line")
+    cluster.server.start()
+    started(lambda: "autoscaler: Redis answers again" in drain.log(), what="the end of the fault")
+    cluster.release()
+    assert drain.wait(within_seconds=60) == 0
+    assert drain.log().count(refused) == 1
+    advice = "Is this the URL of Celery's broker, and is the server up? Tried again until the deadline"
+    assert f"{refused} {advice}\n" in drain.log()
+
+
+@pytest.mark.slow
+def test_a_drain_whose_redis_stays_away_ends_at_its_deadline(cluster):
+    drain = draining(cluster, deadline=8)
+    cluster.server.stop()
+    assert drain.wait(within_seconds=60) == 1
+    last = drain.log().splitlines()[-1]
+    assert last.startswith("autoscaler: Redis failed: ")
+    assert last.endswith("are recorded, and a daemon restores them")
 
 
 @pytest.mark.slow

@@ -237,6 +237,16 @@ def test_the_last_worker_that_ended_cleanly_is_gone_too():
     assert sensor.read(set(), 2.0) == WorkersReading()
 
 
+def test_a_roll_call_that_failed_is_a_fault_where_nobody_else_was_asked():
+    remote = FakeWorkers({}, fault=BrokerError("the server is full"))
+    sensor = WorkerSensor(remote)
+    for at, fault in ((0.0, remote.fault), (1.0, None), (2.0, None)):
+        with pytest.raises(BrokerError, match="the server is full"):
+            sensor.read((), at)  # by the roll call that has ended last
+        remote.fault = fault
+    assert sensor.read((), 3.0) == WorkersReading()
+
+
 def test_a_roll_call_that_failed_says_nothing_about_anybody():
     remote = FakeWorkers({"a@h": with_companion()}, fault=BrokerError("gone"))
     assert [one.name for one in WorkerSensor(remote).read({"a@h"}, 0.0).workers] == ["a@h"]
