@@ -36,13 +36,14 @@ def require_bindable(host: str, port: int, *, shared: bool) -> None:
     except (OSError, UnicodeError) as fault:
         why = fault.strerror if isinstance(fault, OSError) else "not a host name"
         fail(f"cannot listen on {_named(host, port)}: {why}; {_HOST_ADVICE}", 1)
-    faults = [fault for kind, *_, address in found if (fault := _fault(kind, address)) is not None]
+    tried = (_fault(kind, address) for kind, *_, address in found)
+    faults = [one for one in tried if one is not None]
     # A name may also stand for an address of a family that is switched off.
-    grave = [fault for fault in faults if fault.errno != errno.EADDRNOTAVAIL]
+    grave = [one for one in faults if one.errno != errno.EADDRNOTAVAIL]
     if grave or len(faults) == len(found):
-        fault = (grave or faults)[0]
-        advice = _ADVICE.get(fault.errno or 0, _HOST_ADVICE)
-        fail(f"cannot listen on {_named(host, port)}: {fault.strerror}; {advice}", 1)
+        worst = (grave or faults)[0]
+        advice = _ADVICE.get(worst.errno or 0, _HOST_ADVICE)
+        fail(f"cannot listen on {_named(host, port)}: {worst.strerror}; {advice}", 1)
 
 
 def _named(host: str, port: int) -> str:
