@@ -16,16 +16,19 @@ from autoscaler.core.model import Override
 from autoscaler.core.policy import MAX_PROCESSES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from redis import Redis
 
 #: The end of the year 9999: a time beyond it is milliseconds by mistake, or no time (NaN, infinity).
 _LAST_SECOND = 253_402_300_799
+#: A time before this (2001) is a duration by mistake: an override that ended then was never in force.
+_FIRST_SECOND = 1_000_000_000
 #: The expiry of limits that never expire, beside a pause that does.
 NEVER = float(_LAST_SECOND)
 _FIELDS = frozenset({"paused", "min", "max", "hold", "expires_at", "limits_expires_at", "by", "why"})
 _MAX_TEXT_CHARACTERS = 200
+_MAX_SHOWN_CHARACTERS = 40
 
 
 class OverrideError(ValueError):
@@ -52,15 +55,22 @@ class OverrideRequest:
     def __post_init__(self) -> None:
         for name, size in (("min", self.min_processes), ("max", self.max_processes)):
             if size is not None and (type(size) is not int or not 1 <= size <= MAX_PROCESSES):
-                raise OverrideError(f"override: {name} is {size!r}; it must be from 1 to {MAX_PROCESSES}")
+                raise OverrideError(
+                    f"override: {name} is {_shown(size)}; it must be from 1 to {MAX_PROCESSES}"
+                )
         if not isinstance(self.paused, bool):
-            raise OverrideError(f"override: paused is {self.paused!r}; it must be true or false")
+            raise OverrideError(f"override: paused is {_shown(self.paused)}; it must be true or false")
         if (self.min_processes or 0) > (self.max_processes or MAX_PROCESSES):
             raise OverrideError(f"override: min is {self.min_processes}, above max, {self.max_processes}")
-        ends = (self.expires_at, self.limits_expires_at)
-        times = [*self.hold_until.values(), *(end for end in ends if end is not None)]
-        if not all(type(time) in (int, float) and 0 <= time <= _LAST_SECOND for time in times):
-            raise OverrideError("override: hold and expires_at must be seconds since the epoch")
+        for name, time in self._times():
+            if type(time) not in (int, float) or not 0 <= time <= _LAST_SECOND:
+                raise OverrideError(f"override: {name} is {_shown(time)}; it must be seconds since the epoch")
+
+    def _times(self) -> Iterator[tuple[str, Any]]:
+        """All times, by what they are called in a message."""
+        ends = {"expires_at": self.expires_at, "limits_expires_at": self.limits_expires_at}
+        yield from ((name, end) for name, end in ends.items() if end is not None)
+        yield from ((f"hold of {_shown(worker)}", until) for worker, until in self.hold_until.items())
 
     @property
     def has_limits(self) -> bool:
@@ -98,22 +108,31 @@ class OverrideRequest:
             stored = foreign_json.loads(text)
         except (ValueError, RecursionError) as fault:
             raise OverrideError("override: it is not JSON") from fault
-        if not isinstance(stored, dict) or not isinstance(stored.get("hold") or {}, dict):
-            raise OverrideError("override: it must be a JSON object, and hold an object of worker to time")
+        if not isinstance(stored, dict):
+            raise OverrideError("override: it must be a JSON object")
         if unknown := sorted(stored.keys() - _FIELDS):
             # A mistyped pause must not end the one in force: the reader keeps what it read last.
             legal = ", ".join(sorted(_FIELDS))
-            raise OverrideError(f"override: {unknown[0][:40]!r} is no field; legal are {legal}")
-        return cls(
+            raise OverrideError(f"override: {_shown(unknown[0])} is no field; legal are {legal}")
+        hold = {} if stored.get("hold") is None else stored["hold"]
+        if not isinstance(hold, dict):
+            raise OverrideError(f"override: hold is {_shown(hold)}; it must be an object of worker to time")
+        request = cls(
             paused=stored.get("paused", False),
             min_processes=stored.get("min"),
             max_processes=stored.get("max"),
-            hold_until=stored.get("hold") or {},
+            hold_until=hold,
             expires_at=stored.get("expires_at"),
             limits_expires_at=stored.get("limits_expires_at"),
-            by=_bounded(stored.get("by")),
-            why=_bounded(stored.get("why")),
+            by=_bounded("by", stored.get("by")),
+            why=_bounded("why", stored.get("why")),
         )
+        for name, time in request._times():
+            if time < _FIRST_SECOND:
+                raise OverrideError(
+                    f"override: {name} is {_shown(time)}; it must be seconds since the epoch, not from now on"
+                )
+        return request
 
     def at(self, now: float) -> Override:
         """The parts that have not expired at ``now``, epoch seconds."""
@@ -167,8 +186,17 @@ def _expired(at: float | None, now: float) -> bool:
     return at is not None and at <= now
 
 
-def _bounded(value: object) -> str | None:
+def _shown(value: object) -> str:
+    """A value for a message, as Python writes it, shortened."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else f"{text[: _MAX_SHOWN_CHARACTERS - 3]}..."
+
+
+def _bounded(name: str, value: object) -> str | None:
     if value is None:
         return None
+    # A number too: that of a ticket.
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise OverrideError(f"override: {name} is {_shown(value)}; it must be a text")
     text = str(value)
     return text if len(text) <= _MAX_TEXT_CHARACTERS else f"{text[: _MAX_TEXT_CHARACTERS - 3]}..."

@@ -12,10 +12,12 @@ from autoscaler.broker.overrides import OverrideError, OverrideRequest, read_ove
 from autoscaler.core.model import Override
 
 SIZES = "it must be from 1 to 10000"
-TIMES = "override: hold and expires_at must be seconds since the epoch"
+TIMES = "it must be seconds since the epoch"
+FROM_NOW = f"{TIMES}, not from now on"
+HOLD = "it must be an object of worker to time"
 
 
-seconds = st.floats(0, 4e9)
+seconds = st.floats(1e9, 4e9)
 words = st.none() | st.text(max_size=20)
 requests = st.builds(
     OverrideRequest,
@@ -56,8 +58,37 @@ def test_only_what_has_not_expired_stands(request_, now):
         ("", "override: it is not JSON"),
         ("{", "override: it is not JSON"),
         pytest.param("[" * 100_000, "override: it is not JSON", id="deeper than anything can be read"),
-        ("[]", "override: it must be a JSON object, and hold an object of worker to time"),
-        ('{"hold": [1]}', "override: it must be a JSON object, and hold an object of worker to time"),
+        ("[]", "override: it must be a JSON object"),
+        ('{"hold": [1]}', f"override: hold is [1]; {HOLD}"),
+        ('{"hold": []}', f"override: hold is []; {HOLD}"),
+        ('{"hold": 0}', f"override: hold is 0; {HOLD}"),
+        ('{"hold": ""}', f"override: hold is ''; {HOLD}"),
+        ('{"hold": false}', f"override: hold is False; {HOLD}"),
+        ('{"hold": "celery@w1"}', f"override: hold is 'celery@w1'; {HOLD}"),
+        ('{"hold": {"a@h": null}}', f"override: hold of 'a@h' is None; {TIMES}"),
+        ('{"hold": {"a@h": true}}', f"override: hold of 'a@h' is True; {TIMES}"),
+        ('{"hold": {"a@h": 1800}}', f"override: hold of 'a@h' is 1800; {FROM_NOW}"),
+        ('{"expires_at": 0}', f"override: expires_at is 0; {FROM_NOW}"),
+        ('{"expires_at": "1800000000"}', f"override: expires_at is '1800000000'; {TIMES}"),
+        ('{"limits_expires_at": []}', f"override: limits_expires_at is []; {TIMES}"),
+        ('{"limits_expires_at": 3600}', f"override: limits_expires_at is 3600; {FROM_NOW}"),
+        ('{"paused": 0}', "override: paused is 0; it must be true or false"),
+        ('{"paused": []}', "override: paused is []; it must be true or false"),
+        ('{"max": ""}', f"override: max is ''; {SIZES}"),
+        ('{"max": []}', f"override: max is []; {SIZES}"),
+        ('{"by": []}', "override: by is []; it must be a text"),
+        ('{"why": {}}', "override: why is {}; it must be a text"),
+        ('{"why": false}', "override: why is False; it must be a text"),
+        (
+            '{"pause": true}',
+            (
+                "override: 'pause' is no field;"
+                " legal are by, expires_at, hold, limits_expires_at, max, min, paused, why"
+            ),
+        ),
+        pytest.param(
+            json.dumps({"max": "x" * 10**6}), f"override: max is '{'x' * 36}...; {SIZES}", id="a long value"
+        ),
         ('{"paused": "yes"}', "override: paused is 'yes'; it must be true or false"),
         ('{"paused": null}', "override: paused is None; it must be true or false"),
         ('{"min": 0}', f"override: min is 0; {SIZES}"),
@@ -65,11 +96,15 @@ def test_only_what_has_not_expired_stands(request_, now):
         ('{"max": true}', f"override: max is True; {SIZES}"),
         ('{"min": 2.0}', f"override: min is 2.0; {SIZES}"),
         ('{"min": 5, "max": 3}', "override: min is 5, above max, 3"),
-        ('{"hold": {"a@h": "soon"}}', TIMES),
-        ('{"hold": {"a@h": NaN}}', TIMES),
-        ('{"expires_at": Infinity}', TIMES),
-        pytest.param('{"expires_at": 1800000000000}', TIMES, id="milliseconds"),
-        ('{"expires_at": true}', TIMES),
+        ('{"hold": {"a@h": "soon"}}', f"override: hold of 'a@h' is 'soon'; {TIMES}"),
+        ('{"hold": {"a@h": NaN}}', f"override: hold of 'a@h' is nan; {TIMES}"),
+        ('{"expires_at": Infinity}', f"override: expires_at is inf; {TIMES}"),
+        pytest.param(
+            '{"expires_at": 1800000000000}',
+            f"override: expires_at is 1800000000000; {TIMES}",
+            id="milliseconds",
+        ),
+        ('{"expires_at": true}', f"override: expires_at is True; {TIMES}"),
     ],
 )
 def test_an_override_that_is_not_legal_says_what_is(stored, fault):
@@ -85,6 +120,12 @@ def test_an_override_that_is_not_legal_says_what_is(stored, fault):
 def test_junk_never_raises_anything_else(stored):
     with pytest.raises(OverrideError):
         OverrideRequest.from_json(stored)
+
+
+def test_what_is_null_is_not_given_and_a_number_is_a_reason():
+    names = ("min", "max", "hold", "expires_at", "limits_expires_at", "by")
+    stored = json.dumps({**dict.fromkeys(names), "paused": True, "why": 4711})
+    assert OverrideRequest.from_json(stored) == OverrideRequest(paused=True, why="4711")
 
 
 def test_no_override_is_an_empty_one(client):
@@ -133,5 +174,5 @@ def test_who_and_why_are_shortened_since_every_status_repeats_them():
 
 
 def test_texts_that_utf_8_cannot_hold_are_read_as_their_escapes():
-    request = OverrideRequest.from_json(r'{"paused": true, "why": "\ud800", "hold": {"w\udcff@h": 5}}')
-    assert (request.why, request.hold_until) == (r"\ud800", {r"w\udcff@h": 5})
+    request = OverrideRequest.from_json(r'{"paused": true, "why": "\ud800", "hold": {"w\udcff@h": 2e9}}')
+    assert (request.why, request.hold_until) == (r"\ud800", {r"w\udcff@h": 2e9})

@@ -127,6 +127,13 @@ def test_an_administrators_override_is_kept_to_until_it_expires(cluster):
     cluster.redis.set("autoscaler:default:override", "no json")
     started(lambda: daemon.metric("sensor_errors_total", sensor="override"), what="the fault in the override")
     assert daemon.reason(W1) == "held"
+    cluster.redis.set("autoscaler:default:override", '{"hold": []}')
+    fault = "override: hold is []; it must be an object of worker to time"
+    said = lambda: [line for line in daemon.events("condition") if line.get("state") == fault]  # noqa: E731
+    started(said, what="the next fault in the override")
+    ticks = daemon.metric("tick_duration_seconds_count")
+    started(lambda: daemon.metric("tick_duration_seconds_count") > ticks + 3, what="more ticks")
+    assert (daemon.reason(W1), len(said()), said()[0]["name"]) == ("held", 1, "override")
 
 
 @pytest.mark.slow
