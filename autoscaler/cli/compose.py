@@ -108,6 +108,24 @@ class _Control:
     locator: LocatingRemote
 
 
+class _JunkLog:
+    """Says once that something in a reply queue is no reply; that a worker is missing is said of itself."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._said = False
+
+    def take(self, fault: Exception) -> None:
+        """Take in why a message could not be read."""
+        if not self._said:
+            self._said = True
+            self._log.warning(
+                "replies.unreadable",
+                why=f"a message in a reply queue is no reply of a worker: {type(fault).__name__}",
+                consequence="who sent it counts as not responding; this is said once",
+            )
+
+
 def _control(settings: Settings, connections: Connections, log: FilteringBoundLogger) -> _Control:
     addresses = Addresses(
         settings.control_exchanges,
@@ -115,7 +133,9 @@ def _control(settings: Settings, connections: Connections, log: FilteringBoundLo
         tries_legacy=connections.url().sentinel_master is not None,
     )
     timeout = settings.inspect_timeout_seconds
-    remote = Remote(connections.kombu, timeout_seconds=timeout, addresses=addresses)
+    remote = Remote(
+        connections.kombu, timeout_seconds=timeout, addresses=addresses, on_junk=_JunkLog(log).take
+    )
     prefix = settings.layout.prefix
 
     def find_exchanges() -> set[str]:

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 from kombu import Consumer, Producer
-from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.pidbox import Mailbox
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from autoscaler.broker.errors import broker_errors
+from autoscaler.broker.errors import BrokerError, broker_errors
 from autoscaler.control.addresses import DEFAULT_PREFIX, Addresses
-from autoscaler.control.waiting_replies import Reply, WaitingReplies
+from autoscaler.control.waiting_replies import JUNK, Reply, WaitingReplies
 from autoscaler.core.foreign_json import readable, spellings
 
 if TYPE_CHECKING:
@@ -36,6 +35,11 @@ if TYPE_CHECKING:
 
 #: A reply is waited for by a blocking read of 1 s; a shorter deadline would cut it short.
 MIN_TIMEOUT_SECONDS = 1.0
+#: Where kombu fails so often in one call, it is not for single messages.
+_MAX_JUNK = 1000
+_FLOOD = (
+    f"more than {_MAX_JUNK} messages in a reply queue are no replies; who else writes to *.reply.*.pidbox?"
+)
 #: In a reply that cannot be decoded the worker's name is looked for no further than this.
 _SEARCHED_BYTES = 4096
 
@@ -151,7 +155,7 @@ class _Collector:
             return
         try:
             body = message.decode() if isinstance(message, Reply) else readable(message.decode())
-        except (ContentDisallowed, DecodeError, RecursionError):
+        except JUNK:
             name = _name_in(message.body, self._names[ticket])
             body = {} if name is None else {name: UnreadableReply(readable(str(message.content_type))[:60])}
         if isinstance(body, dict):
@@ -172,7 +176,7 @@ class Remote:
     """Sends remote-control commands. ``connect`` returns a fresh connection, bounded in time.
 
     ``addresses`` are where they go; one for several is a command that is published several times, and each
-    worker listens to one.
+    worker listens to one. ``on_junk`` is called with why a message in a reply queue is no reply.
     """
 
     def __init__(
@@ -181,8 +185,10 @@ class Remote:
         *,
         timeout_seconds: float,
         addresses: Addresses | None = None,
+        on_junk: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._connect = connect
+        self._on_junk = on_junk
         self._waiting = WaitingReplies()
         self._timeout_seconds = max(MIN_TIMEOUT_SECONDS, timeout_seconds)
         self._addresses = Addresses() if addresses is None else addresses
@@ -227,19 +233,20 @@ class Remote:
             places = [(self._addresses.current if one.address is None else (one.address,)) for one in sent]
             queues = boxes.reply_queues({address.exchange for several in places for address in several})
             with _deleted_at_the_end(connection.default_channel, queues):
+                arrived: list[Message] = []
                 consumer = Consumer(
                     connection.default_channel,
                     queues,
                     accept=["json"],
                     no_ack=True,
-                    on_message=collector.take,
-                    on_decode_error=lambda message, _: collector.take(message),
+                    on_message=arrived.append,
+                    on_decode_error=lambda message, _: arrived.append(message),
                 )
                 for command, several, ticket in zip(sent, places, collector.tickets, strict=True):
                     for address in several:
                         self._publish(boxes, command, address, ticket)
                 with consumer:
-                    self._drain(connection, collector, [queue.name for queue in queues])
+                    self._drain(connection, collector, arrived, [queue.name for queue in queues])
         found = iter(collector.replies)
         return [next(found) if command.workers is None or command.workers else {} for command in commands]
 
@@ -257,8 +264,12 @@ class Remote:
                 raise
             self.refused.add(address)
 
-    def _drain(self, connection: Connection, collector: _Collector, queues: Sequence[str]) -> None:
+    def _drain(
+        self, connection: Connection, collector: _Collector, arrived: list[Message], queues: Sequence[str]
+    ) -> None:
+        """Collect what comes; kombu puts what it has read into ``arrived``."""
         deadline = time.monotonic() + self._timeout_seconds
+        junk = 0
         while not collector.complete:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
@@ -269,8 +280,17 @@ class Remote:
                 if fault.errno is not None:
                     raise  # the network's own, not the end of this wait
                 return
+            except JUNK as fault:
+                junk += 1
+                if junk > _MAX_JUNK:
+                    raise BrokerError(_FLOOD) from fault
+                self._on_junk(fault)
+            while arrived:
+                collector.take(arrived.pop(0))
             # kombu has no read of its own under way between two drains.
-            self._waiting.take(connection.default_channel, queues, collector.outstanding, collector.take)
+            self._waiting.take(
+                connection.default_channel, queues, collector.outstanding, collector.take, self._on_junk
+            )
 
     def cast(self, command: str, arguments: Mapping[str, Any], workers: Sequence[str]) -> None:
         """Send ``command`` to ``workers`` and wait for no reply.

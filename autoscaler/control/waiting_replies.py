@@ -9,7 +9,7 @@ from __future__ import annotations
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
-from kombu.exceptions import DecodeError
+from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.serialization import prepare_accept_content
 from redis.exceptions import ResponseError
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _MAX_AT_ONCE = 500
+#: What a message raises, in kombu's hands and ours, that is none of kombu's or has parts of another type.
+JUNK = (AttributeError, ContentDisallowed, DecodeError, LookupError, RecursionError, TypeError, ValueError)
 #: kombu's JSON names types that JSON has not by this key.
 _TYPED = b"__type__"
 
@@ -30,7 +32,7 @@ class Reply:
     ``channel`` is kombu's. Plain JSON, as nearly all replies are, is read without kombu's message around it.
 
     Raises:
-        AttributeError, KeyError, TypeError, ValueError: where it is no message of kombu's.
+        JUNK: where it is no message of kombu's.
     """
 
     def __init__(self, raw: bytes, channel: Any) -> None:
@@ -49,7 +51,7 @@ class Reply:
         """What it says, each text of it as it can be shown.
 
         Raises:
-            ContentDisallowed, DecodeError: where it is not JSON.
+            JUNK: where it is not JSON.
         """
         if self._plain is not None:
             try:
@@ -75,10 +77,18 @@ class WaitingReplies:
     def __init__(self) -> None:
         self._allowed = True
 
-    def take(self, channel: Any, queues: Iterable[str], expected: int, take: Callable[[Reply], None]) -> None:
+    def take(
+        self,
+        channel: Any,
+        queues: Iterable[str],
+        expected: int,
+        take: Callable[[Reply], None],
+        junk: Callable[[Exception], None] = lambda _: None,
+    ) -> None:
         """Give ``take`` each reply that waits in ``queues`` now, where many are ``expected``.
 
-        ``channel`` is kombu's, of the Redis transport. What is no message of kombu's is left out.
+        ``channel`` is kombu's, of the Redis transport. What is no message of kombu's is left out, and
+        ``junk`` is called with why.
         """
         if expected < MANY or not self._allowed:
             return
@@ -94,6 +104,7 @@ class WaitingReplies:
                 for raw in found:
                     try:
                         reply = Reply(raw, channel)
-                    except (ValueError, KeyError, TypeError, AttributeError):
+                    except JUNK as fault:
+                        junk(fault)
                         continue
                     take(reply)

@@ -16,22 +16,29 @@ from kombu.message import Message
 from autoscaler.broker.connections import RedisTuning, kombu_options
 from autoscaler.broker.errors import BrokerError
 from autoscaler.broker.url import parse_redis_url
-from autoscaler.control.remote import MIN_TIMEOUT_SECONDS, Remote, RemoteCommand, _Collector
+from autoscaler.control.remote import (
+    MIN_TIMEOUT_SECONDS,
+    Remote,
+    RemoteCommand,
+    UnreadableReply,
+    _Collector,
+)
 from autoscaler.control.resize import ResizeRequest, WorkerResizer
 from autoscaler.core.model import Result
 from autoscaler.demo.embedded import RedisServer, wait_until
 from autoscaler.sensors.workers import WorkerSensor
 from tests.support.builders import worker
 from tests.support.cluster import Cluster
+from tests.support.junk_replies import NO_REPLY, OF_A_WORKER, JunkWriter
 
 PONG = {"ok": "pong"}
 #: The daemon's own name in CLIENT LIST, to tell its connections from the workers'.
 TUNING = RedisTuning(socket_timeout_seconds=2.0, connect_timeout_seconds=1.0, client_name="remote-test")
 
 
-def remote_to(url, *, timeout_seconds=1.5, prefix=""):
+def remote_to(url, *, timeout_seconds=1.5, prefix="", **more):
     options = kombu_options(parse_redis_url(url), TUNING, prefix)
-    return Remote(lambda: Connection(**options), timeout_seconds=timeout_seconds)
+    return Remote(lambda: Connection(**options), timeout_seconds=timeout_seconds, **more)
 
 
 def lasted(call):
@@ -117,6 +124,38 @@ def test_a_reply_that_comes_too_late_leaves_no_key_behind(fleet):
     remote = remote_to(fleet.server.url, timeout_seconds=20)
     assert remote.call("ping", {}, ["a@h"]) == {"a@h": [PONG]}
     assert set(client.keys("*")) == before
+
+
+@pytest.mark.parametrize("others", [0, 8], ids=["a small fleet", "a large fleet"])
+def test_messages_that_are_no_replies_cost_no_reply_of_others(fleet, others):
+    names = ["a@h", *(f"{number}@h" for number in range(others))]
+    said = []
+    with JunkWriter(fleet.server.url, list(NO_REPLY.values())) as writer:
+        # A name more, so that the whole timeout is waited for what else comes.
+        found = remote_to(fleet.server.url, on_junk=said.append).call("ping", {}, [*names, "gone@h"])
+        assert (found["a@h"], writer.answered) == ([PONG], 1)
+    assert found.keys() <= {"a@h", "junk@h"}  # orjson's way needs no delivery tag
+    assert len(said) >= 10
+
+
+@pytest.mark.parametrize("others", [0, 8], ids=["a small fleet", "a large fleet"])
+def test_a_reply_in_another_format_is_its_senders(fleet, others):
+    names = ["a@h", "junk@h", *(f"{number}@h" for number in range(others)), "gone@h"]
+    with JunkWriter(fleet.server.url, list(OF_A_WORKER.values())):
+        found = remote_to(fleet.server.url).call("ping", {}, names)
+    assert (found.keys(), found["a@h"], len(found["junk@h"])) == ({"a@h", "junk@h"}, [PONG], len(OF_A_WORKER))
+    assert {type(reply) for reply in found["junk@h"]} == {UnreadableReply}
+
+
+def test_a_flood_of_messages_that_are_no_replies_ends_the_call(fleet):
+    said = []
+    remote = remote_to(fleet.server.url, timeout_seconds=20, on_junk=said.append)
+    with (
+        JunkWriter(fleet.server.url, [NO_REPLY["no JSON"]] * 1100),
+        pytest.raises(BrokerError, match="who else writes"),
+    ):
+        remote.call("ping", {}, ["gone@h"])
+    assert len(said) == 1000
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from tests.autoscaler.daemon.test_daemon import W1, W2, size
 from tests.autoscaler.daemon.test_faults_redis import resizes
 from tests.support.builders import prompt_policy
 from tests.support.cluster import started
+from tests.support.junk_replies import NO_REPLY, JunkWriter
 
 STATUS = Keys(name="default").status
 
@@ -48,6 +49,19 @@ def test_a_condition_of_a_worker_that_stops_answering_is_never_reported_as_clear
     started(lambda: size(daemon) is None, what="the end of its series")
     started(lambda: daemon.metric("condition", kind="unresponsive") == 1, what="what is wrong with it")
     assert [one for one in daemon.events("condition.cleared") if one["subject"] == "ceiling"] == []
+
+
+@pytest.mark.slow
+def test_messages_that_are_no_replies_fail_no_tick_and_are_said_once(cluster):
+    cluster.worker(processes=2)
+    with JunkWriter(cluster.server.url, list(NO_REPLY.values())) as writer:
+        daemon = cluster.daemon(min="1")
+        started(lambda: size(daemon) == 1, what="the shrink")
+        started(lambda: writer.answered > 10, what="more looks at the worker")
+    assert daemon.metric("unexpected_errors_total") in {0, None}
+    assert daemon.metric("sensor_errors_total", sensor="pool") in {0, None}
+    (line,) = daemon.events("replies.unreadable")
+    assert line["why"].startswith("a message in a reply queue is no reply of a worker: ")
 
 
 @pytest.mark.slow
