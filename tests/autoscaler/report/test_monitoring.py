@@ -151,6 +151,55 @@ def test_the_rules_pass_promtool_and_every_alert_has_a_case_where_it_fires_and_o
     assert {(alert, fires) for alert in alerts for fires in (True, False)} == set(cases)
 
 
+@needs("promtool")
+def test_the_dashboard_counts_workers_once_that_two_daemons_show_in_different_detail(tmp_path):
+    """One daemon has series for each worker, another for groups alone, and of one group more."""
+    series = {
+        'worker_processes{instance="w",job="a",worker="w1@h"}': 3,
+        'worker_processes{instance="w",job="a",worker="w2@h"}': 5,
+        'worker_processes_busy{instance="w",job="a",worker="w1@h"}': 1,
+        'worker_processes_busy{instance="w",job="a",worker="w2@h"}': 4,
+        **{
+            f'group_{name}{{instance="{instance}",job="a",queues="{queues}"}}': value
+            for (instance, queues), values in {
+                ("w", "celery"): (8, 5, 2, 0.5),
+                ("g", "celery"): (8, 5, 2, 0.5),
+                ("g", "mails"): (2, 0, 1, 0.3),
+            }.items()
+            for name, value in zip(
+                ("processes", "processes_busy", "tasks_reserved", "cpu_usage_ratio_max"), values, strict=True
+            )
+        },
+    }
+    shown = panels(DASHBOARD.read_text())
+    (processes,), (busy,) = shown["Processes"][:1], shown["Busy of all"]
+    of_groups = [
+        query
+        for title in ("Fetched and not running", "CPU against its limit")
+        for query in shown[title]
+        if "group_tasks_reserved" in query or "group_cpu_usage_ratio_max" in query
+    ]
+    expected = [(processes, "{}", 10), (busy, "{}", 0.5)]
+    expected += [(f"{query} * 0 + 1", '{queues="mails"}', 1) for query in of_groups]
+    assert len(expected) == 4
+    test = {
+        "interval": "15s",
+        "input_series": [
+            {"series": f"celery_autoscaler_{name}", "values": f"{value}x10"} for name, value in series.items()
+        ],
+        "promql_expr_test": [
+            {"eval_time": "1m", "expr": expr, "exp_samples": [{"labels": labels, "value": value}]}
+            for expr, labels, value in expected
+        ],
+    }
+    path = tmp_path / "dashboard_test.yml"
+    path.write_text(yaml.safe_dump({"evaluation_interval": "15s", "tests": [test]}))
+    done = subprocess.run(
+        ("promtool", "test", "rules", path), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.slow
 @needs("prometheus")
 def test_prometheus_scrapes_the_daemon_and_answers_every_query_of_rules_and_dashboard(cluster):
