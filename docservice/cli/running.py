@@ -68,14 +68,14 @@ def run(work: Awaitable[Done]) -> Done:
         return asyncio.run(main())
     except PoolerError as fault:
         fail(str(fault), 1)
-    except (StoreUnavailableError, StoreTimeoutError) as fault:
-        where = urlsplit(read().database_url).netloc.rpartition("@")[2]
-        fail(f"DATABASE_URL ({where}): {fault}; check that the server runs, the user and the password", 1)
     except StoreRefusedError as fault:
         advice = (
             "migrate, backup and restore take the owner of the tables; for the others see docservice check"
         )
         fail(f"DATABASE_URL: {fault}; {advice}", 1)
+    except (StoreUnavailableError, StoreTimeoutError) as fault:
+        where = urlsplit(read().database_url).netloc.rpartition("@")[2]
+        fail(f"DATABASE_URL ({where}): {fault}; check that the server runs, the user and the password", 1)
     except (MigrationError, BlobError, BackupError, BackupRunningError) as fault:
         fail(str(fault), 1)
 

@@ -16,7 +16,7 @@ from docservice.domain.grid.columns import GridError, shown
 from docservice.http.envelope import JSON, APIResponse, failure_body
 from docservice.ingest.blob_errors import BlobError, BlobMissingError
 from docservice.log import logger
-from docservice.postgres.database import StoreTimeoutError, StoreUnavailableError
+from docservice.postgres.database import StoreRefusedError, StoreTimeoutError, StoreUnavailableError
 
 _RETRY_SECONDS = "2"
 _CODES = {
@@ -40,7 +40,15 @@ _CODES = {
 CODES = frozenset(
     {
         *_CODES.values(),
-        *("busy", "content_missing", "error", "export_too_large", "invalid_override", "module_forbidden"),
+        *(
+            "busy",
+            "content_missing",
+            "database_refused",
+            "error",
+            "export_too_large",
+            "invalid_override",
+            "module_forbidden",
+        ),
         *("not_failed", "refused", "unexpected_total", "unknown_module", "unknown_worker"),
     }
 )
@@ -80,10 +88,8 @@ def api_error(fault: Exception) -> ApiError:
             error = fault
         case GridError() | ModuleNameError():
             error = ApiError(422, str(fault))
-        case StoreUnavailableError():
-            error = _later("Postgres does not answer; try again")
-        case StoreTimeoutError():
-            error = _later(str(fault), code="too_slow")
+        case StoreUnavailableError() | StoreTimeoutError():
+            error = _of_postgres(fault)
         case BlobMissingError():
             error = _later(
                 "the store of documents lacks this file; restore it, or check DOCSERVICE_BLOB_URL",
@@ -102,6 +108,16 @@ def api_error(fault: Exception) -> ApiError:
             logger("api").error("request.failed", exc_info=fault)
             error = ApiError(500, "internal error; the log has its details under the request id")
     return error
+
+
+def _of_postgres(fault: StoreUnavailableError | StoreTimeoutError) -> ApiError:
+    match fault:
+        case StoreRefusedError():  # logged by the pool, once: every request may meet it
+            return _later(f"{fault}; grant what docservice check names", code="database_refused")
+        case StoreUnavailableError():
+            return _later("Postgres does not answer; try again")
+        case _:
+            return _later(str(fault), code="too_slow")
 
 
 def _later(detail: str, *, code: str = "unavailable") -> ApiError:

@@ -15,11 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+
+from docservice.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,6 +33,7 @@ _CLOSE_SECONDS = 5
 _KEPT_STATEMENTS = 100
 #: How long a connection stays leased without a statement, at most.
 _LEASED_SECONDS = 0.05
+_LOGGED_SECONDS = 3600.0
 
 
 class StoreUnavailableError(RuntimeError):
@@ -44,8 +48,8 @@ class StoreTimeoutError(RuntimeError):
     """The server ended a statement that took longer than allowed."""
 
 
-class StoreRefusedError(RuntimeError):
-    """The user in Postgres lacks a right; the same succeeds once it is granted."""
+class StoreRefusedError(StoreUnavailableError):
+    """The user in Postgres lacks a right, or sees no such table; the same succeeds once that is granted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +85,7 @@ class Database:
         self._waiting = 0  # for a connection
         self._timer: asyncio.TimerHandle | None = None
         self._releases: set[asyncio.Task[None]] = set()
+        self._logged: dict[str, float] = {}  # refusals, and when
         # Values are numbers and words of this module, none from outside.
         self._set_local = ";".join(
             f"set local {name} = '{value}'" for name, value in settings.session.items()
@@ -126,6 +131,7 @@ class Database:
 
         Raises:
             StoreUnavailableError: when there is none, or it is lost within the block.
+            StoreRefusedError: when the user lacks a right.
             StoreTimeoutError: when the server ended a statement that took too long.
         """
         return self.transaction() if self._settings.transaction_pooler else _Lease(self)
@@ -199,6 +205,14 @@ class Database:
         async with self.transaction() as connection:
             yield await connection.fetchval("select pg_try_advisory_xact_lock($1)", number)
 
+    def refused(self, fault: BaseException) -> StoreRefusedError:
+        """The exception for a refusal, which is logged once in an hour, however many requests meet it."""
+        why, now = str(fault), time.monotonic()
+        if now - self._logged.get(why, -_LOGGED_SECONDS) >= _LOGGED_SECONDS:
+            self._logged[why] = now
+            logger("database").error("database.refused", why=why, advice="see docservice check")
+        return StoreRefusedError(f"Postgres refuses this user: {why}")
+
     async def fetch(self, sql: str, *arguments: object) -> list[Any]:
         """The rows of one statement; raises as :meth:`connection`."""
         async with self.connection() as connection:
@@ -228,10 +242,12 @@ class _Lease:
         await self._database.release(self._connection, reuse=fault is None)
         if isinstance(fault, _UNAVAILABLE):
             raise _translated(fault) from fault
-        if isinstance(fault, asyncpg.InsufficientPrivilegeError):
-            raise StoreRefusedError(f"Postgres refuses this user: {fault}") from fault
+        if isinstance(fault, _REFUSED):
+            raise self._database.refused(fault) from fault
 
 
+#: Tables of a schema that the user may not use are unknown to it.
+_REFUSED = (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedTableError)
 #: Refusals that are no silence of the server.
 _WHY: dict[type[BaseException], str] = {
     asyncpg.InvalidPasswordError: "Postgres refuses the user or the password",

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from docservice.http.deps import Serving
 from docservice.http.envelope import JSON, APIResponse, answer, failure_body
-from docservice.postgres.database import StoreTimeoutError, StoreUnavailableError
+from docservice.postgres.database import StoreRefusedError, StoreTimeoutError, StoreUnavailableError
 from docservice.postgres.migrations import pending
 
 router = APIRouter(tags=["health"])
@@ -52,14 +52,14 @@ async def livez() -> JSON:
 )
 async def readyz(serving: Serving) -> JSON:
     """503 without Postgres; 200 and `degraded` without Redis, the store of files or a background task."""
-    redis, migrations = await asyncio.gather(serving.cache.ping(), _migrations(serving))
+    redis, (migrations, fault) = await asyncio.gather(serving.cache.ping(), _migrations(serving))
     ready = migrations == "applied"
     failing = serving.background.failing()
     files = serving.store_watch.up
     well = redis and files and not failing
     found = {
         "status": ("ready" if well else "degraded") if ready else "unready",
-        "postgres": "down" if migrations == "unknown" else "up",
+        "postgres": "up" if fault is None or isinstance(fault, StoreRefusedError) else "down",
         "redis": "up" if redis else "down",
         "files": "up" if files else "down",
         "migrations": migrations,
@@ -67,19 +67,19 @@ async def readyz(serving: Serving) -> JSON:
     }
     if ready:
         return answer(found)
-    detail = (
-        "Postgres does not answer"
-        if migrations == "unknown"
-        else "the schema is older than this program; run docservice migrate"
-    )
+    if fault is None:
+        detail = "the schema is older than this program; run docservice migrate"
+    else:
+        detail = str(fault) if isinstance(fault, StoreRefusedError) else "Postgres does not answer"
     return JSON(failure_body("unready", detail, found), status_code=503, headers={"Retry-After": "2"})
 
 
-async def _migrations(serving: Serving) -> str:
+async def _migrations(serving: Serving) -> tuple[str, Exception | None]:
+    """Whether they are applied, and why that is not known."""
     try:
-        return "pending" if await pending(serving.database) else "applied"
-    except (StoreUnavailableError, StoreTimeoutError):
-        return "unknown"
+        return ("pending" if await pending(serving.database) else "applied"), None
+    except (StoreUnavailableError, StoreTimeoutError) as fault:
+        return "unknown", fault
 
 
 @router.get("/metrics", response_class=Response, summary="Metrics for Prometheus", operation_id="metrics")

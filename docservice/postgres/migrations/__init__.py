@@ -142,9 +142,10 @@ async def pending(database: Database) -> list[str]:
     Raises:
         StoreUnavailableError: when Postgres does not answer.
     """
-    try:
-        rows = await database.fetch("select number from schema_migrations")
-    except asyncpg.UndefinedTableError:
-        rows = []
+    async with database.connection() as connection:
+        try:
+            rows = await connection.fetch("select number from schema_migrations")
+        except asyncpg.UndefinedTableError:  # not migrated yet: no refusal
+            rows = []
     known = {row["number"] for row in rows}
     return [step.name for step in migrations() if step.number not in known]

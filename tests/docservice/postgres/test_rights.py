@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections import Counter
 from contextlib import ExitStack
@@ -169,6 +170,47 @@ def test_the_api_and_the_worker_say_at_their_start_which_rights_are_missing(
         asyncio.run(check(read_settings(environment)))
     why = f"the user {name} lacks insert on documents; {GRANT}"
     assert told == [{"event": "database.rights", "log_level": "warning", "part": "settings", "why": why}]
+
+
+def test_a_right_that_is_missing_is_answered_with_503_and_logged_once(
+    environment: dict[str, str], database_url: str, tmp_path: Path
+) -> None:
+    name = urlsplit(environment["DATABASE_URL"]).username
+    detail = "Postgres refuses this user: %s; grant what docservice check names"
+    with run_api(tmp_path, environment) as live, live.client("operator") as client:
+        asyncio.run(_execute(database_url, f"revoke insert on documents from {name}"))
+        asyncio.run(_execute(database_url, f"revoke select on document_type_columns from {name}"))
+        answers = [upload(client, "mail", ("a.txt", b"text")) for _ in range(3)]
+        answers += [client.get("/document-type-columns") for _ in range(3)]
+        pages = [client.get("/modules/mail/grid").status_code, client.get("/readyz").status_code]
+        asyncio.run(_execute(database_url, "revoke usage on schema public from public"))
+        hidden = client.get("/documents", params={"id": "1"})
+        asyncio.run(_execute(database_url, "grant usage on schema public to public"))
+        asyncio.run(_execute(database_url, f"revoke select on schema_migrations from {name}"))
+        unready = client.get("/readyz")
+        asyncio.run(_execute(database_url, f"grant insert on documents to {name}"))
+        again = upload(client, "mail", ("a.txt", b"text"))
+        log = live.process.log()
+    assert pages == [200, 200]
+    assert [(one.status_code, one.json()["error"]["code"]) for one in [*answers, hidden]] == [
+        (503, "database_refused")
+    ] * 7
+    assert [one.json()["error"]["detail"] for one in (*answers[::3], hidden)] == [
+        detail % "permission denied for table documents",
+        detail % "permission denied for table document_type_columns",
+        detail % 'relation "documents" does not exist',
+    ]
+    found = unready.json()
+    assert (unready.status_code, found["data"]["postgres"], found["data"]["migrations"]) == (
+        503,
+        "up",
+        "unknown",
+    )
+    assert found["error"]["detail"].endswith("permission denied for table schema_migrations")
+    assert again.status_code == 202
+    refusals = [json.loads(line)["why"] for line in log.splitlines() if '"database.refused"' in line]
+    assert len(refusals) == len(set(refusals)) >= len(answers[::3])
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize("command", [["token", "list"], ["migrate"]])
