@@ -21,6 +21,7 @@ class StoreWatch:
         self._blobs = blobs
         self._log = logger("blobs")
         self.up = True
+        self.stuck = False  # calls hang for good, perhaps: see BlobStore.stuck
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -33,10 +34,12 @@ class StoreWatch:
         try:
             await self._blobs.find()
         except BlobError as fault:
-            if self.up:
+            if self._blobs.stuck and not self.stuck:
+                self._log.error("blobs.stuck", why=str(fault))
+            elif self.up:
                 self._log.warning("blobs.away", why=str(fault))
-            self.up = False
+            self.up, self.stuck = False, self._blobs.stuck
             return
         if not self.up:
             self._log.info("blobs.back")
-        self.up = True
+        self.up, self.stuck = True, False

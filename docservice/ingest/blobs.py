@@ -10,7 +10,9 @@ it nothing is missing and nothing is stored, the store is away.
 from __future__ import annotations
 
 import io
+import math
 import re
+import time
 import uuid
 from contextlib import aclosing, contextmanager, suppress
 from datetime import date
@@ -36,6 +38,8 @@ MARKER = "docservice-store-id"
 #: How long a call may take where nobody says so.
 CALL_SECONDS = 30.0
 _MAX_MARKER_BYTES = 200
+#: For so long a new file is stored without another look for the marker.
+_SEEN_SECONDS = 5.0
 _CHUNK_BYTES = 1 << 18
 _KEY = re.compile(r"\d{4}-\d{2}-\d{2}/[0-9a-f]{32}", re.ASCII)
 
@@ -60,6 +64,12 @@ class BlobStore:
         self._call = BoundedCalls(self.place, seconds=seconds)
         self._marked = marked
         self._folder = ""  # of a day, where this process stored last
+        self._seen = -math.inf  # monotonic seconds: when the marker was seen last
+
+    @property
+    def stuck(self) -> bool:
+        """Whether so many calls hang that every other one fails at once, until some of them return."""
+        return self._call.stuck
 
     def new_key(self, day: date) -> str:
         """A key that no other blob has."""
@@ -129,14 +139,15 @@ class BlobStore:
             raise BlobError(f"blob {key} cannot be read ({type(fault).__name__})") from fault
 
     def _open_new(self, path: str) -> Any:
-        """A new file. Its folder is made once a day, when the store is seen to be there.
+        """A new file, where the store was seen to be there within seconds; its folder is made once a day.
 
         Where a volume is not mounted, today has no folder yet and none is made.
         """
         folder = path.rsplit("/", 1)[0]
         try:
-            if folder != self._folder:
+            if time.monotonic() - self._seen > _SEEN_SECONDS or folder != self._folder:
                 self._require_marker()
+            if folder != self._folder:
                 self._files.makedirs(folder, exist_ok=True)
             blob = self._files.open(path, "wb")
         except BaseException:
@@ -192,7 +203,9 @@ class BlobStore:
 
     def _require_marker(self) -> None:
         if self._marked and self._read_marker() is None:
+            self._seen = -math.inf  # the next upload looks, too
             raise BlobsAwayError(f"the store in {self.place} is away: it has no file {MARKER}")
+        self._seen = time.monotonic()
 
     async def size(self, key: str) -> int | None:
         """The bytes of a blob; None when there is none.

@@ -57,7 +57,7 @@ class BoundedCalls:
     async def _started(
         self, bound: asyncio.Timeout, work: Callable[..., Answer], arguments: tuple[Any, ...]
     ) -> Answer:
-        if self.hanging >= _MAX_HANGING:
+        if self.stuck:
             raise self._hang()
         answer: Future[Answer] = Future()
         thread = Thread(target=_run, args=(answer, work, arguments), daemon=True)
@@ -76,7 +76,17 @@ class BoundedCalls:
                 self._hanging.append(thread)
         return returned.result()
 
+    @property
+    def stuck(self) -> bool:
+        """Whether so many calls hang that every other one fails at once."""
+        return self.hanging >= _MAX_HANGING
+
     def _hang(self) -> BlobsHangError:
+        if self.stuck:
+            return BlobsHangError(
+                f"{_MAX_HANGING} calls to the store in {self._place} hang, so every other one fails at once;"
+                " see whether its server runs, and where they hang on although it does, restart this process"
+            )
         return BlobsHangError(
             f"the store in {self._place} does not answer within {self._seconds:g} s;"
             " see whether its server runs, or raise DOCSERVICE_BLOB_SECONDS"

@@ -253,6 +253,9 @@ _WHY: dict[type[BaseException], str] = {
     asyncpg.InvalidPasswordError: "Postgres refuses the user or the password",
     asyncpg.InvalidAuthorizationSpecificationError: "Postgres refuses the user",
     asyncpg.InvalidCatalogNameError: "Postgres has no database of this name",
+    asyncpg.ReadOnlySQLTransactionError: (
+        "Postgres takes no write there: the server is a standby, or transactions are read-only"
+    ),
     ConnectionRefusedError: "Postgres does not answer: connection refused",
     socket.gaierror: "Postgres does not answer: no such host",
 }

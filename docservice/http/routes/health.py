@@ -26,6 +26,8 @@ class Readiness(BaseModel):
     """What works. `degraded`: without Redis the cache is bypassed; a failing task delays documents.
 
     Without the store of files none is uploaded, processed or downloaded, and grids are answered.
+    `files_stuck`: so many calls to it hang that every other one fails at once. Where that stays although its
+    server runs, restart the process.
     `background` has the names of background tasks of this process that keep failing.
     """
 
@@ -33,6 +35,7 @@ class Readiness(BaseModel):
     postgres: Literal["up", "down"]
     redis: Literal["up", "down"]
     files: Literal["up", "down"]
+    files_stuck: bool
     migrations: Literal["applied", "pending", "unknown"]
     background: list[str]
 
@@ -62,6 +65,7 @@ async def readyz(serving: Serving) -> JSON:
         "postgres": "up" if fault is None or isinstance(fault, StoreRefusedError) else "down",
         "redis": "up" if redis else "down",
         "files": "up" if files else "down",
+        "files_stuck": serving.store_watch.stuck,
         "migrations": migrations,
         "background": failing,
     }

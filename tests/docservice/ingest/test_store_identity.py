@@ -129,3 +129,27 @@ def test_the_store_of_another_database_is_taken_only_when_that_is_said(
             f"DOCSERVICE_BLOB_URL: the store in {settings.blob_url} belongs to another database, by its file"
             f" {MARKER}{ACCEPT}"
         )
+
+
+@pytest.mark.parametrize("seen_by", ["a look", "time"])
+def test_where_the_marker_alone_is_removed_the_same_day_takes_no_more_files(
+    seen_by: str, settings: Settings
+) -> None:
+    async def walk() -> int:
+        store = BlobStore(settings.blob_url, marked=True)
+        await store.write_marker("own")
+        today = datetime.now(UTC).date()
+        await store.write(store.new_key(today), b"before")
+        (root_of(settings) / MARKER).unlink()
+        if seen_by == "a look":  # as the API does every few seconds
+            with pytest.raises(BlobsAwayError):
+                await store.find()
+        else:  # a worker does not
+            store._seen -= 60
+        with pytest.raises(BlobsAwayError):
+            await store.write(store.new_key(today), b"after")
+        await store.write_marker("own")
+        await store.write(store.new_key(today), b"after")
+        return len(await store.keys_of(today))
+
+    assert asyncio.run(walk()) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from structlog.testing import capture_logs
 
+from autoscaler.demo.embedded import PostgresServer, Process
 from docservice.cli.main import main
 from docservice.cli.running import check
 from docservice.config import read_settings
@@ -159,6 +161,60 @@ def test_a_check_says_that_transactions_are_read_only(environment: dict[str, str
         1,
         f"{LINE} transactions are read-only there; give a server, database and user that may write\n",
     )
+
+
+class Standby(PostgresServer):
+    """A standby of another server, from a base backup of it."""
+
+    def __init__(self, folder: Path, primary: PostgresServer) -> None:
+        super().__init__(folder)
+        self._primary = primary.url
+        self.url = urlsplit(primary.url)._replace(netloc=self._netloc(primary.url)).geturl()
+
+    def _netloc(self, url: str) -> str:
+        return f"{urlsplit(url).netloc.rpartition(':')[0]}:{self.port}"
+
+    def of(self, url: str) -> str:
+        """The same user and database here."""
+        return urlsplit(url)._replace(netloc=self._netloc(url)).geturl()
+
+    def _initialise(self, binaries: Path) -> None:
+        self._data.mkdir(mode=0o700)
+        if self._user is not None:
+            shutil.chown(self._data, self._user)
+        source = urlsplit(self._primary)._replace(path="").geturl()
+        command = (
+            binaries / "pg_basebackup",
+            "-D",
+            self._data,
+            "-d",
+            source,
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+        )
+        with Process(command, log_path=self.folder / "backup.log", user=self._user) as backup:
+            assert backup.wait(within_seconds=60) == 0, backup.log()
+
+
+@pytest.mark.slow
+def test_a_check_and_a_start_say_that_the_server_is_a_standby(
+    servers: Servers, environment: dict[str, str]
+) -> None:
+    folder = servers.folder / f"standby{next(servers.counter)}"
+    with Standby(folder, servers.postgres) as standby:
+        there = {**environment, "DATABASE_URL": standby.of(environment["DATABASE_URL"])}
+        checked = CliRunner(env=there).invoke(main, ["check"])
+        migrated = CliRunner(env={**there, "DATABASE_URL": standby.url}).invoke(main, ["migrate"])
+    assert (checked.exit_code, checked.stderr) == (1, f"{LINE} the server is a standby; give the primary\n")
+    where = urlsplit(standby.url).netloc.rpartition("@")[2]
+    line = (
+        f"docservice: DATABASE_URL ({where}): Postgres takes no write there: the server is a standby, or"
+        " transactions are read-only; check that the server runs, the user and the password\n"
+    )
+    assert (migrated.exit_code, migrated.stderr) == (1, line)
 
 
 def test_the_api_and_the_worker_say_at_their_start_which_rights_are_missing(

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from structlog.testing import capture_logs
 
 from docservice.http.routes.health import readyz
 from docservice.http.services import Services
+from docservice.ingest.blobs import MARKER
 from tests.docservice.http.calls import envelope
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import httpx
 
     from docservice.config import Settings
@@ -24,6 +31,7 @@ def test_health_and_metrics_report_the_current_state(client: httpx.Client) -> No
         "postgres": "up",
         "redis": "up",
         "files": "up",
+        "files_stuck": False,
         "migrations": "applied",
         "background": [],
     }
@@ -60,6 +68,7 @@ def test_a_background_task_that_keeps_failing_makes_the_process_degraded(setting
         "postgres": "up",
         "redis": "up",
         "files": "up",
+        "files_stuck": False,
         "migrations": "applied",
         "background": ["test"],
     }
@@ -81,3 +90,47 @@ def test_a_store_of_files_that_is_not_mounted_makes_the_process_degraded(setting
             await serving.close()
 
     assert asyncio.run(walk()) == [("degraded", "down"), ("ready", "up")]
+
+
+def test_calls_to_the_store_of_files_that_do_not_return_are_said_once_with_what_to_do(
+    settings: Settings, tmp_path: Path
+) -> None:
+    marker = tmp_path / "blobs" / MARKER
+    marker.parent.mkdir()
+    os.mkfifo(marker)  # whoever opens it waits for a writer
+
+    async def walk() -> list[tuple[str, bool]]:
+        serving = Services(replace(settings, blob_seconds=0.2))
+        await serving.database.open()
+        seen = []
+
+        async def look() -> None:
+            await serving.store_watch.look()
+            found = json.loads(bytes((await readyz(serving)).body))["data"]
+            seen.append((found["files"], found["files_stuck"]))
+
+        try:
+            await look()
+            await asyncio.gather(*(serving.blobs.find() for _ in range(40)), return_exceptions=True)
+            await look()
+            await look()
+            with marker.open("wb"):  # what hung goes on
+                async with asyncio.timeout(30):
+                    while serving.blobs.stuck:  # noqa: ASYNC110 - it waits for threads, which tell nobody
+                        await asyncio.sleep(0.01)
+            marker.unlink()
+            await serving.blobs.write_marker("own")
+            await look()
+            return seen
+        finally:
+            await serving.close()
+
+    with capture_logs() as said:
+        seen = asyncio.run(walk())
+    assert seen == [("down", False), ("down", True), ("down", True), ("up", False)]
+    lines = [(one["event"], one.get("why")) for one in said if one["part"] == "blobs"]
+    assert [event for event, _ in lines] == ["blobs.away", "blobs.stuck", "blobs.back"]
+    assert lines[1][1] == (
+        f"32 calls to the store in file://{marker.parent} hang, so every other one fails at once; see whether"
+        " its server runs, and where they hang on although it does, restart this process"
+    )
