@@ -218,7 +218,8 @@ def _held_by(policy: Policy, boxes: Sequence[ContainerReading]) -> Iterator[tupl
     """
     cores = [box.cpu_limit_cores for box in boxes if box.cpu_limit_cores and not box.cpu_limited]
     if cores:
-        each = f"{policy.processes_per_core:g} processes a core"
+        one = policy.processes_per_core
+        each = f"{one:g} process{'es' * (one != 1)} a core"
         yield cpu_processes(max(cores), policy.processes_per_core), f"{max(cores):g} cores ({each})"
     needs = [need.largest for box in boxes if (need := memory_of.need(policy, box, None)) is not None]
     limits = [box.memory_limit_bytes for box in boxes if box.memory_limit_bytes and not box.memory_limited]

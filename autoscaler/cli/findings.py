@@ -192,9 +192,11 @@ def contradictions(worker: WorkerReading, settings: Settings) -> Iterator[Findin
 
 def _resizable(worker: WorkerReading) -> Finding:
     subject = f"worker {worker.name}"
-    size = f"{worker.pool} pool of {worker.processes}, shrinks {shrinking(worker)}"
+    pool = f"{worker.pool} pool of {worker.processes}"
     if worker.unsupported:
-        return Finding(level="fail", subject=subject, found=size, advice="change how the worker is started")
+        found, advice = f"{pool}; {worker.unsupported}", "change how the worker is started"
+        return Finding(level="fail", subject=subject, found=found, advice=advice)
+    size = f"{pool}, shrinks {shrinking(worker)}"
     if not worker.companion:
         advice = (
             "start the worker with -I autoscaler.companion (or app.conf.imports) to shrink it at any time"

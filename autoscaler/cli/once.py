@@ -57,7 +57,9 @@ def command(settings: Settings, *, as_json: bool) -> None:
     if "pool" in record.faults:
         missing.append(f"the workers cannot be asked: {record.faults['pool']}")
     elif not record.observation.workers:
-        missing.append("no worker answered; is one running on this Redis and database?")
+        missing.append(
+            "no worker answered; is one running on this Redis and database? autoscaler check says more"
+        )
     if missing:
         fail(missing, 1)
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = [
     "COMPANION_POOLS",
     "MEANINGS",
-    "RESIZABLE_POOLS",
     "Action",
     "Bounds",
     "ContainerReading",
@@ -60,10 +59,8 @@ class PoolKind(StrEnum):
     OTHER = "other"
 
 
-#: Pools that stock Celery can resize while the worker runs.
-RESIZABLE_POOLS = (PoolKind.PREFORK, PoolKind.GEVENT, PoolKind.EVENTLET)
-#: Pools that can be resized where the worker has the companion.
-COMPANION_POOLS = (*RESIZABLE_POOLS, PoolKind.THREADS)
+#: Pools that can be resized where the worker has the companion; without it, prefork alone.
+COMPANION_POOLS = (PoolKind.PREFORK, PoolKind.GEVENT, PoolKind.EVENTLET, PoolKind.THREADS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,11 +236,15 @@ class WorkerReading(NamedTuple):
         """Why this worker cannot be resized, in one sentence, or None where it can."""
         if self.autoscale:
             return "it runs with --autoscale, which does its own resizing; start it without"
-        if self.pool is PoolKind.THREADS and not self.companion:
-            return "its threads pool cannot be resized without the companion; load it, or use --pool prefork"
         if self.pool not in COMPANION_POOLS:
-            return f"its {self.pool} pool cannot be resized; use --pool prefork, gevent or eventlet"
-        return None
+            return f"its {self.pool} pool cannot be resized; use --pool prefork, threads, gevent or eventlet"
+        if self.companion or self.pool is PoolKind.PREFORK:
+            return None
+        # Celery before 5.7 loses count of a green pool that it grew, so that each growth would be followed by
+        # another one, beyond any maximum; only the companion says which Celery it is.
+        if self.companion_refusal:
+            return f"its {self.pool} pool cannot be resized: {self.companion_refusal}"
+        return f"its {self.pool} pool cannot be resized without the companion; load it, or use --pool prefork"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

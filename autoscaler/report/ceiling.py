@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from autoscaler.core.model import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from autoscaler.core.model import Decision, Override
     from autoscaler.core.plan import GroupPlan, Plan
 
@@ -27,6 +29,10 @@ _LIMITS = {
     Reason.AT_MAX: ("{max}", f"raise it, or {_MORE}"),
     Reason.CPU_CEILING: ("the container's CPU limit", f"raise it, or {_IO}, or {_MORE}"),
     Reason.MEMORY_CEILING: ("the container's memory limit", f"raise it, or {_MORE}"),
+    Reason.UNKNOWN_LIMIT: (
+        "--max auto, since no limit of its container is known",
+        "load the companion, or give --max, --cpu-limit or --limits-folder",
+    ),
     Reason.MACHINE: ("what this machine has, as --max is auto", f"raise {_IO}, or {_MORE} elsewhere"),
 }
 
@@ -46,8 +52,11 @@ def at_ceiling(plan: Plan, override: Override) -> dict[tuple[str, str], str]:
     }
 
 
-def out_of_reach(plan: Plan) -> dict[tuple[str, str], str]:
-    """The workers whose target wait cannot be kept within their bounds, and what it would take."""
+def out_of_reach(plan: Plan, fixed: Collection[str] = ()) -> dict[tuple[str, str], str]:
+    """The workers whose target wait cannot be kept within their bounds, and what it would take.
+
+    ``fixed`` are the workers whose pools cannot be resized: no option would change what they have.
+    """
     return {
         (OUT_OF_REACH, worker): (
             f"tasks arrive faster than they can start within {group.target_seconds:g} s: it takes about"
@@ -57,13 +66,15 @@ def out_of_reach(plan: Plan) -> dict[tuple[str, str], str]:
         for group in plan.groups
         if group.needed is not None and group.target_seconds is not None
         for worker in group.group.workers
+        if worker not in fixed
     }
 
 
-def too_short(plan: Plan) -> dict[tuple[str, str], str]:
+def too_short(plan: Plan, fixed: Collection[str] = ()) -> dict[tuple[str, str], str]:
     """The workers whose growth comes too late for the target wait, however much they may grow.
 
-    The time is rounded up, so that the text stays the same while starts take about as long.
+    The time is rounded up, so that the text stays the same while starts take about as long. ``fixed`` as in
+    :func:`out_of_reach`.
     """
     return {
         (TOO_SHORT, worker): (
@@ -77,6 +88,7 @@ def too_short(plan: Plan) -> dict[tuple[str, str], str]:
         and group.shortest_target_seconds is not None
         and group.target_seconds < group.shortest_target_seconds
         for worker in group.group.workers
+        if worker not in fixed
     }
 
 

@@ -198,7 +198,7 @@ def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
     for decision in record.plan.decisions:
         reading = record.workers.get(decision.worker)
         if reading is not None and not reading.companion:
-            found["worker", reading.name] = f"it shrinks {shrinking(reading)}"
+            found["worker", reading.name] = reading.unsupported or f"it shrinks {shrinking(reading)}"
         memory = record.memory.get(decision.worker)
         if memory is not None and (memory.kills or memory.breach):
             found["memory", decision.worker] = _breach_text(memory)
@@ -210,7 +210,8 @@ def conditions(record: TickRecord, mode: Mode) -> dict[Subject, str]:
 def _of_the_deployment(record: TickRecord, mode: Mode) -> dict[Subject, str]:
     """Who else resizes the workers, which take no tasks, and what is expected and not there."""
     found = ceiling.at_ceiling(record.plan, record.observation.override)
-    found |= ceiling.out_of_reach(record.plan) | ceiling.too_short(record.plan)
+    fixed = {name for name, reading in record.workers.items() if reading.unsupported}
+    found |= ceiling.out_of_reach(record.plan, fixed) | ceiling.too_short(record.plan, fixed)
     found |= deployment.of_readings(record.observation.workers, record.observation.queues)
     found |= {
         (deployment.PEER_WITHOUT_GROWTH, name): deployment.PEER_STATE for name in record.plan.without_growth

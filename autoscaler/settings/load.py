@@ -132,7 +132,7 @@ def load(
     faults: list[str] = []
     read = _Reader(flags, environment, settings, faults)
     values = {setting.key: read.value(setting) for setting in (*ALL, *KEDA)}
-    source = _redis_source(values, faults) if set(REDIS) <= set(settings) else _no_redis
+    source = _redis_source(values, read.sources, faults) if set(REDIS) <= set(settings) else _no_redis
     scope = Scope(workers=frozenset(values["worker"] or ()), queues=frozenset(values["queue"] or ()))
     policy, container = _policy(values, faults), _container(values, scope, faults)
     demand, ignored = _demand(values, read, faults)
@@ -329,7 +329,9 @@ def _no_redis() -> str:
     raise RedisUrlError("this command has no Redis URL")
 
 
-def _redis_source(values: Mapping[str, Any], faults: list[str]) -> Callable[[], str]:
+def _redis_source(
+    values: Mapping[str, Any], sources: Mapping[str, str], faults: list[str]
+) -> Callable[[], str]:
     url, path = values["redis_url"], values["redis_url_file"]
     if url and path:
         faults.append("REDIS_URL and REDIS_URL_FILE are both set; keep one")
@@ -351,8 +353,9 @@ def _redis_source(values: Mapping[str, Any], faults: list[str]) -> Callable[[], 
         parse_redis_url(read())
     except (RedisUrlError, OSError) as fault:
         # An OSError names the file and never its content.
-        url_fault = isinstance(fault, RedisUrlError)
-        faults.append(str(fault) if url_fault else f"REDIS_URL_FILE: {mask(str(fault))}")
+        of_file = isinstance(fault, OSError)
+        unread = f"{sources.get('redis_url_file')}: {mask(str(fault))}; give a file that holds the URL"
+        faults.append(unread if of_file else str(fault))
     return read
 
 

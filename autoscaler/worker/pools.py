@@ -105,7 +105,8 @@ def sizes(consumer: Any, refused: str | None, busy: int) -> dict[str, Any]:
             "retiring": resizer.retiring,
             "start_seconds": resizer.start_seconds,
         }
-    size = 1 if kind == SOLO else consumer.pool.num_processes
+    # A gevent pool of Celery before 5.7 calls the tasks that run now its processes.
+    size = 1 if kind == SOLO else consumer.pool.limit if kind in GREEN else consumer.pool.num_processes
     retiring = max(0, busy - size) if kind in {*GREEN, THREADS} else 0
     return {"size": size, "ready": size, "retiring": retiring, "start_seconds": None}
 

@@ -198,7 +198,7 @@ def test_the_maxima_of_workers_that_are_too_many_processes_together_are_named():
             level="warn",
             subject="maxima of w1@h, w2@h",
             found="at their maxima they are 12 processes on one machine, which holds 2 by its 2 cores (1"
-            " processes a core)",
+            " process a core)",
             advice="lower --max so that they are 2 together, or raise --processes-per-core where tasks wait"
             " (I/O) more than they compute",
         )

@@ -91,7 +91,7 @@ def test_a_target_that_is_no_whole_number_of_1_or_more_is_refused_and_never_sent
         pytest.param(
             {"processes": 2, "pool": PoolKind.SOLO},
             4,
-            "its solo pool cannot be resized; use --pool prefork, gevent or eventlet",
+            "its solo pool cannot be resized; use --pool prefork, threads, gevent or eventlet",
             id="its pool has one size",
         ),
         pytest.param(

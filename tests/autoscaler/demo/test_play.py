@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from autoscaler.demo.embedded import Process
-from autoscaler.demo.play import Summary, against_target, outcome
+from autoscaler.demo.play import Summary, against_target, outcome, shortfall
 from tests.support.cluster import ROOT, started
 
 DEMO = (sys.executable, "-m", "autoscaler", "demo")
@@ -264,3 +264,33 @@ def test_the_p95_is_shown_beside_the_target_whether_it_was_kept_or_not():
     assert against_target(early) == "Of the 262 read so far, 50.0% were read within the target wait of 5 s."
     none = summary(document_p95_seconds=None, target_wait_seconds=None, within_target=None)
     assert against_target(none) == "There was no target wait to compare with, or no document was read."
+
+
+WHOLE = {"documents": 600, "done": 600, "lost": 0, "run_twice": 0, "peak_processes": 8}
+
+
+@pytest.mark.parametrize(
+    ("found", "missing"),
+    [
+        pytest.param({}, None, id="all of it"),
+        pytest.param(
+            {"final_processes": 6},
+            "it ended with 6 processes, not 1: idle ones are kept for as long as that is cheaper than"
+            " to start them again; --seconds 120 gives it longer",
+            id="no shrink to the end",
+        ),
+        pytest.param(
+            {"peak_processes": 1},
+            "the pool did not grow, as one process read the documents in time",
+            id="no growth",
+        ),
+        pytest.param(
+            {"done": 590, "not_processed": 10, "seconds": 90.2},
+            "it ended before all 600 documents were read; --seconds 182 gives it longer",
+            id="stopped early",
+        ),
+        pytest.param({"run_twice": 1}, "documents were lost or run twice", id="run twice"),
+    ],
+)
+def test_an_exit_code_of_1_says_what_was_not_seen_and_what_to_do(found, missing):
+    assert shortfall(summary(**(WHOLE | found))) == missing

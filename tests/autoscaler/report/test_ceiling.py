@@ -49,6 +49,14 @@ def found(record):
         ),
         pytest.param(
             None,
+            None,
+            Override(),
+            "--max auto, since no limit of its container is known (unknown_limit); load the companion, or"
+            " give --max, --cpu-limit or --limits-folder",
+            id="no limit is known",
+        ),
+        pytest.param(
+            None,
             MACHINE,
             Override(),
             f"what this machine has, as --max is auto (machine); raise {IO}, or {WHERE} elsewhere",

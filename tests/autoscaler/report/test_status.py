@@ -284,7 +284,7 @@ def test_the_bounds_of_a_worker_are_reported_by_their_names(parameters, limited,
         (worker(companion=False, companion_refusal="too old"), "only while idle: too old"),
         (
             worker(pool=PoolKind.SOLO),
-            "not at all: its solo pool cannot be resized; use --pool prefork, gevent or eventlet",
+            "not at all: its solo pool cannot be resized; use --pool prefork, threads, gevent or eventlet",
         ),
     ],
 )

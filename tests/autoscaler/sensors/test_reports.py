@@ -67,13 +67,25 @@ def test_a_companions_report_is_a_whole_reading():
     )
 
 
-def test_a_companion_that_refuses_to_resize_counts_as_none_and_says_why():
-    reading = parse_report("w@h", {**REPORT, "pool": "threads", "refusal": "a threads pool has one size"})
+@pytest.mark.parametrize("pool", ["threads", "gevent", "eventlet"])
+def test_a_companion_that_refuses_to_resize_counts_as_none_and_says_why(pool):
+    reading = parse_report("w@h", {**REPORT, "pool": pool, "refusal": "it loses count; use Celery 5.7"})
     assert (reading.companion, reading.companion_refusal, reading.unsupported) == (
         False,
-        "a threads pool has one size",
-        "its threads pool cannot be resized without the companion; load it, or use --pool prefork",
+        "it loses count; use Celery 5.7",
+        f"its {pool} pool cannot be resized: it loses count; use Celery 5.7",
     )
+
+
+@pytest.mark.parametrize("pool", ["thread", "gevent", "eventlet"])
+def test_without_the_companion_only_a_prefork_pool_can_be_resized(pool):
+    # Celery before 5.7 loses count of a green pool: each growth would be followed by another one.
+    stats = {"implementation": f"celery.concurrency.{pool}:TaskPool", "max-concurrency": 2}
+    reading = parse_stats("w@h", {**STATS, "pool": stats})
+    assert reading.unsupported == (
+        f"its {reading.pool} pool cannot be resized without the companion; load it, or use --pool prefork"
+    )
+    assert parse_stats("w@h", STATS).unsupported is None
 
 
 def test_a_queue_that_is_reported_twice_is_consumed_once():

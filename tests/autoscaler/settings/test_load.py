@@ -314,9 +314,9 @@ def test_a_file_is_read_again_each_time(tmp_path):
 
 def test_a_file_that_cannot_be_used_says_why_and_shows_nothing_of_it(tmp_path):
     file = tmp_path / "url"
-    assert faults_of({}, {"REDIS_URL_FILE": str(file)}) == [
-        f"REDIS_URL_FILE: [Errno 2] No such file or directory: '{file}'"
-    ]
+    missing = f"[Errno 2] No such file or directory: '{file}'; give a file that holds the URL"
+    assert faults_of({}, {"REDIS_URL_FILE": str(file)}) == [f"REDIS_URL_FILE: {missing}"]
+    assert faults_of({"redis_url_file": str(file)}, {}) == [f"--redis-url-file: {missing}"]
     file.write_bytes(b"\xff\xfe:s3cret-word@h")
     (fault,) = faults_of({}, {"REDIS_URL_FILE": str(file)})
     assert fault.startswith("Redis URL: no scheme found")

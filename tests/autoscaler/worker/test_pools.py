@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from autoscaler.worker.pools import sizes
 from tests.support.worker_bench import COMPANION, MakeBench, await_insides, resize
+
+
+class GreenPool:
+    """As gevent's of Celery 5.3 to 5.6, which counts the tasks that run now."""
+
+    __module__ = "celery.concurrency.gevent"
+    limit, num_processes = 20, 0
+
+
+def test_the_size_of_a_green_pool_is_what_may_run_in_any_celery() -> None:
+    consumer = SimpleNamespace(pool=GreenPool())
+    assert sizes(consumer, "it loses count", busy=0) == {
+        "size": 20,
+        "ready": 20,
+        "retiring": 0,
+        "start_seconds": None,
+    }
 
 
 @pytest.mark.slow

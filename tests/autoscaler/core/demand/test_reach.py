@@ -9,6 +9,7 @@ import pytest
 from autoscaler.core.decider import Decider, Mode
 from autoscaler.core.demand.reach import HOLD_SECONDS, Look, Reach, follow
 from autoscaler.core.demand.target_wait import TargetWaitPolicy
+from autoscaler.core.model import PoolKind
 from autoscaler.core.policy import Policy
 from autoscaler.report.status import TickRecord, condition_counts, conditions, status
 from autoscaler.simulation.decided import DecidedScaler
@@ -166,6 +167,10 @@ def test_a_target_shorter_than_any_look_and_a_start_is_named_and_kept_by_what_wa
         " that needs more are late; set --target-wait 2s or more, or --min to what a burst needs"
     )
     assert condition_counts(record, conditions(record, Mode.ACT))["target_too_short"] == 1
+    # No option of the daemon helps a worker whose pool it cannot resize.
+    fixed = {worker.name: worker._replace(pool=PoolKind.SOLO)}
+    alone = TickRecord(observation=observation, plan=plan, workers=fixed, name="a")
+    assert ("target_too_short", worker.name) not in conditions(alone, Mode.ACT)
 
 
 def test_a_target_that_growth_can_keep_is_not_called_too_short():
