@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
+from autoscaler.broker.bindings import find_bound_queues
 from autoscaler.broker.errors import BrokerError, broker_errors
 from autoscaler.broker.keys import Keys
 from autoscaler.broker.mailboxes import find_mailbox_sets
@@ -79,6 +81,7 @@ def _examine(app: App) -> Iterator[Finding]:
     yield from findings.unread(again.faults)
     yield from findings.queue_names(settings, depths, consumed)
     yield from findings.queues(depths)
+    yield from _unconsumed(app, {*queues, *consumed})
     yield from findings.worker_names(settings, [worker.name for worker in reading.workers])
     yield from findings.workers(reading, settings)
     known = reading if "mailboxes" not in seen.faults else replace(reading, unregistered=())
@@ -86,6 +89,20 @@ def _examine(app: App) -> Iterator[Finding]:
     yield from of_deployment.maxima(reading.workers, settings)
     if not reading.workers:
         yield from _search(app, again.mailboxes.difference(reading.beats))
+
+
+def _unconsumed(app: App, known: Collection[str]) -> Iterator[Finding]:
+    """Queues that hold tasks, that no worker consumes and that no setting names: a mistyped one, often.
+
+    They are looked for where a search is granted. Without the right nothing is said: nothing depends on it.
+    """
+    if app.settings.scope.queues:
+        return
+    layout = app.settings.layout
+    with suppress(BrokerError):
+        others = find_bound_queues(app.connections.redis(), layout.prefix, layout.separator) - set(known)
+        if others:
+            yield from findings.unconsumed(app.backlog.read(sorted(others)).queues)
 
 
 def _search(app: App, mailboxes: Collection[str]) -> Iterator[Finding]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from autoscaler.sensors.workers import WorkersReading
     from autoscaler.settings.load import Settings
 
+#: No more queues than so many are named that hold tasks and have no consumer.
+_MAX_UNCONSUMED = 10
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -144,6 +147,18 @@ def queues(seen: Sequence[QueueReading]) -> Iterator[Finding]:
             yield Finding(level="fail", subject=subject, found=queue.error, advice=advice)
         else:
             yield Finding(level="ok", subject=subject, found=f"{queue.waiting} waiting")
+
+
+def unconsumed(seen: Sequence[QueueReading]) -> Iterator[Finding]:
+    """The queues among ``seen`` that hold tasks; no worker that answers consumes any of them."""
+    waiting = [queue for queue in seen if queue.waiting]
+    for queue in waiting[:_MAX_UNCONSUMED]:
+        yield Finding(
+            level="warn",
+            subject=f"queue {queue.name}",
+            found=f"{queue.waiting} waiting, and no worker that answers consumes it",
+            advice=f"start a worker with -Q {queue.name}, or correct the queue that its tasks are sent to",
+        )
 
 
 def workers(reading: WorkersReading, settings: Settings) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from celery import Celery
 
 from autoscaler.broker.mailboxes import MAILBOXES_KEY
 from tests.support.cluster import command, started
@@ -38,6 +39,18 @@ def test_unknown_names_are_findings_of_once_and_check(autoscaler_process):
     assert (
         f"fail  --worker nope@vm: no worker of this name answers\n      -> workers that answer: {W1}" in out
     )
+
+
+@pytest.mark.slow
+def test_tasks_that_were_sent_to_the_wrong_queue_are_found(cluster):
+    cluster.worker(W1)
+    sender = Celery("sender", broker=cluster.server.url)
+    sender.send_task("anything", queue="mials")
+    sender.close()
+    waits = "1 waiting, and no worker that answers consumes it"
+    code, found = unlike(cluster, "--max", "1")
+    assert (code, {name: text for name, (text, _) in found.items()}) == (0, {"queue mials": waits})
+    assert unlike(cluster, "--max", "1", "--queue", "celery") == (0, {}), "the others are somebody else's"
 
 
 SEP = "\x06\x16"

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from autoscaler.cli.findings import Finding, contradictions, queue_names, unread, worker_names, workers
+from autoscaler.cli.findings import (
+    Finding,
+    contradictions,
+    queue_names,
+    unconsumed,
+    unread,
+    worker_names,
+    workers,
+)
 from autoscaler.core.model import QueueReading, WorkerLayout
 from autoscaler.sensors.workers import WorkersReading
 from autoscaler.settings.load import load
@@ -42,6 +50,18 @@ def test_a_queue_with_messages_and_no_consumer_is_named_and_one_of_unknown_depth
             subject="--queue full",
             found="3 waiting, and no worker that answers consumes it",
             advice="start a worker with -Q full",
+        )
+    ]
+
+
+def test_queues_that_no_setting_names_are_findings_where_they_hold_tasks():
+    waiting = {"mials": 3, "old": 0, "unread": None}
+    assert list(unconsumed([QueueReading(name=name, waiting=count) for name, count in waiting.items()])) == [
+        Finding(
+            level="warn",
+            subject="queue mials",
+            found="3 waiting, and no worker that answers consumes it",
+            advice="start a worker with -Q mials, or correct the queue that its tasks are sent to",
         )
     ]
 
