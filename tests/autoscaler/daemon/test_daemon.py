@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ import pytest
 
 from autoscaler.broker.keys import read_status
 from autoscaler.broker.overrides import OverrideRequest, write_override
-from tests.support.cluster import command, started
+from tests.support.cluster import ROOT, command, started
 
 W1, W2 = "w1@h", "w2@h"
 
@@ -34,6 +35,16 @@ def test_a_worker_grows_under_a_backlog_and_shrinks_when_it_is_gone_and_nothing_
     assert {(line["command"], line["result"]) for line in resized} == {("pool_resize", "done")}
     assert (resized[0]["before"], resized[-1]["target"]) == (1, 1)
     assert daemon.metric("actions_total", action="grow", result="done") >= 1
+
+
+@pytest.mark.slow
+def test_every_metric_that_it_serves_is_on_the_page_on_metrics(cluster):
+    cluster.worker()
+    daemon = cluster.daemon()
+    started(lambda: size(daemon) == 1, what="a reading")
+    served = set(re.findall(r"^# HELP (\S+)", daemon.get("/metrics")[1], re.MULTILINE))
+    page = (ROOT / "docs/metrics.md").read_text()
+    assert served - set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE)) == set()
 
 
 @pytest.mark.slow
