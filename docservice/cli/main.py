@@ -27,6 +27,7 @@ from docservice.cli.running import (
     fail,
     nothing,
     read,
+    require_redis_rights,
     require_rights,
     require_writes,
     run,
@@ -212,6 +213,7 @@ def check_command(*, accept_store: bool) -> None:
     settings = read()
     run(with_database(settings, require_rights))  # first: it may even lack the right to see the migrations
     run(check(settings, accept_store=accept_store))
+    require_redis_rights(settings)
     run(require_writes(settings))
     click.echo(f"ready: Postgres, Redis and the store of files in {BlobStore(settings.blob_url).place}")
 
@@ -232,19 +234,26 @@ def sweep(*, orphans: bool) -> None:
 
     settings = read()
 
-    async def once() -> str:
+    async def once() -> tuple[str, bool]:
         services = Services(settings)
         # Another database's files would all be orphans.
         await with_schema(settings, partial(identify, services.blobs) if orphans else nothing)
         await services.database.open(min_size=1)
         try:
             swept = await services.sweeper.sweep(alone=True)
+            reached = await services.cache.ping()
             removed = await remove_orphans(services.blobs, services.documents) if orphans else 0
         finally:
             await services.close()
-        return f"sent {swept.sent}, returned {swept.returned}, failed {swept.failed}, removed {removed}"
+        done = f"sent {swept.sent}, returned {swept.returned}, failed {swept.failed}, removed {removed}"
+        return done, reached
 
-    click.echo(run(once()))
+    done, reached = run(once())
+    click.echo(done)
+    if not reached:
+        fail(
+            f"REDIS_URL: no answer from {settings.redis}; documents that wait may not be sent, sweep again", 1
+        )
 
 
 @main.command()

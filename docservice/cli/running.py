@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import click
 
 from docservice.backup.programs import BackupError
+from docservice.cli import redis_rights
 from docservice.config import ConfigError, Settings, read_settings
 from docservice.ingest.blob_errors import BlobError
 from docservice.ingest.blobs import BlobStore
@@ -43,9 +45,15 @@ def fail(text: str, code: int) -> NoReturn:
 def read() -> Settings:
     """The settings of the environment; invalid ones end the command."""
     try:
-        return read_settings(os.environ)
+        settings = read_settings(os.environ)
     except ConfigError as fault:
         fail(str(fault), 2)
+    # Metrics of several processes are files there, and the library does not say so where it cannot make them.
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder and not (Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        advice = "make it, or leave the variable out"
+        fail(f"PROMETHEUS_MULTIPROC_DIR is {folder!r}, no folder that this user may write to; {advice}", 2)
+    return settings
 
 
 async def with_database(settings: Settings, work: Callable[[Database], Awaitable[Done]]) -> Done:
@@ -111,6 +119,12 @@ async def require_writes(settings: Settings) -> None:
         await cache.close()
 
 
+def require_redis_rights(settings: Settings) -> None:
+    """Fail with one line unless the user in Redis may do what the API, or what the worker does."""
+    if why := redis_rights.refusal(settings):
+        fail(f"REDIS_URL: {why}", 1)
+
+
 async def _say_rights(database: Database) -> None:
     """Say what the user in Postgres lacks: not a refusal, since a worker may do with less than the API."""
     if why := await refusal(database):
@@ -132,6 +146,7 @@ async def check(settings: Settings, *, accept_store: bool = False) -> None:
     cache = Cache(settings.redis, settings.redis_tuning, Metrics())
     try:
         if not await cache.ping():
+            require_redis_rights(settings)
             fail(
                 f"REDIS_URL: no answer from {settings.redis} within its timeout; check that it runs,"
                 " the user and the password",

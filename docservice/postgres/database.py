@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -256,6 +257,12 @@ _WHY: dict[type[BaseException], str] = {
     asyncpg.ReadOnlySQLTransactionError: (
         "Postgres takes no write there: the server is a standby, or transactions are read-only"
     ),
+    asyncpg.exceptions.ClientConfigurationError: (
+        "an option of it is illegal, such as sslmode, or a file that it names cannot be read"
+    ),
+    asyncpg.exceptions.TargetServerAttributeNotMatched: (
+        "no server there is what target_session_attrs asks for"
+    ),
     ConnectionRefusedError: "Postgres does not answer: connection refused",
     socket.gaierror: "Postgres does not answer: no such host",
 }
@@ -277,7 +284,18 @@ def _translated(fault: BaseException) -> StoreTimeoutError | StoreUnavailableErr
         return StoreTimeoutError("the query took Postgres too long; narrow it down")
     if isinstance(fault, asyncpg.ProtocolViolationError) and "startup parameter" in str(fault):
         return PoolerError("DATABASE_URL leads to a pooler; set DATABASE_POOLER=transaction")
-    return StoreUnavailableError(_WHY.get(type(fault), f"Postgres does not answer ({type(fault).__name__})"))
+    return StoreUnavailableError(_why(fault))
+
+
+def _why(fault: BaseException) -> str:
+    """Why Postgres is not reached; no text that may hold a password."""
+    if isinstance(fault, ssl.SSLError):
+        return f"the TLS of Postgres is refused ({fault.reason})"
+    if isinstance(fault, FileNotFoundError | PermissionError):
+        return f"a file that it names, such as sslrootcert, cannot be read ({fault.strerror})"
+    if type(fault) is ConnectionError:  # asyncpg's own, where the server answers no to a request for TLS
+        return "Postgres takes no connection by TLS, which sslmode asks for"
+    return _WHY.get(type(fault), f"Postgres does not answer ({type(fault).__name__})")
 
 
 _UNAVAILABLE = (

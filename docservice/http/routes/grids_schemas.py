@@ -134,7 +134,10 @@ def _page() -> Schema:
                 "description": "There are more than `total` rows; `total_estimate` is about how many.",
             },
             "total_estimate": {"type": ["integer", "null"]},
-            "next_cursor": {"type": ["string", "null"]},
+            "next_cursor": {
+                "type": ["string", "null"],
+                "description": "Null on the last page, and on all pages of a search in texts without `sort`.",
+            },
         },
         *("rows", "total", "total_capped", "total_estimate", "next_cursor"),
     )

@@ -144,3 +144,56 @@ def test_a_check_says_that_redis_takes_no_write_and_what_is_mistyped(
     assert ready.stderr == f"{mistyped}; did you mean DOCSERVICE_BLOB_SECONDS?\n"
     assert full.exit_code == 1
     assert full.stderr.splitlines()[-1].startswith(f"docservice: REDIS_URL: {server.url} takes no write: ")
+
+
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        (
+            "sslmode=verify-full&sslrootcert=/nope.pem",
+            "a file that it names, such as sslrootcert, cannot be read (No such file or directory)",
+        ),
+        ("sslmode=require", "Postgres takes no connection by TLS, which sslmode asks for"),
+        ("target_session_attrs=standby", "no server there is what target_session_attrs asks for"),
+        (
+            "sslmode=bogus",
+            "an option of it is illegal, such as sslmode, or a file that it names cannot be read",
+        ),
+    ],
+)
+def test_what_a_database_url_asks_for_and_does_not_get_is_named(
+    option: str, why: str, database_url: str, redis_url: str
+) -> None:
+    where = urlsplit(database_url).netloc.rpartition("@")[2]
+    environment = {"DATABASE_URL": f"{database_url}?{option}", "REDIS_URL": redis_url}
+    done = CliRunner(env=environment).invoke(main, ["migrate"])
+    advice = "check that the server runs, the user and the password"
+    assert (done.exit_code, done.stderr) == (1, f"docservice: DATABASE_URL ({where}): {why}; {advice}\n")
+
+
+def test_a_sweep_that_does_not_reach_redis_says_so(database_url: str, tmp_path: Path) -> None:
+    environment = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "DOCSERVICE_BLOB_URL": f"file://{tmp_path}/blobs",
+    }
+    done = CliRunner(env=environment).invoke(main, ["sweep"])
+    assert done.exit_code == 1
+    assert "sent 0, returned 0, failed 0, removed 0\n" in done.stdout
+    why = f"no answer from {environment['REDIS_URL']}; documents that wait may not be sent, sweep again"
+    assert done.stderr == f"docservice: REDIS_URL: {why}\n"
+
+
+@pytest.mark.parametrize("command", [["api"], ["check"], ["token", "revoke", "1"]])
+def test_a_folder_of_metrics_that_cannot_be_written_to_is_named(
+    command: list[str], database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "nowhere"
+    environment = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "PROMETHEUS_MULTIPROC_DIR": str(folder),
+    }
+    done = CliRunner(env=environment).invoke(main, command)
+    why = f"'{folder}', no folder that this user may write to; make it, or leave the variable out"
+    assert (done.exit_code, done.stderr) == (2, f"docservice: PROMETHEUS_MULTIPROC_DIR is {why}\n")
