@@ -30,11 +30,13 @@ class Completions(NamedTuple):
         self,
         readings: Sequence[WorkerReading],
         count: Callable[[WorkerReading], int | None] = lambda reading: reading.completed,
+        *,
+        may_fall: bool = False,
     ) -> Completions | None:
         """The count after these readings; None where a worker does not report how many tasks it ended.
 
-        ``count`` is what else a worker counts that only grows. A worker that was not counted before adds
-        nothing yet, nor does one whose count fell.
+        ``count`` is what else a worker counts, which ``may_fall`` by a few. A worker that was not counted
+        before adds nothing yet, nor does one whose count fell.
         """
         counts = {reading.name: count(reading) for reading in readings}
         if counts == self.counted:
@@ -50,7 +52,12 @@ class Completions(NamedTuple):
                 continuous = False
             elif now >= before:
                 total += now - before
-            # A stock worker's count is the difference of two readings: it may fall by what it runs.
-            elif now < before - (reading.processes or 0):
+            elif may_fall:
+                continuous = continuous and now >= before - (reading.processes or 0)
+            # A stock worker's is the difference of two readings: what began to run in between is missing, and
+            # is not to be counted when it is there at the next look.
+            elif not reading.companion and now >= before - (reading.busy or 0):
+                counted[name] = before
+            else:
                 continuous = False
         return Completions(total, counted, continuous)

@@ -11,8 +11,9 @@ import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from autoscaler.core.demand import retention, standing
 from autoscaler.core.demand.backlog import Backlog, spread
-from autoscaler.core.demand.retention import Retention, since_then
+from autoscaler.core.demand.retention import Retention
 from autoscaler.core.demand.standing import Standing, faded
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class TargetWaitState(NamedTuple):
     of the tasks that run. ``busy_seconds`` and ``ended`` are the fading sums of the service time.
     ``pending_seconds`` were spent busy since a task was last seen to end; after a count that was ``doubted``
     the next one is believed. ``ready_at`` is when the processes asked for last are ready, ``due_at`` when the
-    next decision is due. ``standing`` is what is learnt while growth comes too late.
+    next decision is due. ``standing`` is what is learnt while growth comes too late, and rests where several
+    workers are planned for.
     ``backlog`` takes the place of ``batches`` and ``runs``, and ``gaps`` (by worker) that of ``retention``,
     where several workers or targets are planned for.
     """
@@ -192,13 +194,14 @@ def _is_implausible(state: TargetWaitState, ended: int, busy_seconds: float) -> 
 
 def since_anew(state: TargetWaitState, at: float) -> TargetWaitState:
     """What is still true after the clock went back to ``at``: what was learnt, and no moment of it."""
-    gaps = {name: since_then(known, at) for name, known in state.gaps.items()}
+    gaps = {name: retention.since_then(known, at) for name, known in state.gaps.items()}
     return TargetWaitState(
         tick_seconds=state.tick_seconds,
         busy_seconds=state.busy_seconds,
         ended=state.ended,
         arrivals_per_second=state.arrivals_per_second,
-        retention=since_then(state.retention, at),
+        retention=retention.since_then(state.retention, at),
+        standing=standing.since_then(state.standing, at),
         gaps=gaps,
     )
 

@@ -40,8 +40,8 @@ def follow(
 
     That is 0 where the workers do not report what they throw away and keep in their timer.
     """
-    passed = before.passed.add(readings, _passed)
-    kept = before.kept.add(readings, _kept)
+    passed = before.passed.add(readings, _passed, may_fall=True)
+    kept = before.kept.add(readings, _kept, may_fall=True)
     if passed is None or kept is None:
         return Fetched(), 0
     more, others = passed.total - before.passed.total, kept.total - before.kept.total

@@ -26,6 +26,8 @@ _DELAYED_ERROR = 2.0
 _MIN_SERVICE_SECONDS = 0.001
 #: Share of the shortest time between two surges in which none is expected.
 _SURELY_APART = 0.7
+#: So many times as long as the last step, and there was a time in between that nobody saw.
+_MAX_LATE = 1.5
 
 
 class Since(NamedTuple):
@@ -89,7 +91,7 @@ class Standing(NamedTuple):
     ``largest`` in the largest surge, at ``largest_at``; the last one came at ``surge_at``, and two were never
     less than ``shortest_gap`` apart. ``delayed`` of those in the system would have ended
     had they started at once. ``stock`` is the size that is needed; ``known`` is whether more tasks have ended
-    than run, so that the mean is no guess.
+    than run, so that the mean is no guess. All was seen until ``seen_at``.
     """
 
     watched_seconds: float = 0.0
@@ -104,6 +106,7 @@ class Standing(NamedTuple):
     service_seconds: float = 0.0
     stock: float = 0.0
     known: bool = False
+    seen_at: float = -math.inf
 
     @property
     def processes(self) -> int:
@@ -127,9 +130,10 @@ class Standing(NamedTuple):
 
 def follow(before: Standing, step: Since, last: Signal | None, signal: Signal, terms: Terms) -> Standing:
     """What is remembered after one step."""
-    if not step.counted:
-        service = before.service_seconds or step.service_seconds
-        return before._replace(excess=0.0, service_seconds=service, served=_unseen(before, step, signal))
+    # What is found at the start is as old as it is said to be, else new.
+    unseen_seconds = signal.at - before.seen_at if last else signal.oldest_age_seconds or 0.0
+    if not (step.counted and unseen_seconds < _MAX_LATE * step.seconds):
+        return _resumed(before, step, unseen_seconds, signal)
     seconds, arrived, at = step.seconds, step.arrived, signal.at
     watched = before.watched_seconds + seconds
     weight = math.expm1(-seconds / _WINDOW_SECONDS) / math.expm1(-watched / _WINDOW_SECONDS)
@@ -158,26 +162,57 @@ def follow(before: Standing, step: Since, last: Signal | None, signal: Signal, t
         surge_at=surge_at,
         shortest_gap=gap,
         # In an endless pool what waits would run, and end at a rate of one over the service time.
-        delayed=before.delayed + (signal.backlog - before.delayed) * -math.expm1(-seconds / service),
+        delayed=_delayed(before, signal, seconds, service),
         served=served,
         service_seconds=service,
         known=served.ended >= min(signal.busy, terms.remembered_tasks / 2),
+        seen_at=at,
     )
-    if not served.ended:
-        return after
-    stock = _base_stock(after, after.in_time(signal.in_system), at, terms)
-    if stock < before.stock:  # as slowly as tasks end
-        stock += (before.stock - stock) * math.exp(-seconds / service)
+    return _stocked(before, after, seconds, signal, terms) if served.ended else after
+
+
+def _stocked(before: Standing, after: Standing, seconds: float, signal: Signal, terms: Terms) -> Standing:
+    """The same with the size that is needed; it falls as slowly as tasks end."""
+    stock = _base_stock(after, after.in_time(signal.in_system), signal.at, terms)
+    if stock < before.stock:
+        stock += (before.stock - stock) * math.exp(-seconds / after.service_seconds)
     return after._replace(stock=stock)
 
 
-def _unseen(before: Standing, step: Since, signal: Signal) -> Served:
-    """What is learnt of the service time in a time that nobody saw: nothing.
+def since_then(before: Standing, at: float) -> Standing:
+    """The same where no moment is later than ``at``."""
+    return before._replace(
+        largest_at=min(before.largest_at, at),
+        surge_at=min(before.surge_at, at),
+        served=before.served._replace(runs=(), ages=0.0, pending_seconds=0.0),
+        seen_at=-math.inf,
+    )
+
+
+def _resumed(before: Standing, step: Since, unseen_seconds: float, signal: Signal) -> Standing:
+    """What is remembered after a time that nobody saw: what was, and that what waits has gathered in it."""
+    service = before.service_seconds or step.service_seconds
+    after = before._replace(excess=0.0, service_seconds=service)
+    if not signal.complete:
+        return after
+    return after._replace(
+        delayed=_delayed(before, signal, unseen_seconds, service),
+        served=_unseen(before, step, unseen_seconds, signal),
+        seen_at=signal.at,
+    )
+
+
+def _delayed(before: Standing, signal: Signal, seconds: float, service_seconds: float) -> float:
+    return before.delayed + (signal.backlog - before.delayed) * -math.expm1(-seconds / service_seconds)
+
+
+def _unseen(before: Standing, step: Since, seconds: float, signal: Signal) -> Served:
+    """What is learnt of the service time in ``seconds`` that nobody saw: nothing.
 
     Those that run are no older than a task lasts: those that ran before may have ended and others begun.
     """
     service, at = before.service_seconds or step.service_seconds, signal.at
-    runs = runs_after(before.served.runs, signal.busy, step.started, at - min(step.seconds, service) / 2)
+    runs = runs_after(before.served.runs, signal.busy, step.started, at - min(seconds, service) / 2)
     runs = tuple((max(since, at - service), count) for since, count in runs)
     ages = sum((at - since) * count for since, count in runs)
     return before.served._replace(runs=runs, ages=ages, pending_seconds=0.0)
@@ -188,7 +223,7 @@ def _served(
 ) -> Served:
     """What is learnt of the service time in one step; ``uneven`` is one in which many tasks came at once."""
     if not signal.continuous:  # what other workers ran has not ended here
-        return _unseen(before, step, signal)
+        return _unseen(before, step, step.seconds, signal)
     served, waited = before.served, bool(last and last.backlog)
     started_at = signal.at - min(step.seconds, before.service_seconds or 1.0) / 2
     runs = runs_after(served.runs, signal.busy, step.started, started_at)

@@ -24,7 +24,10 @@ class Starts(NamedTuple):
     recent: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
     def add(self, readings: Iterable[WorkerReading]) -> Starts:
-        """The same after these readings; a worker that reports none is forgotten."""
+        """The same after these readings; a worker that reports none is forgotten.
+
+        Where none reports any, as after a restart, a start takes as long as it took.
+        """
         recent = {}
         for reading in readings:
             seconds = reading.start_seconds
@@ -32,7 +35,7 @@ class Starts(NamedTuple):
                 before = self.recent.get(reading.name, ())
                 same = before and before[-1] == seconds
                 recent[reading.name] = before if same else (*before, seconds)[-_REMEMBERED:]
-        return Starts(recent)
+        return Starts(recent) if recent else self
 
     @property
     def seconds(self) -> float | None:

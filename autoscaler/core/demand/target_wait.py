@@ -72,7 +72,7 @@ def advance(
     size += _missing(pace, signal, step, dated, runs)
     growing = (size > signal.processes and bool(signal.backlog)) or stock > signal.processes
     tasks = stood.in_time(signal.in_system) if hold else signal.in_system
-    pool = Pool(signal.at, signal.processes, tasks, max(0, step.net_arrived))
+    pool = Pool(signal.at, signal.processes, tasks, max(0, step.net_arrived) if step.counted else 0)
     after = _learn(state, signal, step)._replace(
         batches=batches,
         runs=runs,
@@ -147,8 +147,9 @@ def advance_fleet(
     if not signal.complete:
         return after, needs
     passed = _passed(parameters.aimed_at(min(targets)), step, hold)
-    gaps, keep, kept = _retained(parameters, state, fleet, fetched, passed, at=signal.at, hold_seconds=hold)
-    return after._replace(gaps=gaps), needs._replace(keep=keep, kept=kept)
+    came = fetched if step.counted else [0] * len(fetched)
+    gaps, keep, kept = _retained(parameters, state, fleet, came, passed, at=signal.at, hold_seconds=hold)
+    return after._replace(gaps=gaps, retention=Retention()), needs._replace(keep=keep, kept=kept)
 
 
 def _retained(
@@ -168,7 +169,9 @@ def _retained(
     # A newcomer learns from what one of the others has learnt.
     known = next(iter(state.gaps.values()), state.retention)
     for member, one, arrived, least in zip(fleet.members, fleet.consumed, fetched, keep, strict=True):
-        pool = Pool(at, member.processes, in_hand(member, one), arrived)
+        # What one runs that was not looked at before has not come just now.
+        new = arrived if member.name in state.backlog.seen else 0
+        pool = Pool(at, member.processes, in_hand(member, one), new)
         learnt = retention.track(parameters, state.gaps.get(member.name, known), pool, passed)
         gaps[member.name] = learnt
         kept += retention.retained(parameters, learnt, pool, least or 1, hold_seconds=hold_seconds)
@@ -298,6 +301,8 @@ def _learn(state: TargetWaitState, signal: Signal, step: Step) -> TargetWaitStat
             0.0, state.arrivals_per_second * (1 - fresh) + step.net_arrived / step.seconds * fresh
         ),
         ready_at=state.ready_at,
+        retention=state.retention,
+        standing=state.standing,
     )
 
 

@@ -35,11 +35,6 @@ def counted(*ticks):
             [{"a": 500}, {"a": 2}, {"a": 5}], [(0, False), (0, False), (3, True)], id="it restarted"
         ),
         pytest.param(
-            [{"a": 500}, {"a": 498}, {"a": 501}],
-            [(0, False), (0, True), (3, True)],
-            id="two readings that were not taken at once",
-        ),
-        pytest.param(
             [{"a": 500}, {"a": None}, {"a": 503}],
             [(0, False), (0, False), (3, True)],
             id="one count is missing",
@@ -48,3 +43,22 @@ def counted(*ticks):
 )
 def test_only_the_differences_of_each_worker_are_added_up(ticks, expected):
     assert counted(*ticks) == expected
+
+
+def test_a_burst_that_a_stock_worker_began_between_two_of_its_readings_is_counted_once():
+    state, totals = Completions(), []
+    # Started less busy: 30 were busy at the second of the readings and not started at the first.
+    for completed, busy in ((500, 0), (470, 30), (500, 30), (531, 0)):
+        reading = worker("a", 40, completed=completed, busy=busy, companion=False)
+        state = state.add([reading]) or state
+        totals.append((state.total, state.continuous))
+    assert totals == [(0, False), (0, True), (0, True), (31, True)]
+
+
+@pytest.mark.parametrize("companion", [False, True])
+def test_a_worker_that_restarted_after_few_tasks_is_no_other_than_one_that_restarted_after_many(companion):
+    state = Completions()
+    for completed, busy in ((20, 4), (0, 1)):
+        reading = worker("a", 40, completed=completed, busy=busy, companion=companion)
+        state = state.add([reading]) or state
+    assert (state.total, state.continuous) == (0, False)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from autoscaler.core.demand.fleet import Channel, Fleet, Member
 from autoscaler.core.demand.learning import TargetWaitState, step_since
 from autoscaler.core.demand.pace import Looks
 from autoscaler.core.demand.parameters import TargetWaitPolicy
 from autoscaler.core.demand.signal import Signal
 from autoscaler.core.demand.standing import Since, Standing, Terms, crowd, follow
-from autoscaler.core.demand.target_wait import advance
+from autoscaler.core.demand.target_wait import advance, advance_fleet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -141,3 +142,69 @@ def test_a_time_that_nobody_saw_teaches_nothing(
                 assert 8 < state.standing.service_seconds < 13
     assert max(sizes) <= 34
     assert state.standing.largest < 10
+
+
+LOOKS = Looks(0.25, 2.0)
+
+
+def steady(looks: int = 600) -> TargetWaitState:
+    """What is remembered of :data:`STEADY`, tasks of 10 s and 1.2 a second, after so many looks."""
+    state = TargetWaitState(tick_seconds=2.0)
+    for number in range(looks):
+        shown = replace(STEADY, at=2.0 * number, completed=int(2.4 * number))
+        state, _ = advance(PARAMETERS, state, shown, LOOKS)
+    return state
+
+
+@pytest.mark.parametrize("gap", [unread, silent])
+def test_what_gathered_in_a_time_that_nobody_saw_is_no_need_to_hold_a_size_for(
+    gap: Callable[[Signal], Signal | None],
+):
+    """For an hour no task ends; then 64 processes do what waits, and the others."""
+    state, size, waiting, completed = steady(300), 24, 0.0, 720.0
+    for number in range(300, 3000):
+        shown = replace(STEADY, at=2.0 * number)
+        if number in HOUR:
+            waiting += 2.4
+            seen = gap(replace(shown, waiting=int(waiting)))
+        else:
+            busy = 64 if waiting else 12
+            completed += busy / 5
+            waiting = max(0.0, waiting - busy / 5 + 2.4)
+            seen = replace(
+                shown, waiting=int(waiting), busy=busy, processes=max(busy, size), completed=int(completed)
+            )
+        if seen:
+            state, size = advance(PARAMETERS, state, seen, LOOKS)
+            size = min(size, 64)
+    assert waiting == 0
+    assert 17 <= size <= 26
+
+
+def of_two(seen: Signal) -> tuple[Signal, Fleet]:
+    """The same with a second worker of one idle process on the same queue."""
+    first = Member("a", seen.processes, seen.busy, 0, seen.completed, (0,))
+    fleet = Fleet.of(
+        [first, Member("b", 1, 0, 0, 0, (0,))], [Channel(("q",), 1.0, seen.waiting, (0, 1), seen.waiting)]
+    )
+    return replace(seen, processes=seen.processes + 1, continuous=False), fleet
+
+
+def test_a_second_worker_that_comes_and_goes_leaves_what_is_learnt():
+    state = steady()
+    before, needed = state.standing, state.retention.needed_at
+    for number in range(600, 630):
+        shown, fleet = of_two(replace(STEADY, at=2.0 * number, completed=int(2.4 * number)))
+        state, _ = advance_fleet(PARAMETERS, state, shown, fleet, LOOKS)
+    assert state.gaps["a"].needed_at[14:24] == needed[14:24]  # no size was needed again
+    shown = replace(STEADY, at=1260.0, completed=1512, continuous=False)
+    state, size = advance(PARAMETERS, state, shown, LOOKS)
+    assert size >= before.processes
+    assert state.standing.served.mean_seconds(1260.0) == before.served.mean_seconds(1198.0)
+
+
+def test_a_clock_that_went_back_takes_nothing_away():
+    state = steady()
+    state, size = advance(PARAMETERS, state, replace(STEADY, at=30.0, completed=1440), LOOKS)
+    assert size >= state.standing.processes > 12
+    assert state.retention.tasks_at

@@ -32,6 +32,8 @@ def learnt(*looks):
         ([[1.0, 3.0], [1.1, 9.0]], 3.0),
         ([[1.0, 3.0], [1.1]], 1.0),
         ([[4.9], [None], [1.0]], 1.0),
+        ([[4.9], [None]], 4.9),
+        ([[4.9], [None, 1.0]], 1.0),
     ],
     ids=[
         "no worker",
@@ -46,6 +48,8 @@ def learnt(*looks):
         "one slow growth of several workers",
         "a worker that is gone",
         "started anew",
+        "started anew and not grown yet",
+        "started anew, and another has grown",
     ],
 )
 def test_one_slow_growth_is_not_what_the_next_is_expected_to_take(looks, seconds):
