@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 #: What a node of a Redis Cluster answers to a client that knows nothing of clusters.
 CLUSTER_ERRORS = (AskError, ClusterCrossSlotError, ClusterDownError, MovedError)
 _MAX_CHARACTERS = 300
-#: Between ``://`` and the last ``@`` before a space is a login.
+#: Between ``://`` and the last ``@`` before a space is a login; another may stand among a URL's options.
 _LOGIN = re.compile(r"://[^\s]*@")
+_OPTION = re.compile(r"([?&](?:\w+_)?password=)[^&\s]+")
 #: Where in which script of kombu's a server refused something is nobody's concern.
 _SCRIPT = re.compile(r" script: ([0-9a-f]+, )?on @user_script:\d+\.")
 
@@ -121,7 +122,7 @@ def one_line(text: str) -> str:
     # redis-py repeats the whole command with its values in front of what went wrong in a pipeline.
     text = _SCRIPT.sub("", text.rpartition(" of pipeline caused error: ")[2])
     # Other spaces stay as they are: a secret that holds one must still be found by a redactor.
-    text = re.sub(r"[\r\n]+", " ", _LOGIN.sub("://***@", text)).strip()
+    text = re.sub(r"[\r\n]+", " ", _OPTION.sub(r"\1***", _LOGIN.sub("://***@", text))).strip()
     if len(text) <= _MAX_CHARACTERS:
         return text
     # Whole words only: of a secret cut in two a redactor would not know the rest.

@@ -28,11 +28,12 @@ _SCHEMES = {
     "sentinel": "sentinel",
 }
 _LEGAL = "use redis://, rediss:// (TLS), valkey:// or sentinel:// with HOST:PORT/DB"
+_SOCKET = "a socket file does not cross container borders; let Redis listen on a port too"
 _REFUSED = {
     "http": "the service speaks the Redis protocol, not a REST API",
     "https": "the service speaks the Redis protocol, not a REST API",
-    "unix": "a socket file does not cross container borders",
-    "redis+socket": "a socket file does not cross container borders",
+    "unix": _SOCKET,
+    "redis+socket": _SOCKET,
     "redis+cluster": "Celery has no cluster transport",
     "redis-cluster": "Celery has no cluster transport",
 }
@@ -49,6 +50,8 @@ _TLS_OPTIONS = frozenset(
     }
 )
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+#: Where Celery connects to when a URL names no host.
+_DEFAULT_HOST = "127.0.0.1"
 _MAX_DBS = 1_000_000
 #: Options of redis-py and kombu that apply here too: times in seconds, a number, and a switch.
 NUMERIC_OPTIONS = frozenset(
@@ -60,6 +63,8 @@ NUMERIC_OPTIONS = frozenset(
         "max_connections",
     }
 )
+#: In these a raw '@' is the option's own, and does not end a login.
+_MAY_HOLD_AT = frozenset({"client_name", "password", "username", *_TLS_OPTIONS, *_SENTINEL_OPTIONS})
 _SWITCHES = {"true": "1", "yes": "1", "on": "1", "false": "0", "no": "0", "off": "0"}
 
 
@@ -112,16 +117,12 @@ def parse_redis_url(text: str) -> RedisUrl:
 
     For Sentinel, hosts are separated by a comma (or as kombu has it, by ``;sentinel://``, each with the login
     again) and the master's name is the option ``master``. Its connections do not use TLS. A login may also be
-    given as the options ``username`` and ``password``.
+    given as the options ``username`` and ``password``. Without a host it is this one, as Celery has it.
 
     Raises:
         RedisUrlError: in one line, without the password.
     """
-    scheme, found, rest = text.strip().partition("://")
-    scheme = scheme.lower()
-    if not found or scheme not in _SCHEMES:
-        raise RedisUrlError(f"Redis URL: {_why_refused(scheme) if found else 'no scheme found'}; {_LEGAL}")
-    real = _SCHEMES[scheme]
+    real, rest = _scheme(text.strip())
     login, host_part, tail = _split_sentinels(rest) if real == "sentinel" else _split(rest)
     options = _parse_options(tail)
     username, colon, password = login.partition(":")
@@ -132,7 +133,7 @@ def parse_redis_url(text: str) -> RedisUrl:
         username, colon, password = quote(options.get("username", "")), ":", quote(options["password"])
     tls = {name: value for name, value in options.items() if name in _TLS_OPTIONS}
     _check_options(options, tls, real)
-    hosts = tuple(_parse_hosts(host_part, 26379 if real == "sentinel" else 6379))
+    hosts = tuple(_parse_hosts(host_part, sentinels=real == "sentinel"))
     if len(hosts) > 1 and real != "sentinel":
         raise RedisUrlError(f"Redis URL: {len(hosts)} hosts found; give one, or sentinel:// for failover")
     numbers = _numeric(options)
@@ -151,6 +152,21 @@ def parse_redis_url(text: str) -> RedisUrl:
         options=numbers,
         ignored_options=tuple(sorted(options.keys() - used)),
     )
+
+
+def _scheme(text: str) -> tuple[str, str]:
+    """The scheme in its one spelling, and what follows it."""
+    if text[:1] in {'"', "'"}:
+        raise RedisUrlError("Redis URL: it stands in quotes; take them away")
+    scheme, found, rest = text.partition("://")
+    scheme = scheme.lower()
+    if not found or scheme not in _SCHEMES:
+        raise RedisUrlError(f"Redis URL: {_why_refused(scheme) if found else 'no scheme found'}; {_LEGAL}")
+    real = _SCHEMES[scheme]
+    if real != "sentinel" and re.search(rf"[;,\s](?:{'|'.join(_SCHEMES)})://", rest):
+        # Celery takes several, of which it uses the first that answers.
+        raise RedisUrlError("Redis URL: several URLs found; give one, or sentinel:// for failover")
+    return real, rest
 
 
 def _check_options(options: Mapping[str, str], tls: Mapping[str, str], scheme: str) -> None:
@@ -176,8 +192,12 @@ def _why_refused(scheme: str) -> str:
 
 def _split(rest: str) -> tuple[str, str, str]:
     """Login, hosts and what follows them."""
-    # A raw '/' or '?' in a password is a common mistake; the last '@' ends the login.
-    login, _, after = rest.rpartition("@")
+    # A raw '/' or '?' in a password is a common mistake; the last '@' before the options ends the login.
+    before, mark, query = rest.rpartition("?")
+    holders = {part.partition("=")[0] for part in query.split("&") if "@" in part}
+    of_options = bool(mark and holders) and holders <= _MAY_HOLD_AT
+    login, _, after = (before if of_options else rest).rpartition("@")
+    after += f"{mark}{query}" if of_options else ""
     end = re.search(r"[/?#]", after)
     cut = end.start() if end else len(after)
     return login, after[:cut], after[cut:]
@@ -191,17 +211,17 @@ def _split_sentinels(rest: str) -> tuple[str, str, str]:
     return max(logins, key=len), ",".join(hosts), max(tails, key=len)
 
 
-def _parse_hosts(text: str, default_port: int) -> Iterable[tuple[str, int]]:
+def _parse_hosts(text: str, *, sentinels: bool) -> Iterable[tuple[str, int]]:
     for part in re.split(r"[,;]", text):
         try:
             pieces = urlsplit(f"//{part}")
-            host, port = pieces.hostname, pieces.port
-            (host or "").encode("idna")  # what a connection does; it would raise no OSError then
+            host, port = unquote(pieces.hostname or ""), pieces.port
+            host.encode("idna")  # what a connection does; it would raise no OSError then
         except ValueError as fault:
             raise RedisUrlError("Redis URL: its host or port cannot be read; write HOST:PORT") from fault
-        if not host:
+        if not host and (sentinels or "," in text or ";" in text):
             raise RedisUrlError(f"Redis URL: no host found; {_LEGAL}")
-        yield host, port or default_port
+        yield host or _DEFAULT_HOST, port or (26379 if sentinels else 6379)
 
 
 def _parse_db(tail: str, options: Mapping[str, str]) -> int:
@@ -244,5 +264,6 @@ def _tls(options: Mapping[str, str]) -> dict[str, str]:
 
 
 def host_port(host: str, port: int) -> str:
-    """``HOST:PORT``, an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    """``HOST:PORT`` as a URL has it, an IPv6 address in brackets."""
+    quoted = host.replace("%", "%25")  # before the zone of an IPv6 address
+    return f"[{quoted}]:{port}" if ":" in host else f"{quoted}:{port}"

@@ -52,7 +52,7 @@ def test_both_addresses_are_needed_and_both_are_named() -> None:
         ("https://x.example", "not a REST API"),
         ("unix:///run/redis.sock", "a socket file does not cross container borders"),
         ("localhost:6379", "no scheme found"),
-        ("redis://", "no host found"),
+        ("sentinel://?master=m", "no host found"),
         ("redis://h:70000", "its host or port cannot be read"),
         ("redis://h/first", "is not a number from 0 up"),
         ("rediss://h/0?ssl_cert_reqs=maybe", "legal are required, optional, none"),

@@ -111,6 +111,12 @@ def raised_from(cause, text="Error 1 connecting to h:6379."):
             "",
             id="a URL without its login, in one line",
         ),
+        pytest.param(
+            ResponseError("cannot use sentinel://h/0?master=m&sentinel_password=p&db=1"),
+            "ResponseError: cannot use sentinel://h/0?master=m&sentinel_password=***&db=1",
+            "",
+            id="a URL without the secrets among its options",
+        ),
     ],
 )
 def test_a_fault_is_one_line_with_what_to_do(fault, message, advice):

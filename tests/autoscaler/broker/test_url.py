@@ -11,7 +11,9 @@ from tests.support.urls import LEGAL, TLS, passwords, refused, spellings, url
 
 UNREADABLE = "Redis URL: its host or port cannot be read; write HOST:PORT"
 REST = "the service speaks the Redis protocol, not a REST API"
-SOCKET = "a socket file does not cross container borders"
+SOCKET = "a socket file does not cross container borders; let Redis listen on a port too"
+SEVERAL = "Redis URL: several URLs found; give one, or sentinel:// for failover"
+QUOTES = "Redis URL: it stands in quotes; take them away"
 CHECKS = "required, optional, none"
 LOGINS = "Redis URL: the hosts of sentinel:// have different logins; the master has one"
 MASTER = "Redis URL: the option 'master' names the master of sentinel://, and only there"
@@ -36,6 +38,16 @@ TWO = {"scheme": "sentinel", "hosts": (("h1", 1), ("h2", 26379)), "sentinel_mast
         ("redis://:a@b/c?d#e@h:1/2", url(password="a@b/c?d#e", port=1, db=2), "redis://:***@h:1/2"),
         ("redis://[::1]:7/1", url(host="::1", port=7, db=1), "redis://[::1]:7/1"),
         ("redis://:pw@[fe80::1]", url(host="fe80::1", password="pw"), "redis://:***@[fe80::1]:6379/0"),
+        ("redis://[fe80::1%25eth0]/1", url(host="fe80::1%eth0", db=1), "redis://[fe80::1%25eth0]:6379/1"),
+        ("redis://", url(host="127.0.0.1"), "redis://127.0.0.1:6379/0"),
+        ("redis://:pw@/3", url(host="127.0.0.1", db=3, password="pw"), "redis://:***@127.0.0.1:6379/3"),
+        ("redis://:7/3", url(host="127.0.0.1", port=7, db=3), "redis://127.0.0.1:7/3"),
+        ("redis://h/1?password=p@w", url(db=1, password="p@w"), "redis://:***@h:6379/1"),
+        (
+            "redis://u:p@w/x?y@h/1?client_name=a@b",
+            url(db=1, username="u", password="p@w/x?y", ignored_options=("client_name",)),
+            "redis://u:***@h:6379/1",
+        ),
         ("rediss://h", url(**TLS), "rediss://h:6379/0"),
         ("valkeys://h", url(**TLS), "rediss://h:6379/0"),
         (
@@ -120,6 +132,11 @@ TWO = {"scheme": "sentinel", "hosts": (("h1", 1), ("h2", 26379)), "sentinel_mast
             "sentinel://:***@h1:1,h2:26379/0",
         ),
         (
+            "sentinel://:pw@h1:1,h2?master=m&sentinel_password=d@g",
+            url(**TWO, password="pw", sentinel_login={"password": "d@g"}),
+            "sentinel://:***@h1:1,h2:26379/0",
+        ),
+        (
             "sentinel://:pw@h1:1/4;sentinel://:pw@h2:26379/4?master=m",
             url(**TWO, db=4, password="pw"),
             "sentinel://:***@h1:1,h2:26379/4",
@@ -150,8 +167,13 @@ def test_a_url_is_parsed_and_shown_without_its_password(text, expected, shown):
         ("redis-cluster://h/0", refused("redis-cluster", "Celery has no cluster transport")),
         ("amqp://h", f"Redis URL: scheme 'amqp' is not known; {LEGAL}"),
         ("user:secret://x@h", f"Redis URL: no scheme found; {LEGAL}"),
-        ("redis://", f"Redis URL: no host found; {LEGAL}"),
-        ("redis://:pw@/0", f"Redis URL: no host found; {LEGAL}"),
+        ("sentinel://?master=m", f"Redis URL: no host found; {LEGAL}"),
+        ("redis://a,/0", f"Redis URL: no host found; {LEGAL}"),
+        ('"redis://h/0"', QUOTES),
+        ("'redis://:secret@h/0'", QUOTES),
+        ("redis://a/0;redis://b/0", SEVERAL),
+        ("redis://:secret@a/0;rediss://:secret@b/0", SEVERAL),
+        ("redis://:secret@a/0,redis://b/0", SEVERAL),
         ("redis://h:port", UNREADABLE),
         ("redis://h:70000", UNREADABLE),
         ("redis://[::1", UNREADABLE),
@@ -192,6 +214,9 @@ BROKEN = (
     "rediss://:{}@h?ssl_cert_reqs=x",
     "sentinel://:{}@h1,h2",
     "sentinel://:{}@h1;sentinel://:other@h2?master=m",
+    "redis://h/x?password={}",
+    "sentinel://h1?sentinel_password={}",
+    "redis://:{}@a/0;redis://b/0",
 )
 
 

@@ -17,6 +17,8 @@ from autoscaler.report.mask import mask, shown
         (":s3cret@h:6379", "***@h:6379"),
         ("me:s3cret@h", "***@h"),
         ("redis://h:6379/0", "redis://h:6379/0"),
+        ("redis://h/0?password=s3cret&db=1", "redis://h/0?password=***&db=1"),
+        ("sentinel://h?master=m&sentinel_password=s3cret", "sentinel://h?master=m&sentinel_password=***"),
         ("celery@host", "celery@host"),
         ("no worker 'w1@h': w2@h, w3@h", "no worker 'w1@h': w2@h, w3@h"),
         ("mails=30s", "mails=30s"),
