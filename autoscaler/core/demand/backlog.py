@@ -8,6 +8,7 @@ fetches count evenly for those of its queues that had messages, and where none h
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,30 +23,31 @@ Batches = tuple[tuple[float, int], ...]
 _Seen = tuple[int, int, int, int | None]
 #: What came in a gap is taken for so many batches.
 _GAP_BATCHES = 16
-#: Batches that are remembered of one queue or worker; above it the two oldest are merged.
+#: Batches that are remembered of one queue or worker; above it two neighbours are merged.
 _MAX_BATCHES = 64
 
 
 class Backlog(NamedTuple):
     """What waits, by channel (its queues) and by worker, each with its latest starts.
 
-    ``seen`` is what each worker had at the last look. ``ready_at`` is when the processes that a worker has
-    got last take tasks, and ``runs`` when the tasks that it runs have started, at the latest.
+    ``seen`` is what each worker had at the last look. ``starting`` are the processes that a worker has got
+    and that do not take tasks yet, by when they do, and ``runs`` when the tasks that it runs have started, at
+    the latest.
     """
 
     queues: Mapping[tuple[str, ...], Batches] = MappingProxyType({})
     held: Mapping[str, Batches] = MappingProxyType({})
     seen: Mapping[str, _Seen] = MappingProxyType({})
-    ready_at: Mapping[str, float] = MappingProxyType({})
+    starting: Mapping[str, Batches] = MappingProxyType({})
     runs: Mapping[str, Batches] = MappingProxyType({})
 
 
 def of_pool(
-    batches: Batches, running: int, target_wait_seconds: float, fleet: Fleet, ready_at: float
+    batches: Batches, running: int, target_wait_seconds: float, fleet: Fleet, starting: Batches
 ) -> Backlog:
     """The backlog of one worker that others have joined; ``batches`` are by arrival, oldest first.
 
-    The ``running`` tasks came before them, and the last processes are ready at ``ready_at``.
+    The ``running`` tasks came before them, and the ``starting`` processes are those of one of the workers.
     """
     if not batches:
         return Backlog()
@@ -53,7 +55,7 @@ def of_pool(
     known = ((batches[0][0], running), *batches)
     dated = tuple((since + target_wait_seconds, count) for since, count in known)
     return Backlog(
-        queues={everything: dated}, ready_at=dict.fromkeys((one.name for one in fleet.members), ready_at)
+        queues={everything: dated}, starting=dict.fromkeys((one.name for one in fleet.members), starting)
     )
 
 
@@ -72,6 +74,7 @@ def follow(
     asked_at: float,
     at: float,
     start_seconds: float,
+    start_known: bool = True,
     gap_seconds: float = 0.0,
 ) -> tuple[Backlog, list[int]]:
     """The backlog as it is at ``at``, and how many tasks each worker has fetched since the last look.
@@ -83,20 +86,22 @@ def follow(
     lasts = [before.seen.get(member.name) for member in fleet.members]
     fetched = list(map(_fetched, lasts, fleet.members))
     queues, handed = _queued(before, fleet, fetched, since=since, gap_seconds=gap_seconds, at=at)
-    held, seen, ready_at, runs = {}, {}, {}, {}
+    held, seen, starting, runs = {}, {}, {}, {}
     for number, (member, last) in enumerate(zip(fleet.members, lasts, strict=True)):
         name, processes, busy, reserved, completed, *_ = member
         if reserved:
             had = (*before.held.get(name, ()), *sorted(handed.get(number, ())))
             held[name] = _newest(had, reserved, since + fleet.consumed[number].target_wait_seconds)
-        if last is not None and processes > last[0]:
-            ready_at[name] = asked_at + start_seconds
-        elif before.ready_at.get(name, at) > at:
-            ready_at[name] = before.ready_at[name]
+        more = 0 if last is None else processes - last[0]
+        if more > 0 or name in before.starting:
+            known, ready_at = before.starting.get(name, ()), asked_at + start_seconds
+            until = at if start_known else -math.inf
+            if starts := starting_after(known, more, ready_at, idle=processes - busy, at=until):
+                starting[name] = starts
         if busy:
             runs[name] = runs_after(before.runs.get(name, ()), busy, _started(last, member), at)
         seen[name] = (processes, busy, reserved, completed)
-    return Backlog(queues=queues, held=held, seen=seen, ready_at=ready_at, runs=runs), fetched
+    return Backlog(queues=queues, held=held, seen=seen, starting=starting, runs=runs), fetched
 
 
 def _queued(
@@ -165,6 +170,16 @@ def runs_after(before: Batches, busy: int, started: int, started_at: float) -> B
     return _newest((*before, (started_at, started)) if started else before, busy, started_at)
 
 
+def starting_after(before: Batches, more: int, ready_at: float, *, idle: int, at: float) -> Batches:
+    """The processes that are not ready: of those that were not before, and ``more`` that are at ``ready_at``.
+
+    No more than are ``idle``: what runs a task is ready, and the oldest are the first. Before it is known how
+    long a start takes, ``at`` is minus infinity: nothing else tells that one is ready.
+    """
+    starts = [(when, count) for when, count in (*before, (ready_at, more)) if when > at and count > 0]
+    return _newest(starts, min(max(0, idle), sum([count for _, count in starts])), ready_at)
+
+
 def _fetched(last: _Seen | None, member: Member) -> int:
     more = member.busy + member.reserved
     if last is not None:
@@ -227,6 +242,18 @@ def _newest(batches: Sequence[tuple[float, int]], count: int, due: float) -> Bat
     kept.reverse()
     if count:
         kept.insert(0, (min(kept[0][0], due) if kept else due, count))
-    while len(kept) > _MAX_BATCHES:
-        kept[:2] = [(kept[0][0], kept[0][1] + kept[1][1])]
-    return tuple(kept)
+    return fewer(kept)
+
+
+def fewer(batches: list[tuple[float, int]]) -> Batches:
+    """No more batches than are remembered: neighbours become one that is as old as the older of them.
+
+    Those are merged whose tasks then are least too old together. To merge the oldest ones only would make all
+    that came in minutes as old as the first of it.
+    """
+    while len(batches) > _MAX_BATCHES:
+        errors = [(later - when) * count for (when, _), (later, count) in pairwise(batches)]
+        place = errors.index(min(errors))
+        (when, count), (_, more) = batches[place : place + 2]
+        batches[place : place + 2] = [(when, count + more)]
+    return tuple(batches)

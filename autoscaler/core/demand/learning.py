@@ -12,18 +12,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.demand import retention, standing
-from autoscaler.core.demand.backlog import Backlog, spread
+from autoscaler.core.demand.backlog import Backlog, fewer, spread, starting_after
 from autoscaler.core.demand.retention import Retention
 from autoscaler.core.demand.standing import Standing, faded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from autoscaler.core.demand.backlog import Batches
     from autoscaler.core.demand.parameters import TargetWaitPolicy
     from autoscaler.core.demand.signal import Signal
 
-#: Batches of one age that the backlog is remembered in; above it the two oldest are merged.
-_MAX_BATCHES = 64
 #: Minimum time over which service time and arrivals are averaged, however many tasks there are.
 MIN_WINDOW_SECONDS = 30.0
 _MIN_SERVICE_SECONDS = 0.001
@@ -46,9 +45,9 @@ class TargetWaitState(NamedTuple):
     ``batches`` has (earliest arrival, count) of the backlog, oldest first, and ``runs`` (started at, count)
     of the tasks that run. ``busy_seconds`` and ``ended`` are the fading sums of the service time.
     ``pending_seconds`` were spent busy since a task was last seen to end; after a count that was ``doubted``
-    the next one is believed. ``ready_at`` is when the processes asked for last are ready, ``due_at`` when the
-    next decision is due. ``standing`` is what is learnt while growth comes too late, and rests where several
-    workers are planned for.
+    the next one is believed. ``starting`` has (ready at, count) of the processes that are not ready, and
+    ``due_at`` is when the next decision is due. ``standing`` is what is learnt while growth comes too late,
+    and rests where several workers are planned for.
     ``backlog`` takes the place of ``batches`` and ``runs``, and ``gaps`` (by worker) that of ``retention``,
     where several workers or targets are planned for.
     """
@@ -62,7 +61,7 @@ class TargetWaitState(NamedTuple):
     pending_seconds: float = 0.0
     doubted: bool = False
     arrivals_per_second: float = 0.0
-    ready_at: float = -math.inf
+    starting: Batches = ()
     due_at: float = math.inf
     retention: Retention = Retention()
     standing: Standing = Standing()
@@ -106,7 +105,7 @@ class Step(NamedTuple):
     started: int
     start_seconds: float
     start_known: bool
-    spare_in_seconds: float
+    starting: Batches
     busy_total_seconds: float
     ended_total: float
     pending_seconds: float
@@ -159,7 +158,7 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
         doubted=doubted,
         start_seconds=start_seconds(parameters, signal),
         start_known=signal.start_seconds is not None,
-        spare_in_seconds=max(0.0, state.ready_at - signal.at),
+        starting=_starting(parameters, state, signal),
         busy_total_seconds=busy_total,
         ended_total=ended_total,
         pending_seconds=0.0 if learnt else pending,
@@ -168,6 +167,16 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
         ended=learnt,
         busy_seconds=told,
     )
+
+
+def _starting(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Signal) -> Batches:
+    """The processes that are not ready yet; those that are new were asked for at the last signal."""
+    if state.last is None:
+        return ()
+    ready_at = state.last.at + start_seconds(parameters, signal)
+    idle, more = signal.processes - signal.busy, signal.processes - state.last.processes
+    until = -math.inf if signal.start_seconds is None else signal.at
+    return starting_after(state.starting, more, ready_at, idle=idle, at=until)
 
 
 def _ended(state: TargetWaitState, last: Signal, signal: Signal, busy_seconds: float) -> tuple[int, bool]:
@@ -235,6 +244,4 @@ def batches_after(
         kept.insert(0, (kept[0][0] if kept else step.since, remaining))
     if signal.oldest_age_seconds is not None:
         kept[0] = (min(kept[0][0], signal.at - signal.oldest_age_seconds), kept[0][1])
-    while len(kept) > _MAX_BATCHES:
-        kept[:2] = [(kept[0][0], kept[0][1] + kept[1][1])]
-    return tuple(kept)
+    return fewer(kept)

@@ -11,9 +11,13 @@ from typing import NamedTuple
 
 #: (started at, count) of the tasks that run, oldest first.
 Runs = Sequence[tuple[float, int]]
+#: (ready at, count) of the processes that have been asked for and are not ready.
+Starting = Sequence[tuple[float, int]]
 #: Share of the mean service time for which a task surely runs on. Tasks that are all alike end together: what
 #: has just begun frees no process in time.
 YOUNG_SHARE = 0.9
+#: What the mean of the service times is mistaken by: over minutes that is more than what one tick changes.
+_LONGER = 1.05
 
 
 class Looks(NamedTuple):
@@ -76,20 +80,35 @@ class Pace(NamedTuple):
             return freed
         return max(0.0, freed - self.caution * math.sqrt(freed))
 
-    def spare(self, spare: int, horizon: float, spare_in: float) -> float:
-        """Starts on processes that are idle, or will be ready in ``spare_in``."""
+    def spare(self, spare: int, starting: Starting, at: float, horizon: float) -> float:
+        """Starts on ``spare`` processes that are idle, of which some are still ``starting``."""
         if not spare:
             return 0.0
-        spare_in = spare_in if self.held_seconds is None else 0.0
-        return spare * self.started(horizon - spare_in) if horizon >= spare_in else 0.0
+        starts = 0.0
+        for ready_at, count in starting if self.held_seconds is None else ():
+            spare -= count
+            slack = horizon - max(0.0, ready_at - at)
+            if slack >= 0:
+                starts += count * self.started(slack)
+        return starts + spare * self.started(horizon)
 
     def started(self, slack: float) -> float:
         """Starts on one new process within ``slack`` after it is ready."""
         return 1 + max(0.0, slack - YOUNG_SHARE * self.service_seconds) / self.service_seconds
 
+    def started_later(self, slack: float) -> float:
+        """The same of one that is asked for a tick later, where tasks also take longer than is known."""
+        service_seconds = self.service_seconds * _LONGER
+        return 1 + max(0.0, slack - self.tick_seconds - YOUNG_SHARE * service_seconds) / service_seconds
+
     def horizon(self, left: float) -> float:
-        """Seconds from now within which a task must start that has so many left."""
-        return max(0.0, left) if self.held_seconds is None else self.held_seconds
+        """Seconds from now within which a task must start that has so many left.
+
+        A task that starts before a process that is asked for now could be ready needs none.
+        """
+        if self.held_seconds is not None:
+            return self.held_seconds
+        return max(0.0, self.start_seconds - self.margin_seconds, left)
 
     def max_growth(self, processes: int) -> float:
         """How many may be asked for at once: no large pool is held for a guess of the service time."""

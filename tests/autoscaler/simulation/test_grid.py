@@ -20,6 +20,12 @@ from tests.bench.grid import Cell, cells, play
         Cell(30.0, 1.0, 8, 1.0, "steady"),
         Cell(30.0, 5.0, 64, 20.0, "sine"),
         Cell(300.0, 30.0, 64, 20.0, "burst"),
+        Cell(300.0, 0.1, 8, 1.0, "burst"),  # the need passes a whole number between two looks
+        pytest.param(Cell(300.0, 1.0, 8, 20.0, "burst"), marks=pytest.mark.slow),
+        Cell(300.0, 30.0, 64, 1.0, "burst"),  # processes are asked for while others still start
+        pytest.param(Cell(300.0, 30.0, 512, 1.0, "burst"), marks=pytest.mark.slow),
+        # Tasks come for longer than there are batches to remember them in.
+        pytest.param(Cell(300.0, 30.0, 512, 1.0, "steady"), marks=pytest.mark.slow),
     ],
     ids=lambda cell: "/".join(map(str, cell)),
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.core.demand.backlog import Backlog, follow, spread
+from autoscaler.core.demand.backlog import Backlog, fewer, follow, spread
 from autoscaler.core.demand.fleet import Channel, Fleet, Member
 
 
@@ -16,12 +18,18 @@ def fleet(waiting, *members, target=5.0):
     )
 
 
-def walk(*looks):
+def walk(*looks, start_seconds=2.0, start_known=True):
     """The backlog after one look each second, and what was fetched at the last."""
     backlog, fetched = Backlog(), []
     for at, seen in enumerate(looks):
         backlog, fetched = follow(
-            backlog, seen, since=at - 1.0, asked_at=at - 1.0, at=float(at), start_seconds=2.0
+            backlog,
+            seen,
+            since=at - 1.0,
+            asked_at=at - 1.0,
+            at=float(at),
+            start_seconds=start_seconds,
+            start_known=start_known,
         )
     return backlog, fetched
 
@@ -56,10 +64,35 @@ def test_what_came_in_a_gap_came_evenly_and_else_at_its_earliest():
 
 def test_new_processes_take_tasks_once_they_have_started():
     backlog, _ = walk(fleet(0, (1, 0, 0, 0)), fleet(0, (3, 0, 0, 0)))
-    assert backlog.ready_at == {"w0": 2.0}
-    assert (
-        walk(fleet(0, (1, 0, 0, 0)), fleet(0, (3, 0, 0, 0)), *[fleet(0, (3, 0, 0, 0))] * 2)[0].ready_at == {}
-    )
+    assert backlog.starting == {"w0": ((2.0, 2),)}
+    assert walk(*sizes(1, 3, 3, 3))[0].starting == {}
+
+
+def sizes(*processes: int, busy: int = 0) -> list[Fleet]:
+    return [fleet(0, (one, busy, 0, 0)) for one in processes]
+
+
+def test_each_process_has_a_time_of_its_own_at_which_it_is_ready():
+    # A look each second, and a start takes 10 s: what was asked for at 0 is ready at 10, the others at 12.
+    assert walk(*sizes(1, 3, 3, 4), start_seconds=10.0)[0].starting == {"w0": ((10.0, 2), (12.0, 1))}
+    # Where fewer are idle, the oldest are ready, or have gone.
+    running = fleet(0, (4, 2, 0, 0))
+    assert walk(*sizes(1, 3, 3, 4), running, start_seconds=10.0)[0].starting == {"w0": ((10.0, 1), (12.0, 1))}
+    assert walk(*sizes(1, 3, 3, 4, 1), start_seconds=10.0)[0].starting == {"w0": ((12.0, 1),)}
+
+
+def test_until_it_is_known_how_long_a_start_takes_those_that_run_no_task_still_start():
+    assert walk(*sizes(1, 3, 3, 3), start_known=False)[0].starting == {"w0": ((2.0, 2),)}
+    assert walk(*sizes(1, 3), fleet(0, (3, 3, 0, 0)), start_known=False)[0].starting == {}
+
+
+def test_what_has_come_for_minutes_keeps_its_times_in_few_batches():
+    batches: list[tuple[float, int]] = []
+    for tick in range(300):  # 40 tasks each 2 s for 10 minutes
+        batches = [*fewer([*batches, (2.0 * tick, 80)])]
+    assert (len(batches), sum(count for _, count in batches)) == (64, 24_000)
+    # Each is less than 5 times its fair part of the ten minutes too old.
+    assert max(later - earlier for (earlier, _), (later, _) in pairwise(batches)) < 5 * 600 / 64
 
 
 counts = st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 9), st.none() | st.integers(0, 40))

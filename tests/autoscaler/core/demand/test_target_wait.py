@@ -41,6 +41,25 @@ def test_a_process_that_is_starting_is_not_requested_again():
     assert play([signal(604.0, 1, 2, 3, completed=done)], state=state)[1] == [3]
 
 
+def test_processes_that_start_are_not_requested_again_when_more_tasks_come():
+    parameters = replace(PARAMETERS, target_wait_seconds=40.0)
+    state, done = learnt(10, 2)
+    processes, sizes = 2, set()
+    for tick in range(28):  # a start takes 30 s: the last moment for the first 30 tasks is at 610
+        shown = signal(600.0 + tick, 30 if tick < 18 else 40, 2, processes, completed=done)
+        state, processes = advance(parameters, state, replace(shown, start_seconds=30.0))
+        sizes.add(processes)
+    assert len(sizes) == 2
+
+
+def test_tasks_that_start_before_a_new_process_is_ready_need_none():
+    parameters = replace(PARAMETERS, target_wait_seconds=30.0)
+    state, done = learnt(1, 4)
+    # A start takes 20 s, in which the 4 that run start 80 tasks; nothing can start these 60 in the 5 s left.
+    late = signal(600.0, 60, 4, 4, completed=done, oldest_age_seconds=25.0)
+    assert advance(parameters, state, replace(late, start_seconds=20.0))[1] == 4
+
+
 def test_a_burst_of_short_tasks_is_spread_over_the_time_that_is_left():
     state, done = learnt(1, 1)
     _, sizes = play([signal(600.0, 40, 1, 1, completed=done)], state=state)
