@@ -35,18 +35,18 @@ class Gaps(NamedTuple):
     """How often a size was needed again at each age of its gap, one entry for each bin.
 
     ``needs`` over ``exposure`` is the hazard; exposure and age are in units of a start's worth, so that
-    keeping a process pays where the hazard is above 1. ``worth`` is what follows for a gap of each age:
-    whether a process is worth keeping.
+    keeping a process pays where the hazard is above 1. ``kept_until`` is what follows for a gap whose age is
+    in each bin: the age up to which a process is worth keeping, 0 where it is not.
     """
 
     exposure: tuple[float, ...]
     needs: tuple[float, ...]
-    worth: tuple[bool, ...]
+    kept_until: tuple[float, ...]
 
     def worth_at(self, age: float) -> bool:
         """Whether a process that was not needed for so long is worth keeping."""
         place = bisect.bisect_right(_BIN_ENDS, age)
-        return place < len(_BIN_ENDS) and self.worth[place]
+        return place < len(_BIN_ENDS) and age < self.kept_until[place]
 
 
 class Pool(NamedTuple):
@@ -186,15 +186,22 @@ def learn_gap(parameters: TargetWaitPolicy, gaps: Gaps, age: float) -> Gaps:
 
 
 def _gaps(exposure: Sequence[float], needs: Sequence[float]) -> Gaps:
-    """Gaps, with whether there is a time to keep on for whose saved starts outweigh the idle seconds."""
-    worth, gain = [False] * len(_BIN_ENDS), 0.0
+    """Gaps, with the time to keep on for whose saved starts outweigh the idle seconds.
+
+    A gap that is still open has an exposure of its own: what a later bin does not justify is kept only until
+    that has made the hazard 1.
+    """
+    kept_until, gain = [0.0] * len(_BIN_ENDS), 0.0
     for index in reversed(range(len(_BIN_ENDS))):
         hazard = needs[index] / exposure[index]
         needed = -math.expm1(-hazard * _BIN_WIDTHS[index])
         # To the end of this age, and on where that gains more.
-        gain = needed * (1 - 1 / hazard) + (1 - needed) * max(0.0, gain)
-        worth[index] = gain > _MIN_GAIN
-    return Gaps(tuple(exposure), tuple(needs), tuple(worth))
+        later, end = max(0.0, gain), _BIN_ENDS[index]
+        gain = needed * (1 - 1 / hazard) + (1 - needed) * later
+        if gain > _MIN_GAIN:
+            open_until = end - _BIN_WIDTHS[index] + needs[index] - exposure[index]
+            kept_until[index] = end if later > _MIN_GAIN else min(open_until, end)
+    return Gaps(tuple(exposure), tuple(needs), tuple(kept_until))
 
 
 #: One need at the break-even hazard in each bin: keeping is neither gain nor loss until more is known.

@@ -69,6 +69,15 @@ def test_a_process_is_worth_keeping_where_some_time_to_keep_it_on_saves_more_tha
     assert not gaps.worth_at(16.0), "beyond the last age"
 
 
+def test_a_gap_that_goes_on_is_evidence_against_what_one_gap_has_taught():
+    gaps = learn_gap(PARAMETERS, EMPTY, 4.1)  # one need in the bin from 4 to 8, after 0.1
+    assert gaps.worth_at(4.5)
+    assert not gaps.worth_at(5.0), "for as long again as was known of that bin nothing was needed"
+    for _ in range(20):
+        gaps = learn_gap(PARAMETERS, gaps, 4.1)
+    assert gaps.worth_at(7.9), "many have ended there"
+
+
 def test_an_empty_pool_that_stays_empty_changes_nothing():
     known = track(PARAMETERS, Retention(), Pool(0.0, 4, 0, 0), SECOND)
     assert track(PARAMETERS, known, Pool(1.0, 4, 0, 0), SECOND) is known
