@@ -160,7 +160,7 @@ def test_a_flood_of_messages_that_are_no_replies_ends_the_call(fleet):
 
 @pytest.mark.slow
 def test_two_workers_of_one_name_are_found_by_a_roll_call(fleet):
-    remote = remote_to(fleet.server.url, timeout_seconds=2)
+    remote = remote_to(fleet.server.url, timeout_seconds=10)
     assert remote.call("ping", {}, ["twin@h", "nobody"]) == {"twin@h": [PONG, PONG]}
     found = WorkerSensor(remote).read({"a@h", "twin@h"}, 0.0)
     assert ([reading.name for reading in found.workers], found.duplicates, found.unresponsive) == (
@@ -173,7 +173,7 @@ def test_two_workers_of_one_name_are_found_by_a_roll_call(fleet):
 def test_a_resize_that_two_workers_of_one_name_answered_is_not_called_done(fleet):
     # Beside one that does not answer, so that both replies are waited for.
     requests = [ResizeRequest(reading=worker(name, 1), target=2) for name in ("twin@h", "nobody@h")]
-    found = WorkerResizer(remote_to(fleet.server.url, timeout_seconds=2)).resize(requests)
+    found = WorkerResizer(remote_to(fleet.server.url, timeout_seconds=5)).resize(requests)
     assert [(one.result, one.detail) for one in found] == [
         (Result.UNKNOWN, "two workers answered to this name; give each worker a name of its own"),
         (Result.UNKNOWN, "no reply in time"),
