@@ -242,6 +242,18 @@ def test_a_wrong_token_is_refused_in_words_and_is_kept_nowhere(chromium: Chromiu
 
 @pytest.mark.slow
 @needs("chromium")
+def test_an_audit_filter_on_what_there_is_not_is_answered_with_what_there_is(
+    chromium: Chromium, live: Live
+) -> None:
+    tab = enter(chromium, live, "/admin", "system_admin")
+    tab.expect_errors("422|504")  # there may be no worker to inspect
+    tab.page.locator('#audit-form [name="action"]').fill("nothing")
+    tab.page.locator("#audit-go").click()
+    expect(tab.page.locator("#message")).to_contain_text("drain_shutdown")
+
+
+@pytest.mark.slow
+@needs("chromium")
 @pytest.mark.parametrize("role", ["viewer", "operator"])
 def test_others_see_what_they_may_and_why_not_the_rest(chromium: Chromium, live: Live, role: str) -> None:
     tab = enter(chromium, live, "/admin", role)
@@ -308,7 +320,7 @@ def test_an_administrator_resizes_holds_limits_pauses_and_reads_the_audit(
     page.locator('#audit-form [name="action"]').fill("grow")
     page.locator("#audit-go").click()
     expect(page.locator("#audit tr")).to_have_count(1)
-    page.locator('#audit-form [name="action"]').fill("nothing")
+    page.locator('#audit-form [name="action"]').fill("drain_shutdown")
     page.locator("#audit-go").click()
     expect(page.locator("#audit")).to_have_text("No entry matches.")
     assert page.title() == "Administration"

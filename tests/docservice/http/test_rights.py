@@ -44,10 +44,10 @@ def cluster(tmp_path: Path, store: Guarded) -> Iterator[Cluster]:
 @pytest.mark.slow
 @needs("redis-server")
 def test_the_daemon_empties_and_resizes_a_worker_without_companion(cluster: Cluster, store: Guarded) -> None:
-    worker = cluster.worker(W1, "--pool", "gevent", companion=False, url=store.url("worker"))
+    worker = cluster.worker(W1, companion=False, url=store.url("worker"))
     quiesce = ("--shrink-without-companion", "quiesce")
     forget_bindings(store)
-    daemon = cluster.daemon(*quiesce, url=store.url("autoscaler"), settle_time="1.5", max="3")
+    daemon = cluster.daemon(*quiesce, url=store.url("autoscaler"), max="3")
     cluster.hold(12)
     started(lambda: daemon.metric("worker_processes", worker=W1) == 3, what="its growth")
     cluster.release()
