@@ -14,6 +14,7 @@ from autoscaler.core.demand.parameters import TargetWaitPolicy
 from autoscaler.core.demand.signal import Signal
 from autoscaler.core.demand.standing import Since, Standing, Terms, crowd, follow
 from autoscaler.core.demand.target_wait import advance, advance_fleet
+from tests.support.target_wait import signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -208,3 +209,24 @@ def test_a_clock_that_went_back_takes_nothing_away():
     state, size = advance(PARAMETERS, state, replace(STEADY, at=30.0, completed=1440), LOOKS)
     assert size >= state.standing.processes > 12
     assert state.retention.tasks_at
+
+
+def test_processes_that_never_ran_a_task_go_where_no_start_is_known():
+    state, size = TargetWaitState(), 20
+    for number in range(3000):  # a task each minute, twice the time for which a size is held and more
+        shown = signal(30.0 * number, 0, number % 2, size if number > 2 else 1, completed=number // 2)
+        state, wanted = advance(PARAMETERS, state, replace(shown, start_seconds=None), LOOKS)
+        size = min(size, wanted) if number > 2 else size
+    assert size < 20
+
+
+def test_a_queue_with_a_short_target_grows_beside_one_with_a_long_target():
+    state, needs = TargetWaitState(), None
+    for number in range(100):  # 8 tasks a second come and end; each waits 12 s, and a start takes 30 s
+        first = Member("a", 8, 8, 0, 8 * number, (0, 1))
+        channels = [Channel(("short",), 5.0, 100, (0,), 100, 12.0), Channel(("long",), 300.0, 0, (0, 1), 0)]
+        fleet = Fleet.of([first, Member("b", 1, 0, 0, 0, (1,))], channels)
+        shown = signal(float(number), 100, 8, 9, completed=8 * number, oldest_age_seconds=12.0)
+        state, needs = advance_fleet(PARAMETERS, state, replace(shown, start_seconds=30.0), fleet, LOOKS)
+    assert needs is not None
+    assert needs.own[0] > 0
