@@ -45,7 +45,8 @@ class Pace(NamedTuple):
     """What a plan has to allow for. Times are seconds; ``caution`` is in standard deviations.
 
     ``start_known`` and ``service_known`` are False until it is learnt how long a start and a task take. Where
-    a growth comes too late for every task, ``held_seconds`` is the wait that a size must keep by itself.
+    a growth comes too late for every task, ``held_seconds`` is the wait that a size must keep by itself;
+    where it does for some, it is not ``in_time``.
     """
 
     service_seconds: float
@@ -56,6 +57,7 @@ class Pace(NamedTuple):
     start_known: bool = True
     service_known: bool = True
     held_seconds: float | None = None
+    in_time: bool = True
 
     @property
     def growth_seconds(self) -> float:
@@ -104,11 +106,12 @@ class Pace(NamedTuple):
     def horizon(self, left: float) -> float:
         """Seconds from now within which a task must start that has so many left.
 
-        A task that starts before a process that is asked for now could be ready needs none.
+        A task that starts before a process that is asked for now could be ready needs none, where growth
+        keeps every target.
         """
         if self.held_seconds is not None:
             return self.held_seconds
-        return max(0.0, self.start_seconds - self.margin_seconds, left)
+        return max(0.0, self.start_seconds - self.margin_seconds if self.in_time else 0.0, left)
 
     def max_growth(self, processes: int) -> float:
         """How many may be asked for at once: no large pool is held for a guess of the service time."""

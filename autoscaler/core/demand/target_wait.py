@@ -100,7 +100,8 @@ def _kept(
     if signal is None or signal.backlog or not signal.complete:
         return max(1, pool.processes)
     # A shrink takes idle processes and leaves those that still start.
-    if hold_seconds and (after.starting or after.standing.settles):
+    starting = any(ready_at > pool.at for ready_at, _ in after.starting)
+    if hold_seconds and (starting or after.standing.settles):
         return max(1, pool.processes)
     floor = max(1, min(signal.busy, pool.processes), stock)
     return retention.retained(parameters, after.retention, pool, floor, hold_seconds=hold_seconds)
@@ -140,6 +141,8 @@ def advance_fleet(
     hold = _hold_seconds(longest, state, step, looks)
     asked = bool(backlog.starting) and signal.processes > signal.busy
     pace = _pace(longest, step, looks, held=bool(hold), asked=asked)
+    # Where it does not for others, their tasks would else wait for as long as a start takes, for ever.
+    pace = pace._replace(in_time=not _hold_seconds(parameters.aimed_at(min(targets)), state, step, looks))
     own, shared = own_and_shared(Look(fleet, backlog, pace, signal.at))
     due = due_at(pace, signal.at, [*backlog.queues.values(), *backlog.held.values()])
     due = min(due, _look_at(set(targets), pace, signal.at, looks))
