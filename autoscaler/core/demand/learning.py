@@ -170,11 +170,15 @@ def step_since(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sig
 
 
 def _starting(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Signal) -> Batches:
-    """The processes that are not ready yet; those that are new were asked for at the last signal."""
-    if state.last is None:
-        return ()
-    ready_at = state.last.at + start_seconds(parameters, signal)
-    idle, more = signal.processes - signal.busy, signal.processes - state.last.processes
+    """The processes that are not ready yet; those that are new were asked for at the last signal.
+
+    Where a part of a signal is not known, its processes say nothing of how many are new.
+    """
+    last = state.last
+    if last is None or not signal.complete:
+        return state.starting
+    ready_at = last.at + start_seconds(parameters, signal)
+    idle, more = signal.processes - signal.busy, signal.processes - last.processes if last.complete else 0
     until = -math.inf if signal.start_seconds is None else signal.at
     return starting_after(state.starting, more, ready_at, idle=idle, at=until)
 

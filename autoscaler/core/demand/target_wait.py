@@ -137,20 +137,18 @@ def advance_fleet(
         gap_seconds=step.gap_seconds,
     )
     # Where growth comes in time for some of the queues, no size is held for the others.
-    longest = parameters.aimed_at(max(targets))
-    hold = _hold_seconds(longest, state, step, looks)
+    shortest, longest = parameters.aimed_at(min(targets)), parameters.aimed_at(max(targets))
+    hold, late = (_hold_seconds(one, state, step, looks) for one in (longest, shortest))
     asked = bool(backlog.starting) and signal.processes > signal.busy
-    pace = _pace(longest, step, looks, held=bool(hold), asked=asked)
-    # Where it does not for others, their tasks would else wait for as long as a start takes, for ever.
-    pace = pace._replace(in_time=not _hold_seconds(parameters.aimed_at(min(targets)), state, step, looks))
+    pace = _pace(longest, step, looks, held=bool(hold), asked=asked)._replace(in_time=not late)
     own, shared = own_and_shared(Look(fleet, backlog, pace, signal.at))
     due = due_at(pace, signal.at, [*backlog.queues.values(), *backlog.held.values()])
-    due = min(due, _look_at(set(targets), pace, signal.at, looks))
-    after = _learn(state, signal, step)._replace(backlog=backlog, due_at=due)
+    look_at = _look_at(set(targets), pace, signal.at, looks)
+    after = _learn(state, signal, step)._replace(backlog=backlog, due_at=min(due, look_at))
     needs = nothing._replace(own=tuple(own), shared=tuple(shared))
     if not signal.complete:
         return after, needs
-    passed = _passed(parameters.aimed_at(min(targets)), step, hold)
+    passed = _passed(shortest, step, hold)
     came = fetched if step.counted else [0] * len(fetched)
     gaps, keep, kept = _retained(parameters, state, fleet, came, passed, at=signal.at, hold_seconds=hold)
     return after._replace(gaps=gaps, retention=Retention()), needs._replace(keep=keep, kept=kept)

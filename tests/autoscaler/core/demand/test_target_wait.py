@@ -52,6 +52,13 @@ def test_processes_that_start_are_not_requested_again_when_more_tasks_come():
     assert len(sizes) == 2
 
 
+def test_processes_that_were_not_known_for_a_look_are_not_new():
+    state, done = learnt(10, 16)
+    unknown = signal(600.0, 0, 0, 0, completed=done, complete=False)
+    state, _ = play([unknown, signal(601.0, 9, 16, 24, completed=done, start_seconds=20.0)], state=state)
+    assert state.starting == ()
+
+
 def test_tasks_that_start_before_a_new_process_is_ready_need_none():
     parameters = replace(PARAMETERS, target_wait_seconds=30.0)
     state, done = learnt(1, 4)
