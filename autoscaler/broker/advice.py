@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """A known fault and what to do; ``lasting`` where no waiting mends it.
+    """A known fault and what to do; it is ``permanent`` where no waiting mends it.
 
     ``explained`` is whether the server's answer has more sentences, on options that are not for everybody.
     """
@@ -33,7 +33,7 @@ class Known:
     advice: str
     kinds: tuple[type[Exception], ...] = ()
     words: tuple[str, ...] = ()
-    lasting: bool = False
+    permanent: bool = False
     explained: bool = False
 
     def matches(self, chain: Sequence[BaseException], text: str) -> bool:
@@ -46,23 +46,23 @@ _TABLE = (
     Known(
         kinds=(NoPermissionError,),
         advice="the Redis user lacks this right; grant it with ACL SETUSER",
-        lasting=True,
+        permanent=True,
     ),
     Known(
         words=("without any password configured", "but no password is set"),
         advice="the server has no password: take it out of the URL",
-        lasting=True,
+        permanent=True,
     ),
     Known(
         words=("Authentication required", "NOAUTH"),
         advice="the server wants a login: give it in the URL, as USER:PASSWORD@HOST or :PASSWORD@HOST",
-        lasting=True,
+        permanent=True,
     ),
     Known(
         kinds=(AuthenticationError,),
         words=("WRONGPASS", "invalid username-password pair"),
         advice="correct USER:PASSWORD@HOST in the URL; special characters in it are written as %40 for @",
-        lasting=True,
+        permanent=True,
     ),
     Known(
         kinds=(MasterDownError,),
@@ -100,12 +100,12 @@ _TABLE = (
     Known(
         words=("DB index is out of range",),
         advice="give the number of Celery's database at the end of the URL; the server has no such database",
-        lasting=True,
+        permanent=True,
     ),
     Known(
         words=("DENIED",),
         advice="give the server a password and its URL here, or connect from its own host",
-        lasting=True,
+        permanent=True,
         explained=True,
     ),
     Known(

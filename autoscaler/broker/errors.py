@@ -41,17 +41,17 @@ _SCRIPT = re.compile(r" script: ([0-9a-f]+, )?on @user_script:\d+\.")
 class BrokerError(Exception):
     """The broker could not be reached, refused, or is not what its URL says. One line, without secrets.
 
-    ``advice`` says what to do about it, or is empty. ``lasting`` is whether no waiting mends it: somebody has
-    to change the URL, or a right.
+    ``advice`` says what to do about it, or is empty. It is ``permanent`` where no waiting mends it: somebody
+    has to change the URL, or a right.
     """
 
-    lasting = False
+    permanent = False
 
-    def __init__(self, message: str, advice: str = "", *, lasting: bool = False) -> None:
+    def __init__(self, message: str, advice: str = "", *, permanent: bool = False) -> None:
         super().__init__(message)
         self.advice = advice
-        if lasting:
-            self.lasting = True
+        if permanent:
+            self.permanent = True
 
     def with_advice(self) -> str:
         """The fault and what to do about it, in one line."""
@@ -92,7 +92,7 @@ def describe(fault: Exception) -> BrokerError:
         return BrokerError(
             f"TLS: the server's certificate is refused: {_reason(certificate)}",
             _tls_advice(certificate),
-            lasting=True,
+            permanent=True,
         )
     if any(isinstance(one, ssl.SSLError) for one in chain) or "SSL" in text:
         return BrokerError(
@@ -106,7 +106,7 @@ def describe(fault: Exception) -> BrokerError:
         return BrokerError(
             "the server is a node of a Redis Cluster, which Celery cannot use as a broker",
             "give the URL of a single server, or of sentinel:// for failover",
-            lasting=True,
+            permanent=True,
         )
     known = known_fault(chain, text)
     said = f"{type(fault).__name__}: {one_line(text)}"
@@ -114,7 +114,7 @@ def describe(fault: Exception) -> BrokerError:
         return BrokerError(said)
     if known.explained:
         said = f"{said.partition('. ')[0]}."
-    return BrokerError(said, known.advice, lasting=known.lasting)
+    return BrokerError(said, known.advice, permanent=known.permanent)
 
 
 def one_line(text: str) -> str:
@@ -160,7 +160,7 @@ def _sentinel_error(text: str) -> BrokerError:
             f"Sentinel: it refuses the login, so the master{master} is not known",
             "give the Sentinels' own login in the URL: sentinel://...?master=NAME&sentinel_password=PASSWORD,"
             " and sentinel_username=USER where they have users",
-            lasting=True,
+            permanent=True,
         )
     if "ConnectionError" in text or "TimeoutError" in text:
         return BrokerError(

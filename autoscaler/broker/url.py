@@ -71,7 +71,7 @@ _SWITCHES = {"true": "1", "yes": "1", "on": "1", "false": "0", "no": "0", "off":
 class RedisUrlError(BrokerError, ValueError):
     """A Redis URL that cannot be used; the message never shows its password."""
 
-    lasting = True
+    permanent = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

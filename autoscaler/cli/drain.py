@@ -63,7 +63,7 @@ def command(
                 on_progress=report,
                 on_fault=_Faults(app),
                 # A file of the URL may have the new password in a moment.
-                is_final=lambda fault: fault.lasting and "redis_url_file" not in settings.sources,
+                is_final=lambda fault: fault.permanent and "redis_url_file" not in settings.sources,
                 mailboxes=app.mailboxes,
                 wait=stop.wait,
                 stopped=stop.is_set,

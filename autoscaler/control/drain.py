@@ -159,7 +159,7 @@ class Drain:
         *,
         on_progress: Callable[[Progress], None],
         on_fault: Callable[[BrokerError | None], None] = lambda _: None,
-        is_final: Callable[[BrokerError], bool] = lambda fault: fault.lasting,
+        is_final: Callable[[BrokerError], bool] = lambda fault: fault.permanent,
         mailboxes: Callable[[], Collection[str] | None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,

@@ -95,8 +95,9 @@ def follow(
         more = 0 if last is None else processes - last[0]
         if more > 0 or name in before.starting:
             known, ready_at = before.starting.get(name, ()), asked_at + start_seconds
-            until = at if start_known else -math.inf
-            if starts := starting_after(known, more, ready_at, idle=processes - busy, at=until):
+            idle = processes - busy
+            starts = starting_after(known, more, ready_at, idle=idle, at=at, start_known=start_known)
+            if starts:
                 starting[name] = starts
         if busy:
             runs[name] = runs_after(before.runs.get(name, ()), busy, _started(last, member), at)
@@ -170,13 +171,16 @@ def runs_after(before: Batches, busy: int, started: int, started_at: float) -> B
     return _newest((*before, (started_at, started)) if started else before, busy, started_at)
 
 
-def starting_after(before: Batches, more: int, ready_at: float, *, idle: int, at: float) -> Batches:
+def starting_after(
+    before: Batches, more: int, ready_at: float, *, idle: int, at: float, start_known: bool
+) -> Batches:
     """The processes that are not ready: of those that were not before, and ``more`` that are at ``ready_at``.
 
-    No more than are ``idle``: what runs a task is ready, and the oldest are the first. Before it is known how
-    long a start takes, ``at`` is minus infinity: nothing else tells that one is ready.
+    No more than are ``idle``: what runs a task is ready, and the oldest are the first. Without a
+    ``start_known`` nothing else tells that one is ready.
     """
-    starts = [(when, count) for when, count in (*before, (ready_at, more)) if when > at and count > 0]
+    after = at if start_known else -math.inf
+    starts = [(when, count) for when, count in (*before, (ready_at, more)) if when > after and count > 0]
     return _newest(starts, min(max(0, idle), sum([count for _, count in starts])), ready_at)
 
 

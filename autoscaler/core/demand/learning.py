@@ -179,18 +179,18 @@ def _starting(parameters: TargetWaitPolicy, state: TargetWaitState, signal: Sign
         return state.starting
     ready_at = last.at + start_seconds(parameters, signal)
     idle, more = signal.processes - signal.busy, signal.processes - last.processes if last.complete else 0
-    until = -math.inf if signal.start_seconds is None else signal.at
-    return starting_after(state.starting, more, ready_at, idle=idle, at=until)
+    known = signal.start_seconds is not None
+    return starting_after(state.starting, more, ready_at, idle=idle, at=signal.at, start_known=known)
 
 
 def _ended(state: TargetWaitState, last: Signal, signal: Signal, busy_seconds: float) -> tuple[int, bool]:
     """How many tasks ended since the last signal, and whether their count is doubted."""
-    fewer = max(0, last.in_system - signal.in_system)
+    gone = max(0, last.in_system - signal.in_system)
     if signal.completed is None or last.completed is None:
-        return fewer, False
+        return gone, False
     ended = max(0, signal.completed - last.completed)  # a worker that restarted counts from 0 again
     doubted = _is_implausible(state, ended, state.pending_seconds + busy_seconds)
-    return (fewer if doubted else ended), doubted
+    return (gone if doubted else ended), doubted
 
 
 def start_seconds(parameters: TargetWaitPolicy, signal: Signal) -> float:

@@ -37,7 +37,7 @@ def said(use: Callable[[str], None], url: str) -> tuple[str, bool]:
     """What a user of the server is told, without the name of the client's exception."""
     with pytest.raises(BrokerError) as raised:
         use(url)
-    return raised.value.with_advice().partition(": ")[2], raised.value.lasting
+    return raised.value.with_advice().partition(": ")[2], raised.value.permanent
 
 
 REPLICA = "the server is a replica; point the URL at the primary"
@@ -45,7 +45,7 @@ REPLICA = "the server is a replica; point the URL at the primary"
 
 @pytest.mark.parametrize("use", [by_redis, by_kombu])
 @pytest.mark.parametrize(
-    ("options", "line", "lasting"),
+    ("options", "line", "permanent"),
     [
         pytest.param(
             ("--requirepass", "hush"),
@@ -84,11 +84,11 @@ REPLICA = "the server is a replica; point the URL at the primary"
     ],
 )
 def test_a_server_that_refuses_is_one_line_with_what_to_do(
-    tmp_path: Path, use: Callable[[str], None], options: tuple[str, ...], line: str, *, lasting: bool
+    tmp_path: Path, use: Callable[[str], None], options: tuple[str, ...], line: str, *, permanent: bool
 ) -> None:
     with RedisServer(tmp_path / "redis", options=options) as server:
         database = "/7" if "--databases" in options else "/0"
-        assert said(use, server.url.replace("/0", database)) == (line, lasting)
+        assert said(use, server.url.replace("/0", database)) == (line, permanent)
 
 
 @pytest.mark.parametrize("use", [by_redis, by_kombu])
@@ -109,9 +109,9 @@ def test_a_login_that_is_wrong_is_one_line_with_what_to_do(
 def test_a_replica_without_its_primary_is_no_cluster(tmp_path: Path, use: Callable[[str], None]) -> None:
     options = ("--replicaof", "127.0.0.1 1", "--replica-serve-stale-data", "no")
     with RedisServer(tmp_path / "redis", options=options) as server:
-        line, lasting = said(use, server.url)
+        line, permanent = said(use, server.url)
         assert "Redis Cluster" not in line
-        assert (line.endswith("point the URL at the primary"), lasting) == (True, False)
+        assert (line.endswith("point the URL at the primary"), permanent) == (True, False)
 
 
 @pytest.mark.parametrize("use", [by_redis, by_kombu])

@@ -162,7 +162,7 @@ def test_a_broker_error_passes_as_it_is(fault):
 
 
 @pytest.mark.parametrize(
-    ("fault", "lasting"),
+    ("fault", "permanent"),
     [
         (AuthenticationError("WRONGPASS no"), True),
         (NoPermissionError("no get"), True),
@@ -175,9 +175,9 @@ def test_a_broker_error_passes_as_it_is(fault):
         (ConnectionResetError("gone"), False),
     ],
 )
-def test_a_fault_that_somebody_has_to_mend_is_told_from_one_that_passes(fault, lasting):
+def test_a_fault_that_somebody_has_to_mend_is_told_from_one_that_passes(fault, permanent):
     found = fault if isinstance(fault, BrokerError) else describe(fault)
-    assert found.lasting is lasting
+    assert found.permanent is permanent
 
 
 def test_a_mistake_of_our_own_is_no_broker_error():
