@@ -55,9 +55,9 @@ def command(settings: Settings) -> None:
             log.warning("settings.unknown_variable", why=line)
         _say_ignored(settings, log)
         observing = Thread(target=parts.fleet.run, args=(stop,), name="fleet", daemon=True)
-        observing.start()
 
         def started(keda_port: int) -> None:
+            observing.start()  # not before: what cannot be served is the last word then
             log.info("keda.started", version=__version__, listen=bound, keda_listen=f"{host}:{keda_port}")
 
         _serve(parts, settings.keda.listen, stop, started)
