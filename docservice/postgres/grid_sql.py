@@ -13,7 +13,7 @@ stops at 10,001.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from docservice.domain.grid.columns import COLUMNS, Kind, Op
 from docservice.postgres.grid_where import (
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 COUNTED_ROWS = 10_000
 #: Of the matches of a search in texts, this many of the latest are ranked.
 RANKED_ROWS = 1_000
+# Behind a cursor: those of the first page, and what has come among them since.
+_RANKED_AGAIN_ROWS = 2 * RANKED_ROWS
 
 # Whether the token may read the module now.
 _ALLOWED = (
@@ -65,12 +67,12 @@ def shape(query: GridQuery) -> Hashable:
 
 
 def _last(place: int) -> Source:
-    """The last row's value of a column that is sorted by."""
+    """A value of the cursor, by its place there."""
 
     def source(query: GridQuery) -> Value:
         value = None if query.after is None else query.after[place]
         if value is None:
-            raise ValueError(f"the cursor has no value for {query.sort[place].column}")
+            raise ValueError(f"the cursor has no value in place {place}")
         return value
 
     return source
@@ -142,7 +144,7 @@ def page_statement(query: GridQuery, arguments: Arguments) -> str:
     Its last argument, behind the values of a query, is the id of the reader's token, or null when the rights
     are checked elsewhere.
     """
-    if query.ranked:
+    if query.ranked and (query.after is None or len(query.after) > len(query.sort)):
         return _ranked_statement(query, arguments)
     table, done = _table(query, arguments)
     condition = where(query, arguments, done=done)
@@ -186,27 +188,79 @@ def _allowed(arguments: Arguments) -> str:
 def _ranked_statement(query: GridQuery, arguments: Arguments) -> str:
     """As :func:`page_statement`: the best of the latest matches first, then the others by their sort.
 
-    A rank is computed from the words of each text, so not for any number of them.
+    A rank is computed from the words of each text, so not for any number of them. ``last`` has the last
+    row's rank and the places of the first match, of the last ranked one and of the last row; behind the
+    ranked rows it is that of any page.
     """
-    order = _order(query.sort)
-    kept = ", ".join(part.column for part in query.sort)
     condition = where(query, arguments)
+    order, back = _order(query.sort), _order(query.sort, backward=True)
+    kept = ", ".join(part.column for part in query.sort)
+    bounds = _ranked_bounds(query, arguments, condition)
     words = text_words(text_place(query), arguments)
     # All that are counted; a mail number leaves few.
     limit = "" if query.selective else f" limit {max(COUNTED_ROWS + 1, query.offset + query.limit):d}"
-    total = "count(*)" if query.selective else f"least(count(*), {COUNTED_ROWS + 1})"
+    total = f"(select count(*) from hits) + {bounds.above}"
+    total = total if query.selective else f"least({total}, {COUNTED_ROWS + 1})"
+    last = ", ".join(f"l.{part.column}" for part in query.sort)
     return (
         f"with hits as materialized (select {kept}, row_number() over (order by {order}) as age"
-        f" from documents d where {condition} order by {order}{limit}),"
-        f" ranked as materialized (select id, age, case when age <= {RANKED_ROWS} then ("
-        f"select ts_rank(t.words, {words}) from document_texts t where t.document_id = h.id)"
-        " end as rank from hits h),"
-        " page as materialized (select id, row_number() over (order by rank desc nulls last, age) as place"
-        f" from ranked order by place limit {query.limit:d} offset {query.offset:d}),"
-        f" shown as (select row_to_json(r)::text as line from page p"
-        f" join lateral (select {_SHOWN} from documents d where d.id = p.id) r on true order by p.place)"
-        f" select {_ROWS}, (select {total} from hits) as total, null::text as last,"
+        f" from documents d where {condition} and {bounds.hits} order by {order}{limit}),"
+        # Where another condition has found a document without a text, its rank is below all others.
+        f" ranked as materialized (select {kept}, case when {bounds.ranked} then coalesce((select"
+        f" ts_rank(t.words, {words})::float8 from document_texts t where t.document_id = h.id), -1) end"
+        " as rank from hits h),"
+        f" page as materialized (select {kept}, rank from ranked where {bounds.behind}"
+        f" order by rank desc nulls last, {order} limit {query.limit:d} offset {query.offset:d}),"
+        " shown as (select row_to_json(r)::text as line from page p"
+        f" join lateral (select {_SHOWN} from documents d where d.id = p.id) r on true"
+        f" order by p.rank desc nulls last, {_qualified(query.sort)})"
+        f" select {_ROWS}, {total} as total,"
+        f" (select case when l.rank is null then json_build_array({last})"
+        f" else json_build_array(l.rank, {bounds.first}, {bounds.edge}, {last}) end::text"
+        f" from (select * from page order by rank nulls first, {back} limit 1) l) as last,"
         f" {_allowed(arguments)} as allowed from {_FOUND}"
+    )
+
+
+class _Bounds(NamedTuple):
+    """What a page of ranked rows is cut by: conditions of its parts, and the places that its cursor keeps."""
+
+    hits: str = "true"
+    ranked: str = f"age <= {RANKED_ROWS}"
+    behind: str = "true"
+    above: str = "0"  # how many matches are above the hits
+    first: str = ""
+    edge: str = ""
+
+
+def _ranked_bounds(query: GridQuery, arguments: Arguments, condition: str) -> _Bounds:
+    """The bounds of the first page, or those that its cursors keep, whatever comes and goes meanwhile.
+
+    Else the next page would rank other rows: one would be on two pages, or on none.
+    """
+    columns = [part.column for part in query.sort]
+    if query.after is None:
+        ages = "1", f"(select max(age) from hits where age <= {RANKED_ROWS})"
+        first, edge = (
+            ", ".join(f"(select {name} from hits where age = {age})" for name in columns) for age in ages
+        )
+        return _Bounds(first=first, edge=edge)
+    types = [SQL_TYPES.get(COLUMNS[name].kind, "text") for name in columns]
+    rank = arguments.bind(_last(0), "float8")
+    bound = [arguments.bind(_last(place), name) for place, name in enumerate(types * 3, 1)]
+    first, edge, last = (", ".join(bound[at : at + len(types)]) for at in range(0, len(bound), len(types)))
+    kept = ", ".join(columns)
+    later, before = ("<", ">") if query.sort[0].descending else (">", "<")
+    above = f"select from documents d where {condition} and ({kept}) {before} ({first})"
+    if not query.selective:
+        above += f" limit {COUNTED_ROWS + 1}"
+    return _Bounds(
+        hits=f"({kept}) {later}= ({first})",
+        ranked=f"age <= {_RANKED_AGAIN_ROWS} and ({kept}) {before}= ({edge})",
+        behind=f"(rank is null or rank < {rank} or (rank = {rank} and ({kept}) {later} ({last})))",
+        above=f"(select count(*) from ({above}) a)",
+        first=first,
+        edge=edge,
     )
 
 

@@ -57,14 +57,15 @@ def from_body(module: str, body: object) -> GridQuery:
     total = fields.get("total", "exact")
     if total not in ("exact", "capped"):
         raise GridError("total", f"exact or capped is needed, not {shown(total)}")
+    ranked = not sorts and searches_text(filters)
     return GridQuery(
         module=module,
         filters=filters,
         sort=sort,
-        ranked=not sorts and searches_text(filters),
+        ranked=ranked,
         limit=limit,
         offset=offset,
-        after=read_cursor(sort, fields.get("cursor")),
+        after=read_cursor(sort, fields.get("cursor"), ranked=ranked),
         exact_total=total == "exact",
     )
 

@@ -73,8 +73,7 @@ def from_parameters(module: str, parameters: Iterable[tuple[str, str]]) -> GridQ
         column, op = _BY_NAME.get(name) or _spelled_out(name)
         if op in VALUELESS_OPS:
             op = _valueless(op, name, raw)
-        if column.values:
-            require_value(column, op, raw, name=name)
+        require_value(column, op, raw, name=name)
         given = legal_choices(column, op, raw, name=name)
         groups = found.get((column.name, op))
         if groups is None:
@@ -91,14 +90,15 @@ def from_parameters(module: str, parameters: Iterable[tuple[str, str]]) -> GridQ
     sorts = _sorts(page["sort"]) if "sort" in page else []
     sort = normal_sort(sorts)
     filters = normal_filters([group for groups in found.values() for group in groups])
+    ranked = not sorts and searches_text(filters)
     return GridQuery(
         module=module,
         filters=filters,
         sort=sort,
-        ranked=not sorts and searches_text(filters),
+        ranked=ranked,
         limit=read_integer("limit", page["limit"]) if "limit" in page else DEFAULT_LIMIT,
         offset=read_integer("offset", page["offset"]) if "offset" in page else 0,
-        after=read_cursor(sort, page.get("cursor")),
+        after=read_cursor(sort, page.get("cursor"), ranked=ranked),
         exact_total=_exact_total(page.get("total", "capped")),
     )
 

@@ -22,7 +22,7 @@ from docservice.domain.mail_number import MIN_INDEXED_CHARACTERS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-Value: TypeAlias = str | int | datetime
+Value: TypeAlias = str | int | float | datetime
 
 DEFAULT_LIMIT = 50
 MAX_ROWS = 500
@@ -91,9 +91,10 @@ class GridQuery:
     """A query in normal form. ``module`` is in its one form; ``limit`` and ``offset`` are rows.
 
     ``sort`` always ends in ``id``, so that no two rows are equal in it. ``after`` has the last row's value of
-    each column of ``sort``: the page begins behind it. ``exact_total`` asks for the exact total even where
-    counting takes long. ``ranked`` puts the best matches of a search in texts first; ``sort`` decides between
-    equal ones.
+    each column of ``sort``: the page begins behind it. Among ``ranked`` rows, that row's rank and the values
+    of the first match and of the last ranked one come before. ``exact_total`` asks for the exact total even
+    where counting takes long. ``ranked`` puts the best matches of a search in texts first; ``sort`` decides
+    between equal ones.
 
     Raises:
         GridError: when the page or the number of filters is out of bounds.
@@ -119,8 +120,6 @@ class GridQuery:
             )
         if self.after is not None and self.offset:
             raise GridError("cursor", "a page begins at a cursor or at an offset, not at both")
-        if self.after is not None and self.ranked:
-            raise GridError("cursor", "ranked results have none; use offset, or give a sort")
         if len(self.filters) > MAX_CONDITIONS:
             raise GridError("filters", f"at most {MAX_CONDITIONS} filters, not {len(self.filters)}")
         self.point = any([part.point for part in self.filters])  # noqa: C419 - a generator costs more

@@ -226,7 +226,11 @@ def _fields(text: str) -> list[tuple[str, str]]:
 def _written(query: GridQuery, page: Page) -> bytes:
     # A page that is not full is the last one.
     more = page.last is not None and page.length == query.limit
-    cursor = f'"{cursor_text(query.sort, page.last)}"' if more and page.last is not None else "null"
+    cursor = (
+        f'"{cursor_text(query.sort, page.last, ranked=query.ranked)}"'
+        if more and page.last is not None
+        else "null"
+    )
     capped = "true" if page.total_capped else "false"
     estimate = "null" if page.total_estimate is None else str(page.total_estimate)
     rest = (

@@ -136,7 +136,7 @@ def _page() -> Schema:
             "total_estimate": {"type": ["integer", "null"]},
             "next_cursor": {
                 "type": ["string", "null"],
-                "description": "Null on the last page, and on all pages of a search in texts without `sort`.",
+                "description": "Null on the last page.",
             },
         },
         *("rows", "total", "total_capped", "total_estimate", "next_cursor"),

@@ -31,6 +31,9 @@ FIXED = {
     "state": ("received", "processing", "processed", "failed"),
     "document_type": ("email", "pdf", "text", "image", "archive", "office", "other"),
 }
+#: Words of the documents' texts, as :data:`TEXTS` of their fields; and what is searched for there.
+WORDS = ("alpha", "Alpha", "alphabet", "be", "beta", "\u00c4pfel")
+SEARCHED = ("alpha", "ALPHA", "alph", "bet", "be", "al", "\u00e4pfel", "nothing")
 NUMBERS = ("A", "a", "MN", "mn-1", "MN-12", "12", "-1", "MN-123", "N-1")
 INTEGERS = (0, 1, 2, 3, 12, 100)
 DECIMALS = (0.5, 1.5, 2.0, -1.5)
@@ -53,6 +56,8 @@ class Question:
     sort: tuple[tuple[str, bool], ...]
     limit: int
     offset: int
+    #: How well a row matches, where that decides first.
+    rank: Callable[[Row], int] = lambda row: 0  # noqa: ARG005
 
     def answer(self, rows: list[Row]) -> tuple[list[int], int]:
         """The ids of the page, and the total."""
@@ -62,6 +67,7 @@ class Question:
             filled = [row for row in found if row[column] is not None]
             filled.sort(key=lambda row, column=column: row[column], reverse=descending)
             found = filled + blank
+        found.sort(key=self.rank, reverse=True)
         ids = [row["id"] for row in found]
         return ids[self.offset : self.offset + self.limit], len(ids)
 
@@ -188,10 +194,26 @@ def _get(random: _Drawn) -> Question:
         page.append(("sort", ",".join(f"{'-' if down else ''}{column}" for column, down in sort)))
     if random.random() < 0.2:
         page.append(("total", random.choice(("exact", "capped"))))
+    tests = [_any(tests) for tests in groups.values()]
+    rank = Question.rank
+    if random.random() < 0.2:
+        text = random.choice(SEARCHED)
+        page.append(("text.contains", text))
+        tests.append(_text_search(text))
+        rank = _text_rank(text) if _is_default(sort) else rank
     asked = [*parameters, *page]
     random.shuffle(asked)
-    passes = _all([_any(tests) for tests in groups.values()])
-    return Question("GET", tuple(asked), None, passes, sort, limit, offset)
+    return Question("GET", tuple(asked), None, _all(tests), sort, limit, offset, rank)
+
+
+def _text_search(text: str) -> Passes:
+    wanted, rank = fold(text), _text_rank(text)
+    return lambda row: rank(row) > 0 or (len(wanted) > 2 and wanted in fold(row["content"] or ""))
+
+
+def _text_rank(text: str) -> Callable[[Row], int]:
+    """How often a document has a word: what ``ts_rank`` of a single word grows with."""
+    return lambda row: fold(row["content"] or "").split().count(fold(text))
 
 
 def _parameter(random: _Drawn) -> tuple[str, str, Passes, bool]:

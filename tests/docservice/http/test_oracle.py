@@ -29,7 +29,7 @@ from docservice.domain.identity import Role
 from docservice.postgres.database import Database
 from docservice.postgres.migrations import migrate
 from tests.docservice.conftest import Live, Servers, fresh_database, pool_settings, run_api
-from tests.docservice.http.grid_questions import NUMBERS, START, TEXTS, Question, draw
+from tests.docservice.http.grid_questions import NUMBERS, START, TEXTS, WORDS, Question, draw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,9 @@ class Grid:
             connection = await asyncpg.connect(self.url)
             try:
                 found = await connection.fetch(
-                    f"select {', '.join(_COLUMNS)} from documents where module = $1", MODULE
+                    f"select {', '.join(_COLUMNS)}, content from documents"
+                    " left join document_texts on document_id = id where module = $1",
+                    MODULE,
                 )
                 return [dict(row) for row in found]
             finally:
@@ -174,6 +176,8 @@ def open_grid(servers: Servers, folder: Path, *, seed: int) -> Iterator[Grid]:
                 "documents", records=[tuple(row.values()) for row in rows], columns=list(rows[0])
             )
             await connection.execute("update documents set parent_id = id - 1, part = 1 where id % 7 = 2")
+            texts = [(n, " ".join(random.choices(WORDS, k=random.randint(0, 6)))) for n in range(1, ROWS, 2)]
+            await connection.executemany("insert into document_texts values ($1, $2)", texts)
             await connection.close()
 
         asyncio.run(fill())

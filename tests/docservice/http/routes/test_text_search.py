@@ -103,15 +103,19 @@ def test_a_search_goes_together_with_filters_sorts_pages_and_exports(client: htt
     assert titles(ask(sort="-received_at")) == ["four", "two", "one"]
     pages = [ask(limit=1, offset=offset).json()["data"] for offset in range(4)]
     assert [[row["title"] for row in page["rows"]] for page in pages] == [["one"], ["two"], ["four"], []]
-    assert {(page["total"], page["next_cursor"]) for page in pages} == {(3, None)}
+    assert [(page["total"], page["next_cursor"] is None) for page in pages] == [(3, False)] * 3 + [(3, True)]
     sorted_page = ask(limit=2, sort="title").json()["data"]
     following = ask(limit=2, sort="title", cursor=sorted_page["next_cursor"]).json()["data"]
     assert [row["title"] for row in (*sorted_page["rows"], *following["rows"])] == ["four", "one", "two"]
-    refused = ask(cursor=client.get("/modules/texts/grid?limit=1").json()["data"]["next_cursor"])
-    assert (refused.status_code, "ranked results have none" in refused.json()["error"]["detail"]) == (
-        422,
-        True,
-    )
+    for cursor, other in (
+        (sorted_page["next_cursor"], {}),
+        (pages[0]["next_cursor"], {"sort": "-received_at"}),
+    ):
+        refused = ask(cursor=cursor, **other)
+        assert (refused.status_code, refused.json()["error"]["detail"]) == (
+            422,
+            "cursor: not the next_cursor of a page with the same sort; ask for the first page again",
+        )
     exported = client.get("/modules/texts/grid.csv", params={"text.contains": "invoice"}).text
     assert sorted(line.split(",")[3] for line in exported.splitlines()[1:]) == ["four", "one", "two"]
 
@@ -172,3 +176,87 @@ def test_a_search_of_one_module_shows_nothing_of_another(client: httpx.Client) -
     assert len(rows) == 3
     ids = {row["id"] for row in client.get("/modules/other/grid").json()["data"]["rows"]}
     assert {row["id"] for row in rows} < ids
+
+
+#: More than are ranked. Each has the word as often as this says, the latest first.
+TIMES = [(place * 7) % 6 for place in range(1_300)]
+#: The last one that is ranked, and the first one that is not, match best.
+TIMES[999] = TIMES[1_000] = 9
+MADE = (
+    "with made as (insert into documents (module, document_type, title, mail_number, file_name, content_type,"
+    " size_bytes, sha256, blob_key, received_at) select 'many', 'email', t.place::text, 'MN-' || t.place,"
+    " 'f', 't', 1, 's', 'k', '2026-01-01'::timestamptz - make_interval(mins => t.place::int)"
+    " from unnest($1::int[], $2::int[]) t(place, times) returning id, title)"
+    " insert into document_texts select id, repeat('needle ', t.times) || 'needles'"
+    " from made join unnest($1::int[], $2::int[]) t(place, times) on t.place::text = made.title"
+)
+
+
+def changed(live: Live, sql: str, *arguments: Any) -> None:
+    async def change() -> None:
+        connection = await asyncpg.connect(live.database_url)
+        await connection.execute(sql, *arguments)
+        await connection.close()
+
+    asyncio.run(change())
+
+
+@pytest.fixture
+def many(live: Live) -> Iterator[None]:
+    changed(live, MADE, list(range(len(TIMES))), TIMES)
+    yield
+    changed(live, "delete from documents where module = 'many'")
+
+
+def walked(client: httpx.Client, body: dict[str, Any]) -> Iterator[list[int]]:
+    """The titles of each page, by the cursor of the page before."""
+    cursor = None
+    while True:
+        answer = client.post("/modules/many/grid", json={**body, **({"cursor": cursor} if cursor else {})})
+        assert answer.status_code == 200, answer.text
+        data = answer.json()["data"]
+        cursor = data["next_cursor"]
+        yield [int(row["title"]) for row in data["rows"]]
+        if cursor is None:
+            return
+
+
+BEST_FIRST = [*sorted(range(1_000), key=lambda place: -TIMES[place]), *range(1_000, len(TIMES))]
+
+
+def searching(text: str, rows: int, **others: Any) -> dict[str, Any]:
+    wanted = {"filterType": "text", "type": "contains", "filter": text}
+    return {"filterModel": {"text": wanted, **others}, "endRow": rows}
+
+
+@pytest.mark.parametrize("rows", [7, 250, 499])
+@pytest.mark.usefixtures("many")
+def test_a_walk_by_cursor_has_each_match_once_best_first(client: httpx.Client, rows: int) -> None:
+    pages = list(walked(client, searching("needle", rows)))
+    assert [place for page in pages for place in page] == BEST_FIRST
+    assert {len(page) for page in pages[:-1]} == {rows}
+    of_eleven = {"filterType": "text", "type": "startsWith", "filter": "MN-11"}
+    numbered = list(walked(client, searching("needle", rows, mail_number=of_eleven)))
+    assert [place for page in numbered for place in page] == sorted(
+        (place for place in range(len(TIMES)) if str(place).startswith("11")),
+        key=lambda place: (-TIMES[place], place),
+    )
+
+
+@pytest.mark.usefixtures("many")
+def test_a_walk_neither_repeats_nor_misses_a_row_when_others_come_and_go(
+    live: Live, client: httpx.Client
+) -> None:
+    seen: list[int] = []
+    for number, page in enumerate(walked(client, searching("needle", 100))):
+        seen += page
+        if number == 0:  # three come above all others: the first page's would be ranked down to 996
+            changed(live, MADE, [-1, -2, -3], [1, 2, 9])
+        if number == 1:  # and six go: it would be down to 1002
+            gone = [BEST_FIRST[place] for place in (0, 1, 2, 998, 1_010, 1_020)]
+            changed(
+                live, "delete from documents where module = 'many' and title = any($1)", list(map(str, gone))
+            )
+    assert len(seen) == len(set(seen))
+    assert seen == [place for place in BEST_FIRST if place in BEST_FIRST[:3] or place not in gone]
+    assert min(seen) == 0  # what is newer than the first page is on none, as in any walk from the newest on
