@@ -9,6 +9,7 @@ long; in the last case the record of the cancellation is kept, in case it is ali
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,6 +33,8 @@ _GONE_WITHIN_SECONDS = 20.0
 #: Without other evidence, so many looks in a row and so long without an answer count as gone.
 _GONE_AFTER_MISSES = 5
 _GONE_AFTER_SECONDS = 10.0
+#: Celery tries to connect again every 30 s at last: by then those that lost the broker have found it.
+_RECONNECT_SECONDS = 35.0
 #: The record outlives the deadline by this, so that nobody restores what is still being drained.
 _RECORD_MARGIN_SECONDS = 30.0
 
@@ -147,8 +150,8 @@ class Drain:
     ``mailboxes`` names the workers that have a mailbox now, None where that is unknown. ``wait`` may return
     early once ``stopped``, as ``Event.wait`` does; from then on ``sleep`` is the pause between two looks.
 
-    A fault of the broker in the middle is waited for until the deadline, unless it ``is_final``. After each
-    look ``on_fault`` is called with its fault, None where it had none.
+    A fault of the broker is waited for until the deadline, unless it ``is_final``. After each look
+    ``on_fault`` is called with its fault, None where it had none.
     """
 
     def __init__(
@@ -183,12 +186,14 @@ class Drain:
 
         Raises:
             DrainError: before anything is cancelled, when it must not begin.
-            BrokerError: when the broker fails at the beginning, at the deadline or for good; what is
-                cancelled is recorded.
+            BrokerError: when the broker fails at the deadline or for good; what is cancelled is recorded.
         """
         workers = self._begin(named, self._monotonic() + deadline_seconds, force=force)
         try:
-            self._cancel(workers)
+            try:
+                self._cancel(workers)
+            except BrokerError as fault:  # the next look cancels again
+                self._take_fault(fault, over=self._stopped())
             for one in workers:
                 self._on_progress(one.progress)
             while running := [one for one in workers if one.progress.phase not in _ENDED]:
@@ -204,6 +209,31 @@ class Drain:
         return [one.progress for one in workers]
 
     def _begin(self, named: Sequence[str], deadline: float, *, force: bool) -> list[_Worker]:
+        """What is to be drained, once the broker answers.
+
+        Where it did not, the workers have lost it too: they are refused by what they answer only after they
+        have had the time to find it again.
+        """
+        answer_by = -math.inf
+        while True:
+            at = self._monotonic()
+            over = self._stopped() or at > deadline
+            try:
+                workers = self._prepare(named, deadline, force=force)
+            except BrokerError as fault:
+                self._take_fault(fault, over=over)
+                answer_by = math.inf
+            except DrainError:
+                self._on_fault(None)
+                answer_by = min(answer_by, at + _RECONNECT_SECONDS)
+                if over or at > answer_by:
+                    raise
+            else:
+                self._on_fault(None)
+                return workers
+            self._wait(_LOOK_EVERY_SECONDS)
+
+    def _prepare(self, named: Sequence[str], deadline: float, *, force: bool) -> list[_Worker]:
         readings = self._read(everyone=True)
         refuse(named, readings, force=force)
         recorded = {one.worker: one for one in self._consumers.cancellations()}
@@ -234,14 +264,18 @@ class Drain:
                 one.take(readings.get(one.progress.worker))
             self._advance(workers, since, over=over)
         except BrokerError as fault:
-            if over or self._is_final(fault):
-                raise
-            self._on_fault(fault)
+            self._take_fault(fault, over=over)
         else:
             self._on_fault(None)
         for one, shown in zip(workers, before, strict=True):
             if shown != one.shown:
                 self._on_progress(one.progress)
+
+    def _take_fault(self, fault: BrokerError, *, over: bool) -> None:
+        """Report a fault that is waited for; raise one that is not."""
+        if over or self._is_final(fault):
+            raise fault
+        self._on_fault(fault)
 
     def _advance(self, workers: Sequence[_Worker], since: float, *, over: bool) -> None:
         """Go on with all of them by what was read no earlier than ``since``."""

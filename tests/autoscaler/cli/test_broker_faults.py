@@ -17,7 +17,7 @@ ADDRESS = "Is this the URL of Celery's broker, and is the server up?"
 
 
 @pytest.mark.parametrize(
-    "words", ["once", "status", "events", "pause", "resume", "hold w@h", "limits --max 3", "drain w@h"]
+    "words", ["once", "status", "events", "pause", "resume", "hold w@h", "limits --max 3"]
 )
 def test_a_command_without_redis_says_in_one_line_what_to_do(words: str) -> None:
     port = free_port()
@@ -26,6 +26,19 @@ def test_a_command_without_redis_says_in_one_line_what_to_do(words: str) -> None
     refused = f"Error 111 connecting to 127.0.0.1:{port}. Connection refused."
     line = f"autoscaler: {what}: ConnectionError: {refused} {ADDRESS}\n"
     assert (done.exit_code, done.stdout, done.stderr) == (1, "", line)
+
+
+def test_a_drain_without_redis_says_at_once_what_to_do_and_ends_at_its_deadline() -> None:
+    port = free_port()
+    done = CliRunner(env={"REDIS_URL": f"redis://127.0.0.1:{port}/0"}).invoke(
+        main, ["drain", "--deadline", "1", "w@h"]
+    )
+    refused = f"ConnectionError: Error 111 connecting to 127.0.0.1:{port}. Connection refused. {ADDRESS}"
+    lines = [
+        f"autoscaler: Redis failed: {refused} Tried again until the deadline",
+        f"autoscaler: Redis failed: {refused}",
+    ]
+    assert (done.exit_code, done.stdout, done.stderr.splitlines()) == (1, "", lines)
 
 
 REFUSES = {

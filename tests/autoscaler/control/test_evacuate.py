@@ -31,6 +31,13 @@ class World:
     script: dict[float, WorkerReading | BrokerError | None]
     registered: Callable[[float], set[str] | None] = lambda _: None
     restores: bool = True
+    #: What all workers answer before the beginning, by the time from which it holds.
+    everyone: dict[float, list[WorkerReading] | BrokerError] = field(
+        default_factory=lambda: {0: [ALIVE, worker(W2)]}
+    )
+    #: The first so many cancellations fail.
+    cancel_faults: int = 0
+    faults: list[tuple[float, str | None]] = field(default_factory=list)
     #: How long a look takes, by the time from which that holds; the reading is of its beginning.
     takes: dict[float, float] = field(default_factory=lambda: {0: 0.0})
     now: float = 0.0
@@ -41,9 +48,10 @@ class World:
     # What the drain reads
 
     def read(self, *, everyone: bool) -> Sequence[WorkerReading]:
-        if everyone:
-            return [ALIVE, worker(W2)]
-        found = self.script[max(at for at in self.script if at <= self.now)]
+        script = self.everyone if everyone else self.script
+        found = script[max(at for at in script if at <= self.now)]
+        if isinstance(found, list):
+            return found
         self.now += self.takes[max(at for at in self.takes if at <= self.now)]
         if isinstance(found, BrokerError):
             raise found
@@ -66,6 +74,9 @@ class World:
 
     def cancel_all(self, requests, *, force):
         assert force
+        if requests and self.cancel_faults:
+            self.cancel_faults -= 1
+            raise BrokerError("gone")
         for one in requests:
             until = self.now + one.for_seconds
             self.records[one.worker] = Cancellation(worker=one.worker, queues=one.queues, until=until)
@@ -87,12 +98,18 @@ class World:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
+    def take_fault(self, fault: BrokerError | None) -> None:
+        said = None if fault is None else str(fault)
+        if said != (self.faults[-1][1] if self.faults else None):
+            self.faults.append((self.now, said))
+
     def drain(self, *, stopped=lambda: False, force=False, deadline=10.0) -> Phase:
         drain = Drain(
             self,
             self,
             self.read,
             on_progress=lambda progress: self.phases.append((self.now, progress.phase)),
+            on_fault=self.take_fault,
             mailboxes=self.mailboxes,
             monotonic=lambda: self.now,
             sleep=self.sleep,
@@ -208,6 +225,63 @@ def test_a_broker_that_fails_past_the_deadline_ends_the_drain_and_tries_to_resto
     with pytest.raises(BrokerError, match="gone"):
         world.drain()
     assert world.sent[-1][1] == "restore"
+
+
+def test_a_broker_that_is_away_at_the_beginning_is_waited_for():
+    world = World(
+        {0: EMPTY, 8: NEW}, everyone={0: BrokerError("gone"), 3: [ALIVE, worker(W2)]}, takes={0: 0.0}
+    )
+    assert world.drain() is Phase.DRAINED
+    assert (world.faults, world.sent[0]) == ([(0.0, "gone"), (3.0, None)], (3.0, "cancel"))
+
+
+def test_a_broker_that_stays_away_from_the_beginning_ends_the_drain_at_its_deadline():
+    world = World({0: EMPTY}, everyone={0: BrokerError("gone")})
+    with pytest.raises(BrokerError, match="gone"):
+        world.drain(deadline=10)
+    assert (10 < world.now < 11, world.sent, world.phases) == (True, [], [])
+
+
+def test_a_fault_at_the_beginning_that_no_waiting_mends_ends_the_drain_at_once():
+    world = World({0: EMPTY}, everyone={0: BrokerError("no right", permanent=True)})
+    with pytest.raises(BrokerError, match="no right"):
+        world.drain()
+    assert (world.now, world.faults) == (0.0, [])
+
+
+def test_a_drain_that_is_stopped_while_it_waits_to_begin_ends():
+    world = World({0: EMPTY}, everyone={0: BrokerError("gone")})
+    with pytest.raises(BrokerError, match="gone"):
+        world.drain(stopped=lambda: world.now > 1, deadline=600)
+    assert world.now < 2
+
+
+@pytest.mark.parametrize("late", [[], [ALIVE]], ids=["itself", "the other worker of its queue"])
+def test_workers_that_have_yet_to_find_the_broker_again_are_waited_for(late):
+    found = {0: BrokerError("gone"), 3: late, 20: [ALIVE, worker(W2)]}
+    world = World({0: EMPTY, 25: NEW}, everyone=found)
+    assert world.drain(deadline=60) is Phase.DRAINED
+    assert world.sent[0] == (20.0, "cancel")
+
+
+def test_a_worker_that_does_not_come_back_with_the_broker_is_refused():
+    world = World({0: EMPTY}, everyone={0: BrokerError("gone"), 3: [worker(W2)]})
+    with pytest.raises(DrainError, match="does not answer"):
+        world.drain(deadline=300)
+    assert 3 + 35 < world.now < 3 + 36
+
+
+def test_a_worker_that_does_not_answer_a_broker_that_does_is_refused_at_once():
+    world = World({0: EMPTY}, everyone={0: [worker(W2)]})
+    with pytest.raises(DrainError, match="does not answer"):
+        world.drain()
+    assert world.now == 0.0
+
+
+def test_a_broker_that_fails_at_the_first_cancellation_is_waited_for():
+    world = World({0: ALIVE, 1: EMPTY, 4: NEW}, cancel_faults=1)
+    assert world.drain() is Phase.DRAINED
+    assert world.faults == [(0.0, "gone"), (0.0, None)]
 
 
 def test_a_drain_that_is_stopped_restores_at_once():
