@@ -5,6 +5,7 @@ Metrics take in the same record. Nothing here decides or sends anything to a wor
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,18 @@ if TYPE_CHECKING:
 #: Up to so many subjects that change alike in one tick have a line each; more have one line together.
 _MAX_SINGLE_LINES = 3
 _MAX_NAMES = 10
+#: What a state estimates is "about" a number.
+_ESTIMATE = re.compile(r"(?<=\babout )\d+(?:\.\d+)?")
+#: An estimate that differs by no more than this share, or by no more than the rounding to whole numbers, is
+#: the same to a person.
+_SAME_SHARE, _ROUNDING = 0.25, 1.0
 
 
 class ConditionLog:
-    """Logs each condition when it begins, changes, or is over: nothing for a tick that changes nothing."""
+    """Logs each condition when it begins, changes, or is over: nothing for a tick that changes nothing.
+
+    A state whose estimates alone have moved is the same, until they are far from those that were logged.
+    """
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
@@ -48,7 +57,8 @@ class ConditionLog:
         lines: dict[tuple[str, str, str | None], list[str]] = defaultdict(list)
         for subject in sorted(found.keys() | self._known.keys()):
             state, before = found.get(subject), self._known.get(subject)
-            if state == before:
+            if before is not None and state is not None and _is_same(before, state):
+                known[subject] = before  # what was logged: an estimate that creeps is logged in the end
                 continue
             kind, name = subject
             if state is not None:
@@ -72,6 +82,16 @@ class ConditionLog:
             return
         for name in names:
             write(event, subject=kind, name=name, **fields)
+
+
+def _is_same(before: str, state: str) -> bool:
+    """Whether a person who has read the state before knows this one."""
+    if before == state:
+        return True
+    if _ESTIMATE.sub("", before) != _ESTIMATE.sub("", state):
+        return False
+    pairs = zip(map(float, _ESTIMATE.findall(before)), map(float, _ESTIMATE.findall(state)), strict=True)
+    return all(abs(now - then) <= max(_ROUNDING, _SAME_SHARE * then) for then, now in pairs)
 
 
 class DryRunLog:

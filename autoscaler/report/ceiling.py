@@ -1,7 +1,8 @@
 """The condition of a worker that is as large as it may be while work waits: what limits it, what to do.
 
 Pure functions of one plan. A state names the limit and the size, and counts no tasks, so that it changes only
-when a person should read it again.
+when a person should read it again. What is estimated is "about" a number: a log of conditions does not repeat
+a state for one that is about the same.
 """
 
 from __future__ import annotations
@@ -73,15 +74,14 @@ def out_of_reach(plan: Plan, fixed: Collection[str] = ()) -> dict[tuple[str, str
 def too_short(plan: Plan, fixed: Collection[str] = ()) -> dict[tuple[str, str], str]:
     """The workers whose growth comes too late for the target wait, however much they may grow.
 
-    The time is rounded up, so that the text stays the same while starts take about as long. ``fixed`` as in
-    :func:`out_of_reach`.
+    ``fixed`` as in :func:`out_of_reach`.
     """
     return {
         (TOO_SHORT, worker): (
             "a task may be seen one --min-interval after it came, and a process takes a while to start: a"
             f" target of {group.target_seconds:g} s is kept by processes that are there already, not by"
-            " growth, and the first tasks of a burst that needs more are late; set --target-wait"
-            f" {math.ceil(group.shortest_target_seconds)}s or more, or --min to what a burst needs"
+            " growth, and the first tasks of a burst that needs more are late; set a --target-wait"
+            f" of about {math.ceil(group.shortest_target_seconds)} s or more, or --min to what a burst needs"
         )
         for group in plan.groups
         if group.target_seconds is not None

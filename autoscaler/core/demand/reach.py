@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 #: How long a need is remembered after it was last seen.
 HOLD_SECONDS = 900.0
-#: An estimate that differs by no more than this share is the same.
-_ABOUT = 0.25
 #: Looks at arrivals that a busy time is remembered in; above it the two oldest are merged.
 _MAX_ARRIVALS = 64
 #: Between two looks that are further apart, nobody knows when tasks arrived.
@@ -109,10 +107,7 @@ def follow(before: Reach, look: Look) -> Reach:
     needed = _missed(arrivals, look)
     if not needed:
         return Reach(look, arrivals, current, earlier, before.needed_at)
-    # What was said stands while it is about right: who reads it should not have to read it at each look.
-    return Reach(
-        look, arrivals, current if abs(needed - current) <= _ABOUT * current else needed, earlier, look.at
-    )
+    return Reach(look, arrivals, needed, earlier, look.at)
 
 
 def _missed(arrivals: tuple[tuple[float, int], ...], look: Look) -> int:

@@ -152,14 +152,14 @@ def test_nobody_is_expected_to_grow_where_nobody_is_to_be_resized(settings):
 @pytest.mark.parametrize(
     ("settings", "needed"),
     [
-        ({}, 15),
-        ({"override": Override(held_workers=frozenset({"b"}))}, 15),
+        ({}, 16),
+        ({"override": Override(held_workers=frozenset({"b"}))}, 16),
         ({"resizers": (("b", 1.0),)}, None),
     ],
     ids=["nobody resizes it", "held", "resized by its own"],
 )
 def test_what_a_peer_could_have_and_does_not_get_keeps_no_target(settings, needed):
-    """Forty tasks at once take 15 processes to start in time: a has 10 of 10, b has one of 10."""
+    """Forty tasks at once take 16 processes to start in time: a has 10 of 10, b has one of 10."""
     sidecar = Sidecar(target_wait=TargetWaitPolicy(), interval_seconds=2.0, min_interval_seconds=0.5)
     for at in range(0, 100, 2):
         sidecar.see(at, mine=10, waiting=0 if at < 20 else 20, completed=5 * at, **settings)

@@ -97,6 +97,11 @@ def test_who_does_not_act_stores_nothing_and_keeps_nothing_alive(server):
 # Conditions
 
 
+def out_of_reach(processes: int) -> str:
+    """The state of a worker whose target needs more than is allowed, in short."""
+    return f"it takes about {processes} processes on celery5, more than --max 8"
+
+
 class Lines:
     """What a log of conditions writes over ticks."""
 
@@ -109,6 +114,33 @@ class Lines:
         self.conditions.update(found, lambda _: observed)
         lines = [json.loads(line) for line in self.stream.getvalue()[begin:].splitlines()]
         return [{key: line[key] for key in line.keys() - {"timestamp", "level"}} for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("states", "logged"),
+    [
+        pytest.param([10, 11, 12, 9, 10], [10], id="it moves by no more than a quarter"),
+        pytest.param([10, 11, 12, 13, 14], [10, 13], id="it creeps"),
+        pytest.param([3, 4, 3, 2, 3], [3], id="it moves by its rounding"),
+        pytest.param([10, 40, 10], [10, 40, 10], id="it changes"),
+        pytest.param([10, None, 10], [10, None, 10], id="it has gone and comes back"),
+    ],
+)
+def test_an_estimate_is_logged_again_only_where_a_person_would_care(states, logged):
+    lines, subject = Lines(), ("target_out_of_reach", "a@h")
+    written = [
+        line.get("state")
+        for state in states
+        for line in lines.after({} if state is None else {subject: out_of_reach(state)})
+    ]
+    assert written == [None if state is None else out_of_reach(state) for state in logged]
+
+
+def test_beside_an_estimate_any_other_change_of_a_state_is_logged():
+    lines, subject = Lines(), ("target_out_of_reach", "a@h")
+    lines.after({subject: out_of_reach(10)})
+    (line,) = lines.after({subject: out_of_reach(10).replace("--max 8", "--max 9")})
+    assert line["state"].endswith("--max 9")
 
 
 def test_a_condition_has_a_line_when_it_begins_changes_and_is_over():

@@ -164,7 +164,7 @@ def test_a_target_shorter_than_any_look_and_a_start_is_named_and_kept_by_what_wa
     assert conditions(record, Mode.ACT)["target_too_short", worker.name] == (
         "a task may be seen one --min-interval after it came, and a process takes a while to start: a target"
         " of 1 s is kept by processes that are there already, not by growth, and the first tasks of a burst"
-        " that needs more are late; set --target-wait 2s or more, or --min to what a burst needs"
+        " that needs more are late; set a --target-wait of about 2 s or more, or --min to what a burst needs"
     )
     assert condition_counts(record, conditions(record, Mode.ACT))["target_too_short"] == 1
     # No option of the daemon helps a worker whose pool it cannot resize.
