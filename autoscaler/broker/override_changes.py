@@ -29,23 +29,6 @@ if TYPE_CHECKING:
 _ATTEMPTS = 20
 
 
-def in_force(request: OverrideRequest, now: float) -> OverrideRequest:
-    """The parts that have not expired at ``now``, epoch seconds; nobody's name is left on nothing."""
-    held = {worker: until for worker, until in request.hold_until.items() if until > now}
-    paused = request.paused and not _expired(request.expires_at, now)
-    limited = request.has_limits and not _expired(request.limits_end, now)
-    return OverrideRequest(
-        paused=paused,
-        min_processes=request.min_processes if limited else None,
-        max_processes=request.max_processes if limited else None,
-        hold_until=held,
-        expires_at=request.expires_at if paused else None,
-        limits_expires_at=(request.limits_end or NEVER) if limited else None,
-        by=request.by if paused or limited or held else None,
-        why=request.why if paused or limited or held else None,
-    )
-
-
 def pause(
     until: float | None, by: str | None, why: str | None
 ) -> Callable[[OverrideRequest], OverrideRequest]:
@@ -54,8 +37,10 @@ def pause(
 
 
 def resume(before: OverrideRequest) -> OverrideRequest:
-    """End the pause; limits and holds remain."""
-    return replace(before, paused=False, expires_at=None)
+    """End the pause, and who asked for it and why; limits and holds remain."""
+    if not before.paused:
+        return before
+    return replace(before, paused=False, expires_at=None, by=None, why=None)
 
 
 def limit(
@@ -67,10 +52,13 @@ def limit(
     """
 
     def change(before: OverrideRequest) -> OverrideRequest:
-        named: dict[str, Any] = {} if before.paused else {"by": by, "why": why}
         sizes: dict[str, Any] = dict(bounds)
-        changed = replace(before, limits_expires_at=None, **sizes, **named)
-        return replace(changed, limits_expires_at=(until or NEVER) if changed.has_limits else None)
+        changed = replace(before, limits_expires_at=None, **sizes)
+        named: dict[str, Any] = {}
+        if not before.paused and (changed.has_limits or before.has_limits):
+            named = {"by": by, "why": why} if changed.has_limits else {"by": None, "why": None}
+        end = (until or NEVER) if changed.has_limits else None
+        return replace(changed, limits_expires_at=end, **named)
 
     return change
 
@@ -109,7 +97,7 @@ def change_override(
     with broker_errors(), redis.pipeline() as pipeline:
         for _ in range(_ATTEMPTS):
             pipeline.watch(Keys(name=name).override)  # type: ignore[no-untyped-call]
-            request = change(in_force(read_override(pipeline, name), now))
+            request = change(read_override(pipeline, name).in_force(now))
             pipeline.multi()
             write_override(pipeline, name, request, now=now)
             try:
@@ -118,7 +106,3 @@ def change_override(
                 continue
             return request
     raise OverrideError("override: others change it all the time; try again")
-
-
-def _expired(at: float | None, now: float) -> bool:
-    return at is not None and at <= now

@@ -40,7 +40,8 @@ class OverrideRequest:
     """An override as it is stored: with its expiry and a hold for each worker, in epoch seconds.
 
     ``expires_at`` is for the pause, and for the limits too where ``limits_expires_at`` is None.
-    ``by`` and ``why`` are shortened to 200 characters when it is read: both are copied into every status.
+    ``by`` and ``why`` are of the pause, where there is none of the limits, and where there are none of the
+    holds. They are shortened to 200 characters when it is read: both are copied into every status.
     """
 
     paused: bool = False
@@ -134,24 +135,37 @@ class OverrideRequest:
                 )
         return request
 
-    def at(self, now: float) -> Override:
-        """The parts that have not expired at ``now``, epoch seconds."""
-        held_until = {worker: until for worker, until in self.hold_until.items() if until > now}
-        held = frozenset(held_until)
+    def in_force(self, now: float) -> OverrideRequest:
+        """The parts that have not expired at ``now``, epoch seconds; a name leaves with what it was for."""
+        held = {worker: until for worker, until in self.hold_until.items() if until > now}
         paused = self.paused and not _expired(self.expires_at, now)
         limited = self.has_limits and not _expired(self.limits_end, now)
-        if not limited and _expired(self.expires_at, now):
-            return Override(held_workers=held, held_until=held_until)
-        return Override(
+        named = paused if self.paused else limited if self.has_limits else bool(held)
+        return OverrideRequest(
             paused=paused,
             min_processes=self.min_processes if limited else None,
             max_processes=self.max_processes if limited else None,
-            held_workers=held,
-            by=self.by,
-            why=self.why,
-            paused_until=self.expires_at,
-            limits_until=self.limits_end,
-            held_until=held_until,
+            hold_until=held,
+            expires_at=self.expires_at if paused else None,
+            limits_expires_at=(self.limits_end or NEVER) if limited else None,
+            by=self.by if named else None,
+            why=self.why if named else None,
+        )
+
+    def at(self, now: float) -> Override:
+        """What a daemon is to do by it at ``now``, epoch seconds."""
+        now_on = self.in_force(now)
+        limits_end = now_on.limits_expires_at
+        return Override(
+            paused=now_on.paused,
+            min_processes=now_on.min_processes,
+            max_processes=now_on.max_processes,
+            held_workers=frozenset(now_on.hold_until),
+            by=now_on.by,
+            why=now_on.why,
+            paused_until=now_on.expires_at,
+            limits_until=None if limits_end is None or limits_end >= NEVER else limits_end,
+            held_until=now_on.hold_until,
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autoscaler.broker.history_store import read_actions, read_history
+from autoscaler.broker.keys import read_status
 from autoscaler.cli.options import Parsed, fail, with_settings
 from autoscaler.cli.override import SETTINGS, WORKER
 from autoscaler.cli.status import read_or_fail
@@ -31,6 +32,11 @@ _BARS = "▁▂▃▄▅▆▇█"
 _GAP = " "
 #: A daemon that acts stores every few seconds; the longest slot of a curve is two minutes.
 _OLD_SECONDS = 150.0
+_NOBODY = "no daemon named {name} has a history here; is one running, and --name right?"
+_NOTHING_YET = (
+    "the daemon named {name} runs and has stored no history yet: it does so every 10 s; try again, and where"
+    " that does not help, its log says why as history.not_stored"
+)
 _CURVES = (("waiting", "waiting"), ("running", "running"), ("processes", "processes"), ("oldest wait", "age"))
 
 
@@ -50,7 +56,8 @@ def command(settings: Settings, *, since: float, why: bool, as_json: bool) -> No
     now = time.time()
     view = read_or_fail(settings, lambda redis: _read(redis, settings.name, since, now))
     if view is None:
-        fail([f"no daemon named {settings.name} has a history here; is one running, and --name right?"], 1)
+        runs = read_or_fail(settings, lambda redis: read_status(redis, settings.name)) is not None
+        fail([(_NOTHING_YET if runs else _NOBODY).format(name=settings.name)], 1)
     if as_json:
         click.echo(json.dumps(view, indent=2))
         return

@@ -233,8 +233,10 @@ def described(request: OverrideRequest) -> list[str]:
         given = ", ".join(f"{name} {size}" for name, size in bounds.items() if size is not None)
         end = request.limits_end or NEVER
         lines.append(f"limits: {given}" + (f" until {moment(end)}" if end < NEVER else ""))
-    lines += [f"{name} held until {moment(end)}" for name, end in sorted(request.hold_until.items())]
-    if not lines:
+    held = [f"{name} held until {moment(end)}" for name, end in sorted(request.hold_until.items())]
+    if not lines and not held:
         return ["no override in force"]
     reason = ": ".join(part for part in (request.by, request.why) if part)
-    return [*lines, f"by {reason}"] if reason else lines
+    named = [f"by {reason}"] if reason else []
+    # Whose it is: of the first of a pause, limits and holds.
+    return [*lines[:1], *named, *lines[1:], *held] if lines else [*held, *named]

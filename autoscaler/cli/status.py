@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autoscaler.broker import override_changes as changes
 from autoscaler.broker.connections import Connections, Redactor
 from autoscaler.broker.errors import BrokerError, broker_errors
 from autoscaler.broker.keys import Keys, read_status
@@ -54,7 +53,7 @@ def status(settings: Settings, *, as_json: bool) -> None:
         return
     now = time.time()
     override = read_or_fail(
-        settings, lambda redis: described(changes.in_force(read_override(redis, settings.name), now))
+        settings, lambda redis: described(read_override(redis, settings.name).in_force(now))
     )
     role = "leader" if found.get("leader") else "standby"
     age = max(0.0, now - (found.get("at") or now))

@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.broker.overrides import OverrideError, OverrideRequest, read_override, write_override
-from autoscaler.core.model import Override
+from autoscaler.broker.overrides import (
+    NEVER,
+    OverrideError,
+    OverrideRequest,
+    read_override,
+    write_override,
+)
 
 SIZES = "it must be from 1 to 10000"
 TIMES = "it must be seconds since the epoch"
@@ -41,15 +46,40 @@ def test_only_what_has_not_expired_stands(request_, now):
     found = request_.at(now)
     assert found.held_workers == {name for name, until in request_.hold_until.items() if until > now}
     if request_.expires_at is not None and request_.expires_at <= now:
-        assert found == Override(held_workers=found.held_workers)
+        assert (found.paused, found.min_processes, found.max_processes) == (False, None, None)
     else:
-        assert (found.paused, found.min_processes, found.max_processes, found.by, found.why) == (
+        assert (found.paused, found.min_processes, found.max_processes) == (
             request_.paused,
             request_.min_processes,
             request_.max_processes,
-            request_.by,
-            request_.why,
         )
+        assert (found.paused_until, found.limits_until) == (
+            request_.expires_at if request_.paused else None,
+            request_.expires_at if request_.has_limits else None,
+        )
+
+
+@pytest.mark.parametrize(
+    ("request_", "named"),
+    [
+        pytest.param({"paused": True, "expires_at": 2e9}, True, id="a pause"),
+        pytest.param(
+            {"paused": True, "expires_at": 1e9, "max": 3, "limits_expires_at": 2e9}, False, id="ended"
+        ),
+        pytest.param({"max": 3, "limits_expires_at": 1e9, "hold": {"a@h": 2e9}}, False, id="ended limits"),
+        pytest.param({"max": 3, "hold": {"a@h": 1e9}}, True, id="limits beside a hold that ended"),
+        pytest.param({"hold": {"a@h": 1e9, "b@h": 2e9}}, True, id="a hold"),
+        pytest.param({"hold": {"a@h": 1e9}}, False, id="nothing"),
+    ],
+)
+def test_who_and_why_end_with_what_they_were_for(request_, named):
+    found = OverrideRequest.from_json(json.dumps({**request_, "by": "ann", "why": "x"})).at(1.5e9)
+    assert (found.by, found.why) == (("ann", "x") if named else (None, None))
+
+
+def test_limits_without_an_end_have_none():
+    request_ = OverrideRequest(max_processes=3, limits_expires_at=NEVER)
+    assert request_.at(1.5e9).limits_until is None
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,16 @@ def test_a_history_that_nobody_stored_or_that_another_version_stored_is_said(clu
     assert {(one.exit_code, one.stdout, one.stderr) for one in (nobody, other)} == {(1, "", expected)}
 
 
+def test_a_daemon_that_has_stored_nothing_yet_is_said_to_run(cluster, autoscaler):
+    publish(cluster.redis, "default", '{"at": 1}', [], expiry_seconds=60)
+    done = autoscaler("history")
+    expected = (
+        "autoscaler: the daemon named default runs and has stored no history yet: it does so every 10 s; try"
+        " again, and where that does not help, its log says why as history.not_stored\n"
+    )
+    assert (done.exit_code, done.stdout, done.stderr) == (1, "", expected)
+
+
 @pytest.mark.parametrize("since", ["", "0", "25h", "1d", "soon"])
 def test_a_time_that_is_not_legal_is_refused_with_what_is(autoscaler, since):
     done = autoscaler("history", "--since", since)

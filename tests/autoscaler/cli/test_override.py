@@ -112,6 +112,44 @@ def test_limits_leave_a_pause_as_long_as_it_was_and_the_pause_leaves_them(cluste
     assert cluster.redis.pttl("autoscaler:default:override") == -1, "the limits have no end"
 
 
+PAUSE = ["pause", "--by", "ann", "--why", "migration"]
+LIMITS = ["limits", "--max", "3", "--by", "bob", "--why", "a slow disk"]
+HOLD = ["hold", "a@h", "--by", "cy", "--why", "a look"]
+
+
+@pytest.mark.parametrize(
+    ("commands", "named"),
+    [
+        pytest.param([LIMITS, PAUSE], ("ann", "migration"), id="a pause"),
+        pytest.param([LIMITS, PAUSE, ["resume"]], (None, None), id="limits, after a pause"),
+        pytest.param([PAUSE, HOLD, ["resume"]], (None, None), id="a hold, after a pause"),
+        pytest.param([LIMITS, ["resume"]], ("bob", "a slow disk"), id="limits, after a resume of nothing"),
+        pytest.param([LIMITS, HOLD], ("bob", "a slow disk"), id="limits beside a hold"),
+        pytest.param([LIMITS, HOLD, ["limits", "--max", "none"]], (None, None), id="a hold, after limits"),
+        pytest.param([HOLD, ["limits", "--max", "none"]], ("cy", "a look"), id="a hold without limits"),
+        pytest.param([LIMITS, ["limits", "--max", "none"]], (None, None), id="nothing"),
+    ],
+)
+def test_who_and_why_leave_with_what_they_were_for(cluster, autoscaler, commands, named):
+    report(cluster)
+    for words in commands:
+        assert autoscaler(*words).exit_code == 0
+    request = stored(cluster)
+    assert (request.by, request.why) == named
+    shown = request.at(time.time())
+    assert (shown.by, shown.why) == named
+
+
+def test_who_and_why_are_printed_beside_what_they_are_for(cluster, autoscaler):
+    report(cluster)
+    autoscaler(*HOLD)
+    autoscaler(*LIMITS)
+    lines = autoscaler("pause").stdout.splitlines()
+    assert [line.split(" ")[0] for line in lines] == ["paused", "by", "limits:", "a@h"]
+    lines = autoscaler("resume").stdout.splitlines()
+    assert [line.split(" ")[0] for line in lines] == ["limits:", "a@h"]
+
+
 def test_a_hold_is_of_one_worker_and_ends_by_itself_or_by_resume(cluster, autoscaler):
     report(cluster)
     autoscaler("limits", "--max", "3")

@@ -322,7 +322,16 @@ def test_an_override_is_reported_with_who_why_and_until_when():
     record = record_of(look(0, override=override))
     assert conditions(record, Mode.DRY_RUN) == {
         ("override", "pause"): "paused by ann until 2026-11-26 16:00:00Z: migration",
+        ("override", "limits"): "max 4 until it is ended",
+        ("override", "a@h"): "held until 2026-11-26 16:01:00Z",
+    }
+    resumed = record_of(look(0, override=replace(override, paused=False)))
+    assert conditions(resumed, Mode.DRY_RUN) == {
         ("override", "limits"): "max 4 by ann until it is ended: migration",
+        ("override", "a@h"): "held until 2026-11-26 16:01:00Z",
+    }
+    held = record_of(look(0, override=replace(override, paused=False, max_processes=None)))
+    assert conditions(held, Mode.DRY_RUN) == {
         ("override", "a@h"): "held by ann until 2026-11-26 16:01:00Z: migration",
     }
     nameless = record_of(look(0, override=Override(paused=True)))
