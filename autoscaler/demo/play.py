@@ -45,7 +45,8 @@ class Summary:
 
     ``not_processed`` documents were still in the queue when the demo ended early; ``lost`` are those that
     were sent, not read, and no longer in the queue. ``peak_processes`` counts what the worker reported and
-    each resize that was done.
+    each resize that was done. ``shortest_target_seconds`` is the shortest target wait that growth can keep on
+    this machine, as busy as it is, None where that is not known.
 
     The seconds of a document count from its arrival until it was read. ``within_target`` is the share of the
     sent documents that were read within the target wait; both are None where thresholds decide.
@@ -63,6 +64,7 @@ class Summary:
     document_p50_seconds: float | None
     document_p95_seconds: float | None
     target_wait_seconds: float | None
+    shortest_target_seconds: float | None
     within_target: float | None
     cores: int
     seconds: float
@@ -205,6 +207,7 @@ def _summarize(demo: Demo, target: float | None, seconds: float) -> Summary:
         document_p50_seconds=quantile(taken, 0.5),
         document_p95_seconds=quantile(taken, 0.95),
         target_wait_seconds=target,
+        shortest_target_seconds=story.shortest_target,
         within_target=None if in_time is None else round(in_time / max(1, story.documents), 4),
         cores=len(os.sched_getaffinity(0)),
         seconds=round(seconds, 1),
@@ -296,10 +299,17 @@ def shortfall(summary: Summary) -> str | None:
         return f"it ended before all {DOCUMENTS} documents were read; {longer}"
     if summary.peak_processes <= summary.start_processes:
         return "the pool did not grow, as one process read the documents in time"
+    target, shortest = summary.target_wait_seconds, summary.shortest_target_seconds
     if summary.final_processes != 1:
+        ended = f"it ended with {summary.final_processes} processes, not 1"
+        if target is not None and shortest is not None and target < shortest:
+            return (
+                f"{ended}: as busy as this machine is, a process starts too late for a target wait below"
+                f" {math.ceil(shortest)} s, so that what was needed is kept for an hour; try again when it"
+                " has less to do"
+            )
         return (
-            f"it ended with {summary.final_processes} processes, not 1: idle ones are kept for as long"
-            f" as that is cheaper than to start them again; {longer}"
+            f"{ended}: idle ones are kept for as long as that is cheaper than to start them again; {longer}"
         )
     return None
 

@@ -63,8 +63,18 @@ class Story:
     largest: int = 0
     #: Whether the daemon saw tasks that wait, are reserved or run, at the last look.
     busy: bool = False
+    #: The target wait, and the shortest one that growth can keep here, at the last look; None where none is
+    #: known.
+    target: float | None = None
+    shortest_target: float | None = None
     decisions: list[str] = field(default_factory=list)
     last_event: str = "0-0"
+
+    @property
+    def too_slow(self) -> bool:
+        """Whether a start takes too long here for the target wait: then what was needed is kept for long."""
+        target, shortest = self.target, self.shortest_target
+        return target is not None and shortest is not None and target < shortest
 
 
 class Demo:
@@ -181,6 +191,9 @@ class Demo:
                 for group in status["groups"]
                 for count in ("waiting", "reserved", "running")
             )
+            self.story.target = status["target_wait_seconds"]
+            shortest = [group["shortest_target_seconds"] for group in status["groups"]]
+            self.story.shortest_target = max((one for one in shortest if one is not None), default=None)
         entries: Any = self._redis().xrange(Keys(name=NAME).events, min=f"({self.story.last_event}")
         for number, fields in entries:
             self.story.last_event = number.decode()
@@ -195,10 +208,11 @@ class Demo:
 
     @property
     def over(self) -> bool:
-        """Whether all is done and the worker is back at one process."""
+        """Whether all is done and the worker is back at one process, or will not be for long."""
         story = self.story
-        done = story.done == story.documents == DOCUMENTS
-        return done and max(story.sizes) > 1 and story.sizes[-1] == 1
+        if not story.done == story.documents == DOCUMENTS or max(story.sizes) == 1:
+            return False
+        return story.sizes[-1] == 1 or (story.too_slow and not story.busy)
 
 
 def _ask_to_end(*processes: Process) -> None:

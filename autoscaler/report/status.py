@@ -319,6 +319,7 @@ def _group(plan: GroupPlan) -> dict[str, Any]:
         "shadow_wish": plan.shadow_recommended,
         "blocked_by": plan.blocked_by,
         "needed_for_target": plan.needed,
+        "shortest_target_seconds": plan.shortest_target_seconds,
         "cooldown_up_seconds": round(plan.up_cooldown_seconds, 3),
         "cooldown_down_seconds": round(plan.down_cooldown_seconds, 3),
     }

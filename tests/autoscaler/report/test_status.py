@@ -106,6 +106,7 @@ VIEW = {
             "reason": "load_high",
             "blocked_by": None,
             "needed_for_target": None,
+            "shortest_target_seconds": None,
             "cooldown_up_seconds": 0,
             "cooldown_down_seconds": 0,
         }
