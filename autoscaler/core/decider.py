@@ -256,7 +256,7 @@ class Decider:
             backlog=work.waiting - work.passing + work.reserved,
             ended=memory.completions.total,
             target_seconds=target,
-            service_seconds=learnt.service_seconds if learnt.ended else None,
+            service_seconds=reach.surely_served(self.target_wait, learnt),
             limit=sum(limits) if len(limits) == len(highest) and blocked is None else None,
         )
         reached = reach.follow(memory.reach, look)

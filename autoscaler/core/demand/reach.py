@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: How long a need is remembered after it was last seen.
 HOLD_SECONDS = 900.0
+#: After so many tasks the service time is no guess: the first ones of a new process are slow.
+_KNOWN_TASKS = 10.0
 #: Looks at arrivals that a busy time is remembered in; above it the two oldest are merged.
 _MAX_ARRIVALS = 64
 #: Between two looks that are further apart, nobody knows when tasks arrived.
@@ -86,6 +88,12 @@ def shortest_learnt(parameters: TargetWaitPolicy, state: TargetWaitState, looks:
     if state.last is None or least is None:
         return None
     return least + start_seconds(parameters, state.last) + parameters.margin_seconds
+
+
+def surely_served(parameters: TargetWaitPolicy, state: TargetWaitState) -> float | None:
+    """The learnt service time, None while so few tasks have ended that it is a guess."""
+    known = state.ended >= min(_KNOWN_TASKS, parameters.remembered_tasks / 2)
+    return state.service_seconds if known else None
 
 
 def follow(before: Reach, look: Look) -> Reach:

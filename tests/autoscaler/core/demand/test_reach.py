@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 
 from autoscaler.core.decider import Decider, Mode
-from autoscaler.core.demand.reach import HOLD_SECONDS, Look, Reach, follow
-from autoscaler.core.demand.target_wait import TargetWaitPolicy
+from autoscaler.core.demand.reach import HOLD_SECONDS, Look, Reach, follow, surely_served
+from autoscaler.core.demand.target_wait import TargetWaitPolicy, TargetWaitState
 from autoscaler.core.model import PoolKind
 from autoscaler.core.policy import Policy
 from autoscaler.report.status import TickRecord, condition_counts, conditions, status
@@ -120,6 +120,13 @@ def test_a_need_is_remembered_between_bursts_and_forgotten_after_a_while_or_once
 )
 def test_what_is_not_known_is_not_said(looks):
     assert needed(*looks) == 0
+
+
+@pytest.mark.parametrize(("remembered", "ended", "known"), [(50, 9, False), (50, 10, True), (4, 2, True)])
+def test_a_service_time_of_few_tasks_is_a_guess(remembered, ended, known):
+    learnt = TargetWaitState(busy_seconds=2.0 * ended, ended=float(ended))
+    found = surely_served(TargetWaitPolicy(remembered_tasks=remembered), learnt)
+    assert found == (2.0 if known else None)
 
 
 def test_no_more_than_64_arrivals_are_remembered():
