@@ -153,6 +153,21 @@ def _by_present_channel(backlog: Backlog, fleet: Fleet) -> Backlog:
     return backlog._replace(queues=found)
 
 
+def moved(batches: Batches, seconds: float) -> Batches:
+    """The same where each moment is so many seconds later."""
+    return tuple((when + seconds, count) for when, count in batches)
+
+
+def moved_backlog(backlog: Backlog, seconds: float) -> Backlog:
+    """The same where each moment is so many seconds later."""
+    return backlog._replace(
+        queues={queues: moved(batches, seconds) for queues, batches in backlog.queues.items()},
+        held={name: moved(batches, seconds) for name, batches in backlog.held.items()},
+        starting={name: moved(batches, seconds) for name, batches in backlog.starting.items()},
+        runs={name: moved(batches, seconds) for name, batches in backlog.runs.items()},
+    )
+
+
 def spread(since: float, gap_seconds: float, count: int) -> Batches:
     """When ``count`` tasks came: all at ``since`` at the earliest, or evenly over a gap that began then.
 

@@ -8,11 +8,12 @@ of its own. The service time is the utilization law: busy seconds over tasks end
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.demand import retention, standing
-from autoscaler.core.demand.backlog import Backlog, fewer, spread, starting_after
+from autoscaler.core.demand.backlog import Backlog, fewer, moved, moved_backlog, spread, starting_after
 from autoscaler.core.demand.retention import Retention
 from autoscaler.core.demand.standing import Standing, faded
 
@@ -205,17 +206,23 @@ def _is_implausible(state: TargetWaitState, ended: int, busy_seconds: float) -> 
     return ended > _MAX_SPEED_UP * (1 + busy_seconds / state.service_seconds)
 
 
-def since_anew(state: TargetWaitState, at: float) -> TargetWaitState:
-    """What is still true after the clock went back to ``at``: what was learnt, and no moment of it."""
-    gaps = {name: retention.since_then(known, at) for name, known in state.gaps.items()}
-    return TargetWaitState(
-        tick_seconds=state.tick_seconds,
-        busy_seconds=state.busy_seconds,
-        ended=state.ended,
-        arrivals_per_second=state.arrivals_per_second,
-        retention=retention.since_then(state.retention, at),
-        standing=standing.since_then(state.standing, at),
-        gaps=gaps,
+def after_slip(state: TargetWaitState, last: Signal, at: float) -> TargetWaitState:
+    """The state after the clock went back to ``at``: each moment went with it, as if a tick had passed.
+
+    ``last`` is the state's last signal. What was asked for and still starts is not asked for again, and what
+    waits is as old as it was.
+    """
+    seconds = at - state.tick_seconds - last.at
+    return state._replace(
+        last=replace(last, at=last.at + seconds),
+        batches=moved(state.batches, seconds),
+        runs=moved(state.runs, seconds),
+        starting=moved(state.starting, seconds),
+        due_at=state.due_at + seconds,
+        retention=retention.moved(state.retention, seconds),
+        standing=standing.moved(state.standing, seconds),
+        backlog=moved_backlog(state.backlog, seconds),
+        gaps={name: retention.moved(known, seconds) for name, known in state.gaps.items()},
     )
 
 

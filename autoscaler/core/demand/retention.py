@@ -70,9 +70,9 @@ class Retention(NamedTuple):
     gaps: tuple[Gaps, ...] = ()
 
 
-def since_then(before: Retention, at: float) -> Retention:
-    """The same where no moment is later than ``at``."""
-    return before._replace(needed_at=tuple(min(when, at) for when in before.needed_at))
+def moved(before: Retention, seconds: float) -> Retention:
+    """The same where each moment is so many seconds later."""
+    return before._replace(needed_at=tuple(when + seconds for when in before.needed_at))
 
 
 class Passed(NamedTuple):

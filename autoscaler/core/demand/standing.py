@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from autoscaler.core.demand import backlog
 from autoscaler.core.demand.backlog import runs_after
 from autoscaler.core.demand.pace import YOUNG_SHARE
 
@@ -179,13 +180,13 @@ def _stocked(before: Standing, after: Standing, seconds: float, signal: Signal, 
     return after._replace(stock=stock)
 
 
-def since_then(before: Standing, at: float) -> Standing:
-    """The same where no moment is later than ``at``."""
+def moved(before: Standing, seconds: float) -> Standing:
+    """The same where each moment is so many seconds later."""
     return before._replace(
-        largest_at=min(before.largest_at, at),
-        surge_at=min(before.surge_at, at),
-        served=before.served._replace(runs=(), ages=0.0, pending_seconds=0.0),
-        seen_at=-math.inf,
+        largest_at=before.largest_at + seconds,
+        surge_at=before.surge_at + seconds,
+        served=before.served._replace(runs=backlog.moved(before.served.runs, seconds)),
+        seen_at=before.seen_at + seconds,
     )
 
 

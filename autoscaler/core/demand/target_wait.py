@@ -20,8 +20,8 @@ from autoscaler.core.demand.learning import (
     MIN_WINDOW_SECONDS,
     Step,
     TargetWaitState,
+    after_slip,
     batches_after,
-    since_anew,
     step_since,
 )
 from autoscaler.core.demand.pace import UNKNOWN_LOOKS, YOUNG_SHARE, Looks, Pace, Runs
@@ -186,8 +186,9 @@ def _is_newer(state: TargetWaitState, signal: Signal) -> bool:
 
 
 def _in_time(state: TargetWaitState, signal: Signal) -> TargetWaitState:
-    """The state, begun anew where the clock went back further than a signal can be late."""
-    return state if state.last is None or signal.at > state.last.at else since_anew(state, signal.at)
+    """The state, moved with the clock where that went back further than a signal can be late."""
+    last = state.last
+    return state if last is None or signal.at > last.at else after_slip(state, last, signal.at)
 
 
 def _of_one(parameters: TargetWaitPolicy, state: TargetWaitState) -> TargetWaitState:

@@ -7,7 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from autoscaler.core.demand.target_wait import TargetWaitPolicy, TargetWaitState, advance
+from autoscaler.core.demand.fleet import Channel, Fleet, Member
+from autoscaler.core.demand.target_wait import (
+    TargetWaitPolicy,
+    TargetWaitState,
+    advance,
+    advance_fleet,
+)
 from tests.support.target_wait import learnt, play, signal
 
 
@@ -100,6 +106,55 @@ def test_a_clock_that_went_back_does_not_stop_growth():
         state, size = advance(TargetWaitPolicy(), state, signal(float(at), 1, 2, 2, completed=done))
         sizes.append(size)
     assert sizes[-1] == 3
+
+
+def sizes_in_burst(slip_at, *, target_seconds, start_seconds):
+    """The sizes of a pool that 20 tasks of 2 s meet at 10 s; from ``slip_at`` on the clock is 30 s behind."""
+    parameters = TargetWaitPolicy(target_wait_seconds=target_seconds)
+    state, sizes = TargetWaitState(), [1]
+    ready_at, ends, waiting, completed = [0.0], [], 0, 0
+    for at in range(40):
+        waiting += 20 * (at == 10)
+        completed += sum(end <= at for end in ends)
+        ends = [end for end in ends if end > at]
+        begun = min(waiting, sum(ready <= at for ready in ready_at) - len(ends))
+        waiting, ends = waiting - begun, ends + [at + 2] * begun
+        shown = signal(1000.0 + at - 30 * (at >= slip_at), waiting, len(ends), sizes[-1], completed=completed)
+        state, size = advance(parameters, state, replace(shown, start_seconds=start_seconds))
+        ready_at = [*ready_at, *[at + start_seconds] * (size - sizes[-1])][:size]
+        sizes.append(size)
+    return sizes
+
+
+@pytest.mark.parametrize("target_seconds", [1.0, 3.0, 5.0])
+@pytest.mark.parametrize("start_seconds", [1.0, 4.0])
+@pytest.mark.parametrize("slip_at", [11, 12, 13, 16, 25])
+def test_a_clock_that_went_back_asks_for_nothing_twice_and_forgets_no_deadline(
+    slip_at, target_seconds, start_seconds
+):
+    usual = sizes_in_burst(math.inf, target_seconds=target_seconds, start_seconds=start_seconds)
+    assert max(usual) > 5
+    assert sizes_in_burst(slip_at, target_seconds=target_seconds, start_seconds=start_seconds) == usual
+
+
+def test_a_clock_that_went_back_moves_each_moment_of_several_workers():
+    def follow(slip):
+        state, found = TargetWaitState(), []
+        for at in range(30):
+            size = 1 if at < 6 else 7
+            members = [
+                Member("a", size, min(size, 3), 2, at, (0,)),
+                Member("b", 1, 1, 2, at, (0,)),
+            ]
+            waiting = 0 if at < 5 else 20
+            fleet = Fleet.of(members, [Channel(("q",), 5.0, waiting, (0, 1), waiting)])
+            shown = signal(1000.0 + at - slip * (at >= 7), waiting, 4, size + 1, completed=2 * at)
+            shown = replace(shown, reserved=4)
+            state, needs = advance_fleet(TargetWaitPolicy(), state, shown, fleet)
+            found.append((needs, state.oldest_wait_seconds(shown.at, 5.0)))
+        return found
+
+    assert follow(slip=512) == follow(slip=0)
 
 
 def test_a_service_time_that_really_falls_is_believed_at_the_second_look():
