@@ -94,7 +94,8 @@ def describe(fault: Exception) -> BrokerError:
             _tls_advice(certificate),
             permanent=True,
         )
-    if any(isinstance(one, ssl.SSLError) for one in chain) or "SSL" in text:
+    # A server without TLS waits for the rest of a handshake: that is the socket's timeout, not one of ssl's.
+    if any(isinstance(one, ssl.SSLError) or "handshake" in str(one) for one in chain) or "SSL" in text:
         return BrokerError(
             f"TLS: the handshake failed: {one_line(text)}",
             "rediss:// needs a port that speaks TLS, redis:// one that does not",

@@ -29,11 +29,16 @@ _SCHEMES = {
 }
 _LEGAL = "use redis://, rediss:// (TLS), valkey:// or sentinel:// with HOST:PORT/DB"
 _SOCKET = "a socket file does not cross container borders; let Redis listen on a port too"
+_NO_REDIS = "the broker must be Redis or Valkey: queues and workers of others are not read"
 _REFUSED = {
     "http": "the service speaks the Redis protocol, not a REST API",
     "https": "the service speaks the Redis protocol, not a REST API",
     "unix": _SOCKET,
     "redis+socket": _SOCKET,
+    "amqp": _NO_REDIS,
+    "amqps": _NO_REDIS,
+    "pyamqp": _NO_REDIS,
+    "sqs": _NO_REDIS,
     "redis+cluster": "Celery has no cluster transport",
     "redis-cluster": "Celery has no cluster transport",
 }

@@ -64,8 +64,10 @@ def status(settings: Settings, *, as_json: bool) -> None:
     decided = found.get("decisions", ())
     if explained := legend(one.get(key) for one in decided for key in ("reason", "desired_reason")):
         click.echo(explained)
+    known = {one.get("worker") for one in found.get("workers", ())}
     for worker in found.get("unresponsive", ()):
-        click.echo(f"{worker} does not answer; what is shown of it is its last report")
+        shown = "what is shown of it is its last report" if worker in known else "nothing is known of it"
+        click.echo(f"{worker} does not answer; {shown}")
     for part, fault in found.get("faults", {}).items():
         click.echo(f"{part}: {fault}")
 

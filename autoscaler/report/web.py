@@ -107,10 +107,22 @@ class _Handler(BaseHTTPRequestHandler):
         inner = path if site is None else site.path(path)
         if inner is None:
             self._answer(_moved(f"{path.rpartition('/')[2]}/"))
-        elif site is not None and inner == "/events":
+        elif site is not None and inner == "/events" and self.command == "GET":
             self._stream(site)
         else:
             self._answer(self._page(inner, query))
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What is no request, or one that is not answered here, in one line."""
+        answer = _text(HTTPStatus(code), message or explain or HTTPStatus(code).phrase)
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            answer = _text(HTTPStatus.METHOD_NOT_ALLOWED, "these pages are read by GET and HEAD")
+            answer = replace(answer, headers={"Allow": "GET, HEAD"})
+        self.close_connection = True
+        self._answer(answer)
 
     def _page(self, path: str, query: str) -> Response:
         accept, known = self.headers.get("Accept", ""), self.headers.get("If-None-Match", "")
@@ -128,7 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in response.headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(response.body)
+        if self.command != "HEAD":
+            self.wfile.write(response.body)
 
     def _stream(self, site: Site) -> None:
         try:

@@ -186,7 +186,7 @@ def unknown_variables(environment: Mapping[str, str]) -> dict[str, str | None]:
         if name.startswith(_PREFIXES) and name not in legal and not _OF_A_SERVICE.fullmatch(name)
     )
     # Compared without what all of them begin with, which would make any two alike.
-    endings = {_PREFIX_OF_ANY.sub("", name): name for name in sorted(legal) if _PREFIX_OF_ANY.match(name)}
+    endings = {_PREFIX_OF_ANY.sub("", name): name for name in sorted(legal)}
     nearest = {
         name: difflib.get_close_matches(_PREFIX_OF_ANY.sub("", name), endings, n=1) for name in unknown
     }

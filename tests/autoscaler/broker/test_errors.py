@@ -58,6 +58,12 @@ def raised_from(cause, text="Error 1 connecting to h:6379."):
             id="another name",
         ),
         pytest.param(
+            raised_from(TimeoutError("_ssl.c:989: The handshake operation timed out"), "Timeout"),
+            "TLS: the handshake failed: Timeout",
+            "rediss:// needs a port that speaks TLS, redis:// one that does not",
+            id="TLS to a port without it",
+        ),
+        pytest.param(
             MasterNotFoundError(f"No master found for 'main' : {REPRS} - ConnectionError('refused')"),
             "Sentinel: none of the Sentinels answers, so the master 'main' is not known",
             "are the addresses of the Sentinels right, and are they up?",

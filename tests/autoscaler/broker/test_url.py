@@ -165,7 +165,14 @@ def test_a_url_is_parsed_and_shown_without_its_password(text, expected, shown):
         ("redis+socket:///run/s", refused("redis+socket", SOCKET)),
         ("redis+cluster://h", refused("redis+cluster", "Celery has no cluster transport")),
         ("redis-cluster://h/0", refused("redis-cluster", "Celery has no cluster transport")),
-        ("amqp://h", f"Redis URL: scheme 'amqp' is not known; {LEGAL}"),
+        ("kafka://h", f"Redis URL: scheme 'kafka' is not known; {LEGAL}"),
+        (
+            "amqp://h",
+            (
+                "Redis URL: scheme 'amqp' is refused: the broker must be Redis or Valkey: queues and workers"
+                f" of others are not read; {LEGAL}"
+            ),
+        ),
         ("user:secret://x@h", f"Redis URL: no scheme found; {LEGAL}"),
         ("sentinel://?master=m", f"Redis URL: no host found; {LEGAL}"),
         ("redis://a,/0", f"Redis URL: no host found; {LEGAL}"),

@@ -62,6 +62,9 @@ def test_the_status_says_who_leads_and_names_the_worker_of_a_row_without_queues(
     cluster.redis.set(Keys(name="default").status, json.dumps(gone))
     assert autoscaler("status").stdout.splitlines()[-2:] == [
         "unknown_size: the worker did not report its size in this tick",
-        "w1@h does not answer; what is shown of it is its last report",
+        "w1@h does not answer; nothing is known of it",
     ]
+    cluster.redis.set(Keys(name="default").status, json.dumps(gone | {"workers": [{"worker": "w1@h"}]}))
+    last = autoscaler("status").stdout.splitlines()[-1]
+    assert last == "w1@h does not answer; what is shown of it is its last report"
     assert autoscaler("status").stdout.startswith("default: mode dry_run, standby, last tick ")

@@ -59,7 +59,23 @@ def test_anything_else_is_not_found_and_says_what_there_is(serve, path):
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_nothing_can_be_changed(serve, method):
-    assert serve().get("/status", method)[0] == 501
+    line = "these pages are read by GET and HEAD\n"
+    assert serve().get("/status", method) == (405, "text/plain", line)
+
+
+def test_a_probe_by_head_has_the_headers_and_no_body(serve):
+    site = serve()
+    assert site.get("/livez", "HEAD") == (200, "text/plain", "")
+    site.live = "no tick has ended for 40 s"
+    assert site.get("/livez", "HEAD") == (503, "text/plain", "")
+
+
+def test_what_is_no_request_is_answered_in_one_line(serve):
+    with socket.create_connection(("127.0.0.1", serve().port), timeout=5) as peer:
+        peer.sendall(b"nonsense\r\n\r\n")
+        answer = b"".join(iter(lambda: peer.recv(4096), b"")).decode()
+    assert "<html" not in answer
+    assert answer.splitlines()[-1].startswith("Bad request syntax")
 
 
 def test_a_slow_client_keeps_nobody_waiting_and_does_not_hold_up_the_end(serve):

@@ -230,11 +230,13 @@ def test_a_variable_that_looks_like_a_setting_and_is_none_is_named_with_the_near
     slips = {
         "AUTOSCALER_TARGET_WAT": "3s",
         "AUTOSCALER_ZZZZZ": "1",
+        "AUTOSCALER_REDIS_URL": "redis://h",
         "DOCSERVICE_X": "1",
         "CELERY_AUTOSCALE": "9,1",
     }
     assert load({}, {**URL, **slips}).unknown_variables == {
         "AUTOSCALER_TARGET_WAT": "AUTOSCALER_TARGET_WAIT",
+        "AUTOSCALER_REDIS_URL": "REDIS_URL",
         "AUTOSCALER_ZZZZZ": None,
     }
 
