@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import TYPE_CHECKING
 
 from docservice.cli.running import fail
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _HOST_ADVICE = (
     "give an address of this machine with --host or DOCSERVICE_HOST, such as 127.0.0.1 or 0.0.0.0 for all"
@@ -36,28 +40,35 @@ def require_bindable(host: str, port: int, *, shared: bool) -> None:
     except (OSError, UnicodeError) as fault:
         why = fault.strerror if isinstance(fault, OSError) else "not a host name"
         fail(f"cannot listen on {_named(host, port)}: {why}; {_HOST_ADVICE}", 1)
-    tried = (_fault(kind, address) for kind, *_, address in found)
-    faults = [one for one in tried if one is not None]
-    # A name may also stand for an address of a family that is switched off.
-    grave = [one for one in faults if one.errno != errno.EADDRNOTAVAIL]
-    if grave or len(faults) == len(found):
-        worst = (grave or faults)[0]
-        advice = _ADVICE.get(worst.errno or 0, _HOST_ADVICE)
-        fail(f"cannot listen on {_named(host, port)}: {worst.strerror}; {advice}", 1)
+    refused = bind_fault([(kind, address) for kind, *_, address in found])
+    if refused is not None:
+        advice = _ADVICE.get(refused.errno or 0, _HOST_ADVICE)
+        fail(f"cannot listen on {_named(host, port)}: {refused.strerror}; {advice}", 1)
 
 
 def _named(host: str, port: int) -> str:
     return listen_url(host, port).removeprefix("http://")
 
 
-def _fault(family: int, address: object) -> OSError | None:
-    """Why no socket can be bound to this address, or None."""
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as tried:
+def bind_fault(addresses: Sequence[tuple[int, object]]) -> OSError | None:
+    """Why the server cannot listen on all of these families and addresses; None when it can.
+
+    As the server does: a family that this kernel does not have is left out, unless there is no other, and any
+    other fault ends the start.
+    """
+    lacking: list[OSError] = []
+    for family, address in addresses:
+        try:
+            tried = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as fault:
+            lacking.append(fault)
+            continue
+        with tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:  # else it would take the place of the one of IPv4
                 tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            tried.bind(address)  # type: ignore[arg-type]
-    except OSError as fault:
-        return fault
-    return None
+            try:
+                tried.bind(address)  # type: ignore[arg-type]
+            except OSError as fault:
+                return fault
+    return lacking[0] if len(lacking) == len(addresses) else None

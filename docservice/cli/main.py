@@ -22,6 +22,7 @@ from autoscaler.api import OneLineGroup, start_traces, traces_fault
 from docservice import health
 from docservice.cli.backups import backup, restore
 from docservice.cli.listening import listen_url, require_bindable
+from docservice.cli.redis_rights import PARTS
 from docservice.cli.running import (
     check,
     fail,
@@ -206,14 +207,20 @@ def worker(concurrency: int, celery_options: tuple[str, ...]) -> None:
     help="Take DOCSERVICE_BLOB_URL for this database's store, even where it is marked as another's or is not"
     " marked any more.",
 )
-def check_command(*, accept_store: bool) -> None:
+@click.option(
+    "--for",
+    "part",
+    type=click.Choice(list(PARTS)),
+    help="The part whose Redis user this is. Without it, a user that has the rights of one of them passes.",
+)
+def check_command(*, accept_store: bool, part: str | None) -> None:
     """Try what the API and the worker need of Postgres, Redis and the store of files."""
     for why in _unknown_variables():
         click.echo(f"docservice: {why}", err=True)
     settings = read()
     run(with_database(settings, require_rights))  # first: it may even lack the right to see the migrations
     run(check(settings, accept_store=accept_store))
-    require_redis_rights(settings)
+    require_redis_rights(settings, part)
     run(require_writes(settings))
     click.echo(f"ready: Postgres, Redis and the store of files in {BlobStore(settings.blob_url).place}")
 

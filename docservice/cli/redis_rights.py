@@ -94,26 +94,28 @@ def _of_the_worker(settings: Settings) -> tuple[str, ...]:
     )
 
 
-_PARTS = {"the API": _of_the_api, "the worker": _of_the_worker}
+#: By the word of ``docservice check --for``: what a part is called, and its commands.
+PARTS = {"api": ("the API", _of_the_api), "worker": ("the worker", _of_the_worker)}
 
 
-def refusal(settings: Settings) -> str | None:
-    """What the user of Redis lacks for the part that it comes nearest to; None when it lacks nothing for one.
+def refusal(settings: Settings, part: str | None = None) -> str | None:
+    """What the user of Redis lacks for a part of :data:`PARTS`; None when it lacks nothing.
 
-    Also None where Redis does not answer: that is found elsewhere.
+    Without ``part``, for the one that it comes nearest to. Also None where Redis does not answer: that is
+    found elsewhere.
     """
     found: dict[str, list[str]] = {}
-    for part, commands in _PARTS.items():
+    for name, commands in PARTS.values() if part is None else [PARTS[part]]:
         try:
-            found[part] = list(_refused(settings, commands(settings)))
+            found[name] = list(_refused(settings, commands(settings)))
         except (RedisError, OSError):
             return None
-        if not found[part]:
+        if not found[name]:
             return None
-    part = min(found, key=lambda name: len(found[name]))
+    nearest = min(found, key=lambda name: len(found[name]))
     user = settings.redis.username or "default"
     return (
-        f"the user {user} lacks for {part}: {', '.join(found[part])}; grant that to the user, as"
+        f"the user {user} lacks for {nearest}: {', '.join(found[nearest])}; grant that to the user, as"
         " deploy/redis/users.acl does"
     )
 

@@ -119,9 +119,9 @@ async def require_writes(settings: Settings) -> None:
         await cache.close()
 
 
-def require_redis_rights(settings: Settings) -> None:
-    """Fail with one line unless the user in Redis may do what the API, or what the worker does."""
-    if why := redis_rights.refusal(settings):
+def require_redis_rights(settings: Settings, part: str | None = None) -> None:
+    """Fail with one line unless the user in Redis may do what ``part`` does; without it, what either does."""
+    if why := redis_rights.refusal(settings, part):
         fail(f"REDIS_URL: {why}", 1)
 
 

@@ -293,7 +293,7 @@ def _why(fault: BaseException) -> str:
         return f"the TLS of Postgres is refused ({fault.reason})"
     if isinstance(fault, FileNotFoundError | PermissionError):
         return f"a file that it names, such as sslrootcert, cannot be read ({fault.strerror})"
-    if type(fault) is ConnectionError:  # asyncpg's own, where the server answers no to a request for TLS
+    if type(fault) is ConnectionError and "rejected SSL" in str(fault):  # asyncpg's own
         return "Postgres takes no connection by TLS, which sslmode asks for"
     return _WHY.get(type(fault), f"Postgres does not answer ({type(fault).__name__})")
 

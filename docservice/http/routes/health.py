@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from docservice.http.deps import Serving
 from docservice.http.envelope import JSON, APIResponse, answer, failure_body
 from docservice.postgres.database import StoreRefusedError, StoreTimeoutError, StoreUnavailableError
-from docservice.postgres.migrations import pending
+from docservice.postgres.migrations import migrations, pending
+from docservice.postgres.rights import refusal
 
 router = APIRouter(tags=["health"])
 
@@ -81,9 +82,14 @@ async def readyz(serving: Serving) -> JSON:
 async def _migrations(serving: Serving) -> tuple[str, Exception | None]:
     """Whether they are applied, and why that is not known."""
     try:
-        return ("pending" if await pending(serving.database) else "applied"), None
+        missing = await pending(serving.database)
+        # Tables of a schema that this user may not use look like none.
+        why = await refusal(serving.database) if len(missing) == len(migrations()) else None
     except (StoreUnavailableError, StoreTimeoutError) as fault:
         return "unknown", fault
+    if why:
+        return "unknown", StoreRefusedError(f"Postgres refuses this user: {why}")
+    return ("pending" if missing else "applied"), None
 
 
 @router.get("/metrics", response_class=Response, summary="Metrics for Prometheus", operation_id="metrics")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+from contextlib import suppress
+from threading import Thread
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -169,6 +172,25 @@ def test_what_a_database_url_asks_for_and_does_not_get_is_named(
     done = CliRunner(env=environment).invoke(main, ["migrate"])
     advice = "check that the server runs, the user and the password"
     assert (done.exit_code, done.stderr) == (1, f"docservice: DATABASE_URL ({where}): {why}; {advice}\n")
+
+
+def test_a_server_that_ends_each_connection_is_not_said_to_refuse_tls(redis_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        where = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def end_each() -> None:
+            with suppress(OSError):  # the end of the server
+                while True:
+                    client, _ = server.accept()
+                    client.recv(8)
+                    client.close()
+
+        Thread(target=end_each, daemon=True).start()
+        environment = {"DATABASE_URL": f"postgresql://u@{where}/d", "REDIS_URL": redis_url}
+        done = CliRunner(env=environment).invoke(main, ["migrate"])
+        server.shutdown(socket.SHUT_RDWR)
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"docservice: DATABASE_URL ({where}): Postgres does not answer (Connection")
 
 
 def test_a_sweep_that_does_not_reach_redis_says_so(database_url: str, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from docservice.config import Settings
 
+REPLIES = "docservice-check.reply.celery.pidbox"
 ADVICE = "grant that to the user, as deploy/redis/users.acl does"
 
 
@@ -144,3 +145,24 @@ def test_a_check_passes_for_the_documented_users(part: str, server: RedisServer,
     }
     checked = CliRunner(env=environment).invoke(main, ["check"])
     assert (checked.exit_code, checked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("part", "other"), [("api", "worker"), ("worker", "api")])
+def test_a_check_for_one_part_does_not_pass_for_the_user_of_the_other(
+    part: str, other: str, server: RedisServer, settings: Settings
+) -> None:
+    lacks(server, settings, rights_of(part))
+    environment = {
+        "DATABASE_URL": settings.database_url,
+        "DOCSERVICE_BLOB_URL": settings.blob_url,
+        "REDIS_URL": server.url.replace("//", "//tried:secret@"),
+    }
+    own = CliRunner(env=environment).invoke(main, ["check", "--for", part])
+    assert (own.exit_code, own.stderr) == (0, "")
+    mistaken = CliRunner(env=environment).invoke(main, ["check", "--for", other])
+    lacking = {
+        "api": f"the API: RPOP {REPLIES}, LRANGE celery, ",
+        "worker": "the worker: BRPOP celery, ",
+    }[other]
+    assert mistaken.exit_code == 1
+    assert mistaken.stderr.startswith(f"docservice: REDIS_URL: the user tried lacks for {lacking}")

@@ -241,6 +241,7 @@ def test_a_right_that_is_missing_is_answered_with_503_and_logged_once(
         pages = [client.get("/modules/mail/grid").status_code, client.get("/readyz").status_code]
         asyncio.run(_execute(database_url, "revoke usage on schema public from public"))
         hidden = client.get("/documents", params={"id": "1"})
+        blind = client.get("/readyz").json()
         asyncio.run(_execute(database_url, "grant usage on schema public to public"))
         asyncio.run(_execute(database_url, f"revoke select on schema_migrations from {name}"))
         unready = client.get("/readyz")
@@ -256,6 +257,10 @@ def test_a_right_that_is_missing_is_answered_with_503_and_logged_once(
         detail % "permission denied for table document_type_columns",
         detail % 'relation "documents" does not exist',
     ]
+    assert blind["data"]["migrations"] == "unknown"
+    assert blind["error"]["detail"] == (
+        f"Postgres refuses this user: the user {name} lacks usage on schema public; {GRANT}"
+    )
     found = unready.json()
     assert (unready.status_code, found["data"]["postgres"], found["data"]["migrations"]) == (
         503,
