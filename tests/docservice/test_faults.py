@@ -84,20 +84,20 @@ def test_postgres_restarted_under_load_is_503_and_comes_back(
 
     with api_runner(tmp_path, environment) as running, running.client("viewer") as client:
         with Load(running.url, running.tokens["viewer"]) as load:
-            wait_until(lambda: 200 in load.statuses(0), within_seconds=10, what="an answer")
+            wait_until(lambda: 200 in load.statuses(0), within_seconds=60, what="an answer")
             postgres.stop()
             since = len(load.seen)
-            wait_until(lambda: 503 in load.statuses(since), within_seconds=10, what="a fault")
+            wait_until(lambda: 503 in load.statuses(since), within_seconds=60, what="a fault")
             postgres.start()
             since = len(load.seen)
-            wait_until(lambda: 200 in load.statuses(since), within_seconds=10, what="an answer again")
+            wait_until(lambda: 200 in load.statuses(since), within_seconds=60, what="an answer again")
         seen = load.seen
         faults = [answer for answer in seen if answer.status_code != 200]
         assert {answer.status_code for answer in faults} == {503}
         assert all(answer.headers["retry-after"] == "2" for answer in faults)
         assert all(answer.json()["error"]["code"] == "unavailable" for answer in faults)
         wait_until(
-            lambda: client.get("/readyz").status_code == 200, within_seconds=10, what="the return of Postgres"
+            lambda: client.get("/readyz").status_code == 200, within_seconds=60, what="the return of Postgres"
         )
         assert client.get("/modules/mail/grid").status_code == 200
         postgres.stop()

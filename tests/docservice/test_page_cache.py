@@ -15,7 +15,7 @@ import redis.asyncio
 from autoscaler.api import parse_redis_url
 from autoscaler.demo.embedded import RedisServer
 from docservice.metrics import Metrics
-from docservice.page_cache import Cache, page_key, version_key
+from docservice.page_cache import Cache, Reading, page_key, version_key
 from docservice.postgres.database import Database
 
 if TYPE_CHECKING:
@@ -41,6 +41,14 @@ async def put(cache: Cache, value: bytes, key: str = KEY) -> None:
     stamp = (await cache.read(key, "mail")).stamp
     assert stamp is not None
     await cache.store(key, stamp, value, seconds=60)
+
+
+async def answered(cache: Cache) -> Reading:
+    """The first reading that Redis answers: it is asked again a second after it did not."""
+    async with asyncio.timeout(60):
+        while (reading := await cache.read(KEY, "mail")).stamp is None:  # noqa: ASYNC110 - nothing reports it
+            await asyncio.sleep(0.05)
+    return reading
 
 
 def test_a_stored_page_is_read_until_its_module_changes(settings: Settings) -> None:
@@ -95,10 +103,7 @@ def test_pages_that_come_back_from_a_disk_are_never_believed(settings: Settings,
                 server.start()
                 async with redis.asyncio.Redis(port=server.port) as client:
                     assert await client.exists(KEY)
-                await asyncio.sleep(1.05)  # the pause after Redis did not answer
-                reading = await cache.read(KEY, "mail")
-                assert reading.stamp is not None
-                return [*seen, reading.value]
+                return [*seen, (await answered(cache)).value]
 
     assert asyncio.run(walk()) == [b"one", None]
 
@@ -118,17 +123,17 @@ def test_a_full_redis_still_takes_the_versions_away(settings: Settings, tmp_path
 
 
 def test_a_write_without_redis_answers_and_catches_up(settings: Settings, tmp_path: Path) -> None:
-    async def walk() -> tuple[bool, bool]:
+    async def walk() -> bool:
         server = RedisServer(tmp_path / "late")
         async with open_cache(settings, server.url) as cache:
             await cache.raise_version("mail")  # returns though nothing listens
             bypassed = (await cache.read(KEY, "mail")).stamp is None
             with server:
-                await cache.settle(within_seconds=10)
-                await asyncio.sleep(1.05)
-                return bypassed, (await cache.read(KEY, "mail")).stamp is not None
+                await cache.settle(within_seconds=60)
+                await answered(cache)
+                return bypassed
 
-    assert asyncio.run(walk()) == (True, True)
+    assert asyncio.run(walk())
 
 
 class _Scripted(Cache):
@@ -160,7 +165,7 @@ def test_a_version_that_was_sent_before_a_write_does_not_stand_for_it(settings: 
             sent_after = await asyncio.wait_for(cache.tries.get(), timeout=10)
             bypassed.append((await cache.read(KEY, "mail")).stamp is None)
             sent_after.set_result(True)
-            await cache.settle(within_seconds=10)
+            await cache.settle(within_seconds=60)
             bypassed.append((await cache.read(KEY, "mail")).stamp is None)
             return bypassed
         finally:
@@ -221,9 +226,12 @@ def test_a_page_in_memory_does_not_outlive_its_expiry(settings: Settings) -> Non
     async def walk() -> list[bytes | None]:
         async with open_cache(settings) as one, open_cache(settings) as two:
             stamp = (await one.read(KEY, "mail")).stamp or b""
-            await one.load(KEY, stamp, make, seconds=1)
-            await one.settle(within_seconds=10)
-            seen = [(await one.read(KEY, "mail")).value, (await two.read(KEY, "mail")).value]
+            seen: list[bytes | None] = []
+            async with asyncio.timeout(60):
+                while seen != [b"loaded"] * 2:  # a busy machine may take the whole second
+                    await one.load(KEY, stamp, make, seconds=1)
+                    await one.settle(within_seconds=60)
+                    seen = [(await one.read(KEY, "mail")).value, (await two.read(KEY, "mail")).value]
             async with redis.asyncio.Redis(port=settings.redis.hosts[0][1]) as client:
                 await client.delete(KEY)
             # No longer than the expiry of 1 s, and than the 1 s that a copy of another's page is kept.
@@ -246,7 +254,7 @@ def test_the_pages_in_memory_are_bounded(settings: Settings) -> None:
             for number in range(200):
                 await cache.load(f"{KEY}{number}", stamp, make, seconds=60)
                 assert cache.memory_bytes <= limit
-            await cache.settle(within_seconds=10)
+            await cache.settle(within_seconds=60)
             async with redis.asyncio.Redis(port=port) as client:  # what is served now comes from memory
                 await client.delete(*(f"{KEY}{number}" for number in range(200)))
             first, last = await cache.read(f"{KEY}0", "mail"), await cache.read(f"{KEY}199", "mail")

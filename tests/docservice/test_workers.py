@@ -84,7 +84,7 @@ def test_a_broker_that_fails_while_sending_leaves_the_outcome_unknown(
             control.close()
 
     with Process(command, log_path=tmp_path / "log", environment=environment) as process:
-        process.wait_until(lambda: " ready." in process.log(), within_seconds=30, what="the worker's start")
+        process.wait_until(lambda: " ready." in process.log(), within_seconds=60, what="the worker's start")
         found = asyncio.run(resize())
     assert (found.outcome, found.before, found.after) == (ResizeResult.NO_ANSWER, 1, None)
     assert found.detail is not None

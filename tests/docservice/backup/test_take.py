@@ -72,7 +72,7 @@ def test_a_folder_of_backups_that_hangs_is_given_up_after_the_time_that_the_line
         "DATABASE_URL": settings.database_url,
         "REDIS_URL": servers.redis.url,
         "DOCSERVICE_BLOB_URL": settings.blob_url,
-        "DOCSERVICE_BLOB_SECONDS": "0.5",
+        "DOCSERVICE_BLOB_SECONDS": "3",
     }
 
     async def prepare() -> None:
@@ -98,7 +98,7 @@ def test_a_folder_of_backups_that_hangs_is_given_up_after_the_time_that_the_line
         where = {"DATABASE_URL": empty, "DOCSERVICE_BLOB_URL": f"file://{tmp_path}/new"}
         environment |= where if command == "restore" else {}
         done = CliRunner(env=environment).invoke(main, [command, str(folder)])
-    line = f"docservice: the store in file://{folder}/blobs does not answer within 0.5 s;"
+    line = f"docservice: the store in file://{folder}/blobs does not answer within 3 s;"
     line += " see whether its server runs, or raise DOCSERVICE_BLOB_SECONDS\n"
     assert (done.exit_code, done.stderr) == (1, line)
 

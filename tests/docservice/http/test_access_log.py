@@ -25,7 +25,7 @@ def test_the_access_log_has_a_line_for_each_request_and_no_token(live: Live) -> 
         client.get(
             "/modules/mail/grid", params={"title": "very private"}, headers={"X-Request-ID": "find-me"}
         )
-    wait_until(lambda: "find-me" in live.process.log(), within_seconds=5, what="the line in the access log")
+    wait_until(lambda: "find-me" in live.process.log(), within_seconds=60, what="the line in the access log")
     (line,) = [json.loads(line) for line in live.process.log().splitlines() if "find-me" in line]
     assert {name: line[name] for name in ("event", "method", "path", "status", "remote_address")} == {
         "event": "http.request",
@@ -59,7 +59,7 @@ def test_several_processes_of_one_api_are_counted_together(
                 return float(found[1]) if found else 0
 
             # What the other process answered last is counted a moment later.
-            wait_until(lambda: counted() >= 20, within_seconds=20, what="the count of all requests")
+            wait_until(lambda: counted() >= 20, within_seconds=60, what="the count of all requests")
             assert counted() == 20
 
 

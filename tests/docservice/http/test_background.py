@@ -10,7 +10,7 @@ from docservice.metrics import Metrics
 
 
 async def until(condition: object) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # type: ignore[operator]  # noqa: ASYNC110 - it waits for a task's own doing
             await asyncio.sleep(0.01)
 

@@ -58,7 +58,7 @@ def test_a_client_that_leaves_within_an_upload_is_no_fault_of_the_service(
         peer.sendall(head.encode())
     counted = 'docservice_http_requests_total{method="POST",route="/modules/{module}/documents",status="%d"}'
     wait_until(
-        lambda: counted % 400 in client.get("/metrics").text, within_seconds=20, what="the request's end"
+        lambda: counted % 400 in client.get("/metrics").text, within_seconds=60, what="the request's end"
     )
     assert counted % 500 not in client.get("/metrics").text
 

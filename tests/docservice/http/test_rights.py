@@ -70,7 +70,7 @@ def test_the_daemon_empties_and_resizes_a_worker_without_companion(cluster: Clus
     started(lambda: store.admin.hlen("unacked") == 1, what="a fetch beside the task that runs")
     worker.send(signal.SIGTERM)
     cluster.release()
-    worker.wait(within_seconds=30)
+    worker.wait(within_seconds=60)
     # What it had fetched it ran, or gave back, for which kombu watches a key.
     assert len(cluster.ended()) - before + store.admin.llen("celery") == 4
     assert not store.refuses("worker", "WATCH", "unacked")
@@ -243,7 +243,7 @@ def test_a_pods_own_probe_and_hook_do_their_work_with_the_address_of_its_worker(
         with Process(command, log_path=tmp_path / f"{words[0]}.log", environment=environment) as done:
             assert done.wait(within_seconds=60) == 0, done.log()
             assert done.log().splitlines()[-1] == last
-    assert worker.wait(within_seconds=30) == 0
+    assert worker.wait(within_seconds=60) == 0
     assert store.refusals() == []
 
 

@@ -38,7 +38,7 @@ async def received(work: Callable[[Writer], None], *, until: Callable[[bytes], b
     """What a client gets before the connection ends, or until it has enough."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Writer(work), "127.0.0.1", 0)
-    async with server, asyncio.timeout(20):
+    async with server, asyncio.timeout(60):
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
         writer.write(b"?")
         found = b""
@@ -120,7 +120,7 @@ def test_a_client_that_does_not_read_pauses_the_protocol_within_one_turn() -> No
             return made[-1]
 
         server = await loop.create_server(make, "127.0.0.1", 0)
-        async with server, asyncio.timeout(20):
+        async with server, asyncio.timeout(60):
             _, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
             writer.write(b"?")
             await accepted.wait()

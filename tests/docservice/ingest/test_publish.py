@@ -71,17 +71,17 @@ def test_a_full_redis_does_not_end_the_enqueuer(database_url: str, tmp_path: Pat
             assert answer.status_code == 202
 
         upload("before")
-        wait_until(lambda: sent("before"), within_seconds=20, what="the first document in the queue")
+        wait_until(lambda: sent("before"), within_seconds=60, what="the first document in the queue")
         store.config_set("maxmemory", "1")
         for _ in range(20):
             upload("full")
         wait_until(
-            lambda: "broker.unavailable" in live.process.log(), within_seconds=20, what="a failed attempt"
+            lambda: "broker.unavailable" in live.process.log(), within_seconds=60, what="a failed attempt"
         )
         store.config_set("maxmemory", "0")
         upload("after")
         # The sweeper sleeps for an hour: only the enqueuer can have sent it.
-        wait_until(lambda: sent("after"), within_seconds=20, what="a document in the queue again")
+        wait_until(lambda: sent("after"), within_seconds=60, what="a document in the queue again")
         assert client.get("/readyz").json()["data"]["background"] == []
 
 
@@ -109,7 +109,7 @@ def test_a_worker_outlives_a_redis_that_becomes_a_replica_or_is_full(
                 assert answer.status_code == 202
 
             upload("before")
-            worker.wait_until(lambda: processed("before"), within_seconds=40, what="a processed document")
+            worker.wait_until(lambda: processed("before"), within_seconds=60, what="a processed document")
             if trouble == "replica":
                 faults = worker.log().count("Traceback")
                 store.execute_command("REPLICAOF", "127.0.0.1", str(free_port()))
@@ -122,7 +122,7 @@ def test_a_worker_outlives_a_redis_that_becomes_a_replica_or_is_full(
                 worker.send(signal.SIGSTOP)
                 upload("meanwhile")
                 sent = "select 1 from documents where module = 'meanwhile' and enqueued_at is not null"
-                wait_until(lambda: bool(fetch(database_url, sent)), within_seconds=30, what="a message")
+                wait_until(lambda: bool(fetch(database_url, sent)), within_seconds=60, what="a message")
                 store.config_set("maxmemory", "1")
                 worker.send(signal.SIGCONT)
                 worker.wait_until(

@@ -263,9 +263,13 @@ def test_a_file_that_takes_too_long_fails_alone(settings: Settings) -> None:
         slow = b"From: a@b\nSubject: slow\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n"
         slow += (b"--b\nContent-Type: text/html\n\n" + b"<p>" * 1000 + b"\n") * 9_000  # many seconds' work
         async with bench(replace(settings, processing_seconds=1)) as made:
-            poisoned, good = await made.add(slow), await made.add(b"text", DocumentType.TEXT)
+            poisoned = await made.add(slow)
             assert await made.worker.process(poisoned) is Result.FAILED
-            assert await made.worker.process(good) is Result.PROCESSED
+            async with asyncio.timeout(60):
+                while True:  # a busy machine may take longer than a second for a good one, too
+                    good = await made.add(b"text", DocumentType.TEXT)
+                    if await made.worker.process(good) is Result.PROCESSED:
+                        break
             assert await made.state(poisoned) == ("failed", "reading it took longer than 1 s")
 
     asyncio.run(walk())
@@ -333,7 +337,7 @@ def run_worker(folder: Path, environment: dict[str, str], *options: str) -> Iter
     own = {**environment, "TMPDIR": str(folder)}
     with Process(command, log_path=folder / "worker.log", environment=own) as process:
         process.wait_until(
-            lambda: " ready" in process.log(), within_seconds=40, what="the worker's readiness"
+            lambda: " ready" in process.log(), within_seconds=60, what="the worker's readiness"
         )
         yield process
 
@@ -353,7 +357,7 @@ def test_a_batch_is_processed_and_a_poisoned_file_fails_alone(live: Live, tmp_pa
         assert client.post("/modules/lot/documents", files=files).status_code == 202
         wait_until(
             lambda: states(client, "lot") == {"processed": 20, "failed": 2},
-            within_seconds=40,
+            within_seconds=60,
             what="the processing of all",
         )
         number = client.get("/modules/lot/grid", params={"mail_number": sample_number(3)}).json()["data"]
@@ -409,13 +413,13 @@ def test_a_worker_that_is_killed_loses_no_document(live: Live, tmp_path: Path) -
         with run_worker(tmp_path, environment) as worker:
             client.post("/modules/killed/documents", files=files)
             wait_until(
-                lambda: states(client, "killed").get("processed", 0) > 3, within_seconds=20, what="a start"
+                lambda: states(client, "killed").get("processed", 0) > 3, within_seconds=60, what="a start"
             )
             worker.kill()
         asyncio.run(_forget_claims(live.database_url))
         with run_worker(tmp_path, environment):
             wait_until(
-                lambda: states(client, "killed") == {"processed": 40}, within_seconds=40, what="all of it"
+                lambda: states(client, "killed") == {"processed": 40}, within_seconds=60, what="all of it"
             )
 
 
@@ -452,6 +456,6 @@ def test_uploads_wait_in_postgres_while_redis_is_away(database_url: str, tmp_pat
         server.start()
         with run_worker(tmp_path, environment):
             wait_until(
-                lambda: states(client, "waiting") == {"processed": 1}, within_seconds=40, what="its turn"
+                lambda: states(client, "waiting") == {"processed": 1}, within_seconds=60, what="its turn"
             )
         assert client.get("/readyz").json()["data"]["status"] == "ready"

@@ -35,6 +35,14 @@ async def pid(database: Database) -> int:
     return int((await database.fetch_row(_PID))["pid"])
 
 
+async def in_time(work: Callable[[], Awaitable[Any]], *faults: type[Exception]) -> Any:
+    """What ``work`` returns, tried again where a busy machine takes longer than a short bound."""
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(*faults):
+                return await work()
+
+
 def usable(connection: Any) -> bool:
     """Whether the pool still takes a connection that it lent for open."""
     try:
@@ -65,10 +73,10 @@ def test_a_connection_is_waited_for_in_bounded_time(database_url: str) -> None:
     async def steps(database: Database) -> None:
         async with AsyncExitStack() as held:
             for _ in range(2):
-                await held.enter_async_context(database.connection())
+                await in_time(lambda: held.enter_async_context(database.connection()), StoreUnavailableError)
             with pytest.raises(StoreUnavailableError):
                 await pid(database)
-        assert await pid(database) > 0
+        assert await in_time(lambda: pid(database), StoreUnavailableError) > 0
 
     walk(database_url, steps, connect_timeout_seconds=0.5)
 
@@ -78,7 +86,7 @@ def test_a_connection_that_the_server_closed_is_replaced(database_url: str) -> N
         async with database.connection() as one, database.connection() as other:
             gone = await one.fetchval(_PID)
             await other.execute(f"select pg_terminate_backend({gone}, 5000)")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while usable(one):  # noqa: ASYNC110 - its end has to arrive, and nothing reports it
                     await asyncio.sleep(0)
         assert {await pid(database), await pid(database)}.isdisjoint({gone})
@@ -93,7 +101,7 @@ def test_a_connection_that_ended_between_two_statements_is_replaced(database_url
         await other.execute(f"select pg_terminate_backend({gone}, 5000)")
         await other.close()
         now = gone
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while now == gone:
                 with suppress(StoreUnavailableError):  # the statement that met the end
                     now = await pid(database)

@@ -11,6 +11,7 @@ import pytest
 
 from docservice.postgres.database import Database, PoolSettings
 from docservice.postgres.migrations import migrate, migrations, pending
+from tests.docservice.conftest import pool_settings
 
 NAMES = [step.name for step in migrations()]
 
@@ -43,8 +44,10 @@ def test_of_several_that_start_together_one_migrates_and_the_others_wait_beyond_
         assert len(waiting) == 3
         await blocker.close()
         applied = await asyncio.gather(*running)
-        left = await pending(databases[0])
-        for database in databases:
+        patient = Database(pool_settings(url))  # a busy machine may take longer than 0.1 s for a statement
+        await patient.open()
+        left = await pending(patient)
+        for database in (*databases, patient):
             await database.close()
         return applied, left
 

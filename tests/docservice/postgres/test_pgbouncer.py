@@ -60,7 +60,7 @@ def pooler(database_url: str) -> Iterator[str]:
         program = shutil.which("pgbouncer") or "pgbouncer"
         url = place._replace(netloc=f"{place.username}@127.0.0.1:{port}").geturl()
         with Process((program, str(config)), log_path=folder / "log", user=user) as process:
-            process.wait_until(lambda: _accepts(url), within_seconds=30, what="the pooler's first answer")
+            process.wait_until(lambda: _accepts(url), within_seconds=60, what="the pooler's first answer")
             yield url
 
 

@@ -132,7 +132,7 @@ def test_the_child_ends_with_its_parent() -> None:
         parent.kill()
     wait_until(
         lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE,
-        within_seconds=20,
+        within_seconds=60,
         what="the child's end",
     )
 
