@@ -72,6 +72,24 @@ class MadeUpDaemon:
             yield f"http://127.0.0.1:{port}/"
 
 
+def _queue(name: str, waiting: int, seconds_of_each: float) -> QueueReading:
+    return QueueReading(
+        name=name,
+        waiting=waiting,
+        oldest_age_seconds=round(waiting * seconds_of_each, 2),
+        waiting_by_step=(waiting, 0, 0, 0),
+    )
+
+
+def _resized(record: Any, sizes: list[int]) -> Iterator[Any]:
+    """The outcome of each resize of a tick; the sizes follow."""
+    for place, decision in enumerate(record.plan.decisions):
+        if decision.target not in {None, sizes[place]}:
+            target = decision.target or 1
+            yield outcome(target, name=decision.worker, before=sizes[place], result=Result.DONE)
+            sizes[place] = target
+
+
 def eventful_hour(daemon: MadeUpDaemon, *, seed: int = 7, first: int = 0) -> None:
     """An hour of two queues: bursts, a pause by an administrator and a minute without Redis.
 
@@ -90,10 +108,8 @@ def eventful_hour(daemon: MadeUpDaemon, *, seed: int = 7, first: int = 0) -> Non
             burst = max(0.0, math.sin(tick / (130, 260)[place])) ** 6 * (9, 2.2)[place]
             backlog[place] += draw.gauss(1, 0.25) * 2 * (calm + burst)
             done = min(backlog[place], 2 * sizes[place] / service[place])
-            backlog[place], busy = (
-                backlog[place] - done,
-                [*busy, min(sizes[place], math.ceil(done * service[place] / 2))],
-            )
+            backlog[place] -= done
+            busy.append(min(sizes[place], math.ceil(done * service[place] / 2)))
             ended[place] += round(done)
         readings = [
             _worker(
@@ -101,15 +117,8 @@ def eventful_hour(daemon: MadeUpDaemon, *, seed: int = 7, first: int = 0) -> Non
             )
             for place in (0, 1)
         ]
-        waiting = [int(backlog[place]) for place in (0, 1)]
         found = tuple(
-            QueueReading(
-                name=queues[place],
-                waiting=waiting[place],
-                oldest_age_seconds=round(waiting[place] * service[place] / sizes[place], 2),
-                waiting_by_step=(waiting[place], 0, 0, 0),
-            )
-            for place in (0, 1)
+            _queue(queues[place], int(backlog[place]), service[place] / sizes[place]) for place in (0, 1)
         )
         seen = look(None, *readings, queues=found, at=1000.0 + 2 * tick, outcomes=outcomes)
         if 1000 <= tick < 1060:
@@ -118,21 +127,11 @@ def eventful_hour(daemon: MadeUpDaemon, *, seed: int = 7, first: int = 0) -> Non
             unread = tuple(
                 replace(one, waiting=None, oldest_age_seconds=None, error="not read") for one in found
             )
-            record = daemon.take(
-                replace(seen, workers=(), queues=unread), faults={"backlog": "ConnectionError: refused"}
-            )
+            refused = {"backlog": "ConnectionError: refused"}
+            daemon.take(replace(seen, workers=(), queues=unread), faults=refused)
             continue
         record = daemon.take(seen, outcomes=outcomes)
-        sent = []
-        for place, decision in enumerate(record.plan.decisions):
-            if decision.target not in {None, sizes[place]}:
-                sent.append(
-                    outcome(
-                        decision.target or 1, name=decision.worker, before=sizes[place], result=Result.DONE
-                    )
-                )
-                sizes[place] = decision.target or 1
-        outcomes = tuple(sent)
+        outcomes = tuple(_resized(record, sizes))
 
 
 def _worker(name: str, queue: str, tick: int, *, size: int, busy: int, ended: int) -> Any:

@@ -182,6 +182,11 @@ def test_the_dashboard_counts_workers_once_that_two_daemons_show_in_different_de
     expected = [(processes, "{}", 10), (busy, "{}", 0.5)]
     expected += [(f"{query} * 0 + 1", '{queues="mails"}', 1) for query in of_groups]
     assert len(expected) == 4
+    require_answers(tmp_path / "dashboard_test.yml", series, expected)
+
+
+def require_answers(path, series, expected):
+    """Promtool gives these answers, each a query with labels and a value, over these constant series."""
     test = {
         "interval": "15s",
         "input_series": [
@@ -192,7 +197,6 @@ def test_the_dashboard_counts_workers_once_that_two_daemons_show_in_different_de
             for expr, labels, value in expected
         ],
     }
-    path = tmp_path / "dashboard_test.yml"
     path.write_text(yaml.safe_dump({"evaluation_interval": "15s", "tests": [test]}))
     done = subprocess.run(
         ("promtool", "test", "rules", path), capture_output=True, text=True, timeout=60, check=False

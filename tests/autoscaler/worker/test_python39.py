@@ -109,20 +109,7 @@ def test_the_companion_alone_is_installed_by_the_lines_of_its_page_and_resizes_a
         assert done.returncode == 0, done.stderr
     shutil.copy(TOP / "docs/examples/two_queues.py", tmp_path)
     with RedisServer(tmp_path / "redis") as server:
-        words = (
-            python,
-            "-m",
-            "celery",
-            "-b",
-            server.url,
-            "-A",
-            "two_queues",
-            "worker",
-            "-n",
-            "w@h",
-            "-c",
-            "1",
-        )
+        words = (python, *f"-m celery -b {server.url} -A two_queues worker -n w@h -c 1".split())
         worker = Process(
             tuple(map(os.fspath, words)),
             log_path=tmp_path / "worker.log",

@@ -94,21 +94,11 @@ def test_a_copy_of_the_append_only_folder_has_the_messages_and_the_overrides(tmp
         assert (client.get(key), client.lrange(queue, 0, -1)) == (b'{"paused": true}', [b"message"])
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(240)
-def test_everything_that_was_accepted_before_a_backup_began_is_restored_opened_and_processed(
-    servers: Servers, tmp_path: Path
-) -> None:
-    store = str(tmp_path / "store")
-    with fresh_database(servers) as database_url, ExitStack() as stack:
-        old_redis = stack.enter_context(RedisServer(tmp_path / "old-redis"))
-        old = {
-            "DATABASE_URL": database_url,
-            "REDIS_URL": old_redis.url,
-            "DOCSERVICE_BLOB_URL": f"file://{tmp_path}/old-blobs",
-        }
-        api = stack.enter_context(run_api(tmp_path, old))
-        client = stack.enter_context(api.client("operator"))
+def accepted_and_backed_up(
+    folder: Path, old: dict[str, str], store: str
+) -> tuple[list[tuple[int, bytes]], dict[str, str]]:
+    """What an API had accepted, and deleted, when a backup began beside its uploads; and its tokens."""
+    with run_api(folder, old) as api, api.client("operator") as client:
         done = [upload(client, number) for number in range(1, 5)]
         process(old, [one for one, _ in done])
         assert {state(client, one) for one, _ in done} == {"processed"}
@@ -120,7 +110,22 @@ def test_everything_that_was_accepted_before_a_backup_began_is_restored_opened_a
             assert found[0] == 0, found
             began = len(meanwhile)
             started(lambda: len(meanwhile) > began, what="uploads after the backup")
-        tokens = api.tokens
+        return accepted, api.tokens
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_everything_that_was_accepted_before_a_backup_began_is_restored_opened_and_processed(
+    servers: Servers, tmp_path: Path
+) -> None:
+    store = str(tmp_path / "store")
+    with fresh_database(servers) as database_url, RedisServer(tmp_path / "old-redis") as old_redis:
+        old = {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": old_redis.url,
+            "DOCSERVICE_BLOB_URL": f"file://{tmp_path}/old-blobs",
+        }
+        accepted, tokens = accepted_and_backed_up(tmp_path, old, store)
 
     fresh = servers.folder / "restored"  # where the user of Postgres may pass
     with ExitStack() as stack:

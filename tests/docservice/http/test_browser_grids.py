@@ -51,8 +51,12 @@ _NUMBER_OPS = ("equals", "notEqual", "greaterThan", "greaterThanOrEqual", "lessT
 _DATE_OPS = ("equals", "notEqual", "lessThan", "greaterThan")
 
 
-def ag_models() -> list[dict[str, Any]]:  # noqa: C901 - a list, written as loops
+def ag_models() -> list[dict[str, Any]]:
     """Every default operator of every kind of column, alone, and some of them joined."""
+    return [*_ag_single(), *_ag_joined()]
+
+
+def _ag_single() -> list[dict[str, Any]]:  # noqa: C901 - a list, written as loops
     found: list[dict[str, Any]] = []
 
     def add(column: str, **condition: Any) -> None:
@@ -84,14 +88,19 @@ def ag_models() -> list[dict[str, Any]]:  # noqa: C901 - a list, written as loop
         kind = {"pages": "number", "received_at": "date"}.get(column, "text")
         for op in ("blank", "notBlank"):
             add(column, filterType=kind, type=op)
+    return found
+
+
+def _ag_joined() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
     for operator in ("AND", "OR"):
         conditions = [
             {"filterType": "number", "type": "inRange", "filter": 0, "filterTo": 3},
             {"filterType": "number", "type": "notEqual", "filter": 2},
         ]
-        add("pages", filterType="number", operator=operator, conditions=conditions)
+        found.append({"pages": {"filterType": "number", "operator": operator, "conditions": conditions}})
         texts = [{"filterType": "text", "type": op, "filter": "abc"} for op in ("startsWith", "notContains")]
-        add("title", filterType="text", operator=operator, conditions=texts)
+        found.append({"title": {"filterType": "text", "operator": operator, "conditions": texts}})
     found.append(
         {
             "title": {"filterType": "text", "type": "contains", "filter": "a"},

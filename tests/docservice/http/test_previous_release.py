@@ -124,17 +124,21 @@ def test_the_older_api_answers_during_and_after_the_migration_and_either_worker_
                 within_seconds=WITHIN,
                 what="the newer worker's work",
             )
-        # Rollback: the newer ones go, and the older API starts again on the newer schema.
         later = upload(new, 60)
         new_api.process.stop()
         old_api.process.stop()
-        with run_api(tmp_path, environment, tree=previous) as again, again.client() as client:
-            waiting = [later, upload(client, 70)]
-            with run_worker(tmp_path, environment, tree=previous):
-                started(
-                    lambda: {state(client, one) for one in waiting} == {"processed"},
-                    within_seconds=WITHIN,
-                    what="the older worker's work",
-                )
-        code, said = docservice(previous, environment, "migrate")
-        assert (code, "unknown" in said) == (1, True), said
+        rolled_back(tmp_path, environment, previous, later)
+
+
+def rolled_back(folder: Path, environment: dict[str, str], previous: Path, later: int) -> None:
+    """The older API starts again on the newer schema, and its worker processes what came ``later``."""
+    with run_api(folder, environment, tree=previous) as again, again.client() as client:
+        waiting = [later, upload(client, 70)]
+        with run_worker(folder, environment, tree=previous):
+            started(
+                lambda: {state(client, one) for one in waiting} == {"processed"},
+                within_seconds=WITHIN,
+                what="the older worker's work",
+            )
+    code, said = docservice(previous, environment, "migrate")
+    assert (code, "unknown" in said) == (1, True), said

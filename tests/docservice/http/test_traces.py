@@ -70,6 +70,14 @@ def test_an_upload_its_messages_and_its_processing_are_one_trace_also_where_the_
         bodies = b"".join(collector.bodies)
         ours = [one for one in collector.spans if one.trace == TRACE]
         probes = [one.name for one in collector.spans if "livez" in one.name or "readyz" in one.name]
+    require_one_trace(ours, mail)
+    assert probes == []
+    secrets = [*api.tokens.values(), "MN-SECRET", database_url.split(":")[2].partition("@")[0]]
+    assert [text for text in secrets if text.encode() in bodies] == []
+
+
+def require_one_trace(ours: list[Any], mail: int) -> None:
+    """Of an upload, its three messages, and the processing of the mail and of its attachment."""
     (root,) = [one for one in ours if one.name == UPLOAD]
     assert (root.parent, root.kind, root.service, root.failed) == (CALLER, "server", "docservice-api", False)
     assert root.attributes.pop("docservice.request_id")
@@ -101,9 +109,6 @@ def test_an_upload_its_messages_and_its_processing_are_one_trace_also_where_the_
         "docservice.result": "processed",
     }
     assert len(ours) == 6
-    assert probes == []
-    secrets = [*api.tokens.values(), "MN-SECRET", database_url.split(":")[2].partition("@")[0]]
-    assert [text for text in secrets if text.encode() in bodies] == []
 
 
 def test_a_collector_that_hangs_delays_neither_uploads_nor_work_nor_the_end(
