@@ -101,19 +101,20 @@ PARTS = {"api": ("the API", _of_the_api), "worker": ("the worker", _of_the_worke
 def refusal(settings: Settings, part: str | None = None) -> str | None:
     """What the user of Redis lacks for a part of :data:`PARTS`; None when it lacks nothing.
 
-    Without ``part``, for the one that it comes nearest to. Also None where Redis does not answer: that is
-    found elsewhere.
+    Without ``part``, for the one that it comes nearest to. Also None where Redis does not answer at all: that
+    is found elsewhere.
     """
+    user = settings.redis.username or "default"
     found: dict[str, list[str]] = {}
     for name, commands in PARTS.values() if part is None else [PARTS[part]]:
         try:
             found[name] = list(_refused(settings, commands(settings)))
-        except (RedisError, OSError):
-            return None
+        except (RedisError, OSError) as fault:
+            why = type(fault).__name__
+            return f"the connection ended while the rights of the user {user} were tried ({why}); try again"
         if not found[name]:
             return None
     nearest = min(found, key=lambda name: len(found[name]))
-    user = settings.redis.username or "default"
     return (
         f"the user {user} lacks for {nearest}: {', '.join(found[nearest])}; grant that to the user, as"
         " deploy/redis/users.acl does"
@@ -127,6 +128,8 @@ def _refused(settings: Settings, commands: tuple[str, ...]) -> Iterator[str]:
             client.ping()  # names the connection, too, and would fail by that
         except NoPermissionError as fault:
             yield str(fault)
+            return
+        except (RedisError, OSError):
             return
         with client.client() as single:  # type: ignore[no-untyped-call]
             connection: Any = single.connection

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import socket
+from contextlib import suppress
 from dataclasses import replace
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
@@ -166,3 +170,24 @@ def test_a_check_for_one_part_does_not_pass_for_the_user_of_the_other(
     }[other]
     assert mistaken.exit_code == 1
     assert mistaken.stderr.startswith(f"docservice: REDIS_URL: the user tried lacks for {lacking}")
+
+
+def test_a_server_that_goes_away_while_rights_are_tried_does_not_pass_for_one_that_grants_them(
+    settings: Settings,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with suppress(OSError):  # the end of the server
+                while True:
+                    peer, _ = server.accept()
+                    with peer:
+                        while (data := peer.recv(4096)) and b"WATCH" not in data:
+                            peer.sendall(b"+OK\r\n" * len(re.findall(rb"^\*", data, re.MULTILINE)))
+
+        Thread(target=answer, daemon=True).start()
+        url = parse_redis_url(f"redis://tried:secret@127.0.0.1:{server.getsockname()[1]}/0")
+        why = refusal(replace(settings, redis=url), "api")
+        server.shutdown(socket.SHUT_RDWR)
+    assert why is not None
+    assert why.startswith("the connection ended while the rights of the user tried were tried (")
