@@ -222,6 +222,25 @@ def test_a_drain_waits_for_a_redis_that_is_away_and_says_so_once(cluster):
 
 
 @pytest.mark.slow
+def test_a_drain_that_finds_redis_away_begins_once_the_worker_has_found_it_again(cluster):
+    worker = cluster.worker(W1)
+    cluster.server.stop()
+    words = (sys.executable, "-m", "autoscaler", "drain", "--force", W1)
+    with Process(
+        words,
+        log_path=cluster.folder / "drain.log",
+        environment={"REDIS_URL": cluster.server.url},
+        working_folder=ROOT,
+    ) as drain:
+        started(lambda: "Connection refused" in drain.log(), what="the fault's line")
+        cluster.server.start()
+        assert drain.wait(within_seconds=90) == 0, drain.log()
+        assert "autoscaler: Redis answers again" in drain.log()
+        assert drain.log().splitlines()[-1] == f"{W1}: drained"
+    assert worker.wait(within_seconds=20) == 0
+
+
+@pytest.mark.slow
 def test_a_drain_whose_redis_stays_away_ends_at_its_deadline(cluster):
     drain = draining(cluster, deadline=8)
     cluster.server.stop()
