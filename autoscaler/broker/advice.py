@@ -109,6 +109,11 @@ _TABLE = (
         explained=True,
     ),
     Known(
+        words=("WRONGTYPE",),
+        advice="a key that is needed here holds something of another program: redis-cli TYPE shows which;"
+        " delete or rename it",
+    ),
+    Known(
         words=("is busy running a script",),
         advice="a client's script holds the server up: wait for it, or SCRIPT KILL",
     ),

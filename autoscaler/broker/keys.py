@@ -78,7 +78,22 @@ def read_status(redis: Redis, name: str) -> dict[str, Any] | None:
         found = None if stored is None else foreign_json.loads(decoded(stored))
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if _is_status(found) else None
+
+
+def _is_status(found: Any) -> bool:
+    """Whether it has the shape of a status: another program may have written it, or another version."""
+    if not isinstance(found, dict) or type(found.get("at", 0)) not in (int, float, type(None)):
+        return False
+    lists = {name: found.get(name, []) for name in ("workers", "groups", "decisions", "unresponsive")}
+    if not all(isinstance(one, list) for one in lists.values()) or not isinstance(
+        found.get("faults", {}), dict
+    ):
+        return False
+    rows = [*lists["workers"], *lists["groups"], *lists["decisions"]]
+    return all(isinstance(row, dict) for row in rows) and all(
+        isinstance(group.get(names, []), list) for group in lists["groups"] for names in ("queues", "workers")
+    )
 
 
 def publish(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,8 +19,8 @@ from redis.exceptions import NoPermissionError
 from autoscaler.broker import override_changes as changes
 from autoscaler.broker.connections import Connections, Redactor
 from autoscaler.broker.errors import BrokerError, joined
-from autoscaler.broker.keys import read_status
-from autoscaler.broker.overrides import NEVER, OverrideError
+from autoscaler.broker.keys import Keys, read_status
+from autoscaler.broker.overrides import NEVER, OverrideError, read_override
 from autoscaler.cli.options import Parsed, fail, with_settings
 from autoscaler.cli.text import existing, moment
 from autoscaler.core.policy import MAX_PROCESSES
@@ -197,7 +198,7 @@ def _apply(
             fail([joined(line, advice) for line in unknown], 1)
         request = changes.change_override(redis, settings.name, change, now=now)
     except OverrideError as fault:
-        fail([f"{fault}; nothing was changed"], 1)
+        fail([_unchanged(redis, settings.name, fault)], 1)
     except BrokerError as fault:
         said = fault.with_advice()
         if isinstance(fault.__cause__, NoPermissionError):
@@ -208,6 +209,17 @@ def _apply(
         click.echo(line)
     for line in unknown:
         click.echo(f"autoscaler: {line}", err=True)
+
+
+def _unchanged(redis: Any, name: str, fault: OverrideError) -> str:
+    """What is not legal: what is stored, which is to be mended first, or what it would become."""
+    line = f"{fault}; nothing was changed"
+    with suppress(BrokerError):
+        try:
+            read_override(redis, name)
+        except OverrideError:
+            return f"{line}; correct or delete the Redis key {Keys(name=name).override}"
+    return line
 
 
 def _unknown(name: str, status: Mapping[str, Any] | None, workers: Sequence[str]) -> list[str]:

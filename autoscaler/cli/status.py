@@ -35,7 +35,8 @@ def read_or_fail(settings: Settings, read: Callable[[Any], Any]) -> Any:
         with broker_errors():
             return read(connections.redis())
     except OverrideError as fault:
-        return [str(fault)]
+        why = str(fault).removeprefix("override: ")
+        return [f"{why}; correct or delete the Redis key {Keys(name=settings.name).override}"]
     except BrokerError as fault:
         fail([redactor(f"Redis failed: {fault.with_advice()}")], 1)
 

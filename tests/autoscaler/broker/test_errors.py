@@ -95,6 +95,14 @@ def raised_from(cause, text="Error 1 connecting to h:6379."):
             "the Redis user lacks this right; grant it with ACL SETUSER",
         ),
         (
+            ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"),
+            "ResponseError: WRONGTYPE Operation against a key holding the wrong kind of value",
+            (
+                "a key that is needed here holds something of another program: redis-cli TYPE shows which;"
+                " delete or rename it"
+            ),
+        ),
+        (
             ReadOnlyError("no writes"),
             "ReadOnlyError: no writes",
             "the server is a replica; point the URL at the primary",

@@ -40,7 +40,23 @@ def test_the_stream_of_events_is_trimmed(client):
     assert MAX_EVENTS <= client.xlen("autoscaler:a:events") < 1.2 * MAX_EVENTS
 
 
-@pytest.mark.parametrize("junk", ["", "{", "[]", "[" * 100_000])
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "",
+        "{",
+        "[]",
+        pytest.param("[" * 100_000, id="deep"),
+        '{"at": "noon"}',
+        '{"at": true}',
+        '{"workers": 3}',
+        '{"groups": null}',
+        '{"decisions": [1]}',
+        '{"unresponsive": "w"}',
+        '{"faults": []}',
+        '{"groups": [{"queues": "q"}]}',
+    ],
+)
 def test_a_status_that_is_junk_is_none(client, junk):
     client.set("autoscaler:a:status", junk)
     assert read_status(client, "a") is None

@@ -185,6 +185,9 @@ def test_the_validation_is_that_of_every_reader(cluster, autoscaler):
     cluster.redis.set("autoscaler:default:override", '{"pause": true}')
     done = autoscaler("pause")
     assert (done.exit_code, "'pause' is no field; legal are by," in done.stderr) == (1, True)
+    mend = "; nothing was changed; correct or delete the Redis key autoscaler:default:override\n"
+    assert done.stderr.endswith(mend)
+    assert autoscaler("status").stdout.splitlines()[1].startswith("override: 'pause' is no field; legal are")
     assert cluster.redis.get("autoscaler:default:override") == b'{"pause": true}'
 
 
