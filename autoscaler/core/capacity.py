@@ -105,6 +105,15 @@ def lowest(applied: Bounds) -> Ceiling | None:
     return None if processes is None else Ceiling(processes, reason)
 
 
+def lowest_processes(applied: Bounds) -> int | None:
+    """The lowest upper bound without its name."""
+    _, found, _, *others = applied
+    for one in others:
+        if one is not None and (found is None or one < found):
+            found = one
+    return found
+
+
 def keep_limits(before: ContainerReading, now: ContainerReading) -> ContainerReading:
     """``now`` with each limit that is unknown as last known; what is in use is never carried over.
 
@@ -163,7 +172,7 @@ def growth_room(
     processes: int,
     *,
     part: int | None = None,
-) -> Ceiling | None:
+) -> int | None:
     """The size up to which there is room in memory as it is used now: never below the size it has.
 
     ``each`` is what a process needs; ``part`` is by how many it may grow where others share that room.
@@ -171,7 +180,7 @@ def growth_room(
     if container is None or not container.memory_limited:
         return None
     more = memory_of.room(policy, container, record, each) if part is None else part
-    return None if more is None else Ceiling(max(1, processes + more), Reason.MEMORY_CEILING)
+    return None if more is None else max(1, processes + more)
 
 
 def pressure(

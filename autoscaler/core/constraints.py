@@ -56,14 +56,11 @@ def reach(
     ``steps`` are the largest up and down; a bound that is None does not limit.
     """
     up, down = steps
-    maximum = size + up if highest is None else highest
-    minimum = max(0, size - down) if lowest is None else min(lowest, maximum)
+    least, most = size - down, size + up
+    maximum = most if highest is None else highest
+    minimum = max(0, least) if lowest is None else min(lowest, maximum)
     current = minimum if size < minimum else min(size, maximum)
-    return (
-        current,
-        min(current, max(size - down, minimum)),
-        max(current, min(size + up, maximum)),
-    )
+    return current, min(current, max(least, minimum)), max(current, min(most, maximum))
 
 
 def constrain(
@@ -96,13 +93,14 @@ def constrain(
         return Constraints(range=fixed, size=size or 0, bounds=bounds, blocked_by=blocked_by)
     highest = _upper(bounds, size)
     if container is not None:
-        room = part.memory_room if part else None
-        for other in (
-            capacity.pressure(policy, container, size, retiring=reading.retiring),
-            capacity.growth_room(policy, container, record, each, size, part=room),
-        ):
-            if other is not None and other.processes < highest.processes:
-                highest = other
+        pressed = capacity.pressure(policy, container, size, retiring=reading.retiring)
+        if pressed is not None and pressed.processes < highest.processes:
+            highest = pressed
+        room = capacity.growth_room(
+            policy, container, record, each, size, part=part.memory_room if part else None
+        )
+        if room is not None and room < highest.processes:
+            highest = Ceiling(room, Reason.MEMORY_CEILING)
     found = _within(bounds, highest, member, size, steps)
     if not (reading.companion or may_shrink) and found.range.min_target < size:
         return _without_shrink(found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.allocation import allocate
-from autoscaler.core.capacity import lowest
+from autoscaler.core.capacity import lowest_processes
 from autoscaler.core.demand.fleet import Share
 from autoscaler.core.demand.routes import place, total_of, unmet
 from autoscaler.core.model import Decision, Reason
@@ -242,8 +242,7 @@ def highest_size(decision: Decision, fixed: Collection[str]) -> int | None:
     """
     if decision.worker in fixed:
         return decision.current
-    limit = lowest(decision.bounds) if decision.bounds else None
-    return None if limit is None else limit.processes
+    return lowest_processes(decision.bounds) if decision.bounds else None
 
 
 def may_grow(decision: Decision, highest: int | None) -> bool:

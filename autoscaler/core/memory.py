@@ -136,7 +136,11 @@ def remember_memory(
         before = _of_same(known, one)
         record = advance(policy, before, one, at)
         present[one.name] = _inherit(record, records.values(), at) if before is None else record
-    gone = [name for name in records.keys() - present if at - records[name].last_at <= FORGET_SECONDS]
+    gone = [
+        name
+        for name, record in records.items()
+        if name not in present and at - record.last_at <= FORGET_SECONDS
+    ]
     gone.sort(key=lambda name: (-records[name].last_at, name))
     return present | {name: records[name] for name in gone[:_MAX_ABSENT]}
 
@@ -163,44 +167,44 @@ def _of_same(before: MemoryRecord | None, reading: WorkerReading) -> MemoryRecor
 def advance(policy: Policy, before: MemoryRecord | None, reading: WorkerReading, at: float) -> MemoryRecord:
     """The record of a worker after ``reading``."""
     known, container = before or MemoryRecord(last_at=at), reading.container
-    since = at if known.running_since is None else known.running_since
-    running_since = since if reading.busy else None
+    running_since = None
+    if reading.busy:
+        running_since = at if known.running_since is None else known.running_since
     waited = running_since is not None and at - running_since >= _TRIED_SECONDS
     tried = known.tried or waited or bool(reading.completed) or reading.busy is None
     processes = known.processes
     if reading.processes is not None:
         processes = max(1, reading.processes + reading.retiring)
     queues = reading.queues if reading.queues_known and reading.queues else known.queues
+    # By place: one is made for each worker in each tick, and by keywords it takes twice as long.
     if container is None:
-        return known._replace(
-            last_at=at,
-            restored=False,
-            processes=processes,
-            running_since=running_since,
-            tried=tried,
-            queues=queues,
-            uptime_seconds=reading.uptime_seconds,
+        of_container, breach = known[1:8], known.breach
+        limit, was_full = known.limit_bytes, known.was_full
+    else:
+        pressed = _is_pressed(policy, container)
+        kills, breach = _exceeded(before, reading, container, at, processes=processes, pressed=pressed)
+        shared = container.child_shared_bytes
+        of_container = (
+            _hold(known.peaks, _read_peaks(container, at), at),
+            known.shared_bytes if shared is None else shared,
+            container.container_id,
+            container.oom_kills,
+            container.memory_failcnt,
+            kills,
+            known.earlier_kills,
         )
-    pressed = _is_pressed(policy, container)
-    kills, breach = _exceeded(before, reading, container, at, processes=processes, pressed=pressed)
-    shared = container.child_shared_bytes
+        limit, was_full = container.memory_limit_bytes, pressed and container.memory_limited
     return MemoryRecord(
-        last_at=at,
-        peaks=_hold(known.peaks, _read_peaks(container, at), at),
-        shared_bytes=known.shared_bytes if shared is None else shared,
-        container_id=container.container_id,
-        oom_kills=container.oom_kills,
-        memory_failcnt=container.memory_failcnt,
-        kills=kills,
-        earlier_kills=known.earlier_kills,
-        processes=processes,
-        tried=tried,
-        running_since=running_since,
-        breach=breach,
-        queues=queues,
-        limit_bytes=container.memory_limit_bytes,
-        uptime_seconds=reading.uptime_seconds,
-        was_full=pressed and container.memory_limited,
+        at,
+        *of_container,
+        processes,
+        tried,
+        running_since,
+        breach,
+        queues,
+        limit,
+        reading.uptime_seconds,
+        was_full,
     )
 
 
@@ -215,8 +219,10 @@ def _exceeded(
 ) -> tuple[int, Breach | None]:
     """All kills so far, and the breach in force, with what has happened since the reading ``before``."""
     known = before or MemoryRecord(last_at=at)
-    kills = _growth(known, container, known.oom_kills, container.oom_kills)
-    hits = _growth(known, container, known.memory_failcnt, container.memory_failcnt)
+    kills = hits = 0
+    if known.container_id == container.container_id:
+        kills = _growth(known.oom_kills, container.oom_kills)
+        hits = _growth(known.memory_failcnt, container.memory_failcnt)
     breach = known.breach
     if _ended_full(known, reading):
         breach = _breached(breach, known.processes, at)
@@ -231,10 +237,8 @@ def _exceeded(
     return known.kills + kills, breach
 
 
-def _growth(known: MemoryRecord, now: ContainerReading, before: int | None, count: int | None) -> int:
-    if before is None or count is None or known.container_id != now.container_id:
-        return 0
-    return max(0, count - before)
+def _growth(before: int | None, count: int | None) -> int:
+    return 0 if before is None or count is None or count < before else count - before
 
 
 def _is_pressed(policy: Policy, container: ContainerReading) -> bool:
@@ -333,16 +337,17 @@ def need(policy: Policy, container: ContainerReading, record: MemoryRecord | Non
     stated = int(policy.memory_per_process_bytes or 0)
     if peaks is None:
         return Need(stated, stated) if stated else None
-    largest = _own_part(peaks.largest, shared, stated)
+    usual, largest, _, _ = peaks
+    largest = _own_part(largest, shared, stated)
     # Where processes were killed, their number is of those that need the most.
     if container.oom_kills or (record is not None and record.breach is not None):
         return Need(largest, largest)
-    return Need(_own_part(peaks.usual, shared, stated), largest)
+    return Need(_own_part(usual, shared, stated), largest)
 
 
 def _own_part(peak: int, shared: int, stated: int) -> int:
     """What of a peak a further process needs, at least what is ``stated``."""
-    return max(1, stated, int(peak * _MIN_SHARE), peak - shared)
+    return max(peak - shared, int(peak * _MIN_SHARE), stated, 1)
 
 
 def fitting(policy: Policy, container: ContainerReading, each: Need | None, *, size: int = 0) -> int | None:
@@ -360,7 +365,8 @@ def fitting(policy: Policy, container: ContainerReading, each: Need | None, *, s
 
 def _fit(container: ContainerReading, each: Need, share: float) -> int:
     available = (container.memory_limit_bytes or 0) * share - (container.parent_rss_bytes or 0)
-    return 1 + max(0, int((available - each.largest) // each.usual))
+    usual, largest = each
+    return 1 + int((available - largest) // usual) if available > largest else 1
 
 
 def room(
