@@ -55,19 +55,14 @@ def parts(
     observation: Observation,
 ) -> dict[str, Part]:
     """The part of each worker that shares a limit with another one, by name."""
-    by_cpu: dict[str, list[KnownWorker]] = {}
-    by_memory: dict[str, list[KnownWorker]] = {}
-    for worker in workers.values():
-        container = _container(worker)
-        if container.cpu_limited and container.cpu_limit_id:
-            by_cpu.setdefault(container.cpu_limit_id, []).append(worker)
-        if container.memory_limited and container.container_id:
-            by_memory.setdefault(container.container_id, []).append(worker)
+    limited = [worker for worker in workers.values() if worker.reading.container is not None]
+    cpu_limits = [one.cpu_limit_id if one.cpu_limited else None for one in map(_container, limited)]
+    memory_limits = [one.container_id if one.memory_limited else None for one in map(_container, limited)]
     cpu, memory, room = {}, {}, {}
-    for together in _several(by_cpu):
+    for together in _several(limited, cpu_limits):
         cores = min(_container(worker).cpu_limit_cores or 0 for worker in together)
         cpu.update(_parts(capacity.cpu_processes(cores, policy.processes_per_core), together, observation))
-    for together in _several(by_memory):
+    for together in _several(limited, memory_limits):
         fits = _fitting(policy, together, records)
         if fits is not None:
             memory.update(_parts(fits, together, observation))
@@ -76,7 +71,14 @@ def parts(
     return {name: Part(cpu.get(name), memory.get(name), room.get(name)) for name in names}
 
 
-def _several(groups: Mapping[str, list[KnownWorker]]) -> list[list[KnownWorker]]:
+def _several(workers: Sequence[KnownWorker], limits: Sequence[str | None]) -> list[list[KnownWorker]]:
+    """Those that live under one of the limits together."""
+    if len(set(limits)) == len(limits):
+        return []  # the usual case: each container has one worker
+    groups: dict[str, list[KnownWorker]] = {}
+    for worker, limit in zip(workers, limits, strict=True):
+        if limit:
+            groups.setdefault(limit, []).append(worker)
     return [together for together in groups.values() if len(together) > 1]
 
 

@@ -118,6 +118,8 @@ def by_scope(
 ) -> tuple[tuple[Decision, ...], tuple[Decision, ...]]:
     """The decisions for the workers that may be resized, and those for the others; both by name."""
     ordered = sorted(decisions, key=lambda decision: decision.worker)
+    if not scope.workers:
+        return tuple(ordered), ()
     mine = [scope.may_touch(one.worker) for one in ordered]
     return tuple(compress(ordered, mine)), tuple(compress(ordered, [not one for one in mine]))
 
