@@ -84,7 +84,8 @@ def follow(
     """
     before = _by_present_channel(before, fleet)
     lasts = [before.seen.get(member.name) for member in fleet.members]
-    fetched = list(map(_fetched, lasts, fleet.members))
+    ended = [0 if last is None else _ended(last, one) for last, one in zip(lasts, fleet.members, strict=True)]
+    fetched = list(map(_fetched, lasts, fleet.members, ended))
     queues, handed = _queued(before, fleet, fetched, since=since, gap_seconds=gap_seconds, at=at)
     held, seen, starting, runs = {}, {}, {}, {}
     for number, (member, last) in enumerate(zip(fleet.members, lasts, strict=True)):
@@ -100,7 +101,8 @@ def follow(
             if starts:
                 starting[name] = starts
         if busy:
-            runs[name] = runs_after(before.runs.get(name, ()), busy, _started(last, member), at)
+            started = busy if last is None else max(0, busy - last[1] + ended[number])
+            runs[name] = runs_after(before.runs.get(name, ()), busy, started, at)
         seen[name] = (processes, busy, reserved, completed)
     return Backlog(queues=queues, held=held, seen=seen, starting=starting, runs=runs), fetched
 
@@ -199,15 +201,11 @@ def starting_after(
     return _newest(starts, min(max(0, idle), sum([count for _, count in starts])), ready_at)
 
 
-def _fetched(last: _Seen | None, member: Member) -> int:
+def _fetched(last: _Seen | None, member: Member, ended: int) -> int:
     more = member.busy + member.reserved
     if last is not None:
-        more += _ended(last, member) - last[1] - last[2]
+        more += ended - last[1] - last[2]
     return max(0, more)
-
-
-def _started(last: _Seen | None, member: Member) -> int:
-    return member.busy if last is None else max(0, member.busy - last[1] + _ended(last, member))
 
 
 def _ended(last: _Seen, member: Member) -> int:

@@ -25,6 +25,8 @@ _EXACT_SIZES = 64
 #: them no process is kept.
 _BIN_ENDS = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0, 16.0)
 _BIN_WIDTHS = (1 / 8, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
+#: The last bin first: its number, its width and its end.
+_BACKWARDS = tuple(zip(range(len(_BIN_ENDS)), _BIN_WIDTHS, _BIN_ENDS, strict=True))[::-1]
 #: Gain of keeping a process, as a share of a start's worth, below which it is rounding.
 _MIN_GAIN = 1e-6
 #: Share of a task below which an imagined pool has no more tasks in it than the real one.
@@ -120,6 +122,7 @@ def track(
     if not (in_system or arrived or any(before.tasks_at)):
         return before  # nothing is left in any of them, and nothing has come
     ended_each, refilled_each, crowd, _ = passed
+    least = in_system + _NOTHING
     tasks_at, crowded = [], []
     for rung, (tasks_before, size) in enumerate(zip(before.tasks_at, _SIZES, strict=False)):
         tasks = tasks_before + arrived
@@ -127,14 +130,16 @@ def track(
             tasks -= tasks * ended_each
         else:
             tasks -= size * ended_each + min(tasks - size, size * refilled_each)
-        if tasks < in_system + _NOTHING:
+        if tasks < least:
             tasks = in_system
         if tasks > size * crowd:
             tasks = size * crowd  # larger sizes take the rest
             crowded.append(rung)
         tasks_at.append(tasks)
-    after = Retention(tuple(tasks_at), before.needed_at, before.gaps)
-    return _needed_again(parameters, after, crowded, at, passed) if crowded else after
+    needed_at, gaps = before.needed_at, before.gaps
+    if crowded:
+        needed_at, gaps = _needed_again(parameters, before, crowded, at, passed)
+    return Retention(tuple(tasks_at), needed_at, gaps)
 
 
 def _with_rungs(before: Retention, pool: Pool, hold_seconds: float) -> Retention:
@@ -149,8 +154,8 @@ def _with_rungs(before: Retention, pool: Pool, hold_seconds: float) -> Retention
 
 def _needed_again(
     parameters: TargetWaitPolicy, before: Retention, crowded: Sequence[int], at: float, passed: Passed
-) -> Retention:
-    """The same where the rungs that are ``crowded`` have been too small until now."""
+) -> tuple[tuple[float, ...], tuple[Gaps, ...]]:
+    """When each rung was last too small and its gaps, where those that are ``crowded`` were until now."""
     needed_at = list(before.needed_at)
     for rung in crowded:
         needed_at[rung] = at
@@ -158,7 +163,7 @@ def _needed_again(
     long = 1.5 * passed.tick_seconds
     paused = [rung for rung in crowded if at - before.needed_at[rung] > long]
     if not paused:
-        return Retention(before.tasks_at, tuple(needed_at), before.gaps)
+        return tuple(needed_at), before.gaps
     gaps = list(before.gaps)
     same = learnt = _PRIOR
     same_pause = 0.0
@@ -168,7 +173,7 @@ def _needed_again(
             same, same_pause = known, pause
             learnt = learn_gap(parameters, known, pause / parameters.start_worth_seconds)
         gaps[rung] = learnt
-    return Retention(before.tasks_at, tuple(needed_at), tuple(gaps))
+    return tuple(needed_at), tuple(gaps)
 
 
 def learn_gap(parameters: TargetWaitPolicy, gaps: Gaps, age: float) -> Gaps:
@@ -192,14 +197,14 @@ def _gaps(exposure: Sequence[float], needs: Sequence[float]) -> Gaps:
     that has made the hazard 1.
     """
     kept_until, gain = [0.0] * len(_BIN_ENDS), 0.0
-    for index in reversed(range(len(_BIN_ENDS))):
+    for index, width, end in _BACKWARDS:
         hazard = needs[index] / exposure[index]
-        needed = -math.expm1(-hazard * _BIN_WIDTHS[index])
+        needed = -math.expm1(-hazard * width)
         # To the end of this age, and on where that gains more.
-        later, end = max(0.0, gain), _BIN_ENDS[index]
+        later = gain if gain > 0 else 0.0
         gain = needed * (1 - 1 / hazard) + (1 - needed) * later
         if gain > _MIN_GAIN:
-            open_until = end - _BIN_WIDTHS[index] + needs[index] - exposure[index]
+            open_until = end - width + needs[index] - exposure[index]
             kept_until[index] = end if later > _MIN_GAIN else min(open_until, end)
     return Gaps(tuple(exposure), tuple(needs), tuple(kept_until))
 

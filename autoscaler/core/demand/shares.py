@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from autoscaler.core.demand.routes import unmet
@@ -86,8 +85,10 @@ def _own(look: Look, member: Member, consumed: Consumed) -> int:
     beyond = member.reserved + consumed.exclusive_tasks - max(0, member.processes - member.busy)
     if beyond <= 0:
         return taken_back
-    queued = [_running(channel, look.backlog) for channel in consumed.exclusive]
-    dated = [*positions(look.backlog.held.get(member.name, ()), 0), *_interleaved(queued, member.reserved)]
+    dated = positions(look.backlog.held.get(member.name, ()), 0)
+    if consumed.exclusive:
+        queued = [_running(channel, look.backlog) for channel in consumed.exclusive]
+        dated += _interleaved(queued, member.reserved)
     need = need_of(dated, _starts(look, member), look.pace, look.at)
     return max(0, min(need.asked(), beyond)) + taken_back
 
@@ -106,11 +107,13 @@ def _running(channel: Channel, backlog: Backlog) -> Sequence[tuple[float, float]
     return batches if share == 1 else [(due, count * share) for due, count in batches]
 
 
-def positions(batches: Sequence[tuple[float, float]], before: float) -> Iterable[tuple[float, float]]:
+def positions(batches: Sequence[tuple[float, float]], before: float) -> list[tuple[float, float]]:
     """(latest start, how many start up to and with it) of tasks in one order."""
-    counts = accumulate((count for _, count in batches), initial=before)
-    next(counts)
-    return zip((due for due, _ in batches), counts, strict=True)
+    dated = []
+    for due, count in batches:
+        before += count
+        dated.append((due, before))
+    return dated
 
 
 def _interleaved(
@@ -124,14 +127,13 @@ def _interleaved(
 
 
 def need_of(
-    dated: Iterable[tuple[float, float]], starts: Callable[[float], float], pace: Pace, at: float
+    dated: Sequence[tuple[float, float]], starts: Callable[[float], float], pace: Pace, at: float
 ) -> Need:
     """What is needed so that each position starts in time; ``starts`` is what happens anyway by a horizon."""
     now = later = 0.0
     due = False
-    known = list(dated)
-    first = min((when for when, _ in known), default=at)
-    for when, position in known:
+    first = min([when for when, _ in dated], default=at)
+    for when, position in dated:
         left = when - pace.margin_seconds - at
         horizon = pace.horizon(left)
         short = position - starts(horizon)
@@ -175,7 +177,7 @@ def _together(look: Look, channels: Sequence[Channel], left: _Supplies) -> list[
     """The same for channels whose consumers overlap: at each moment, what no routing starts by then."""
     pace = look.pace
     edges = [channel.consumers for channel in channels]
-    dated_of = [list(positions(_running(channel, look.backlog), 0)) for channel in channels]
+    dated_of = [positions(_running(channel, look.backlog), 0) for channel in channels]
     moments = sorted({due for dated in dated_of for due, _ in dated})
     allowed = max(2, min(_MAX_MOMENTS, _MAX_ROUTED_EDGES // max(1, sum(map(len, edges)))))
     if len(moments) > allowed:

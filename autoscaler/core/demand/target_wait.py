@@ -169,13 +169,13 @@ def _retained(
     gaps: dict[str, Retention] = {}
     kept = 0
     # A newcomer learns from what one of the others has learnt.
-    known = next(iter(state.gaps.values()), state.retention)
+    before, seen = state.gaps, state.backlog.seen
+    known = next(iter(before.values()), state.retention)
     for member, one, arrived, least in zip(fleet.members, fleet.consumed, fetched, keep, strict=True):
+        name = member.name
         # What one runs that was not looked at before has not come just now.
-        new = arrived if member.name in state.backlog.seen else 0
-        pool = Pool(at, member.processes, in_hand(member, one), new)
-        learnt = retention.track(parameters, state.gaps.get(member.name, known), pool, passed)
-        gaps[member.name] = learnt
+        pool = Pool(at, member.processes, in_hand(member, one), arrived if name in seen else 0)
+        gaps[name] = learnt = retention.track(parameters, before.get(name, known), pool, passed)
         kept += retention.retained(parameters, learnt, pool, least or 1, hold_seconds=hold_seconds)
     return gaps, keep, kept
 
