@@ -54,7 +54,7 @@ from autoscaler.core.state import State, absent, recall, remember
 from autoscaler.core.steps import Trail
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from autoscaler.core.constraints import Constraints
     from autoscaler.core.containers import Part
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from autoscaler.core.demand.work import Work
     from autoscaler.core.groups import Group
     from autoscaler.core.memory import MemoryRecord
-    from autoscaler.core.model import Decision, Observation, Override, QueueReading
+    from autoscaler.core.model import Decision, Observation, Override, QueueReading, WorkerReading
     from autoscaler.core.policy import Policy
     from autoscaler.core.state import GroupState, KnownWorker
 
@@ -80,15 +80,15 @@ class Mode(StrEnum):
     DISABLED = "disabled"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    """One group as this tick sees it; ``members`` are in the order of the group's workers.
+class _Seen(NamedTuple):
+    """One group as this tick sees it; ``members``, and their ``readings``, are in the order of its workers.
 
     ``fleet`` is None where one worker does all the work.
     """
 
     group: Group
     members: Sequence[KnownWorker]
+    readings: Sequence[WorkerReading]
     work: Work
     current_total: int
     fleet: Fleet | None
@@ -159,16 +159,17 @@ class Decider:
         decisions, plans, groups = [], [], {}
         found = split(workers, self.scope)
         changes = {group.key: not changed.isdisjoint(group.workers) for group in found}
-        recalled = recall(state.groups, changes, at)
+        recalled, target_of = recall(state.groups, changes, at), self._target_of
         for group in found:
             members = [workers[name] for name in group.workers]
             memory, work = self._measure(recalled[group.key], group, members, queues, at)
             seen = _Seen(
                 group=group,
                 members=members,
+                readings=[member.reading for member in members],
                 work=work,
-                current_total=sum(member.size or 0 for member in members),
-                fleet=fleet(group, members, queues, work, self._target_of),
+                current_total=sum([member.size or 0 for member in members]),
+                fleet=fleet(group, members, queues, work, target_of),
             )
             memory, trail, notes = self._demand(seen, memory, queues, at)
             constraints, shares, decided = self._decide_workers(seen, trail, observation, limits)
@@ -221,8 +222,7 @@ class Decider:
             up, down = 0.0, max(0.0, self.policy.scale_down_cooldown_seconds - (at - memory.seen_at))
             shadow, needs = stabilized.processes, learnt.needs
             recommended = stabilized = learnt.recommendation(seen)
-        readings = [member.reading for member in seen.members]
-        blocked = blocked_by(readings, seen.work, stalled_seconds=memory.stalled_seconds(at))
+        blocked = blocked_by(seen.readings, seen.work, stalled_seconds=memory.stalled_seconds(at))
         demand = unless_blocked(stabilized, current_total, blocked)
         desired = cool_down(demand, current_total, up=up, down=down)
         trail = Trail(
@@ -273,16 +273,18 @@ class Decider:
         """Those of the target wait that learns, whether or not it decides."""
         return self.target_wait or self.shadow or _LEARNS_ONLY
 
-    def _target_of(self, queue: str) -> float:
-        return self.target_waits.get(queue, self._parameters.target_wait_seconds)
+    @property
+    def _target_of(self) -> Callable[[str], float]:
+        """The target wait of a queue, by its name."""
+        own, usual = self.target_waits, self._parameters.target_wait_seconds
+        return lambda queue: own.get(queue, usual)
 
     def _learn(
         self, memory: GroupState, seen: _Seen, queues: Mapping[str, QueueReading], at: float
     ) -> tuple[GroupState, _Learnt]:
         """What the target wait has learnt, and what it recommends."""
         parameters, looks = self._parameters, Looks(self.min_interval_seconds, self.interval_seconds)
-        readings = [member.reading for member in seen.members]
-        completions, starts = memory.completions.add(readings), memory.starts.add(readings)
+        completions, starts = memory.completions.add(seen.readings), memory.starts.add(seen.readings)
         own_queues = [queues[name] for name in seen.group.queues if name in queues]
         shown = signal(at, seen.members, own_queues, seen.work, completions, start_seconds=starts.seconds)
         if seen.fleet is not None:

@@ -44,7 +44,8 @@ def measure(
         reserved += reading.reserved or 0
         processes += reading.processes or 0
         # A retiring process does its own task; that task asks for no other process.
-        running += max(0, (reading.busy or 0) - reading.retiring)
+        if reading.busy:
+            running += max(0, reading.busy - reading.retiring)
     unknown = None if in_full else Reason.PEER_UNRESPONSIVE
     return Work(
         waiting=0
@@ -116,7 +117,7 @@ def signal(
     return Signal(
         at=at,
         waiting=work.waiting,
-        busy=sum(reading.busy or 0 for reading in readings),
+        busy=sum([reading.busy or 0 for reading in readings]),
         reserved=work.reserved,
         processes=work.processes,
         completed=completions.total if completions else None,

@@ -164,7 +164,8 @@ def fleet_of(
         reaching = tuple(sorted([member for place in places for member in sets[place]]))
         found = [depths[name] for name in names if name in depths]
         channels.append(_channel(names, found, target, reaching, share_run))
-    of_member = {number: tuple(reached[place]) for place, numbers in enumerate(sets) for number in numbers}
+    taken = [tuple(one) for one in reached]
+    of_member = {number: taken[place] for place, numbers in enumerate(sets) for number in numbers}
     members = [_member(reading, sizes[number], of_member[number]) for number, reading in enumerate(readings)]
     return Fleet.of(members, channels)
 

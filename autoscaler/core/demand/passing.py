@@ -66,7 +66,7 @@ def _open(readings: Sequence[WorkerReading], queues: Mapping[str, QueueReading])
     # A fleet has many workers and few sets of queues.
     open_sets = {reading.queues for reading in readings if _may_fetch(reading)}
     open_queues = {name for consumed in open_sets for name in consumed}
-    return sum(queues[name].waiting or 0 for name in open_queues if name in queues)
+    return sum([queues[name].waiting or 0 for name in open_queues if name in queues])
 
 
 def _may_fetch(reading: WorkerReading) -> bool:
