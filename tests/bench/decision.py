@@ -15,7 +15,7 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
-from autoscaler.cli.run import collect_less
+from autoscaler.cli.run import collect_after_ticks, collect_less
 from autoscaler.core.decider import Decider
 from autoscaler.core.demand.target_wait import TargetWaitPolicy
 from autoscaler.core.model import ContainerReading, Observation, QueueReading, WorkerReading
@@ -99,6 +99,7 @@ def measure(
     decider: Decider, workers: int, groups: int, *, ticks: int, idle: bool = False
 ) -> dict[str, float]:
     """The CPU time of a decision, of so many in a row; the first ones, which begin to learn, are left out."""
+    collect_after_ticks(workers)
     rng = random.Random(1)
     state, sizes, taken = State(), [4] * workers, []
     for tick in range(ticks):

@@ -27,7 +27,7 @@ import psutil
 from celery import Celery
 
 from autoscaler.cli.compose import compose
-from autoscaler.cli.run import collect_less
+from autoscaler.cli.run import collect_after_ticks, collect_less
 from autoscaler.demo.embedded import Process, RedisServer, free_port, wait_until
 from autoscaler.settings.load import load
 from tests.support.cluster import ROOT, Cluster, Daemon, ticked
@@ -273,6 +273,7 @@ def ticks(count: int, number: int = 20) -> dict[str, Any]:
         flags = {"redis_url": server.url, "max": "4", "log_level": "error"}
         controller = compose(load(flags, {}), daemon=True).controller
         collect_less()
+        collect_after_ticks(count)
         deadline = time.monotonic() + 120
         while len(controller.tick().observation.workers) < count:
             assert time.monotonic() < deadline, "the fleet does not answer"

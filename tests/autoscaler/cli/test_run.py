@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
-from autoscaler.cli.run import open_to
+from autoscaler.cli.run import collect_after_ticks, open_to
 from tests.support.cluster import command, started
 
 W1 = "w1@h"
@@ -61,3 +63,13 @@ def test_a_dry_run_logs_what_it_leaves_out_and_counts_it(cluster):
     daemon.process.stop()
     (stopped,) = daemon.events("daemon.stopped")
     assert stopped["would_have_resized"] == len(daemon.events("pool.would_resize"))
+
+
+@pytest.mark.parametrize(("workers", "values"), [(0, 10_000), (1, 10_000), (1000, 100_000)])
+def test_garbage_is_looked_for_between_the_ticks_over_a_large_fleet(workers, values):
+    before = gc.get_threshold()
+    try:
+        collect_after_ticks(workers)
+        assert gc.get_threshold()[0] == values
+    finally:
+        gc.set_threshold(*before)
