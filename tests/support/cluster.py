@@ -37,7 +37,7 @@ PROMPT = {
 }
 
 
-def started(condition: Any, *, within_seconds: float = 30, what: str) -> None:
+def started(condition: Any, *, within_seconds: float = 60, what: str) -> None:
     wait_until(condition, within_seconds=within_seconds, what=what)
 
 

@@ -134,6 +134,7 @@ def test_of_a_long_answer_the_first_sentence_is_said(tmp_path: Path, use: Callab
             ),
             False,
         )
+        client.config_set("save", "")  # else it does not end when told, without its snapshot
 
 
 @pytest.mark.parametrize("use", [by_redis, by_kombu])
