@@ -32,6 +32,8 @@ _UNKNOWN_SERVICE_SECONDS = 1.0
 #: rests on so many tasks.
 _MAX_SPEED_UP = 20.0
 _MIN_KNOWN_TASKS = 10.0
+#: So many times as many as processes that are busy throughout could have run are one, too.
+_MAX_FASTER = 2.0
 
 
 #: Two signals have a gap between them where they are further apart than both: so many seconds, so many ticks.
@@ -50,7 +52,8 @@ class TargetWaitState(NamedTuple):
     ``due_at`` is when the next decision is due. ``standing`` is what is learnt while growth comes too late,
     and rests where several workers are planned for.
     ``backlog`` takes the place of ``batches`` and ``runs``, and ``gaps`` (by worker) that of ``retention``,
-    where several workers or targets are planned for.
+    where several workers or targets are planned for. Before it is ``settled``, the needs that are remembered
+    are guesses: nobody knew how long a start and a task take.
     """
 
     last: Signal | None = None
@@ -68,6 +71,7 @@ class TargetWaitState(NamedTuple):
     standing: Standing = Standing()
     backlog: Backlog = Backlog()
     gaps: Mapping[str, Retention] = MappingProxyType({})
+    settled: bool = False
 
     @property
     def service_seconds(self) -> float:
@@ -190,7 +194,9 @@ def _ended(state: TargetWaitState, last: Signal, signal: Signal, busy_seconds: f
     if signal.completed is None or last.completed is None:
         return gone, False
     ended = max(0, signal.completed - last.completed)  # a worker that restarted counts from 0 again
-    doubted = _is_implausible(state, ended, state.pending_seconds + busy_seconds)
+    # All that there was may have run between two looks at which nothing did.
+    most_seconds = max(last.processes, signal.processes) * (signal.at - last.at)
+    doubted = _is_implausible(state, ended, state.pending_seconds + busy_seconds, most_seconds)
     return (gone if doubted else ended), doubted
 
 
@@ -199,11 +205,12 @@ def start_seconds(parameters: TargetWaitPolicy, signal: Signal) -> float:
     return parameters.assumed_start_seconds if signal.start_seconds is None else signal.start_seconds
 
 
-def _is_implausible(state: TargetWaitState, ended: int, busy_seconds: float) -> bool:
+def _is_implausible(state: TargetWaitState, ended: int, busy_seconds: float, most_seconds: float) -> bool:
     """Whether far more tasks are said to have ended than could have run; believed where it goes on."""
     if state.doubted or state.ended < _MIN_KNOWN_TASKS:
         return False
-    return ended > _MAX_SPEED_UP * (1 + busy_seconds / state.service_seconds)
+    seen = _MAX_SPEED_UP * (1 + busy_seconds / state.service_seconds)
+    return ended > max(seen, _MAX_FASTER * most_seconds / state.service_seconds)
 
 
 def after_slip(state: TargetWaitState, last: Signal, at: float) -> TargetWaitState:

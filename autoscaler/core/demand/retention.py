@@ -64,7 +64,7 @@ class Retention(NamedTuple):
     """What is remembered of each rung of sizes seen so far, one entry each.
 
     ``tasks_at`` are the tasks that a pool of that size would have in it, ``needed_at`` is when it was last
-    too small, and ``gaps`` are its gaps.
+    too small (infinitely long ago where that is not known), and ``gaps`` are its gaps.
     """
 
     tasks_at: tuple[float, ...] = ()
@@ -114,11 +114,11 @@ def track(
 
     A pool of ``n`` processes is too small when more tasks are in it than start within the slack: ``n`` run
     and ``n * slack / service`` follow. It has never fewer tasks in it than the real pool.
-    A new size counts as needed at the begin of ``hold_seconds``.
+    A new size counts as needed just now; where sizes are held, as never needed.
     """
     at, processes, in_system, arrived = pool
     if len(before.tasks_at) < rungs_up_to(processes):
-        before = _with_rungs(before, pool, hold_seconds)
+        before = _with_rungs(before, pool, held=hold_seconds > 0)
     if not (in_system or arrived or any(before.tasks_at)):
         return before  # nothing is left in any of them, and nothing has come
     ended_each, refilled_each, crowd, _ = passed
@@ -142,12 +142,13 @@ def track(
     return Retention(tuple(tasks_at), needed_at, gaps)
 
 
-def _with_rungs(before: Retention, pool: Pool, hold_seconds: float) -> Retention:
+def _with_rungs(before: Retention, pool: Pool, *, held: bool) -> Retention:
     """The same with the rungs that lead to the pool's size: they begin with what is in the real pool."""
+    needed_at = -math.inf if held else pool.at
     more = rungs_up_to(pool.processes) - len(before.tasks_at)
     return Retention(
         before.tasks_at + (float(pool.in_system),) * more,
-        before.needed_at + (pool.at - hold_seconds,) * more,
+        before.needed_at + (needed_at,) * more,
         before.gaps + (_PRIOR,) * more,
     )
 
@@ -161,7 +162,7 @@ def _needed_again(
         needed_at[rung] = at
     # Where one was too small at the look before, the need goes on.
     long = 1.5 * passed.tick_seconds
-    paused = [rung for rung in crowded if at - before.needed_at[rung] > long]
+    paused = [rung for rung in crowded if long < at - before.needed_at[rung] < math.inf]
     if not paused:
         return tuple(needed_at), before.gaps
     gaps = list(before.gaps)

@@ -1,8 +1,8 @@
 """How many processes must be there beforehand where a growth comes too late for the tasks that have come.
 
 Pure. Tasks come at a learnt rate, and some in surges beyond it. What is asked for now is ready a growth
-later, so the pool has a base stock: those that will be busy by then, and a spare that is exceeded once in a
-thousand times. It also takes the largest surge that is remembered.
+later, so the pool has a base stock: what will be busy by then, and a spare beyond which few tasks wait too
+long. It also takes the largest surge that is remembered.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from autoscaler.core.demand import backlog
+from autoscaler.core.demand import arrivals, backlog, queueing
+from autoscaler.core.demand.arrivals import Arrivals
 from autoscaler.core.demand.backlog import runs_after
 from autoscaler.core.demand.pace import YOUNG_SHARE
 
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
     from autoscaler.core.demand.backlog import Batches
     from autoscaler.core.demand.signal import Signal
 
-#: Time over which arrivals are averaged.
-_WINDOW_SECONDS = 30.0
-#: Standard deviations above the mean that one draw in a thousand exceeds.
-_RARE = 3.1
+#: So many tasks that ran are a crowd, and so many times those that are left.
+_CROWD = 4
 #: The estimate of what only a late start keeps in the system is wrong by no more than as much again.
 _DELAYED_ERROR = 2.0
 _MIN_SERVICE_SECONDS = 0.001
@@ -88,20 +87,12 @@ class Served(NamedTuple):
 class Standing(NamedTuple):
     """What is remembered where growth comes too late; without ``service_seconds``, nothing is.
 
-    Tasks came at ``per_second`` in the last of ``watched_seconds``, ``excess`` more at the last look, and
-    ``largest`` in the largest surge, at ``largest_at``; the last one came at ``surge_at``, and two were never
-    less than ``shortest_gap`` apart. ``delayed`` of those in the system would have ended
-    had they started at once. ``stock`` is the size that is needed; ``known`` is whether more tasks have ended
-    than run, so that the mean is no guess. All was seen until ``seen_at``.
+    ``came`` is how tasks came. ``delayed`` of those in the system would have ended had they started at once.
+    ``stock`` is the size that is needed; ``known`` is whether more tasks have ended than run, so that the
+    mean is no guess. All was seen until ``seen_at``.
     """
 
-    watched_seconds: float = 0.0
-    per_second: float = 0.0
-    excess: float = 0.0
-    largest: float = 0.0
-    largest_at: float = 0.0
-    surge_at: float = -math.inf
-    shortest_gap: float = math.inf
+    came: Arrivals = Arrivals()
     delayed: float = 0.0
     served: Served = Served()
     service_seconds: float = 0.0
@@ -135,33 +126,14 @@ def follow(before: Standing, step: Since, last: Signal | None, signal: Signal, t
     unseen_seconds = signal.at - before.seen_at if last else signal.oldest_age_seconds or 0.0
     if not (step.counted and unseen_seconds < _MAX_LATE * step.seconds):
         return _resumed(before, step, unseen_seconds, signal)
-    seconds, arrived, at = step.seconds, step.arrived, signal.at
-    watched = before.watched_seconds + seconds
-    weight = math.expm1(-seconds / _WINDOW_SECONDS) / math.expm1(-watched / _WINDOW_SECONDS)
-    per_second = before.per_second + (arrived / seconds - before.per_second) * weight
-    # Until a window has been seen, what comes is taken for the rate.
-    new = before.watched_seconds <= _WINDOW_SECONDS
-    expected = seconds * (max(before.per_second, per_second) if new else before.per_second)
-    excess = max(0.0, arrived - expected - _RARE * math.sqrt(expected))
-    surge = excess + before.excess if excess else 0.0  # it may have begun before the last look
-    largest, largest_at = before.largest, before.largest_at
-    if surge >= largest or at - largest_at > terms.hold_seconds:
-        largest, largest_at = surge, at
-    surge_at, gap = before.surge_at, before.shortest_gap if largest else math.inf
-    if excess:
-        apart = at - surge_at
-        gap = min(gap, apart) if apart > terms.growth_seconds else gap
-        surge_at = at
-    served = _served(before, step, last, signal, terms.remembered_tasks, uneven=bool(excess or before.excess))
+    seconds, at = step.seconds, signal.at
+    growth, hold = terms.growth_seconds, terms.hold_seconds
+    came = arrivals.follow(before.came, seconds, step.arrived, at, growth_seconds=growth, hold_seconds=hold)
+    uneven = bool(came.excess or before.came.excess)
+    served = _served(before, step, last, signal, terms.remembered_tasks, uneven=uneven)
     service = served.mean_seconds(at) if served.ended else step.service_seconds
     after = Standing(
-        watched_seconds=watched,
-        per_second=per_second,
-        excess=excess,
-        largest=largest,
-        largest_at=largest_at,
-        surge_at=surge_at,
-        shortest_gap=gap,
+        came=came,
         # In an endless pool what waits would run, and end at a rate of one over the service time.
         delayed=_delayed(before, signal, seconds, service),
         served=served,
@@ -173,18 +145,19 @@ def follow(before: Standing, step: Since, last: Signal | None, signal: Signal, t
 
 
 def _stocked(before: Standing, after: Standing, seconds: float, signal: Signal, terms: Terms) -> Standing:
-    """The same with the size that is needed; it falls as slowly as tasks end."""
+    """The same with the size that is needed; it falls as slowly as tasks end and what is learnt changes."""
     stock = _base_stock(after, after.in_time(signal.in_system), signal.at, terms)
     if stock < before.stock:
-        stock += (before.stock - stock) * math.exp(-seconds / after.service_seconds)
+        stock += (before.stock - stock) * math.exp(
+            -seconds / max(after.service_seconds, arrivals.WINDOW_SECONDS)
+        )
     return after._replace(stock=stock)
 
 
 def moved(before: Standing, seconds: float) -> Standing:
     """The same where each moment is so many seconds later."""
     return before._replace(
-        largest_at=before.largest_at + seconds,
-        surge_at=before.surge_at + seconds,
+        came=arrivals.moved(before.came, seconds),
         served=before.served._replace(runs=backlog.moved(before.served.runs, seconds)),
         seen_at=before.seen_at + seconds,
     )
@@ -193,7 +166,8 @@ def moved(before: Standing, seconds: float) -> Standing:
 def _resumed(before: Standing, step: Since, unseen_seconds: float, signal: Signal) -> Standing:
     """What is remembered after a time that nobody saw: what was, and that what waits has gathered in it."""
     service = before.service_seconds or step.service_seconds
-    after = before._replace(excess=0.0, service_seconds=service)
+    came = before.came._replace(excess=0.0, surge_looks=0)
+    after = before._replace(came=came, service_seconds=service)
     if not signal.complete:
         return after
     return after._replace(
@@ -226,13 +200,15 @@ def _served(
     if not signal.continuous:  # what other workers ran has not ended here
         return _unseen(before, step, step.seconds, signal)
     served, waited = before.served, bool(last and last.backlog)
-    started_at = signal.at - min(step.seconds, before.service_seconds or 1.0) / 2
+    # Until a task has ended, they may last as long as the step.
+    lasts = before.service_seconds if served.ended else step.busy_seconds / max(1, step.ended)
+    started_at = signal.at - min(step.seconds, lasts) / 2
     runs = runs_after(served.runs, signal.busy, step.started, started_at)
     ages = sum((signal.at - since) * count for since, count in runs)
     pending = served.pending_seconds + step.busy_seconds - (ages - served.ages)
     after = served._replace(runs=runs, ages=ages, pending_seconds=0.0)
     full = last is not None and waited and bool(signal.backlog) and last.busy == signal.busy
-    if (uneven or waited or signal.backlog) and not full:
+    if (uneven or waited or signal.backlog or _drained(before, step, last, signal)) and not full:
         # Nobody saw how many were busy when, only that none had more time than there was.
         if not step.ended or served.exact:
             return after
@@ -245,6 +221,12 @@ def _served(
     before_it = (served.seconds, served.ended) if served.exact else (0.0, 0.0)
     total, ended = faded(*before_it, max(0.0, pending), step.ended, remembered)
     return after._replace(seconds=total, ended=ended, exact=True)
+
+
+def _drained(before: Standing, step: Since, last: Signal | None, signal: Signal) -> bool:
+    """Whether tasks that ran together have ended at some time of a step that is longer than they last."""
+    many = last is not None and last.busy >= _CROWD and signal.busy * _CROWD <= last.busy
+    return many and step.seconds > before.service_seconds
 
 
 def faded(
@@ -267,10 +249,15 @@ def crowd(service_seconds: float, target_seconds: float) -> float:
 
 
 def _base_stock(known: Standing, running: float, at: float, terms: Terms) -> float:
-    stay = math.exp(-terms.growth_seconds / known.service_seconds)
-    come = known.per_second * known.service_seconds * (1 - stay)
-    spread = _RARE * math.sqrt(running * stay * (1 - stay) + come)
+    """The larger of what an even stream needs and what a surge needs, beside what will not have ended."""
+    came, service = known.came, known.service_seconds
+    stay = math.exp(-terms.growth_seconds / service)
+    come = came.soon_per_second(terms.growth_seconds) * service * (1 - stay)
+    tasks = running * stay + come
+    deviation = math.sqrt(running * stay * (1 - stay) + come)
+    flow = tasks + queueing.beyond(deviation, terms.target_seconds / service)
     # Until another surge may follow, none has to be taken beside what runs.
-    follows = at + terms.growth_seconds >= known.surge_at + _SURELY_APART * known.shortest_gap
-    tasks = running * stay + come + (max(spread, known.largest * stay) if follows else spread)
-    return max(tasks, known.largest) / crowd(known.service_seconds, terms.target_seconds)
+    largest, gap = came.surges.next_largest, came.shortest_gap
+    follows = gap < math.inf and at + terms.growth_seconds >= came.surge_at + _SURELY_APART * gap
+    surge = tasks + largest if follows else largest
+    return max(flow, surge / crowd(service, terms.target_seconds))

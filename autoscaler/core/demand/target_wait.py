@@ -42,6 +42,8 @@ _MAX_CLOCK_SLIP_SECONDS = 5.0
 _HELD_TASKS = 10_000.0
 _HELD_SERVICES = 300.0
 _MIN_HOLD_SECONDS, _MAX_HOLD_SECONDS = 3600.0, 86_400.0
+#: After so many tasks the service time is no guess.
+_KNOWN_TASKS = 10.0
 
 __all__ = ["Signal", "TargetWaitPolicy", "TargetWaitState", "advance", "advance_fleet"]
 
@@ -84,12 +86,34 @@ def advance(
         standing=stood,
     )
     if signal.complete and (not hold or stood.sure):
-        passed = _held(parameters, step, stood) if hold else _passed(parameters, step, hold)
-        known = retention.track(parameters, state.retention, pool, passed, hold_seconds=hold)
-        after = after._replace(retention=known)
+        after = _tracked(parameters, state, after, pool, step, hold_seconds=hold)
     if growing:
         return after, max(size, stock)
     return after, _kept(parameters, after, pool, stock=stock, hold_seconds=hold)
+
+
+def _tracked(
+    parameters: TargetWaitPolicy,
+    state: TargetWaitState,
+    after: TargetWaitState,
+    pool: Pool,
+    step: Step,
+    *,
+    hold_seconds: float,
+) -> TargetWaitState:
+    """The same with the sizes that were needed; of those that were guesses, none is held."""
+    held, backlog = bool(hold_seconds), bool(after.last and after.last.backlog)
+    passed = _held(parameters, step, after.standing) if held else _passed(parameters, step, hold_seconds)
+    before = Retention() if held and not state.settled else state.retention
+    return after._replace(
+        retention=retention.track(parameters, before, pool, passed, hold_seconds=hold_seconds),
+        settled=state.settled or (not backlog and (held or _is_known(step.ended_total, after.last))),
+    )
+
+
+def _is_known(ended: float, last: Signal | None) -> bool:
+    """Whether it is known how long a start and a task take, so that a need is no guess."""
+    return ended >= _KNOWN_TASKS and last is not None and last.start_seconds is not None
 
 
 def _kept(
@@ -203,6 +227,7 @@ def _of_one(parameters: TargetWaitPolicy, state: TargetWaitState) -> TargetWaitS
         retention=next(iter(state.gaps.values()), state.retention),
         backlog=Backlog(),
         gaps={},
+        settled=_is_known(state.ended, state.last),
     )
 
 
@@ -306,6 +331,7 @@ def _learn(state: TargetWaitState, signal: Signal, step: Step) -> TargetWaitStat
         retention=state.retention,
         standing=state.standing,
         starting=step.starting,
+        settled=state.settled,
     )
 
 

@@ -205,7 +205,7 @@ def test_one_missed_reply_about_its_queues_wipes_nothing_that_is_remembered_of_a
     after = walk.state.groups["celery",].target_wait
     assert after == before._replace(last=after.last, runs=after.runs, standing=after.standing)
     assert after.standing.served.mean_seconds(240.0) == before.standing.served.mean_seconds(240.0)
-    assert after.standing.per_second == before.standing.per_second
+    assert after.standing.came.per_second == before.standing.came.per_second
     service = walk.see(0, steady(241)).groups[0].service_seconds
     assert 3.5 < service < 4.5
 

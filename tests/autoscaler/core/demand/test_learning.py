@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from autoscaler.core.demand.fleet import Channel, Fleet, Member
+from autoscaler.core.demand.learning import step_since
 from autoscaler.core.demand.target_wait import (
     TargetWaitPolicy,
     TargetWaitState,
@@ -96,6 +97,20 @@ def clock_back(at, seen):
 def test_after_a_disturbance_the_service_time_is_right_within_fifty_tasks(change, over_at):
     later = disturbed(change)[over_at + 50 :]
     assert all(learnt == pytest.approx(SERVICE_SECONDS, rel=0.2) for learnt in later)
+
+
+@pytest.mark.parametrize(("ended", "counted"), [(900, True), (3000, False)])
+def test_what_came_and_ended_between_two_looks_is_counted_where_all_processes_could_have_run_it(
+    ended: int, *, counted: bool
+):
+    # 20 tasks a second of 0.1 s, then nothing, and at a look later what 50 processes run 1000 of in 2 s.
+    state = TargetWaitState()
+    for number in range(60):
+        shown = signal(2.0 * number, 0, 2 * (number < 50), 50, completed=min(40 * number, 2000))
+        state, _ = advance(TargetWaitPolicy(), state, shown)
+    shown = signal(120.0, 0, 0, 50, completed=2000 + ended)
+    step = step_since(TargetWaitPolicy(), state, shown)
+    assert (step.arrived, step.doubted) == ((ended, False) if counted else (0, True))
 
 
 def test_a_clock_that_went_back_does_not_stop_growth():

@@ -53,6 +53,15 @@ def test_no_process_is_removed_while_a_task_waits():
     assert play([signal(600.0, 1, 1, 4, completed=done + 3)], state=state)[1] == [4]
 
 
+def test_of_sizes_that_are_held_one_that_was_never_needed_is_not_however_much_longer_they_are_held():
+    held = track(PARAMETERS, Retention(), Pool(0.0, 8, 0, 0), SECOND, hold_seconds=3600.0)
+    pool = Pool(10.0, 8, 0, 0)
+    assert retained(PARAMETERS, held, pool, 1, hold_seconds=86_400.0) == 1
+    # Nor is the time before its first need a gap.
+    needed = track(PARAMETERS, held, Pool(10.0, 8, 16, 16), SECOND, hold_seconds=3600.0)
+    assert (set(needed.gaps), retained(PARAMETERS, needed, pool, 1, hold_seconds=3600.0)) == ({EMPTY}, 8)
+
+
 @given(st.lists(st.floats(0.01, 40), max_size=60))
 def test_a_process_is_worth_keeping_where_some_time_to_keep_it_on_saves_more_than_it_costs(ages: list[float]):
     gaps = learn_gap(PARAMETERS, EMPTY, 0.2)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from autoscaler.core.demand.arrivals import Arrivals, Surges
 from autoscaler.core.demand.fleet import Channel, Fleet, Member
 from autoscaler.core.demand.learning import TargetWaitState, step_since
 from autoscaler.core.demand.pace import Looks
 from autoscaler.core.demand.parameters import TargetWaitPolicy
 from autoscaler.core.demand.signal import Signal
-from autoscaler.core.demand.standing import Since, Standing, Terms, crowd, follow
+from autoscaler.core.demand.standing import Since, Standing, Terms, _base_stock, crowd, follow
 from autoscaler.core.demand.target_wait import advance, advance_fleet
 from tests.support.target_wait import signal
 
@@ -51,24 +53,42 @@ def learnt(looks: Iterable[Look], processes: int = 64) -> Standing:
     return known
 
 
-def test_at_an_even_rate_it_is_what_runs_and_a_spare_that_is_exceeded_once_in_a_thousand_times():
+def test_at_an_even_rate_it_is_what_runs_and_a_spare_beyond_which_few_tasks_wait_too_long():
     known = learnt((0, 10, 20 * number) for number in range(60))  # 10 a second, of 1 s
     assert known.service_seconds == pytest.approx(1.0, rel=0.02)
-    assert known.largest == 0
-    # 10 and 3.1 times the root of 10, of which each process takes 1.1.
-    assert known.processes == pytest.approx(18, abs=1)
+    assert known.came.surges.largest == 0
+    # Of 16 exponential servers 2 in 10,000 tasks wait longer than one service time.
+    assert known.processes == pytest.approx(16, abs=1)
+
+
+def test_what_was_needed_before_it_is_known_how_long_tasks_take_is_not_held():
+    # Four tasks of 20 s at the start; until the first has ended, as many processes as tasks are asked for.
+    state, busy, ended = TargetWaitState(tick_seconds=2.0), 4, 0
+    for number in range(300):
+        ended, busy = (4, 0) if number >= 12 else (0, 4)
+        shown = Signal(
+            at=2.0 * number,
+            waiting=0,
+            busy=busy,
+            reserved=0,
+            processes=9,
+            completed=ended,
+            start_seconds=None if number < 5 else 3.0,
+        )
+        state, size = advance(PARAMETERS, state, shown, Looks(0.25, 2.0))
+    assert size <= 5
 
 
 def test_for_long_tasks_it_is_what_runs_and_what_may_come_before_a_growth():
     looks = [(0, 0, 0), *((0, 30, number // 10) for number in range(4000))]  # one in 20 s, of 600 s
-    assert learnt(looks).processes == pytest.approx(32, abs=1)  # not 30, and not 60
+    assert learnt(looks).processes == pytest.approx(34, abs=1)  # not 30, and not 60
 
 
 def test_a_surge_is_remembered_for_as_long_as_is_held_and_no_longer():
     quiet = [(0, 0, 0)] * 30
     surge = [*quiet, (39, 1, 1), *[(0, 0, 41)] * 60]
-    assert round(learnt(surge).largest) == 41
-    assert learnt([*surge, *[(0, 0, 41)] * 1800]).largest == 0
+    assert round(learnt(surge).came.surges.largest) == 41
+    assert learnt([*surge, *[(0, 0, 41)] * 1800]).came.surges.largest == 0
 
 
 def test_tasks_that_have_just_begun_do_not_say_that_a_task_takes_long():
@@ -80,6 +100,42 @@ def test_before_a_look_says_how_long_tasks_take_it_is_no_more_than_there_was_tim
     # 100 tasks came and ended between two looks at 4 processes: 8 s for 100 of them.
     known = learnt([*[(0, 0, 0)] * 30, (40, 4, 0), (0, 0, 100)], processes=4)
     assert (known.service_seconds, known.sure) == (pytest.approx(0.08), False)
+
+
+def test_a_crowd_that_ends_between_two_looks_does_not_say_that_a_task_takes_long():
+    steady = [(0, 60, 600 * number) for number in range(60)]  # 300 a second, of 0.2 s
+    # Nobody saw when they ended in the 2 s in which no other came.
+    assert learnt([*steady, (0, 0, 600 * 59 + 60)]).service_seconds == pytest.approx(0.2, rel=0.05)
+
+
+SURGE = Arrivals(surges=Surges(largest=30.0, second=30.0), surge_at=0.0, shortest_gap=100.0)
+LONG = Standing(came=SURGE, service_seconds=1000.0)
+
+
+@pytest.mark.parametrize(
+    ("known", "at", "needed"),
+    [
+        pytest.param(LONG, 10.0, 30, id="a surge has just come"),
+        pytest.param(LONG, 100.0, 40, id="another may come beside what runs"),
+        pytest.param(
+            LONG._replace(came=SURGE._replace(shortest_gap=math.inf)), 100.0, 30, id="the only one so far"
+        ),
+        pytest.param(
+            LONG._replace(came=SURGE._replace(surges=Surges(largest=30.0, second=20.0))),
+            100.0,
+            50,
+            id="the next one may be larger",
+        ),
+    ],
+)
+def test_a_surge_is_taken_beside_what_runs_once_another_may_follow(known: Standing, at: float, needed: int):
+    assert _base_stock(known, 10, at, TERMS) == pytest.approx(needed, abs=0.1)
+
+
+def test_where_the_rate_rises_more_will_run_by_the_time_a_growth_is_ready():
+    even = Standing(came=Arrivals(per_second=20.0, lagging_per_second=20.0), service_seconds=1.0)
+    rises = even._replace(came=even.came._replace(lagging_per_second=14.0))
+    assert _base_stock(rises, 20, 0.0, TERMS) > _base_stock(even, 20, 0.0, TERMS) + 3
 
 
 @pytest.mark.parametrize(("service", "target", "tasks"), [(1.0, 0.5, 1.0), (1.0, 1.0, 1.1), (0.1, 1.0, 10.1)])
@@ -142,7 +198,7 @@ def test_a_time_that_nobody_saw_teaches_nothing(
                 assert 8 < state.service_seconds < 13
                 assert 8 < state.standing.service_seconds < 13
     assert max(sizes) <= 34
-    assert state.standing.largest < 10
+    assert state.standing.came.surges.largest < 10
 
 
 LOOKS = Looks(0.25, 2.0)

@@ -12,8 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.core.decider import Decider
+from autoscaler.core.demand.fleet import Channel, Fleet, Member
 from autoscaler.core.demand.pace import Looks
-from autoscaler.core.demand.target_wait import Signal, TargetWaitPolicy, TargetWaitState, advance
+from autoscaler.core.demand.target_wait import (
+    Signal,
+    TargetWaitPolicy,
+    TargetWaitState,
+    advance,
+    advance_fleet,
+)
 from autoscaler.core.policy import Policy
 from autoscaler.simulation.decided import DecidedScaler
 from autoscaler.simulation.engine import PoolModel, simulate
@@ -162,11 +169,30 @@ def _sizes_after_a_burst(target_seconds: float, *, looks: Looks) -> list[int]:
 def test_where_growth_comes_too_late_what_was_needed_is_kept_for_an_hour_and_a_spare_at_any_time():
     usual = Looks(0.5, 2.0)
     assert [_sizes_after_a_burst(target, looks=usual) for target in (1.0, 1.6, 1.7)] == [
-        [8, 8, 4],
-        [8, 8, 3],
+        [8, 8, 6],
+        [8, 8, 5],
         [1, 1, 1],
     ]
     assert _sizes_after_a_burst(1.0, looks=Looks(0.5)) == [1, 1, 1]
+
+
+def test_what_a_worker_of_a_fleet_needed_is_kept_once_the_others_have_gone():
+    """Two workers, a burst of 12 tasks each 5 minutes; then one of them leaves."""
+    parameters, looks = TargetWaitPolicy(target_wait_seconds=1.0), Looks(0.5, 2.0)
+    state, done, size = TargetWaitState(tick_seconds=2.0), 0, 16
+    for number in range(700):
+        busy = 12 if number % 150 in {10, 11} else 0
+        done += 12 * (number % 150 == 12)
+        shown = signal(2.0 * number, 0, busy, size, completed=done, start_seconds=5.0)
+        if number < 600:
+            fleet = Fleet.of(
+                [Member("a", size, busy, 0, done, (0,)), Member("b", 1, 0, 0, 0, (0,))],
+                [Channel(("q",), 1.0, 0, (0, 1), 0)],
+            )
+            state, _ = advance_fleet(parameters, state, replace(shown, processes=size + 1), fleet, looks)
+        else:
+            state, size = advance(parameters, state, replace(shown, continuous=number != 600), looks)
+    assert size >= 12
 
 
 def test_a_burst_of_long_tasks_needs_a_process_for_almost_every_task():
