@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """A known fault and what to do; it is ``permanent`` where no waiting mends it.
+    """A known fault and what to do; it is ``permanent`` where it does not end by waiting.
 
     ``explained`` is whether the server's answer has more sentences, on options that are not for everybody.
     """

@@ -41,8 +41,8 @@ _SCRIPT = re.compile(r" script: ([0-9a-f]+, )?on @user_script:\d+\.")
 class BrokerError(Exception):
     """The broker could not be reached, refused, or is not what its URL says. One line, without secrets.
 
-    ``advice`` says what to do about it, or is empty. It is ``permanent`` where no waiting mends it: somebody
-    has to change the URL, or a right.
+    ``advice`` says what to do about it, or is empty. It is ``permanent`` where it does not end by waiting:
+    somebody has to change the URL, or a right.
     """
 
     permanent = False

@@ -212,7 +212,7 @@ def _apply(
 
 
 def _unchanged(redis: Any, name: str, fault: OverrideError) -> str:
-    """What is not legal: what is stored, which is to be mended first, or what it would become."""
+    """What is not legal: what is stored, which has to be corrected first, or what it would become."""
     line = f"{fault}; nothing was changed"
     with suppress(BrokerError):
         try:

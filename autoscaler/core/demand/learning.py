@@ -195,8 +195,8 @@ def _ended(state: TargetWaitState, last: Signal, signal: Signal, busy_seconds: f
         return gone, False
     ended = max(0, signal.completed - last.completed)  # a worker that restarted counts from 0 again
     # All that there was may have run between two looks at which nothing did.
-    most_seconds = max(last.processes, signal.processes) * (signal.at - last.at)
-    doubted = _is_implausible(state, ended, state.pending_seconds + busy_seconds, most_seconds)
+    max_busy_seconds = max(last.processes, signal.processes) * (signal.at - last.at)
+    doubted = _is_implausible(state, ended, state.pending_seconds + busy_seconds, max_busy_seconds)
     return (gone if doubted else ended), doubted
 
 
@@ -205,12 +205,12 @@ def start_seconds(parameters: TargetWaitPolicy, signal: Signal) -> float:
     return parameters.assumed_start_seconds if signal.start_seconds is None else signal.start_seconds
 
 
-def _is_implausible(state: TargetWaitState, ended: int, busy_seconds: float, most_seconds: float) -> bool:
+def _is_implausible(state: TargetWaitState, ended: int, busy_seconds: float, max_busy_seconds: float) -> bool:
     """Whether far more tasks are said to have ended than could have run; believed where it goes on."""
     if state.doubted or state.ended < _MIN_KNOWN_TASKS:
         return False
     seen = _MAX_SPEED_UP * (1 + busy_seconds / state.service_seconds)
-    return ended > max(seen, _MAX_FASTER * most_seconds / state.service_seconds)
+    return ended > max(seen, _MAX_FASTER * max_busy_seconds / state.service_seconds)
 
 
 def after_slip(state: TargetWaitState, last: Signal, at: float) -> TargetWaitState:

@@ -15,7 +15,7 @@ SHARE = 0.0002
 #: Up to so many tasks on average the exact formula is used.
 _SMALL = 50.0
 #: Beyond so many standard deviations all processes are busy for less than that share of the time.
-_MOST_DEVIATIONS = 3.6
+_MAX_DEVIATIONS = 3.6
 _HALVINGS = 12
 
 
@@ -29,7 +29,7 @@ def beyond(deviation: float, target_services: float) -> float:
         return 0.0
     if mean <= _SMALL:
         return _exactly(mean, target_services) - mean
-    low, high = 0.0, _MOST_DEVIATIONS * deviation
+    low, high = 0.0, _MAX_DEVIATIONS * deviation
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         if _all_busy(middle / deviation) * math.exp(-middle * target_services) > SHARE:

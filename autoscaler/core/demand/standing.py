@@ -252,7 +252,7 @@ def _base_stock(known: Standing, running: float, at: float, terms: Terms) -> flo
     """The larger of what an even stream needs and what a surge needs, beside what will not have ended."""
     came, service = known.came, known.service_seconds
     stay = math.exp(-terms.growth_seconds / service)
-    come = came.soon_per_second(terms.growth_seconds) * service * (1 - stay)
+    come = came.forecast_per_second(terms.growth_seconds) * service * (1 - stay)
     tasks = running * stay + come
     deviation = math.sqrt(running * stay * (1 - stay) + come)
     flow = tasks + queueing.beyond(deviation, terms.target_seconds / service)

@@ -137,18 +137,22 @@ def test_at_the_deadline_the_worker_gets_its_consumers_back_and_stays(cluster):
     assert worker.exit_code is None
 
 
+def drain_process(cluster, *words, environment=None):
+    """A drain that runs beside the test."""
+    return Process(
+        (sys.executable, "-m", "autoscaler", "drain", *words),
+        log_path=cluster.folder / "drain.log",
+        environment=environment or {"REDIS_URL": cluster.server.url},
+        working_folder=ROOT,
+    )
+
+
 @pytest.mark.slow
 def test_a_drain_that_is_interrupted_restores_the_consumers(cluster):
     worker = cluster.worker(W1)
     cluster.hold(1)
     started(lambda: cluster.redis.hlen("started") == 1, what="the long task's start")
-    words = (sys.executable, "-m", "autoscaler", "drain", "--force", "--json", W1)
-    with Process(
-        words,
-        log_path=cluster.folder / "drain.log",
-        environment={"REDIS_URL": cluster.server.url},
-        working_folder=ROOT,
-    ) as drain:
+    with drain_process(cluster, "--force", "--json", W1) as drain:
         started(lambda: f"{W1}: emptying, 1 running" in drain.log(), what="the begin of the drain")
         os.kill(drain.pid, signal.SIGTERM)
         assert drain.wait(within_seconds=20) == 1
@@ -166,12 +170,7 @@ def draining(cluster, *words, deadline=300, **environment):
     cluster.hold(1)
     started(lambda: cluster.redis.hlen("started") == 1, what="the long task's start")
     drain = cluster.stack.enter_context(
-        Process(
-            (sys.executable, "-m", "autoscaler", "drain", "--force", "--deadline", f"{deadline}", *words, W1),
-            log_path=cluster.folder / "drain.log",
-            environment=environment or {"REDIS_URL": cluster.server.url},
-            working_folder=ROOT,
-        )
+        drain_process(cluster, "--force", "--deadline", f"{deadline}", *words, W1, environment=environment)
     )
     started(lambda: f"{W1}: emptying, 1 running" in drain.log(), what="the begin of the drain")
     return drain
@@ -225,13 +224,7 @@ def test_a_drain_waits_for_a_redis_that_is_away_and_says_so_once(cluster):
 def test_a_drain_that_finds_redis_away_begins_once_the_worker_has_found_it_again(cluster):
     worker = cluster.worker(W1)
     cluster.server.stop()
-    words = (sys.executable, "-m", "autoscaler", "drain", "--force", W1)
-    with Process(
-        words,
-        log_path=cluster.folder / "drain.log",
-        environment={"REDIS_URL": cluster.server.url},
-        working_folder=ROOT,
-    ) as drain:
+    with drain_process(cluster, "--force", W1) as drain:
         started(lambda: "Connection refused" in drain.log(), what="the fault's line")
         cluster.server.start()
         assert drain.wait(within_seconds=90) == 0, drain.log()

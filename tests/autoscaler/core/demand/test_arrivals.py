@@ -76,15 +76,15 @@ def test_a_surge_is_forgotten_after_the_time_to_hold_it():
 
 def test_a_rate_that_rises_is_taken_to_rise_on_and_one_that_stays_is_not():
     even = learnt(quiet(90, 40))
-    assert even.soon_per_second(6.0) == even.per_second == pytest.approx(20)
+    assert even.forecast_per_second(6.0) == even.per_second == pytest.approx(20)
     rising = learnt(
         chain(quiet(60, 40), (40 + 2 * look for look in range(20)))
     )  # 0.5 a second more each second
     # They come at 39 a second by now; the average lags behind.
     assert rising.per_second < 30
-    assert 33 < rising.soon_per_second(6.0) < 41
+    assert 33 < rising.forecast_per_second(6.0) < 41
     # Nobody knows of more than as long before.
-    assert rising.soon_per_second(300.0) == rising.soon_per_second(30.0)
+    assert rising.forecast_per_second(300.0) == rising.forecast_per_second(30.0)
 
 
 def test_each_moment_moves_with_a_clock_that_goes_back():
